@@ -1,0 +1,156 @@
+"""`Shard`: a fixed set of samples with their activations at one depth; everything that flows.
+
+A shard is one Arrow `RecordBatch`, so it pickles without copies into Ray's object store, and it is
+exactly one batch of the evaluation: batch norm is calibrated on whole shards, one after another.
+Images are the shards at depth 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raynas.errors import require
+from raynas.space import Architecture
+
+CALIBRATION = "calibration"
+VALIDATION = "validation"
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Samples, and their activations behind a frozen prefix.
+
+    Args:
+        batch: columns `features` (fixed-shape tensors `[c, h, w]`; uint8 images at depth 0,
+            float32 or float16 activations deeper), `label` (int64), `sample` (int64 ids within the
+            split) and `weight` (float64 importance weights); the prefix, the bits and the split are
+            in its schema metadata.
+    """
+
+    batch: pa.RecordBatch
+
+    @staticmethod
+    def build(
+        features: np.ndarray,
+        labels: np.ndarray,
+        samples: np.ndarray,
+        weights: np.ndarray | None = None,
+        *,
+        split: str,
+        prefix: Architecture = (),
+        quantization: str = "none",
+    ) -> Shard:
+        """Make a shard of `n` samples.
+
+        Args:
+            features: `[n, c, h, w]`, uint8, float16 or float32.
+            labels: `[n]` class indices.
+            samples: `[n]` ids within the split.
+            weights: `[n]` importance weights; all 1 if omitted.
+            split: `"calibration"`, `"validation"` or `"test"`.
+            prefix: the choices of the blocks that the features have been through.
+            quantization: how the features are stored: `"none"` for images, else bits.
+        """
+        ones = np.ones(len(labels)) if weights is None else weights
+        metadata = {"prefix": list(prefix), "split": split, "quantization": quantization}
+        column = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(features))
+        fields = {
+            "features": column,
+            "label": pa.array(np.asarray(labels, dtype=np.int64)),
+            "sample": pa.array(np.asarray(samples, dtype=np.int64)),
+            "weight": pa.array(np.asarray(ones, dtype=np.float64)),
+        }
+        schema = pa.schema(
+            [pa.field(name, array.type) for name, array in fields.items()],
+            metadata={"raynas": json.dumps(metadata)},
+        )
+        return Shard(pa.RecordBatch.from_arrays(list(fields.values()), schema=schema))
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The prefix, the split and the quantization."""
+        return json.loads(self.batch.schema.metadata[b"raynas"])
+
+    @property
+    def prefix(self) -> Architecture:
+        """The choices of the blocks that the features have been through."""
+        return tuple(self.metadata["prefix"])
+
+    @property
+    def split(self) -> str:
+        """Which split the samples are from."""
+        return str(self.metadata["split"])
+
+    @property
+    def rows(self) -> int:
+        """The number of samples."""
+        return int(self.batch.num_rows)
+
+    @property
+    def nbytes(self) -> int:
+        """The size in bytes."""
+        return int(self.batch.nbytes)
+
+    @property
+    def features(self) -> np.ndarray:
+        """`[n, c, h, w]`, a read-only view of the Arrow buffer."""
+        return self.batch.column("features").to_numpy_ndarray()
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`[n]` int64 class indices."""
+        return self.batch.column("label").to_numpy()
+
+    @property
+    def samples(self) -> np.ndarray:
+        """`[n]` int64 ids within the split."""
+        return self.batch.column("sample").to_numpy()
+
+    @property
+    def weights(self) -> np.ndarray:
+        """`[n]` float64 importance weights."""
+        return self.batch.column("weight").to_numpy()
+
+
+def make_shards(
+    images: np.ndarray, labels: np.ndarray, *, split: str, shard_size: int
+) -> list[Shard]:
+    """Cut images that are in memory into depth-0 shards of nearly equal size.
+
+    Args:
+        images: `[n, c, h, w]` uint8.
+        labels: `[n]` class indices.
+        split: which split they are.
+        shard_size: the largest number of images in a shard, and so the batch of the evaluation.
+
+    Raises:
+        InputError: no images, or a shard size below 1.
+    """
+    pieces = partition(len(labels), shard_size, split)
+    return [Shard.build(images[p], labels[p], p, split=split) for p in pieces]
+
+
+def partition(count: int, shard_size: int, split: str) -> list[np.ndarray]:
+    """Sample ids `0 … count - 1` in runs of nearly equal length, at most `shard_size`."""
+    require(count > 0, split, "at least one image", count, "Give the split some images.")
+    require(shard_size >= 1, "shard_size", "at least 1", shard_size, "Use 50 to 250 images.")
+    return np.array_split(np.arange(count), -(-count // shard_size))
+
+
+def digest(splits: Iterable[Sequence[Shard]]) -> str:
+    """A digest of every pixel, label and weight of depth-0 shards, and of how they are cut."""
+    total = hashlib.blake2b(digest_size=16)
+    for shards in splits:
+        for shard in shards:
+            total.update(json.dumps([shard.metadata, list(shard.features.shape)]).encode())
+            for column in (shard.features, shard.labels, shard.samples, shard.weights):
+                total.update(np.ascontiguousarray(column).data)
+    return total.hexdigest()

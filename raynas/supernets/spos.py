@@ -1,0 +1,127 @@
+"""The SPOS supernet: ShuffleNetV2 blocks with four choices each (SPOS, section 4 and table 2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from raynas.errors import require
+from raynas.supernets.blocks import IMAGENET_MEAN, IMAGENET_STD, Normalize, ShuffleUnit, conv_bn
+from raynas.supernets.chain import ChainSupernet
+
+SPOS_STAGES = ((64, 4, 2), (160, 4, 2), (320, 8, 2), (640, 4, 2))
+"""`(channels, blocks, stride of the first block)` of each stage at full size."""
+
+
+def choices_of_block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    """Choices 0 to 3: depthwise kernels 3, 5 and 7, and the Xception-like choice x."""
+    return [
+        ShuffleUnit(inputs, outputs, 3, stride),
+        ShuffleUnit(inputs, outputs, 5, stride),
+        ShuffleUnit(inputs, outputs, 7, stride),
+        ShuffleUnit(inputs, outputs, 3, stride, xception=True),
+    ]
+
+
+def spos(
+    num_classes: int = 1000,
+    *,
+    image_size: int = 224,
+    image_channels: int = 3,
+    stem_channels: int = 16,
+    stem_stride: int = 2,
+    stages: Sequence[Sequence[int]] = SPOS_STAGES,
+    head_channels: int = 1024,
+    dropout: float = 0.1,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    reverse_channels: bool = False,
+) -> ChainSupernet:
+    """Build the SPOS supernet; the defaults are the paper's, 20 blocks of 4 choices at 224².
+
+    Args:
+        num_classes: the number of logits.
+        image_size: height and width of the images.
+        image_channels: 3 for RGB, 1 for grey.
+        stem_channels: output channels of the first 3×3 convolution.
+        stem_stride: its stride.
+        stages: `(channels, blocks, stride of the first block)` of each stage, channels a multiple
+            of 4.
+        head_channels: output channels of the last 1×1 convolution.
+        dropout: probability, before the classifier.
+        mean: of pixels scaled to [0, 1], one value per channel.
+        std: of pixels scaled to [0, 1], one value per channel.
+        reverse_channels: read RGB images as BGR.
+
+    Raises:
+        InputError: channels that are not a multiple of 4, a stride other than 1 or 2, or mean and
+            std of another length than `image_channels`.
+    """
+    recipe = {
+        "builder": "spos",
+        "num_classes": num_classes,
+        "image_size": image_size,
+        "image_channels": image_channels,
+        "stem_channels": stem_channels,
+        "stem_stride": stem_stride,
+        "stages": [list(stage) for stage in stages],
+        "head_channels": head_channels,
+        "dropout": dropout,
+        "mean": list(mean),
+        "std": list(std),
+        "reverse_channels": reverse_channels,
+    }
+    require(
+        len(mean) == len(std) == image_channels,
+        "mean and std",
+        f"{image_channels} values each, one per image channel",
+        (list(mean), list(std)),
+        "Give one value per channel.",
+    )
+    for stage in stages:
+        require(
+            len(stage) == 3 and stage[0] % 4 == 0 and stage[1] >= 1 and stage[2] in (1, 2),
+            "stages",
+            "(channels divisible by 4, blocks, stride 1 or 2)",
+            tuple(stage),
+            "Adjust the stage.",
+        )
+    stem = nn.Sequential(
+        Normalize(mean, std, reverse_channels=reverse_channels),
+        *conv_bn(image_channels, stem_channels, 3, stem_stride, relu=True),
+    )
+    blocks: list[list[nn.Module]] = []
+    inputs = stem_channels
+    for outputs, repeats, stride in stages:
+        for repeat in range(repeats):
+            blocks.append(choices_of_block(inputs, outputs, stride if repeat == 0 else 1))
+            inputs = outputs
+    head = nn.Sequential(
+        *conv_bn(inputs, head_channels, relu=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(head_channels, num_classes, bias=False),
+    )
+    supernet = ChainSupernet(
+        stem,
+        blocks,
+        head,
+        image_shape=(image_channels, image_size, image_size),
+        num_classes=num_classes,
+        recipe=recipe,
+    )
+    initialize(supernet)
+    return supernet
+
+
+def initialize(supernet: nn.Module) -> None:
+    """Kaiming initialisation of convolutions, small normal weights for linear layers."""
+    for module in supernet.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_in))
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.01)
