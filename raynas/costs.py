@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raynas.errors import require
-from raynas.space import Architecture, SearchSpace
+from raynas.space import Architecture
 
 if TYPE_CHECKING:
+    import torch
+
     from raynas.supernets.chain import ChainSupernet
 
 
@@ -196,12 +198,12 @@ def flops_table(supernet: ChainSupernet) -> CostTable:
 
     Counted on the meta device, so nothing is computed.
     """
-    import torch
+    from torch import empty, uint8
 
     from raynas.supernets.chain import to_meta
 
     replica = to_meta(supernet)
-    image = torch.empty((1, *supernet.image_shape), dtype=torch.uint8, device="meta")
+    image = empty((1, *supernet.image_shape), dtype=uint8, device="meta")
     base, x = count_macs(replica.stem, image)
     blocks = []
     for block, choices in enumerate(supernet.space.choices):
@@ -214,10 +216,10 @@ def flops_table(supernet: ChainSupernet) -> CostTable:
 
 def count_macs(module: torch.nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:
     """The multiply-accumulates of one module on one input, and its output."""
-    import torch
+    from torch import no_grad
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with no_grad(), FlopCounterMode(display=False) as counter:
         output = module(x)
     return counter.get_total_flops() // 2, output
 

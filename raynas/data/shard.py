@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,12 +144,18 @@ def partition(count: int, shard_size: int, split: str) -> list[np.ndarray]:
     return np.array_split(np.arange(count), -(-count // shard_size))
 
 
-def digest(splits: Iterable[Sequence[Shard]]) -> str:
-    """A digest of every pixel, label and weight of depth-0 shards, and of how they are cut."""
-    total = hashlib.blake2b(digest_size=16)
-    for shards in splits:
-        for shard in shards:
-            total.update(json.dumps([shard.metadata, list(shard.features.shape)]).encode())
-            for column in (shard.features, shard.labels, shard.samples, shard.weights):
-                total.update(np.ascontiguousarray(column).data)
-    return total.hexdigest()
+class ShardDigest:
+    """A digest of depth-0 shards: every pixel, label and weight, and how they are cut."""
+
+    def __init__(self) -> None:
+        self._total = hashlib.blake2b(digest_size=16)
+
+    def update(self, shard: Shard) -> None:
+        """Add the next shard."""
+        self._total.update(json.dumps([shard.metadata, list(shard.features.shape)]).encode())
+        for column in (shard.features, shard.labels, shard.samples, shard.weights):
+            self._total.update(np.ascontiguousarray(column).data)
+
+    def hexdigest(self) -> str:
+        """The digest of the shards so far, 32 hexadecimal digits."""
+        return self._total.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -115,6 +116,61 @@ def spos(
     )
     initialize(supernet)
     return supernet
+
+
+def spos_8x8(num_classes: int = 10, **options: Any) -> ChainSupernet:
+    """A small variant for 8×8 grey images (digits): 8 blocks of 4 choices.
+
+    Args:
+        num_classes: the number of logits.
+        options: of `spos`, instead of this variant's.
+    """
+    variant: dict[str, Any] = {
+        "image_size": 8,
+        "image_channels": 1,
+        "stem_stride": 1,
+        "stages": ((32, 4, 1), (64, 4, 2)),
+        "head_channels": 128,
+        "mean": (0.3053,),
+        "std": (0.3759,),
+    }
+    return spos(num_classes, **variant | options)
+
+
+def spos_28x28(num_classes: int = 10, **options: Any) -> ChainSupernet:
+    """A small variant for 28×28 grey images (Fashion-MNIST): 12 blocks of 4 choices.
+
+    Args:
+        num_classes: the number of logits.
+        options: of `spos`, instead of this variant's.
+    """
+    variant: dict[str, Any] = {
+        "image_size": 28,
+        "image_channels": 1,
+        "stages": ((32, 4, 1), (64, 4, 2), (128, 4, 2)),
+        "head_channels": 256,
+        "mean": (0.2860,),
+        "std": (0.3530,),
+    }
+    return spos(num_classes, **variant | options)
+
+
+def spos_32x32(num_classes: int = 10, **options: Any) -> ChainSupernet:
+    """A small variant for 32×32 colour images (CIFAR): 12 blocks of 4 choices.
+
+    Args:
+        num_classes: the number of logits.
+        options: of `spos`, instead of this variant's.
+    """
+    variant: dict[str, Any] = {
+        "image_size": 32,
+        "stem_stride": 1,
+        "stages": ((64, 4, 2), (128, 4, 2), (256, 4, 2)),
+        "head_channels": 512,
+        "mean": (0.4914, 0.4822, 0.4465),
+        "std": (0.2470, 0.2435, 0.2616),
+    }
+    return spos(num_classes, **variant | options)
 
 
 def initialize(supernet: nn.Module) -> None:

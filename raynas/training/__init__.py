@@ -1,0 +1,17 @@
+"""Training supernets: which paths, how, and with what progress."""
+
+from raynas.training.paths import PathSampler, UniformConstraintPaths, UniformPaths
+from raynas.training.progress import EpochReport, StepReport, TrainingDivergedError
+from raynas.training.settings import TrainingSettings
+from raynas.training.trainer import train
+
+__all__ = [
+    "EpochReport",
+    "PathSampler",
+    "StepReport",
+    "TrainingDivergedError",
+    "TrainingSettings",
+    "UniformConstraintPaths",
+    "UniformPaths",
+    "train",
+]

@@ -1,0 +1,67 @@
+"""Train a small SPOS supernet on handwritten digits, and search it on every core or GPU.
+
+This is what `make search` runs; nothing is downloaded. The supernet is trained once and reused.
+
+    python experiments/digits_spos.py --strategy ea --workers 1 --seed 3
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+import raynas
+from raynas import cli
+
+HOME = Path("runs/digits")
+
+
+def main(
+    strategy: cli.StrategyName = "pcf",
+    workers: int | None = None,
+    seed: int = 0,
+    run_dir: Path | None = None,
+    resume: bool = False,
+    supernet: Path = HOME / "supernet.safetensors",
+    epochs: int = 120,
+) -> None:
+    """Train and search a small SPOS supernet on handwritten digits.
+
+    Args:
+        strategy: ea (SPOS), random, cf (CF-ES) or pcf (PCF-ES).
+        workers: Ray actors; 0 for this process, every GPU or core if omitted.
+        seed: of the search.
+        run_dir: where the records go; a new folder under runs/digits if omitted.
+        resume: continue the run in run_dir, or the latest one.
+        supernet: the trained weights; trained first if the file is missing.
+        epochs: of the training.
+    """
+    data = raynas.data.digits()
+    torch.manual_seed(0)
+    network = raynas.supernets.spos_8x8(data.num_classes)
+    directory = run_dir or cli.choose_run_dir(HOME, strategy, seed, resume=resume)
+    constraint = raynas.FLOPs(at_most=680e3)
+    evaluation = raynas.Evaluation(sample_rate=1.0, bits=32)
+    raynas.check_search(
+        network, data, run_dir=directory, constraint=constraint, workers=workers, resume=resume
+    )
+    settings = raynas.TrainingSettings(
+        epochs=epochs, batch_size=32, learning_rate=0.2, warmup_epochs=1, schedule="cosine"
+    )
+    cli.train_or_load(network, data, settings, supernet)
+    cli.search_and_show(
+        network,
+        data,
+        cli.make_strategy(strategy),
+        directory,
+        constraint=constraint,
+        evaluation=evaluation,
+        workers=workers,
+        seed=seed,
+        resume=resume,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,257 @@
+"""`PopulationEvaluator`: a generation as two map-reduces over shards, a freeze as one map.
+
+The driver's side of the evaluation. It holds what stands for the shards in the pool's store and
+merges what workers return in shard order, so that results do not depend on the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from raynas.data.shard import Shard
+from raynas.distributed.planner import plan
+from raynas.distributed.pool import LostObjectError, Pool
+from raynas.errors import require
+from raynas.evaluation import batchnorm
+from raynas.evaluation.batchnorm import Statistics
+from raynas.evaluation.importance import select_samples
+from raynas.evaluation.scores import CandidateScore, ShardScores, join_parts, merge_scores
+from raynas.evaluation.settings import Evaluation
+from raynas.space import Architecture
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What stands for the shards of one split, and their weights in sample order."""
+
+    shards: tuple[Any, ...]
+    rows: tuple[int, ...]
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class _View:
+    """Both splits behind one prefix."""
+
+    prefix: Architecture
+    calibration: _Split
+    validation: _Split
+
+
+class PopulationEvaluator:
+    """Scores populations on shards that live in the pool's store.
+
+    Args:
+        pool: the workers.
+        calibration: depth-0 shards; each is read once.
+        validation: depth-0 shards; each is read once.
+        settings: the evaluation protocol.
+        seed: of the importance sampling.
+        observe: is called with each shard as it is read.
+
+    Raises:
+        InputError: recalibration without calibration shards, or with a shard of one image.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        calibration: Sequence[Shard],
+        validation: Sequence[Shard],
+        settings: Evaluation,
+        seed: int,
+        observe: Callable[[Shard], None] = lambda shard: None,
+    ) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._seed = seed
+        self.block_forwards = 0
+        wanted = calibration if settings.batch_norm == "recalibrate" else ()
+        self._full = _View((), self._place(wanted, observe), self._place(validation, observe))
+        self._view = self._full
+        self._freezes: list[tuple[Architecture, Architecture]] = []
+        if settings.batch_norm == "recalibrate":
+            rows = self._full.calibration.rows
+            require(
+                len(rows) > 0 and min(rows) > 1,
+                "calibration",
+                "shards of at least two images each",
+                rows,
+                "Give more calibration images or larger shards, or use batch_norm='inherit'.",
+            )
+
+    @property
+    def prefix(self) -> Architecture:
+        """The frozen choices that the shards are behind."""
+        return self._view.prefix
+
+    @property
+    def workers(self) -> int:
+        """How many workers evaluate; 0 for the driver's own process."""
+        return self._pool.workers
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs the workers hold."""
+        return self._pool.gpus
+
+    @property
+    def samples(self) -> int:
+        """How many validation samples a candidate is scored on."""
+        return sum(self._view.validation.rows)
+
+    def score(self, architectures: Sequence[Architecture]) -> list[CandidateScore]:
+        """Score candidates behind the current prefix, under the current selection of samples.
+
+        Args:
+            architectures: of full length, all starting with the prefix.
+
+        Returns:
+            One score per architecture, in the order given.
+        """
+        return self._recovering(lambda: self._score(self._view, architectures))
+
+    def score_in_full(self, architectures: Sequence[Architecture]) -> list[CandidateScore]:
+        """Score candidates on all validation samples from the images on, nothing quantized."""
+        return self._score(self._full, architectures)
+
+    def statistics(self, architecture: Architecture) -> Statistics:
+        """Merged batch-norm statistics of every node of one architecture, from the images on."""
+        statistics: Statistics = self._calibrate(self._full, [architecture])
+        return statistics
+
+    def test(self, architecture: Architecture, shards: Sequence[Shard]) -> CandidateScore:
+        """Score one architecture on held-out shards, reading a few of them at a time."""
+        placed = self._pool.put(self._calibrate(self._full, [architecture]))
+        window = 4 * max(1, self._pool.workers)
+        outcomes: list[ShardScores] = []
+        weights: list[np.ndarray] = []
+        for start in range(0, len(shards), window):
+            batch = [shards[i] for i in range(start, min(start + window, len(shards)))]
+            weights += [shard.weights for shard in batch]
+            calls = [(self._pool.put(shard), [architecture], placed) for shard in batch]
+            outcomes += self._pool.run("score", calls)
+        return merge_scores([architecture], outcomes, np.concatenate(weights))[0]
+
+    def freeze(self, prefix: Architecture, reference: Architecture) -> None:
+        """Advance all shards to a longer prefix; at the first freeze, select samples.
+
+        Args:
+            prefix: the frozen choices, starting with the current ones.
+            reference: an architecture with that prefix, whose losses give the importance.
+        """
+        self._recovering(lambda: self._freeze(prefix, reference))
+        self._freezes.append((prefix, reference))
+
+    def _recovering(self, action: Callable[[], T]) -> T:
+        """Run an action; if shards went away with a node, make them again from the images."""
+        try:
+            return action()
+        except LostObjectError:
+            self._view = self._full
+            for prefix, reference in self._freezes:
+                self._freeze(prefix, reference)
+            return action()
+
+    def _freeze(self, prefix: Architecture, reference: Architecture) -> None:
+        view = self._view
+        selection = None
+        if not view.prefix and self._settings.sample_rate < 1.0:
+            selection = self._select(view, reference)
+        calibration, statistics = self._advance_calibration(view, prefix)
+        validation = self._advance_validation(view, prefix, statistics, selection)
+        self._view = _View(prefix, calibration, validation)
+
+    def _select(self, view: _View, reference: Architecture) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the validation split to keep, and their weights (PCF-ES, section 3.5)."""
+        losses = np.concatenate([o.losses[0] for o in self._outcomes(view, [reference])])
+        rng = np.random.default_rng([self._seed, len(view.prefix)])
+        return select_samples(losses, self._settings.sample_rate, self._settings.sampling, rng)
+
+    def _advance_calibration(
+        self, view: _View, prefix: Architecture
+    ) -> tuple[_Split, dict[tuple[int, ...], np.ndarray] | str]:
+        if self._settings.batch_norm == "inherit":
+            return view.calibration, "inherited"
+        split = view.calibration
+        advanced = self._pool.run(
+            "advance", [(shard, prefix, "batch") for shard in split.shards], keep=True
+        )
+        self.block_forwards += sum(result.block_forwards for _, result in advanced)
+        statistics = batchnorm.merge([result.statistics for _, result in advanced])
+        return _Split(tuple(shard for shard, _ in advanced), split.rows, split.weights), statistics
+
+    def _advance_validation(
+        self,
+        view: _View,
+        prefix: Architecture,
+        statistics: Any,
+        selection: tuple[np.ndarray, np.ndarray] | None,
+    ) -> _Split:
+        split = view.validation
+        kept, weights = selection or (np.arange(sum(split.rows)), split.weights)
+        placed = self._pool.put(statistics)
+        calls, rows, start = [], [], 0
+        for shard, count in zip(split.shards, split.rows, strict=True):
+            inside = (kept >= start) & (kept < start + count)
+            if inside.any():
+                calls.append((shard, prefix, placed, kept[inside] - start, weights[inside]))
+                rows.append(int(inside.sum()))
+            start += count
+        advanced = self._pool.run("advance", calls, keep=True)
+        self.block_forwards += sum(result.block_forwards for _, result in advanced)
+        return _Split(tuple(shard for shard, _ in advanced), tuple(rows), weights)
+
+    def _score(self, view: _View, architectures: Sequence[Architecture]) -> list[CandidateScore]:
+        return merge_scores(
+            architectures, self._outcomes(view, architectures), view.validation.weights
+        )
+
+    def _outcomes(self, view: _View, architectures: Sequence[Architecture]) -> list[ShardScores]:
+        """The outcome of every validation shard, candidates in the order given."""
+        statistics = self._pool.put(self._calibrate(view, architectures))
+        parts = plan(architectures, len(view.validation.shards), self._pool.workers)
+        calls = [
+            (shard, [architectures[i] for i in part], statistics)
+            for shard in view.validation.shards
+            for part in parts
+        ]
+        results = self._pool.run("score", calls)
+        self.block_forwards += sum(result.block_forwards for result in results)
+        return [
+            join_parts(parts, results[start : start + len(parts)])
+            for start in range(0, len(results), len(parts))
+        ]
+
+    def _calibrate(self, view: _View, architectures: Sequence[Architecture]) -> Any:
+        """Merged statistics of every node that the architectures reach, or `"inherited"`."""
+        if self._settings.batch_norm == "inherit":
+            return "inherited"
+        shards = view.calibration.shards
+        parts = plan(architectures, len(shards), self._pool.workers)
+        calls = [(shard, [architectures[i] for i in part]) for shard in shards for part in parts]
+        results = self._pool.run("calibrate", calls)
+        self.block_forwards += sum(result.block_forwards for result in results)
+        per_shard = []
+        for start in range(0, len(results), len(parts)):
+            joined: dict[tuple[int, ...], np.ndarray] = {}
+            for result in results[start : start + len(parts)]:
+                joined.update(result.statistics)
+            per_shard.append(joined)
+        return batchnorm.merge(per_shard)
+
+    def _place(self, shards: Sequence[Shard], observe: Callable[[Shard], None]) -> _Split:
+        placed, rows, weights = [], [], []
+        for index in range(len(shards)):
+            shard = shards[index]
+            observe(shard)
+            placed.append(self._pool.put(shard))
+            rows.append(shard.rows)
+            weights.append(np.array(shard.weights))
+        return _Split(tuple(placed), tuple(rows), np.concatenate(weights or [np.empty(0)]))

@@ -1,0 +1,81 @@
+"""Batch-norm statistics as values: one vector per node of the trie.
+
+A vector holds the means and the variances of the batch-norm layers of one module, in definition
+order. Calibration normalises each shard with its own statistics, so the merged statistics of a
+node are means over shards, taken in shard order: the cumulative average that the SPOS reference
+computes, whatever worker saw which shard. Variances are unbiased, as torch's running ones are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from raynas.supernets.chain import Path
+
+Statistics = Mapping[Path, np.ndarray]
+"""`float32[2 * channels]` of every node, keyed by its path."""
+
+
+def assign(norms: Sequence[_BatchNorm], vector: Tensor) -> None:
+    """Make the layers read and write their running statistics in `vector`."""
+    start = 0
+    for norm in norms:
+        stop = start + norm.num_features
+        norm.running_mean = vector[start:stop]
+        norm.running_var = vector[stop : stop + norm.num_features]
+        start = stop + norm.num_features
+
+
+def gather(norms: Sequence[_BatchNorm], device: torch.device) -> Tensor:
+    """The layers' running statistics as one new vector, `float32[2 * channels]`."""
+    parts = [part for norm in norms for part in (norm.running_mean, norm.running_var)]
+    flat = [
+        part.detach().to(device, torch.float32).reshape(-1) for part in parts if part is not None
+    ]
+    return torch.cat(flat) if flat else torch.empty(0, device=device)
+
+
+def vector_size(norms: Sequence[_BatchNorm]) -> int:
+    """The length of the layers' vector."""
+    return sum(2 * norm.num_features for norm in norms)
+
+
+def set_calibrating(norms: Sequence[_BatchNorm], calibrating: bool) -> None:
+    """Switch layers between batch statistics, which they then record, and fixed statistics."""
+    for norm in norms:
+        norm.train(calibrating)
+        norm.momentum = 1.0
+
+
+def merge(shards: Sequence[Statistics]) -> dict[Path, np.ndarray]:
+    """The mean over shards of each node's vector, summed in float64 in shard order.
+
+    Args:
+        shards: the statistics of each calibration shard; every shard has the same nodes.
+
+    Returns:
+        `float32[2 * channels]` of every node.
+    """
+    merged: dict[Path, np.ndarray] = {}
+    for path in shards[0]:
+        total = np.zeros(shards[0][path].shape, dtype=np.float64)
+        for statistics in shards:
+            total += statistics[path]
+        merged[path] = (total / len(shards)).astype(np.float32)
+    return merged
+
+
+def write(norms: Sequence[_BatchNorm], vector: np.ndarray) -> None:
+    """Copy a vector into the buffers of layers that an exported subnet keeps."""
+    start = 0
+    for norm in norms:
+        for buffer in (norm.running_mean, norm.running_var):
+            assert buffer is not None
+            part = torch.tensor(vector[start : start + norm.num_features])
+            buffer.copy_(part)
+            start += norm.num_features

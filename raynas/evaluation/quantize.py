@@ -1,0 +1,29 @@
+"""How activations behind a frozen prefix are stored (PCF-ES, appendix A.5)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FLOAT16_MAX = 65504.0
+
+
+def encode(x: Tensor, bits: int) -> np.ndarray:
+    """Activations `[n, c, h, w]` as they are stored: float32, or float16 clamped to its range."""
+    host = x.detach().to("cpu", torch.float32)
+    if bits == 16:
+        host = host.clamp(-FLOAT16_MAX, FLOAT16_MAX).to(torch.float16)
+    return host.contiguous().numpy()
+
+
+def decode(stored: np.ndarray, device: torch.device) -> Tensor:
+    """Stored features on the device: images stay uint8, activations become float32.
+
+    Copies first, since stored features are read-only views of a shared store. Channels come last
+    in memory, where the CPU and the GPU run depthwise convolutions fastest.
+    """
+    x = torch.tensor(stored).to(device)
+    if x.dtype == torch.float16:
+        x = x.to(torch.float32)
+    return x.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,66 @@
+"""`Evaluation`: the protocol under which candidates are scored. Scores compare only under one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from raynas.errors import require
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How candidates are scored.
+
+    Args:
+        batch_norm: `"recalibrate"` computes batch-norm statistics of every candidate on the
+            calibration split (SPOS, section 3.4); `"inherit"` uses the supernet's running ones.
+        sample_rate: the share of validation samples kept after the first freeze, in (0, 1]
+            (PCF-ES, section 3.5).
+        sampling: `"top"` keeps the samples of largest loss; `"weighted"` draws them with
+            probability proportional to loss and weights them by p/q, which is unbiased
+            (PCF-ES, equations 1 and 2).
+        bits: 32 or 16, how stored activations behind the frozen prefix are kept.
+        prefix_sharing: compute each distinct prefix of a generation once per shard; exact.
+        threads: intra-op threads of each worker on the CPU; part of the protocol, since
+            floating-point sums depend on it.
+        device: `"auto"` (CUDA where a worker has it), `"cpu"` or `"cuda"`.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    batch_norm: Literal["recalibrate", "inherit"] = "recalibrate"
+    sample_rate: float = 1.0
+    sampling: Literal["top", "weighted"] = "top"
+    bits: int = 32
+    prefix_sharing: bool = True
+    threads: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        options = {
+            "batch_norm": ("recalibrate", "inherit"),
+            "sampling": ("top", "weighted"),
+            "bits": (32, 16),
+            "device": ("auto", "cpu", "cuda"),
+        }
+        for name, values in options.items():
+            value = getattr(self, name)
+            require(
+                value in values,
+                name,
+                " or ".join(repr(option) for option in values),
+                repr(value),
+                "Choose one of them.",
+            )
+        require(
+            0.0 < self.sample_rate <= 1.0,
+            "sample_rate",
+            "a share above 0 and at most 1",
+            self.sample_rate,
+            "Use 1 for all samples, 0.4 for the paper's setting.",
+        )
+        require(
+            self.threads >= 1, "threads", "at least 1", self.threads, "Use 1 thread per worker."
+        )

@@ -1,0 +1,120 @@
+"""Which blocks to freeze: choice percentages, the two freezing tests, and what refuses a freeze.
+
+PCF-ES, sections 3.1 and 3.4, with the decisions of the design, section 4.1-4.3. This decides; what
+a frozen prefix saves is the evaluation's business. Percentages are exact fractions of 1: a freeze
+must not hang on how a mean was rounded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+
+from raynas.evolution.strategy import Problem
+from raynas.space import Architecture, SearchSpace
+
+NO_SUFFIX = "no legal suffix"
+NO_PARENT = "no parent stays legal"
+
+Percentages = tuple[tuple[Fraction, ...], ...]
+"""`[block][choice]`: the share of a census that selects the choice; each row sums to 1."""
+
+
+def choice_percentages(census: Sequence[Architecture], space: SearchSpace) -> Percentages:
+    """The choice percentages of a census of architectures (PCF-ES, section 3.1).
+
+    Args:
+        census: at least one architecture.
+        space: the choices of each block.
+    """
+    selected = [Counter(choices) for choices in zip(*census, strict=True)]
+    return tuple(
+        tuple(Fraction(counts[choice], len(census)) for choice in range(choices))
+        for counts, choices in zip(selected, space.choices, strict=True)
+    )
+
+
+def majority(percentages: Percentages) -> Architecture:
+    """The majority choice of each block; ties go to the lowest index."""
+    return tuple(row.index(max(row)) for row in percentages)
+
+
+def initial_freeze(percentages: Percentages, threshold: float, block_ratio: float) -> int:
+    """How many blocks the first freeze takes (Algorithm 1, lines 5-13).
+
+    Args:
+        percentages: of every block.
+        threshold: the choice percentage threshold H, in (0, 1).
+        block_ratio: the block ratio threshold, in [0, 1).
+
+    Returns:
+        The largest j for which blocks 1…j pass both tests; 0 if there is none.
+    """
+    return progressive_freeze(percentages, 0, len(percentages), threshold, block_ratio)
+
+
+def progressive_freeze(
+    percentages: Percentages, frozen: int, monitor: int, threshold: float, block_ratio: float
+) -> int:
+    """How many more blocks a later freeze takes (Algorithm 1, lines 15-20).
+
+    Args:
+        percentages: of every block.
+        frozen: the number of frozen blocks j.
+        monitor: the monitor size, the largest number of blocks to take.
+        threshold: the choice percentage threshold H, in (0, 1).
+        block_ratio: the block ratio threshold, in [0, 1).
+
+    Returns:
+        The largest x ≤ `monitor` for which blocks j+1…j+x pass both tests; 0 if there is none.
+    """
+    monitored = percentages[frozen : frozen + monitor]
+    longest_first = range(len(monitored), 0, -1)
+    return next((x for x in longest_first if passes(monitored[:x], threshold, block_ratio)), 0)
+
+
+def passes(percentages: Percentages, threshold: float, block_ratio: float) -> bool:
+    """Whether consecutive blocks pass both tests (PCF-ES, section 3.4).
+
+    The mean of their majority percentages must exceed the threshold, and so must the percentages of
+    more than a `block_ratio` of the blocks.
+    """
+    majorities = [max(row) for row in percentages]
+    limit = decimal(threshold)
+    exceeding = sum(percentage > limit for percentage in majorities)
+    return sum(majorities) > limit * len(majorities) and exceeding > decimal(block_ratio) * len(
+        majorities
+    )
+
+
+def decimal(value: float) -> Fraction:
+    """The decimal number that was written: 0.7 is 7/10, not the binary fraction just below it."""
+    return Fraction(str(float(value)))
+
+
+def overwrite(
+    problem: Problem, top: Sequence[Architecture], prefix: Architecture
+) -> tuple[Architecture, ...]:
+    """Give the Top-K a new prefix (Algorithm 1, lines 9 and 18).
+
+    Other architectures come of it: those over the budget are dropped, equal ones are merged.
+
+    Returns:
+        The legal distinct ones, in the order of `top`.
+    """
+    changed = dict.fromkeys(prefix + architecture[len(prefix) :] for architecture in top)
+    return tuple(filter(problem.budget.allows, changed))
+
+
+def refusal(problem: Problem, prefix: Architecture, parents: Sequence[Architecture]) -> str | None:
+    """Why a prefix must not be frozen; `None` if it may.
+
+    Args:
+        problem: the space and the budget.
+        prefix: the new prefix.
+        parents: what `overwrite` left of the Top-K.
+    """
+    if not problem.budget.feasible(prefix):
+        return NO_SUFFIX
+    return None if parents else NO_PARENT

@@ -1,0 +1,240 @@
+"""`Strategy`: asks for the architectures of a generation, and is told their scores.
+
+A strategy holds settings and nothing else. What it has learned is a `State`, a value that goes in
+and comes out, so a search is resumed by telling the recorded scores again::
+
+    state = strategy.start()
+    while state.finished is None:
+        rng = np.random.default_rng([seed, state.generation])
+        proposal = strategy.ask(problem, state, rng)
+        scores = [evaluate(a) for a in (*proposal.rescored, *proposal.population)]
+        state = strategy.tell(state, proposal, scores)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from math import inf, isfinite, isnan
+from typing import Any
+
+import numpy as np
+
+from raynas.costs import Budget
+from raynas.errors import require
+from raynas.space import Architecture, SearchSpace
+
+GENERATION_LIMIT = "generation limit"
+ALL_FROZEN = "all blocks frozen"
+EXHAUSTED = "legal architectures exhausted"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched.
+
+    Args:
+        space: the choices of each block.
+        budget: which architectures are legal; its table has one entry per choice.
+
+    Raises:
+        InputError: the table does not fit the space, or no architecture is legal.
+    """
+
+    space: SearchSpace
+    budget: Budget
+
+    def __post_init__(self) -> None:
+        counts = tuple(len(costs) for costs in self.budget.table.blocks)
+        require(
+            counts == self.space.choices,
+            "budget",
+            f"a table with {list(self.space.choices)} choices per block",
+            list(counts),
+            "Build the table from the supernet that is searched.",
+        )
+        self.budget.require_feasible()
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the evaluation says of one architecture.
+
+    Args:
+        architecture: all its choices.
+        top1: the (weighted) share of correct samples, in [0, 1].
+        loss: the (weighted) mean cross-entropy, in nats; it breaks ties.
+        finite: whether all its logits were finite.
+    """
+
+    architecture: Architecture
+    top1: float
+    loss: float
+    finite: bool = True
+
+
+def rank_key(score: Score) -> tuple[bool, float, float, Architecture]:
+    """The sort key that puts the best score first.
+
+    Finite scores first, then the highest top-1, the lowest loss and the lexicographically first
+    architecture; nothing is rounded (design, section 4.6). The loss of a score that is not finite
+    means nothing, so it orders nothing; a NaN top-1 ranks as the worst, since comparisons with NaN
+    would make the order depend on that of the input.
+    """
+    usable = score.finite and isfinite(score.top1) and isfinite(score.loss)
+    top1 = inf if isnan(score.top1) else -score.top1
+    return (not usable, top1, score.loss if usable else inf, score.architecture)
+
+
+def best_first(scores: Sequence[Score], count: int) -> tuple[Score, ...]:
+    """The `count` best scores, best first."""
+    return tuple(sorted(scores, key=rank_key)[:count])
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One generation, before it is evaluated.
+
+    Args:
+        prefix: the frozen choices from this generation on; every architecture starts with them.
+        population: new architectures: legal, distinct and never proposed before.
+        rescored: parents to score (again) because the prefix, and with it the protocol, has
+            changed; empty unless it has. Legal, distinct, best first.
+        origins: how many of the population each source gave: `"crossover"`, `"mutation"`,
+            `"random"`, `"enumeration"`.
+        refused: why a freeze that the census called for was refused; `None` if none was.
+        finished: why the search ends with this proposal, which is then empty; `None` if it goes on.
+    """
+
+    prefix: Architecture
+    population: tuple[Architecture, ...]
+    rescored: tuple[Architecture, ...] = ()
+    origins: Mapping[str, int] = field(default_factory=dict)
+    refused: str | None = None
+    finished: str | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What a search knows between two generations.
+
+    Args:
+        generation: the number of proposals told so far.
+        prefix: the frozen choices.
+        population: the architectures that the last proposal brought in.
+        top: the Top-K, best first, all scored under the current prefix.
+        earlier: the best score under each prefix that a freeze has replaced, oldest first.
+        seen: every architecture ever proposed.
+        finished: why the search has ended; `None` while it goes on.
+    """
+
+    generation: int = 0
+    prefix: Architecture = ()
+    population: tuple[Architecture, ...] = ()
+    top: tuple[Score, ...] = ()
+    earlier: tuple[Score, ...] = ()
+    seen: frozenset[Architecture] = frozenset()
+    finished: str | None = None
+
+
+@dataclass(frozen=True)
+class Strategy(ABC):
+    """A search strategy: settings, and pure functions of a `State`.
+
+    Args:
+        population: architectures per generation; fewer are proposed once the legal ones run out.
+        generations: the generation limit.
+        top_k: how many of the best are kept.
+
+    Raises:
+        InputError: a setting below 1.
+    """
+
+    population: int = 50
+    generations: int = 20
+    top_k: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("population", "generations", "top_k"):
+            value = getattr(self, name)
+            require(value >= 1, name, "at least 1", value, "The papers use 50, 20 and 10.")
+
+    def start(self) -> State:
+        """The state before the first generation."""
+        return State()
+
+    @abstractmethod
+    def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:
+        """Propose the next generation; it depends on nothing but the arguments.
+
+        Args:
+            problem: the space and the budget, the same throughout a search.
+            state: an unfinished state.
+            rng: randomness of this generation's own, so that it can be asked for again.
+        """
+
+    def tell(self, state: State, proposal: Proposal, scores: Sequence[Score]) -> State:
+        """The state after a generation.
+
+        A longer prefix is another protocol, whose scores do not compare with the ones before: the
+        Top-K starts again from the new scores, and the old best joins `earlier`.
+
+        Args:
+            state: the state that was asked.
+            proposal: what it answered.
+            scores: one for each architecture of `proposal.rescored`, then of
+                `proposal.population`, in this order.
+
+        Raises:
+            InputError: the scores are of other architectures or in another order, or the search
+                has ended.
+        """
+        require_answer(state, proposal, scores)
+        frozen = proposal.prefix != state.prefix
+        generation = state.generation + 1
+        finished = GENERATION_LIMIT if generation >= self.generations else None
+        return State(
+            generation=generation,
+            prefix=proposal.prefix,
+            population=proposal.population,
+            top=best_first((*(() if frozen else state.top), *scores), self.top_k),
+            earlier=(*state.earlier, *state.top[:1]) if frozen else state.earlier,
+            seen=state.seen | {score.architecture for score in scores},
+            finished=proposal.finished or finished,
+        )
+
+    def finalists(self, state: State) -> tuple[Architecture, ...]:
+        """The distinct architectures among which the winner is chosen (design, section 4.4).
+
+        The Top-K, the best under each earlier prefix, and the prefix itself if it is complete.
+        Their scores stem from different protocols: score them under one, the full one.
+        """
+        scored = [score.architecture for score in (*state.top, *state.earlier)]
+        complete = [state.prefix] if state.finished == ALL_FROZEN else []
+        return tuple(dict.fromkeys((*scored, *complete)))
+
+    def settings(self) -> dict[str, Any]:
+        """The name of the strategy and its fields, for `config.json`."""
+        return {"strategy": type(self).__name__, **asdict(self)}
+
+
+def require_answer(state: State, proposal: Proposal, scores: Sequence[Score]) -> None:
+    """Raise `InputError` unless the scores answer the proposal and the search goes on."""
+    require(
+        state.finished is None,
+        "state",
+        "a search that goes on",
+        f"one that has ended: {state.finished}",
+        "Stop asking once state.finished is set.",
+    )
+    asked = [*proposal.rescored, *proposal.population]
+    told = [score.architecture for score in scores]
+    differ = [i for i, (a, b) in enumerate(zip(asked, told, strict=False)) if a != b]
+    require(
+        asked == told,
+        "scores",
+        f"{len(asked)} scores: of proposal.rescored, then of proposal.population, in their order",
+        f"{told[differ[0]]} in place {differ[0]}" if differ else len(told),
+        "Score every proposed architecture once and keep the order.",
+    )

@@ -1,0 +1,232 @@
+"""The run directory: append-only records from which a search is resumed and reported.
+
+`config.json` says what is searched and under which protocol; `generations.jsonl` has one flushed
+record per generation, holding only what the seed and the protocol determine; `metrics.jsonl` has
+timings and costs; `result.json` is written once, at the end. A process may be killed at any moment:
+a record that was not written completely is dropped, and its generation is searched again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from raynas.errors import InputError, require
+
+CONFIG = "config.json"
+GENERATIONS = "generations.jsonl"
+METRICS = "metrics.jsonl"
+RESULT = "result.json"
+
+Record = dict[str, Any]
+
+
+class RunLog:
+    """An open run directory, locked against other processes until it is closed.
+
+    Args:
+        directory: created if missing.
+        config: a JSON object with everything that determines the history of the run, its
+            `"seed"` among it.
+        resume: continue the run that the directory holds, if it holds one.
+
+    Raises:
+        InputError: the directory holds a run and `resume` is off, or the run has another
+            configuration (the difference is shown), or another process is writing to it, or its
+            records cannot be read, or the place cannot be written to.
+    """
+
+    def __init__(self, directory: Path | str, config: Mapping[str, Any], *, resume: bool) -> None:
+        self.directory = Path(directory)
+        require_usable(self.directory, resume=resume)
+        config_path = self.directory / CONFIG
+        if config_path.exists():
+            require_same(read_json(config_path), json.loads(dumps(config)))
+            self._lock = self._acquire()
+        else:
+            self._lock = self._acquire()
+            write_json(config_path, config)
+        self.generations = recover(self.directory / GENERATIONS)
+        self.seed = int(config["seed"])
+        done = len(self.generations)
+        metrics = [m for m in recover(self.directory / METRICS) if m["generation"] < done]
+        self.metrics = metrics
+        replace_text(self.directory / METRICS, "".join(dumps(m) + "\n" for m in metrics))
+
+    @property
+    def result(self) -> Record | None:
+        """The result, once the run is finished."""
+        path = self.directory / RESULT
+        return read_json(path) if path.exists() else None
+
+    def append(self, generation: Record, metrics: Record) -> None:
+        """Write the records of one generation to the disk; the generation itself comes last."""
+        append_line(self.directory / METRICS, metrics)
+        append_line(self.directory / GENERATIONS, generation)
+        self.metrics.append(metrics)
+        self.generations.append(generation)
+
+    def finish(self, result: Record) -> None:
+        """Write `result.json`."""
+        write_json(self.directory / RESULT, result)
+
+    def close(self) -> None:
+        """Let other processes write to the directory."""
+        self._lock.close()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _acquire(self) -> Any:
+        lock = (self.directory / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise InputError(
+                "run_dir",
+                "a directory that no other process writes to",
+                self.directory,
+                "Wait for the other search to end, or use another directory.",
+            ) from None
+        return lock
+
+
+def require_usable(directory: Path, *, resume: bool) -> None:
+    """Create the directory, or see that it may be used; writes nothing into it.
+
+    Raises:
+        InputError: it holds a run and `resume` is off, or it cannot be written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            "run_dir", "a directory that can be created", error, "Use another directory."
+        ) from error
+    require(
+        os.access(directory, os.W_OK),
+        "run_dir",
+        "a directory that can be written to",
+        directory,
+        "Change its permissions, or use another directory.",
+    )
+    held = [n for n in (CONFIG, GENERATIONS, RESULT) if (directory / n).exists()]
+    require(
+        resume or not held,
+        "run_dir",
+        "a directory without a run",
+        f"{directory}, which holds {', '.join(held)}",
+        "Continue that run with resume (--resume), or use another directory.",
+    )
+    require(
+        not held or CONFIG in held,
+        "run_dir",
+        f"a run with its {CONFIG}",
+        f"{directory}, which holds only {', '.join(held)}",
+        "Use another directory; this one cannot be resumed.",
+    )
+
+
+def require_same(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Raise `InputError`, showing what differs, unless both configurations are equal."""
+    before, now = flatten(recorded), flatten(config)
+    differing = [
+        f"{key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} now"
+        for key in sorted({*before, *now})
+        if before.get(key, "absent") != now.get(key, "absent")
+    ]
+    require(
+        not differing,
+        "resume",
+        "the configuration that the run was started with",
+        "; ".join(differing),
+        "Use the same settings, supernet and data, or another run directory.",
+    )
+
+
+def flatten(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested objects as one level of dotted names."""
+    if not isinstance(value, Mapping):
+        return {name: value}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat.update(flatten(item, f"{name}.{key}" if name else str(key)))
+    return flat
+
+
+def recover(path: Path) -> list[Record]:
+    """The complete records of a file; an incomplete last line is cut off the file.
+
+    Raises:
+        InputError: a line before the last is not a JSON object.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    records: list[Record] = []
+    size = 0
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            record = json.loads(line)
+            records.append(dict(record))
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                str(path),
+                "one JSON object per line",
+                f"line {number}: {error}",
+                "Restore the file, or start a new run in another directory.",
+            ) from error
+        size += len(line) + 1
+    if lines[-1]:
+        os.truncate(path, size)
+    return records
+
+
+def read_json(path: Path) -> Record:
+    """Read a JSON object.
+
+    Raises:
+        InputError: the file is missing or is not a JSON object.
+    """
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            str(path), "a JSON object", error, "Restore the file, or use another directory."
+        ) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object so that the file is either absent, old, or complete."""
+    replace_text(path, dumps(value, indent=2) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a file's content at once."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one record and wait until it is on the disk."""
+    with path.open("a") as file:
+        file.write(dumps(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def dumps(value: Mapping[str, Any] | Sequence[Any], indent: int | None = None) -> str:
+    """JSON without NaN or infinity, which other readers reject."""
+    return json.dumps(value, allow_nan=False, indent=indent)

@@ -1,0 +1,255 @@
+"""Saving supernets, and filling them from our own and from other projects' checkpoints.
+
+Weights come from safetensors, or from torch files read with `weights_only=True`, so no file can run
+code. Three layouts are understood: safetensors files that `save` wrote, torch state dicts with this
+library's names, and the supernet that the authors of SPOS released (`checkpoint-150000.pth.tar`).
+The latter was trained on BGR pixels from 0 to 255, which its supernet must be built for:
+
+    spos(mean=(0, 0, 0), std=(1 / 255,) * 3, reverse_channels=True)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from raynas.errors import InputError, require
+from raynas.supernets.blocks import Normalize
+from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.tensorfiles import (
+    is_safetensors,
+    open_safetensors,
+    read_tensors,
+    replacing,
+    unreadable,
+)
+
+BATCH_COUNTER = "num_batches_tracked"
+"""The batch-norm counter that no result depends on; older checkpoints leave it out."""
+
+MEGVII_BEGINNINGS = {
+    "first_conv.0.": "stem.1.",
+    "first_conv.1.": "stem.2.",
+    "features.": "blocks.",
+    "conv_last.": "head.",
+    "classifier.0.": "head.6.",
+}
+"""Beginnings of names in the released SPOS supernet, and those of `spos()` in their place."""
+
+LISTED = 3
+"""How many names of each kind an error lists."""
+
+
+def save(
+    supernet: ChainSupernet, path: str | Path, metadata: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Write the weights as safetensors, with the recipe in the metadata.
+
+    The file appears whole or not at all. Tensors that several choices share are written once.
+
+    Args:
+        supernet: whose weights to write.
+        path: the file, replaced if it exists.
+        metadata: more texts to keep in the file; the name `recipe` is taken.
+
+    Raises:
+        InputError: a recipe that JSON cannot hold, metadata under `recipe`, or state that is not
+            tensors.
+    """
+    require(
+        "recipe" not in metadata,
+        "metadata",
+        "names other than 'recipe'",
+        sorted(metadata),
+        "The supernet's own recipe is stored there.",
+    )
+    try:
+        recipe = json.dumps(supernet.recipe)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "supernet.recipe", "a JSON object", error, "Use numbers, texts, lists and objects."
+        ) from error
+    own, _ = unique_tensors(supernet)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in own.items()}
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(safetensors.torch.save(tensors, {"recipe": recipe, **metadata}))
+
+
+def load(supernet: ChainSupernet, path: str | Path) -> None:
+    """Fill a supernet, in place, from a checkpoint; its device and recipe stay what they are.
+
+    Args:
+        supernet: what to fill.
+        path: a safetensors file, a torch state dict of this library's names (optionally under a
+            key `state_dict` or `model`), or the supernet released with SPOS.
+
+    Raises:
+        InputError: no readable checkpoint, or one that does not fit, with the first missing,
+            unexpected and misshapen tensors. The supernet is unchanged then.
+    """
+    copy_all(matched(supernet, own_names(read_tensors(Path(path))), Path(path)))
+
+
+def recipe_of(path: str | Path) -> dict[str, Any] | None:
+    """How the supernet of a checkpoint was built; reads no tensors.
+
+    Returns:
+        The recipe, or `None` where the file holds none, as torch files never do.
+
+    Raises:
+        InputError: no readable checkpoint.
+    """
+    file = Path(path)
+    if not is_safetensors(file):
+        return None
+    with open_safetensors(file) as reader:
+        text = (reader.metadata() or {}).get("recipe", "null")
+    try:
+        recipe = json.loads(text)
+    except ValueError as error:
+        raise unreadable(file, error) from error
+    return recipe if isinstance(recipe, dict) else None
+
+
+def digest(supernet: ChainSupernet) -> str:
+    """A digest of what the supernet computes with, the same on every device.
+
+    It covers the recipe, every parameter and buffer by name, type, shape and value (also the
+    constants of `Normalize`, which checkpoints leave out), and the order of the input channels;
+    the batch counters of batch norm, which no result depends on, are left out.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    total = hashlib.blake2b(digest_size=16)
+    total.update(json.dumps(supernet.recipe, sort_keys=True, default=str).encode())
+    own, _ = unique_tensors(supernet)
+    tensors = dict(supernet.named_buffers()) | own
+    for name in sorted(tensors):
+        if not name.endswith(BATCH_COUNTER):
+            tensor = tensors[name].detach().cpu().contiguous()
+            total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    for name, module in supernet.named_modules():
+        if isinstance(module, Normalize):
+            total.update(f"{name} {module.reverse_channels}\n".encode())
+    return total.hexdigest()
+
+
+def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under the names of a `ChainSupernet`, whichever known layout they are in."""
+    plain = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    if any(name.startswith("first_conv.") for name in plain):
+        return {megvii_name(name): tensor for name, tensor in plain.items()}
+    return plain
+
+
+def megvii_name(name: str) -> str:
+    """The name in `spos()` of a tensor of the released SPOS supernet; others stay as they are.
+
+    `features.7.2.branch_main.0.weight` becomes `blocks.7.2.branch_main.0.weight`: below the choice
+    both have the same layers.
+    """
+    for theirs, ours in MEGVII_BEGINNINGS.items():
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
+
+
+def matched(
+    supernet: ChainSupernet, tensors: Mapping[str, Tensor], path: Path
+) -> list[tuple[Tensor, Tensor]]:
+    """Pair the supernet's tensors with those of a checkpoint; changes nothing.
+
+    Args:
+        supernet: what is to be filled.
+        tensors: by the supernet's names; a shared tensor under any or all of its names, and the
+            batch counters of batch norm are optional.
+        path: where they came from, for the error.
+
+    Returns:
+        The supernet's own tensor and the given one, for all that are given.
+
+    Raises:
+        InputError: tensors are missing, unexpected, of another shape or kind, or a shared tensor
+            has two values.
+    """
+    own, canonical = unique_tensors(supernet)
+    given: dict[str, Tensor] = {}
+    contradictory = []
+    for name, tensor in tensors.items():
+        kept = given.setdefault(canonical.get(name, name), tensor)
+        if kept is not tensor and not torch.equal(kept, tensor):
+            contradictory.append(name)
+    missing = [name for name in own if name not in given and not name.endswith(BATCH_COUNTER)]
+    unexpected = [name for name in given if name not in own and not name.endswith(BATCH_COUNTER)]
+    both = [name for name in own if name in given]
+    misshapen = [
+        f"{name} {tuple(given[name].shape)} {given[name].dtype} instead of {tuple(own[name].shape)}"
+        for name in both
+        if given[name].shape != own[name].shape
+        or given[name].is_floating_point() != own[name].is_floating_point()
+    ]
+    problems = "; ".join(
+        listing(kind, names)
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape or type", misshapen),
+            ("shared here but with several values there", contradictory),
+        )
+        if names
+    )
+    require(
+        not problems,
+        "checkpoint",
+        f"the {len(own)} tensors of this supernet",
+        f"{path} with {len(given)}: {problems}",
+        "Build the supernet that the checkpoint was saved from.",
+    )
+    return [(own[name], given[name]) for name in both]
+
+
+def copy_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Copy the second tensor of each pair into the first."""
+    with torch.no_grad():
+        for target, source in pairs:
+            target.copy_(source)
+
+
+def listing(kind: str, names: Iterable[str]) -> str:
+    """`3 missing (a, b, c)`, with the names after the first few left out."""
+    every = list(names)
+    more = ", …" if len(every) > LISTED else ""
+    return f"{len(every)} {kind} ({', '.join(every[:LISTED])}{more})"
+
+
+def unique_tensors(supernet: ChainSupernet) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The supernet's state without repetitions, since choices may share weights.
+
+    Returns:
+        The parameters and persistent buffers under the first name of each, and the first name for
+        every name.
+    """
+    own: dict[str, Tensor] = {}
+    canonical: dict[str, str] = {}
+    first: dict[int, str] = {}
+    for name, tensor in supernet.state_dict(keep_vars=True).items():
+        require(
+            isinstance(tensor, Tensor),
+            "supernet",
+            "a state of tensors only",
+            f"{type(tensor).__name__} for {name}",
+            "Keep other state out of state_dict().",
+        )
+        canonical[name] = first.setdefault(id(tensor), name)
+        own.setdefault(canonical[name], tensor)
+    return own, canonical

@@ -1,0 +1,124 @@
+"""Files of tensors: read without running code from them, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from torch import Tensor
+
+from raynas.errors import InputError
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or torch file by name, on the CPU.
+
+    Raises:
+        InputError: no readable checkpoint, or one that holds something other than tensors.
+    """
+    if is_safetensors(path):
+        with open_safetensors(path) as reader:
+            return {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
+    content = read_torch(path)
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    return require_tensors(content, path)
+
+
+def require_tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    """The content if it maps names to tensors, else `InputError`."""
+    if isinstance(content, Mapping) and all(isinstance(v, Tensor) for v in content.values()):
+        return {str(name): tensor for name, tensor in content.items()}
+    raise InputError(
+        "checkpoint",
+        "a mapping from names to tensors",
+        f"{path} with something else",
+        "Save the state_dict() of the supernet.",
+    )
+
+
+def read_torch(path: Path) -> Any:
+    """The content of a torch file, on the CPU, read without running code from it.
+
+    Raises:
+        InputError: no file, not a torch file, or one that holds more than tensors and plain values.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    # Bytes that are no pickle make the unpickler raise nearly anything.
+    except Exception as error:
+        blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and blocked:
+            raise InputError(
+                "checkpoint",
+                "tensors and plain values only",
+                f"{path}, which needs {blocked[1]} to be imported",
+                "Nothing was imported. If you trust the file, save its state dict alone.",
+            ) from error
+        raise unreadable(path, error) from error
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins like safetensors: eight bytes of length, then a JSON object.
+
+    Raises:
+        InputError: no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+@contextmanager
+def open_safetensors(path: Path) -> Iterator[Any]:
+    """An open safetensors file; its errors become `InputError`."""
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as reader:
+            yield reader
+    except (safetensors.SafetensorError, OSError) as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """The error for a file that is absent, cut short or of another kind."""
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    return InputError(
+        "checkpoint",
+        "a readable safetensors or torch file",
+        f"{path} ({reason})",
+        "Check the path, and that the file was written to its end.",
+    )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it on leaving, unless an error is raised.
+
+    Raises:
+        InputError: the file cannot be written there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(
+            "path", "a file that can be written", f"{path} ({error})", "Choose another place."
+        ) from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()

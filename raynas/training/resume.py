@@ -1,0 +1,108 @@
+"""Training checkpoints: everything that the rest of a training depends on, in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raynas.errors import InputError, require
+from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.checkpoints import copy_all, matched, unique_tensors
+from raynas.supernets.tensorfiles import read_torch, replacing, require_tensors
+from raynas.training.progress import EpochReport
+
+
+def write(
+    path: Path,
+    supernet: ChainSupernet,
+    optimizer: torch.optim.Optimizer,
+    terms: Mapping[str, Any],
+    reports: list[EpochReport],
+) -> None:
+    """Replace the checkpoint by one after the last reported epoch, whole or not at all.
+
+    Args:
+        path: the file.
+        supernet: weights and batch-norm statistics.
+        optimizer: its momentum.
+        terms: what a resumed training must agree on, as JSON values.
+        reports: of all epochs so far.
+    """
+    own, _ = unique_tensors(supernet)
+    content = {
+        "model": {name: tensor.detach() for name, tensor in own.items()},
+        "optimizer": optimizer.state_dict(),
+        "terms": json.dumps(terms),
+        "reports": json.dumps([asdict(report) for report in reports]),
+    }
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def read(
+    path: Path,
+    supernet: ChainSupernet,
+    optimizer: torch.optim.Optimizer,
+    terms: Mapping[str, Any],
+) -> list[EpochReport]:
+    """Put supernet and optimizer back to where a checkpoint was written.
+
+    Args:
+        path: the file.
+        supernet: what to fill.
+        optimizer: over the supernet's parameters; gets its momentum back.
+        terms: what this training was asked for.
+
+    Returns:
+        The reports of the epochs that are done.
+
+    Raises:
+        InputError: not a training checkpoint, or one of a training on other terms, with the
+            differences. The supernet is unchanged then.
+    """
+    content = read_torch(path)
+    try:
+        before = json.loads(content["terms"])
+        reports = [EpochReport(**report) for report in json.loads(content["reports"])]
+        model, momentum = content["model"], content["optimizer"]
+        differences = compare(before, terms)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise foreign(path, error) from error
+    require(
+        not differences,
+        "checkpoint",
+        "a training on the same terms",
+        f"{path} with {', '.join(differences)}",
+        "Ask for what the checkpoint was trained with, or name another file.",
+    )
+    pairs = matched(supernet, require_tensors(model, path), path)
+    try:
+        optimizer.load_state_dict(momentum)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise foreign(path, error) from error
+    copy_all(pairs)
+    return reports
+
+
+def foreign(path: Path, error: Exception) -> InputError:
+    """The error for a readable file that no training wrote."""
+    return InputError(
+        "checkpoint",
+        "a file that a training wrote after an epoch",
+        f"{path} ({error!r})",
+        "Remove it to train from the start, or name another file.",
+    )
+
+
+def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The terms that differ, each as `epochs 3 instead of 5`."""
+    return [
+        f"{name} {before.get(name)!r} instead of {now.get(name)!r}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]

@@ -1,0 +1,95 @@
+"""How a supernet is trained: settings as a value, and the learning rate of every step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from raynas.errors import require
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Stochastic gradient descent with Nesterov momentum over single paths.
+
+    Args:
+        epochs: passes over the images.
+        batch_size: images per step.
+        learning_rate: the highest, at the end of the warm-up.
+        momentum: of Nesterov's method; 0 turns it off.
+        weight_decay: of weights with two or more dimensions; biases and batch norms have none.
+        label_smoothing: the probability spread over all classes.
+        warmup_epochs: over which the learning rate rises linearly; may be a fraction.
+        schedule: how the learning rate then falls to 0: `"linear"` (SPOS) or `"cosine"`.
+        clip: the largest norm of the gradient; `None` leaves it as it is.
+        seed: determines paths, batches, augmentation and dropout, not the initial weights.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`, …; `None` is a GPU where there is one.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    label_smoothing: float = 0.1
+    warmup_epochs: float = 0.0
+    schedule: Literal["linear", "cosine"] = "linear"
+    clip: float | None = None
+    seed: int = 0
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        limits = (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 2, "at least 2, for batch norm"),
+            ("learning_rate", 0 < self.learning_rate < math.inf, "a positive finite number"),
+            ("momentum", 0 <= self.momentum < 1, "at least 0 and below 1"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "a finite number, at least 0"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1"),
+            ("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, f"0 to {self.epochs} epochs"),
+            ("schedule", self.schedule in ("linear", "cosine"), "'linear' or 'cosine'"),
+            ("clip", self.clip is None or 0 < self.clip < math.inf, "a positive number, or None"),
+            ("seed", self.seed >= 0, "at least 0"),
+        )
+        for name, valid, expected in limits:
+            require(valid, name, expected, repr(getattr(self, name)), "Change the setting.")
+        self.torch_device()
+
+    def torch_device(self) -> torch.device:
+        """The device to train on.
+
+        Raises:
+            InputError: no such device here.
+        """
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        name = self.device or ("cuda" if gpus else "cpu")
+        allowed = {"cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))}
+        require(
+            name in allowed,
+            "device",
+            f"one of {sorted(allowed)}",
+            repr(name),
+            "Name a device that is here, or none for the default.",
+        )
+        return torch.device(name)
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """The learning rate of one step of the whole training.
+
+        Args:
+            step: counted from 0, over all epochs.
+            steps: the number of steps of an epoch.
+        """
+        warmup = self.warmup_epochs * steps
+        if step < warmup:
+            return self.learning_rate * min(1.0, (step + 1) / warmup)
+        fraction = min(1.0, (step - warmup) / (self.epochs * steps - warmup))
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * fraction))
+        return self.learning_rate * (1 - fraction)

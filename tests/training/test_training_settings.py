@@ -1,0 +1,87 @@
+"""Settings: what is refused, and the learning rate against torch's schedulers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_training import with_settings
+from torch.optim import lr_scheduler
+
+from raynas.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 1),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+        ("learning_rate", math.inf),
+        ("momentum", 1.0),
+        ("momentum", -0.1),
+        ("weight_decay", -1e-5),
+        ("weight_decay", math.nan),
+        ("label_smoothing", 1.0),
+        ("warmup_epochs", -1),
+        ("warmup_epochs", 3),
+        ("schedule", "step"),
+        ("clip", 0.0),
+        ("seed", -1),
+        ("device", "gpu"),
+        ("device", "cuda:99"),
+        ("device", "mps"),
+    ],
+)
+def test_settings_out_of_range(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{name}: expected .* got {value!r}"):
+        with_settings(**{name: value})
+
+
+def test_the_default_device_is_here() -> None:
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert with_settings(device=None).torch_device().type == expected
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_decay_equals_that_of_torch(schedule: str) -> None:
+    settings = with_settings(epochs=4, warmup_epochs=0, schedule=schedule)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=settings.learning_rate)
+    scheduler: lr_scheduler.LRScheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
+    if schedule == "linear":
+        scheduler = lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=20)
+    for step in range(20):
+        expected = optimizer.param_groups[0]["lr"]
+        assert settings.learning_rate_at(step, steps=5) == pytest.approx(expected, abs=1e-9)
+        optimizer.step()
+        scheduler.step()
+
+
+@given(
+    epochs=st.integers(1, 6),
+    steps=st.integers(1, 9),
+    warmup=st.floats(0, 5),
+    schedule=st.sampled_from(["linear", "cosine"]),
+)
+def test_the_rate_rises_to_its_highest_and_falls(
+    epochs: int, steps: int, warmup: float, schedule: str
+) -> None:
+    warmup = min(warmup, epochs * 0.9)
+    settings = with_settings(epochs=epochs, warmup_epochs=warmup, schedule=schedule)
+    rates = [settings.learning_rate_at(step, steps) for step in range(epochs * steps)]
+    assert all(0 < rate <= settings.learning_rate * (1 + 1e-9) for rate in rates)
+    rising = math.ceil(warmup * steps)
+    assert rates[:rising] == sorted(rates[:rising])
+    assert rates[rising:] == sorted(rates[rising:], reverse=True)
+    assert settings.learning_rate_at(epochs * steps, steps) == pytest.approx(0, abs=1e-9)
+
+
+def test_warm_up_starts_small_and_reaches_the_rate() -> None:
+    settings = with_settings(epochs=10, warmup_epochs=2, learning_rate=1.0)
+    rates = [settings.learning_rate_at(step, steps=5) for step in range(12)]
+    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert rates[10] == 1.0 > rates[11]
