@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas import cli
+from raynas import workflow
 
 HOME = Path("runs/digits")
 
 
 def main(
-    strategy: cli.StrategyName = "pcf",
+    strategy: workflow.StrategyName = "pcf",
     workers: int | None = None,
     seed: int = 0,
     run_dir: Path | None = None,
@@ -40,7 +40,7 @@ def main(
     data = raynas.data.digits()
     torch.manual_seed(0)
     network = raynas.supernets.spos_8x8(data.num_classes)
-    directory = run_dir or cli.choose_run_dir(HOME, strategy, seed, resume=resume)
+    directory = run_dir or workflow.choose_run_dir(HOME, strategy, seed, resume=resume)
     constraint = raynas.FLOPs(at_most=680e3)
     evaluation = raynas.Evaluation(sample_rate=1.0, bits=32)
     raynas.check_search(
@@ -49,11 +49,11 @@ def main(
     settings = raynas.TrainingSettings(
         epochs=epochs, batch_size=32, learning_rate=0.2, warmup_epochs=1, schedule="cosine"
     )
-    cli.train_or_load(network, data, settings, supernet)
-    cli.search_and_show(
+    workflow.train_or_load(network, data, settings, supernet)
+    workflow.search_and_show(
         network,
         data,
-        cli.make_strategy(strategy),
+        workflow.make_strategy(strategy),
         directory,
         constraint=constraint,
         evaluation=evaluation,
@@ -64,4 +64,4 @@ def main(
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    workflow.run(main)

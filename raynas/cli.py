@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
 import raynas
 from raynas import console as terminal
-from raynas.errors import InputError, require
-from raynas.evolution import CFES, EA, PCFES, RandomSearch, Strategy
+from raynas.errors import require
 from raynas.space import decode
+from raynas.workflow import StrategyName, make_strategy, run, search_and_show, train_or_load
 
-StrategyName = Literal["ea", "random", "cf", "pcf"]
 DataName = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet"]
 
 
@@ -54,114 +49,6 @@ PRESETS: Mapping[DataName, Preset] = {
 
 BUILDERS = {"spos": "spos"}
 """From the `"builder"` of a recipe to the function in `raynas.supernets`."""
-
-
-def make_strategy(
-    name: StrategyName,
-    *,
-    population: int = 50,
-    generations: int = 20,
-    top_k: int = 10,
-    threshold: float = 0.7,
-    monitor: int = 3,
-) -> Strategy:
-    """A strategy by its name; thresholds and monitor size where it has them."""
-    shared: dict[str, Any] = {"population": population, "generations": generations, "top_k": top_k}
-    if name == "ea":
-        return EA(**shared)
-    if name == "random":
-        return RandomSearch(**shared)
-    if name == "cf":
-        return CFES(**shared, threshold=threshold)
-    return PCFES(**shared, threshold=threshold, monitor=monitor)
-
-
-def train_or_load(
-    supernet: raynas.ChainSupernet,
-    data: raynas.data.SearchData,
-    settings: raynas.TrainingSettings,
-    weights: Path,
-) -> None:
-    """Fill a supernet from a file; if there is none, train it, showing progress, and write it.
-
-    An interrupted training goes on from the checkpoint beside the file.
-
-    Raises:
-        InputError: weights that do not fit, or a data set without training images.
-    """
-    screen = terminal.make_console()
-    if weights.exists():
-        raynas.supernets.load(supernet, weights)
-        screen.print(f"Supernet: reusing {weights}")
-        return
-    require(
-        data.train is not None,
-        "data",
-        "a data set with training images",
-        data.name,
-        "Load it with its training images, or give a trained checkpoint.",
-    )
-    assert data.train is not None
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint = weights.with_suffix(".training.pt")
-    screen.print(
-        f"Supernet: training {supernet.space.count():,} architectures on {len(data.train):,} "
-        f"images of {data.name}"
-    )
-    with terminal.training_progress(screen) as progress:
-        reports = raynas.training.train(
-            supernet,
-            data.train,
-            settings,
-            checkpoint=checkpoint,
-            observer=progress.epoch,
-            step_observer=progress.step,
-        )
-    raynas.supernets.save(supernet, weights)
-    checkpoint.unlink(missing_ok=True)
-    seconds = sum(report.seconds for report in reports)
-    screen.print(
-        f"Supernet: {len(reports)} epochs in {seconds:.0f} s, training accuracy of random paths "
-        f"{reports[-1].accuracy:.2%}; saved to {weights}"
-    )
-
-
-def search_and_show(
-    supernet: raynas.ChainSupernet,
-    data: raynas.data.SearchData,
-    strategy: Strategy,
-    run_dir: Path,
-    **options: Any,
-) -> None:
-    """Search with progress, print the result and export the best subnet to `run_dir/best`."""
-    screen = terminal.make_console()
-    with terminal.search_progress(screen, strategy.generations) as observer:
-        result = raynas.search(
-            supernet, data, strategy=strategy, run_dir=run_dir, observer=observer, **options
-        )
-    screen.print(terminal.result_table(result.record))
-    result.export(run_dir / "best")
-    screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}")
-
-
-def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:
-    """Where a search without `--run-dir` writes: a new folder, or the latest one to resume.
-
-    Raises:
-        InputError: nothing to resume.
-    """
-    stem = f"{strategy}-seed{seed}-"
-    if resume:
-        earlier = sorted(path for path in base.glob(f"{stem}*") if path.is_dir())
-        require(
-            bool(earlier),
-            "resume",
-            f"an earlier search in {base}/{stem}*",
-            "none",
-            "Name the run with --run-dir, or start one without --resume.",
-        )
-        return earlier[-1]
-    return base / f"{stem}{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def load_data(name: DataName, folder: Path | None) -> raynas.data.SearchData:
@@ -346,21 +233,6 @@ def export(
     evaluation = raynas.Evaluation(batch_norm=batch_norm)
     export_architecture(out, load_supernet(supernet, data, images), images, chosen, evaluation, {})
     terminal.make_console().print(f"Exported {list(chosen)} to {out}")
-
-
-def run(command: Callable[..., None] | Mapping[str, Callable[..., None]]) -> None:
-    """Run a function, or one of several, with the arguments of the command line.
-
-    What the user can mend is printed as one line, and ends the process with exit code 2.
-    """
-    try:
-        if callable(command):
-            tyro.cli(command)
-        else:
-            tyro.extras.subcommand_cli_from_dict(dict(command))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def main() -> None:

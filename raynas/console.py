@@ -15,7 +15,7 @@ from raynas.runlog import Record
 from raynas.space import encode
 
 if TYPE_CHECKING:
-    from raynas.search import Observer
+    from raynas.generation import Observer
     from raynas.training import EpochReport, StepReport
 
 

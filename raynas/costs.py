@@ -93,6 +93,8 @@ class Budget:
         spent = self.table.base + sum(
             costs[choice] for costs, choice in zip(self.table.blocks, prefix, strict=False)
         )
+        if self.at_most >= spent + sum(max(costs) for costs in blocks):
+            return int(np.prod([len(costs) for costs in blocks], dtype=object))
         half = len(blocks) // 2
         left, left_counts = distinct_sums(blocks[:half])
         right, right_counts = distinct_sums(blocks[half:])

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from raynas.costs import Budget, Constraint, flops_table
-from raynas.errors import InputError, require
+from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
-from raynas.evolution.strategy import Problem, Proposal, Score, State, Strategy
-from raynas.metering import Meter
-from raynas.runlog import Record, RunLog, require_usable
+from raynas.evolution.strategy import Problem, Strategy
+from raynas.generation import Observer, replay, search_generation
+from raynas.runlog import RunLog, require_usable
 
 if TYPE_CHECKING:
-    from raynas.data.shard import Shard
     from raynas.data.splits import SearchData
-    from raynas.distributed.population import PopulationEvaluator
-    from raynas.evaluation.scores import CandidateScore
     from raynas.result import SearchResult
     from raynas.supernets.chain import ChainSupernet
-
-Observer = Callable[[Record, Record], None]
-"""Receives the record and the metrics of each generation, resumed ones included."""
 
 FORMAT = 1
 """Of the records; a run directory of another format is not resumed."""
@@ -64,6 +55,7 @@ def search(
     Raises:
         InputError: an argument that cannot be used; nothing has been overwritten by then.
     """
+    from raynas.data.inspection import Inspector
     from raynas.distributed.opening import open_pool
     from raynas.distributed.population import PopulationEvaluator
     from raynas.result import conclude, finished_result
@@ -71,7 +63,7 @@ def search(
     protocol = evaluation or Evaluation()
     problem = define_problem(supernet, data, constraint)
     require_usable(Path(run_dir), resume=resume)
-    inspector = Inspector(supernet, data.num_classes)
+    inspector = Inspector(supernet.image_shape, data.num_classes)
     with open_pool(supernet, protocol, workers) as pool:
         evaluator = PopulationEvaluator(
             pool, data.calibration, data.validation, protocol, seed, inspector
@@ -79,7 +71,7 @@ def search(
         config = {
             "format": FORMAT,
             "seed": seed,
-            **describe(supernet, data, inspector, constraint),
+            **describe(supernet, data, inspector.digest.hexdigest(), constraint),
             "strategy": strategy.settings(),
             "evaluation": asdict(protocol),
         }
@@ -146,49 +138,10 @@ def define_problem(
     return Problem(supernet.space, constraint.budget(supernet))
 
 
-class Inspector:
-    """Sees every shard as it is read: checks it, and takes the digest of the data.
-
-    Args:
-        supernet: whose image shape the shards must have.
-        num_classes: labels must be below it.
-    """
-
-    def __init__(self, supernet: ChainSupernet, num_classes: int) -> None:
-        from raynas.data.shard import ShardDigest
-
-        self._shape = supernet.image_shape
-        self._classes = num_classes
-        self.digest = ShardDigest()
-
-    def __call__(self, shard: Shard) -> None:
-        """Check one depth-0 shard.
-
-        Raises:
-            InputError: images of another shape, or labels outside the classes.
-        """
-        require(
-            shard.features.shape[1:] == self._shape,
-            f"{shard.split} images",
-            f"shape {self._shape}, which the supernet takes",
-            shard.features.shape[1:],
-            "Resize the images, or build the supernet for their size.",
-        )
-        low, high = int(shard.labels.min()), int(shard.labels.max())
-        require(
-            low >= 0 and high < self._classes,
-            f"{shard.split} labels",
-            f"0 to {self._classes - 1}, one of {self._classes} classes",
-            low if low < 0 else high,
-            "Number the classes from 0, and give the right num_classes.",
-        )
-        self.digest.update(shard)
-
-
 def describe(
     supernet: ChainSupernet,
     data: SearchData,
-    inspector: Inspector,
+    data_digest: str,
     constraint: Constraint | None,
 ) -> dict[str, Any]:
     """What `config.json` says about the supernet, the data and the constraint."""
@@ -199,144 +152,6 @@ def describe(
         limit = {"constraint": type(constraint).__name__, **asdict(constraint)}  # type: ignore[call-overload]
     return {
         "supernet": {"digest": digest(supernet), "choices": list(supernet.space.choices)},
-        "data": {"name": data.name, "digest": inspector.digest.hexdigest()},
+        "data": {"name": data.name, "digest": data_digest},
         "constraint": limit,
     }
-
-
-def search_generation(
-    problem: Problem,
-    strategy: Strategy,
-    evaluator: PopulationEvaluator,
-    log: RunLog,
-    state: State,
-    seed: int,
-    notify: Observer,
-) -> State:
-    """One generation: ask, freeze if the proposal does, evaluate, tell, record."""
-    meter = Meter()
-    forwards = evaluator.block_forwards
-    proposal = strategy.ask(problem, state, generation_rng(seed, state))
-    follow_freeze(evaluator, proposal)
-    freeze_seconds = meter.seconds
-    wanted = (*proposal.rescored, *proposal.population)
-    scores = evaluator.score(wanted) if wanted else []
-    after = strategy.tell(state, proposal, [to_score(score) for score in scores])
-    record = generation_record(state.generation, proposal, scores, after, evaluator.samples)
-    metrics = {
-        "generation": state.generation,
-        "seconds": meter.seconds,
-        "freeze_seconds": freeze_seconds,
-        "energy_j": meter.energy_j,
-        "candidates": len(wanted),
-        "frozen": len(proposal.prefix),
-        "block_forwards": evaluator.block_forwards - forwards,
-        "workers": evaluator.workers,
-    }
-    log.append(record, metrics)
-    notify(record, metrics)
-    return after
-
-
-def generation_rng(seed: int, state: State) -> np.random.Generator:
-    """The randomness of one generation: its own, so that a resumed search draws the same."""
-    return np.random.default_rng([seed, state.generation])
-
-
-def follow_freeze(evaluator: PopulationEvaluator, proposal: Proposal) -> None:
-    """Advance the shards to the proposal's prefix, if anything is evaluated behind it."""
-    if proposal.prefix != evaluator.prefix and (proposal.rescored or proposal.population):
-        reference = (*proposal.rescored, *proposal.population)[0]
-        evaluator.freeze(proposal.prefix, reference)
-
-
-def to_score(score: CandidateScore) -> Score:
-    """What a strategy needs of a candidate's score."""
-    return Score(score.architecture, score.top1, score.loss, score.finite)
-
-
-def generation_record(
-    generation: int,
-    proposal: Proposal,
-    scores: Sequence[CandidateScore],
-    after: State,
-    samples: int,
-) -> Record:
-    """What `generations.jsonl` holds of one generation: only what seed and protocol determine."""
-    scored = [
-        {
-            "architecture": list(score.architecture),
-            "correct": score.correct,
-            "top1": score.top1,
-            "top5": score.top5,
-            "loss": score.loss if score.finite else None,
-            "finite": score.finite,
-        }
-        for score in scores
-    ]
-    best = after.top[0] if after.top else None
-    return {
-        "generation": generation,
-        "prefix": list(proposal.prefix),
-        "frozen": len(proposal.prefix),
-        "refused": proposal.refused,
-        "finished": after.finished,
-        "samples": samples,
-        "origins": dict(proposal.origins),
-        "best": None
-        if best is None
-        else {"architecture": list(best.architecture), "top1": best.top1},
-        "rescored": scored[: len(proposal.rescored)],
-        "population": scored[len(proposal.rescored) :],
-    }
-
-
-def recorded_scores(record: Record) -> list[Score]:
-    """The scores of a recorded generation, rescored parents first."""
-    return [
-        Score(
-            tuple(score["architecture"]),
-            score["top1"],
-            np.inf if score["loss"] is None else score["loss"],
-            score["finite"],
-        )
-        for score in (*record["rescored"], *record["population"])
-    ]
-
-
-def replay(
-    problem: Problem,
-    strategy: Strategy,
-    evaluator: PopulationEvaluator | None,
-    log: RunLog,
-    seed: int,
-    notify: Observer,
-) -> State:
-    """The state after the recorded generations: ask again, and tell the recorded scores.
-
-    Args:
-        evaluator: its shards are advanced as they were; `None` if nothing is evaluated any more.
-
-    Raises:
-        InputError: a record is not what the strategy proposes.
-    """
-    state = strategy.start()
-    timings = {metrics["generation"]: metrics for metrics in log.metrics}
-    for record in log.generations:
-        proposal = strategy.ask(problem, state, generation_rng(seed, state))
-        scores = recorded_scores(record)
-        proposed = [*proposal.rescored, *proposal.population]
-        if [score.architecture for score in scores] != proposed or (
-            list(proposal.prefix) != record["prefix"]
-        ):
-            raise InputError(
-                "resume",
-                "the generations that this strategy and seed propose",
-                f"others in generation {record['generation']} of {log.directory}",
-                "Resume with the version of raynas and numpy that started the run.",
-            )
-        if evaluator is not None:
-            follow_freeze(evaluator, proposal)
-        state = strategy.tell(state, proposal, scores)
-        notify(record, timings.get(record["generation"], {}))
-    return state

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from operator import index
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class SearchSpace:
         Raises:
             InputError: wrong length, or a choice that its block does not have.
         """
-        values = tuple(int(choice) for choice in architecture)
+        values = as_choices(architecture, argument)
         require(
             len(values) == self.blocks,
             argument,
@@ -69,7 +70,7 @@ class SearchSpace:
         Raises:
             InputError: too long, or a choice that its block does not have.
         """
-        values = tuple(int(choice) for choice in prefix)
+        values = as_choices(prefix, argument)
         require(
             len(values) <= self.blocks,
             argument,
@@ -96,6 +97,20 @@ class SearchSpace:
         """All architectures that start with `prefix`, in lexicographic order."""
         for suffix in product(*(range(n) for n in self.choices[len(prefix) :])):
             yield prefix + suffix
+
+
+def as_choices(values: Sequence[int], argument: str) -> Architecture:
+    """Integers (numpy's included) as a tuple of ints.
+
+    Raises:
+        InputError: something that is not an integer.
+    """
+    try:
+        return tuple(index(value) for value in values)
+    except TypeError:
+        raise InputError(
+            argument, "a sequence of integers", repr(values), "Give one choice index per block."
+        ) from None
 
 
 def encode(architecture: Architecture) -> str:

@@ -18,6 +18,10 @@ class LostObjectError(RuntimeError):
     """An object of the store went away with its node, and has to be made again."""
 
 
+class WorkerCrashError(RuntimeError):
+    """A call that killed every worker it ran on, or a cluster that cannot hold any worker."""
+
+
 class Pool(Protocol):
     """Workers that each hold an evaluator of the same supernet and protocol.
 

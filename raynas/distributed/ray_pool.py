@@ -18,7 +18,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostErro
 
 from raynas.distributed.actors import EvaluatorActor
 from raynas.distributed.cluster import resolve_workers, worker_resources
-from raynas.distributed.pool import Call, LostObjectError
+from raynas.distributed.pool import Call, LostObjectError, WorkerCrashError
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
 
@@ -30,10 +30,6 @@ DEATHS = 2
 
 START_SECONDS = 120.0
 """How long to wait for actors when none is left to work."""
-
-
-class WorkerCrashError(RuntimeError):
-    """A call that killed every actor it ran on, or a cluster that cannot hold any actor."""
 
 
 @dataclass(eq=False)

@@ -75,7 +75,8 @@ class ChainSupernet(nn.Module):
             x: images if `start` is 0, else the output of block `start - 1` of the architecture.
             architecture: one choice per block.
             start: the depth of `x`: how many blocks it has been through.
-            stop: the depth of the result; `None` runs all blocks and the head.
+            stop: the depth of the result; `None` runs all blocks and the head, 0 only the stem
+                (ranges compose from depth 1 on).
 
         Returns:
             Logits `[n, num_classes]`, or the activation at depth `stop`.

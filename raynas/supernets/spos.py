@@ -96,6 +96,13 @@ def spos(
     blocks: list[list[nn.Module]] = []
     inputs = stem_channels
     for outputs, repeats, stride in stages:
+        require(
+            inputs % 2 == 0 and outputs > (inputs if stride == 2 else inputs // 2),
+            "stages",
+            f"more output channels than pass through a block with {inputs} input channels",
+            outputs,
+            "Widen the stage: all channels pass at stride 2, half of them at stride 1.",
+        )
         for repeat in range(repeats):
             blocks.append(choices_of_block(inputs, outputs, stride if repeat == 0 else 1))
             inputs = outputs

@@ -1,0 +1,43 @@
+"""A look at every shard as it is read: does it fit the supernet, and what is its digest?"""
+
+from __future__ import annotations
+
+from raynas.data.shard import Shard, ShardDigest
+from raynas.errors import require
+
+
+class Inspector:
+    """Sees every shard as it is read: checks it, and takes the digest of the data.
+
+    Args:
+        image_shape: `(channels, height, width)` that the supernet takes.
+        num_classes: labels must be below it.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        self._shape = image_shape
+        self._classes = num_classes
+        self.digest = ShardDigest()
+
+    def __call__(self, shard: Shard) -> None:
+        """Check one depth-0 shard.
+
+        Raises:
+            InputError: images of another shape, or labels outside the classes.
+        """
+        require(
+            shard.features.shape[1:] == self._shape,
+            f"{shard.split} images",
+            f"shape {self._shape}, which the supernet takes",
+            shard.features.shape[1:],
+            "Resize the images, or build the supernet for their size.",
+        )
+        low, high = int(shard.labels.min()), int(shard.labels.max())
+        require(
+            low >= 0 and high < self._classes,
+            f"{shard.split} labels",
+            f"0 to {self._classes - 1}, one of {self._classes} classes",
+            low if low < 0 else high,
+            "Number the classes from 0, and give the right num_classes.",
+        )
+        self.digest.update(shard)

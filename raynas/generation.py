@@ -1,0 +1,158 @@
+"""One generation of a search: evaluated and recorded, or replayed from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from raynas.errors import InputError
+from raynas.evolution.strategy import Problem, Proposal, Score, State, Strategy
+from raynas.metering import Meter
+from raynas.runlog import Record, RunLog
+
+if TYPE_CHECKING:
+    from raynas.distributed.population import PopulationEvaluator
+    from raynas.evaluation.scores import CandidateScore
+
+Observer = Callable[[Record, Record], None]
+"""Receives the record and the metrics of each generation, resumed ones included."""
+
+
+def search_generation(
+    problem: Problem,
+    strategy: Strategy,
+    evaluator: PopulationEvaluator,
+    log: RunLog,
+    state: State,
+    seed: int,
+    notify: Observer,
+) -> State:
+    """One generation: ask, freeze if the proposal does, evaluate, tell, record."""
+    meter = Meter()
+    forwards = evaluator.block_forwards
+    proposal = strategy.ask(problem, state, generation_rng(seed, state))
+    follow_freeze(evaluator, proposal)
+    freeze_seconds = meter.seconds
+    wanted = (*proposal.rescored, *proposal.population)
+    scores = evaluator.score(wanted) if wanted else []
+    after = strategy.tell(state, proposal, [to_score(score) for score in scores])
+    record = generation_record(state.generation, proposal, scores, after, evaluator.samples)
+    metrics = {
+        "generation": state.generation,
+        "seconds": meter.seconds,
+        "freeze_seconds": freeze_seconds,
+        "energy_j": meter.energy_j,
+        "candidates": len(wanted),
+        "frozen": len(proposal.prefix),
+        "block_forwards": evaluator.block_forwards - forwards,
+        "workers": evaluator.workers,
+    }
+    log.append(record, metrics)
+    notify(record, metrics)
+    return after
+
+
+def generation_rng(seed: int, state: State) -> np.random.Generator:
+    """The randomness of one generation: its own, so that a resumed search draws the same."""
+    return np.random.default_rng([seed, state.generation])
+
+
+def follow_freeze(evaluator: PopulationEvaluator, proposal: Proposal) -> None:
+    """Advance the shards to the proposal's prefix, if anything is evaluated behind it."""
+    if proposal.prefix != evaluator.prefix and (proposal.rescored or proposal.population):
+        reference = (*proposal.rescored, *proposal.population)[0]
+        evaluator.freeze(proposal.prefix, reference)
+
+
+def to_score(score: CandidateScore) -> Score:
+    """What a strategy needs of a candidate's score."""
+    return Score(score.architecture, score.top1, score.loss, score.finite)
+
+
+def generation_record(
+    generation: int,
+    proposal: Proposal,
+    scores: Sequence[CandidateScore],
+    after: State,
+    samples: int,
+) -> Record:
+    """What `generations.jsonl` holds of one generation: only what seed and protocol determine."""
+    scored = [
+        {
+            "architecture": list(score.architecture),
+            "correct": score.correct,
+            "top1": score.top1,
+            "top5": score.top5,
+            "loss": score.loss if score.finite else None,
+            "finite": score.finite,
+        }
+        for score in scores
+    ]
+    best = after.top[0] if after.top else None
+    return {
+        "generation": generation,
+        "prefix": list(proposal.prefix),
+        "frozen": len(proposal.prefix),
+        "refused": proposal.refused,
+        "finished": after.finished,
+        "samples": samples,
+        "origins": dict(proposal.origins),
+        "best": None
+        if best is None
+        else {"architecture": list(best.architecture), "top1": best.top1},
+        "rescored": scored[: len(proposal.rescored)],
+        "population": scored[len(proposal.rescored) :],
+    }
+
+
+def recorded_scores(record: Record) -> list[Score]:
+    """The scores of a recorded generation, rescored parents first."""
+    return [
+        Score(
+            tuple(score["architecture"]),
+            score["top1"],
+            np.inf if score["loss"] is None else score["loss"],
+            score["finite"],
+        )
+        for score in (*record["rescored"], *record["population"])
+    ]
+
+
+def replay(
+    problem: Problem,
+    strategy: Strategy,
+    evaluator: PopulationEvaluator | None,
+    log: RunLog,
+    seed: int,
+    notify: Observer,
+) -> State:
+    """The state after the recorded generations: ask again, and tell the recorded scores.
+
+    Args:
+        evaluator: its shards are advanced as they were; `None` if nothing is evaluated any more.
+
+    Raises:
+        InputError: a record is not what the strategy proposes.
+    """
+    state = strategy.start()
+    timings = {metrics["generation"]: metrics for metrics in log.metrics}
+    for record in log.generations:
+        proposal = strategy.ask(problem, state, generation_rng(seed, state))
+        scores = recorded_scores(record)
+        proposed = [*proposal.rescored, *proposal.population]
+        if [score.architecture for score in scores] != proposed or (
+            list(proposal.prefix) != record["prefix"]
+        ):
+            raise InputError(
+                "resume",
+                "the generations that this strategy and seed propose",
+                f"others in generation {record['generation']} of {log.directory}",
+                "Resume with the version of raynas and numpy that started the run.",
+            )
+        if evaluator is not None:
+            follow_freeze(evaluator, proposal)
+        state = strategy.tell(state, proposal, scores)
+        notify(record, timings.get(record["generation"], {}))
+    return state
