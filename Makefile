@@ -1,0 +1,46 @@
+# make search   train a small supernet on handwritten digits and search it with PCF-ES on Ray
+# make test     ruff, mypy, import-linter and pytest
+# make test-slow, make test-cluster   the longer tests; see CONTRIBUTING.md
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: search test test-slow test-cluster lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --progress-bar off --quiet -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --progress-bar off --quiet -e '.[test]'
+	@touch $@
+
+search: $(VENV)/.installed
+	$(BIN)/python experiments/digits_spos.py
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow
+
+test-cluster: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m cluster
+
+clean:
+	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

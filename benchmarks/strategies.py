@@ -1,0 +1,179 @@
+"""How much faster than the plain evolutionary search is choice freezing, and what does it cost?
+
+Question: on one trained supernet, what do EA (SPOS), CF-ES and PCF-ES find, and in how many
+seconds? (The paper's Table 1, on Fashion-MNIST.)
+
+Protocol: the 12-block SPOS supernet of `experiments/fashion_mnist_spos.py` (trained first if its
+file is missing), 1,000 validation and 500 calibration images, population 50, 20 generations,
+Top-10, batch norm recalibrated, 32 bits, all samples. Candidates are evaluated one at a time
+(`prefix_sharing=False`), so that only the freezing is measured. For each seed the strategies run
+one after another in one process, on the same workers; a warm-up search comes first. `seconds` are
+those of all generations, freezes included, and of the final re-scoring. Speed-ups are ratios
+within a seed. `block_forwards` (blocks executed times images) is what was saved, free of noise.
+
+Usage:
+    python benchmarks/strategies.py --json strategies.json
+    python benchmarks/strategies.py --quick          (fewer images and generations, < 2 minutes)
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import raynas
+from raynas import workflow
+
+STRATEGIES: tuple[workflow.StrategyName, ...] = ("ea", "cf", "pcf")
+
+
+def main(
+    json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("strategies.json"),
+    quick: bool = False,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    workers: int = 2,
+    supernet: Path = Path("runs/fashion_mnist/supernet.safetensors"),
+    data: Path | None = None,
+    paths: int = 200,
+) -> None:
+    """Compare the strategies on Fashion-MNIST.
+
+    Args:
+        json_path: receives the raw rows, rewritten after each search.
+        quick: 200 validation and 100 calibration images, 6 generations, one seed, 20 paths.
+        seeds: of the searches.
+        workers: Ray actors with one thread each; 0 for this process.
+        supernet: the trained weights; trained first if the file is missing.
+        data: the folder with the four idx files; Debian's if omitted.
+        paths: how many random paths are scored for the spread of the supernet.
+    """
+    calibration, validation = (100, 200) if quick else (500, 1_000)
+    images = raynas.data.fashion_mnist(data, calibration=calibration, validation=validation)
+    torch.manual_seed(0)
+    network = raynas.supernets.spos_28x28(images.num_classes)
+    settings = raynas.TrainingSettings(
+        epochs=24, batch_size=128, learning_rate=0.3, warmup_epochs=1, schedule="cosine"
+    )
+    workflow.train_or_load(network, images, settings, supernet)
+    report: dict[str, Any] = {
+        "quick": quick,
+        "machine": {"processor": platform.processor(), "torch": torch.__version__},
+        "spread": path_spread(network, images, 20 if quick else paths),
+        "rows": [],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        search(network, images, "ea", 0, workers, 2, Path(folder) / "warm-up")
+        for seed in (0,) if quick else seeds:
+            for name in STRATEGIES:
+                run_dir = Path(folder) / f"{name}-{seed}"
+                row = search(network, images, name, seed, workers, 6 if quick else 20, run_dir)
+                report["rows"].append(row)
+                json_path.write_text(json.dumps(report, indent=2) + "\n")
+    show(report)
+
+
+def search(
+    network: raynas.ChainSupernet,
+    images: raynas.data.SearchData,
+    name: workflow.StrategyName,
+    seed: int,
+    workers: int,
+    generations: int,
+    run_dir: Path,
+) -> dict[str, Any]:
+    """One search, as one row."""
+    block_forwards = 0
+
+    def count(record: dict[str, Any], metrics: dict[str, Any]) -> None:
+        nonlocal block_forwards
+        block_forwards += metrics["block_forwards"]
+
+    result = raynas.search(
+        network,
+        images,
+        strategy=workflow.make_strategy(name, generations=generations),
+        constraint=raynas.FLOPs(at_most=3.1e6),
+        evaluation=raynas.Evaluation(prefix_sharing=False),
+        run_dir=run_dir,
+        workers=workers,
+        seed=seed,
+        observer=count,
+    )
+    kept = ("top1", "test_top1", "flops", "evaluations", "generations", "frozen", "seconds")
+    row = {key: result.record[key] for key in (*kept, "suffix_speedup", "architecture")}
+    return {"strategy": name, "seed": seed, "block_forwards": block_forwards, **row}
+
+
+def path_spread(
+    network: raynas.ChainSupernet, images: raynas.data.SearchData, paths: int
+) -> dict[str, float]:
+    """Validation top-1 of random paths, batch norm recalibrated for each."""
+    from raynas.distributed.opening import open_pool
+    from raynas.distributed.population import PopulationEvaluator
+
+    rng = np.random.default_rng(0)
+    chosen = [network.space.sample(rng) for _ in range(paths)]
+    evaluation = raynas.Evaluation()
+    with open_pool(network, evaluation, workers=None) as pool:
+        evaluator = PopulationEvaluator(pool, images.calibration, images.validation, evaluation, 0)
+        top1 = np.array([score.top1 for score in evaluator.score(chosen)])
+    names = ("minimum", "lower_quartile", "median", "upper_quartile", "maximum")
+    quartiles = np.percentile(top1, (0, 25, 50, 75, 100))
+    spread = {name: float(value) for name, value in zip(names, quartiles, strict=True)}
+    return {"paths": paths, **spread, "standard_deviation": float(top1.std())}
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the spread of the supernet, and a row per strategy: means over the seeds."""
+    console = Console(width=120)
+    spread = report["spread"]
+    console.print(
+        f"{spread['paths']} random paths, validation top-1: "
+        f"{spread['minimum']:.2%} to {spread['maximum']:.2%}, median {spread['median']:.2%}, "
+        f"standard deviation {spread['standard_deviation']:.2%}"
+    )
+    table = Table(title="Means over the seeds; speed-ups: median (minimum-maximum) against EA")
+    for column in ("strategy", "val top-1", "test top-1", "MFLOPs", "evaluations", "seconds"):
+        table.add_column(column)
+    table.add_column("speed-up")
+    table.add_column("fewer block forwards")
+    for name in STRATEGIES:
+        rows = [row for row in report["rows"] if row["strategy"] == name]
+        table.add_row(
+            name.upper(),
+            f"{mean(rows, 'top1'):.2%}",
+            f"{mean(rows, 'test_top1'):.2%}",
+            f"{mean(rows, 'flops') / 1e6:.3f}",
+            f"{mean(rows, 'evaluations'):.0f}",
+            f"{mean(rows, 'seconds'):.1f}",
+            ratios(report["rows"], rows, "seconds"),
+            ratios(report["rows"], rows, "block_forwards"),
+        )
+    console.print(table)
+
+
+def mean(rows: Sequence[dict[str, Any]], key: str) -> float:
+    """The mean of one value over rows."""
+    return statistics.fmean(row[key] for row in rows)
+
+
+def ratios(every: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], key: str) -> str:
+    """EA's value over the strategy's, seed by seed: median, minimum and maximum."""
+    baseline = {row["seed"]: row[key] for row in every if row["strategy"] == "ea"}
+    values = [baseline[row["seed"]] / row[key] for row in rows]
+    return f"{statistics.median(values):.2f}× ({min(values):.2f}-{max(values):.2f})"
+
+
+if __name__ == "__main__":
+    workflow.run(main)

@@ -1,0 +1,90 @@
+"""The paper's search: the SPOS supernet on ImageNet, 20 choice blocks of 4, at most 330M FLOPs.
+
+Population 50, 20 generations, Top-10, T = 0.7, monitor size 3, 40 % of the samples in 16 bits after
+the first freeze (PCF-ES, sections 4.1 and A.5). Batch norm is recalibrated on 20,000 training
+images; 5,000 other training images steer the search; the validation images of ImageNet are held
+out. On a cluster: `ray submit cluster.yaml experiments/imagenet_spos.py -- --data … --checkpoint …`
+
+    python experiments/imagenet_spos.py --data /data/imagenet --checkpoint checkpoint-150000.pth.tar
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import raynas
+from raynas import workflow
+
+
+def build_supernet(checkpoint: Path, num_classes: int) -> raynas.ChainSupernet:
+    """The full SPOS supernet with trained weights.
+
+    The released weights (`.pth.tar`) expect BGR images with values from 0 to 255; a file that
+    raynas wrote says by itself what it expects.
+    """
+    recipe = raynas.supernets.recipe_of(checkpoint)
+    if recipe is None:
+        supernet = raynas.supernets.spos(
+            num_classes, mean=(0.0,) * 3, std=(1 / 255,) * 3, reverse_channels=True
+        )
+    else:
+        supernet = raynas.supernets.spos(**{k: v for k, v in recipe.items() if k != "builder"})
+    raynas.supernets.load(supernet, checkpoint)
+    return supernet
+
+
+def main(
+    data: Path,
+    checkpoint: Path,
+    strategy: workflow.StrategyName = "pcf",
+    workers: int | None = None,
+    seed: int = 0,
+    run_dir: Path | None = None,
+    resume: bool = False,
+    calibration: int = 20_000,
+    validation: int = 5_000,
+    test: int | None = None,
+    sample_rate: float = 0.4,
+    bits: int = 16,
+    flops: float = 330e6,
+    population: int = 50,
+    generations: int = 20,
+) -> None:
+    """Search the full SPOS supernet on ImageNet.
+
+    Args:
+        data: a folder with train/CLASS/*.JPEG and val/CLASS/*.JPEG.
+        checkpoint: trained weights: the released SPOS supernet, a state dict, or safetensors.
+        strategy: ea (SPOS), random, cf (CF-ES) or pcf (PCF-ES).
+        workers: Ray actors; 0 for this process, every GPU or core if omitted.
+        seed: of the search.
+        run_dir: where the records go; a new folder under runs/imagenet if omitted.
+        resume: continue the run in run_dir, or the latest one.
+        calibration: training images for batch-norm statistics.
+        validation: training images that steer the search.
+        test: held-out images; all of val if omitted.
+        sample_rate: the share of validation samples kept after the first freeze.
+        bits: how activations behind the frozen prefix are stored.
+        flops: the most multiply-adds of a legal architecture.
+        population: architectures per generation.
+        generations: the generation limit.
+    """
+    directory = run_dir or workflow.choose_run_dir(
+        Path("runs/imagenet"), strategy, seed, resume=resume
+    )
+    images = raynas.data.imagenet(data, calibration=calibration, validation=validation, test=test)
+    workflow.search_and_show(
+        build_supernet(checkpoint, images.num_classes),
+        images,
+        workflow.make_strategy(strategy, population=population, generations=generations),
+        directory,
+        constraint=raynas.FLOPs(at_most=flops),
+        evaluation=raynas.Evaluation(sample_rate=sample_rate, bits=bits),
+        workers=workers,
+        seed=seed,
+        resume=resume,
+    )
+
+
+if __name__ == "__main__":
+    workflow.run(main)
