@@ -63,7 +63,12 @@ def main(
     torch.manual_seed(0)
     network = raynas.supernets.spos_28x28(images.num_classes)
     settings = raynas.TrainingSettings(
-        epochs=24, batch_size=128, learning_rate=0.3, warmup_epochs=1, schedule="cosine"
+        epochs=24,
+        batch_size=64,
+        learning_rate=0.3,
+        weight_decay=5e-4,
+        warmup_epochs=1,
+        schedule="cosine",
     )
     workflow.train_or_load(network, images, settings, supernet)
     report: dict[str, Any] = {

@@ -53,7 +53,12 @@ def main(
         network, images, run_dir=directory, constraint=constraint, workers=workers, resume=resume
     )
     settings = raynas.TrainingSettings(
-        epochs=epochs, batch_size=128, learning_rate=0.3, warmup_epochs=1, schedule="cosine"
+        epochs=epochs,
+        batch_size=64,
+        learning_rate=0.3,
+        weight_decay=5e-4,
+        warmup_epochs=1,
+        schedule="cosine",
     )
     workflow.train_or_load(network, images, settings, supernet)
     workflow.search_and_show(

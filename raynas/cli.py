@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import raynas
 from raynas import console as terminal
-from raynas.errors import require
-from raynas.space import decode
+from raynas.errors import InputError, require
+from raynas.space import decode, encode
 from raynas.workflow import StrategyName, make_strategy, run, search_and_show, train_or_load
 
 DataName = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet"]
@@ -34,7 +34,9 @@ class Preset:
 PRESETS: Mapping[DataName, Preset] = {
     "digits": Preset("digits", "spos_8x8", {"epochs": 120, "batch_size": 32, "learning_rate": 0.2}),
     "fashion-mnist": Preset(
-        "fashion_mnist", "spos_28x28", {"epochs": 24, "batch_size": 128, "learning_rate": 0.1}
+        "fashion_mnist",
+        "spos_28x28",
+        {"epochs": 24, "batch_size": 64, "learning_rate": 0.3, "weight_decay": 5e-4},
     ),
     "cifar10": Preset(
         "cifar10", "spos_32x32", {"epochs": 120, "batch_size": 128, "learning_rate": 0.1}
@@ -51,15 +53,17 @@ BUILDERS = {"spos": "spos"}
 """From the `"builder"` of a recipe to the function in `raynas.supernets`."""
 
 
-def load_data(name: DataName, folder: Path | None) -> raynas.data.SearchData:
-    """A data set by its name."""
+def load_data(
+    name: DataName, folder: Path | None, *, train: bool = False
+) -> raynas.data.SearchData:
+    """A data set by its name; with its training images, where those have to be asked for."""
     loader: Callable[..., raynas.data.SearchData] = getattr(raynas.data, PRESETS[name].data)
     if name == "digits":
         return loader()
     if name == "fashion-mnist":
         return loader(folder)
     require(folder is not None, "data-dir", f"the folder of {name}", None, "Give --data-dir.")
-    return loader(folder)
+    return loader(folder, train=train) if name == "imagenet" else loader(folder)
 
 
 def load_supernet(
@@ -79,7 +83,15 @@ def load_supernet(
             builder,
             "Search supernets of your own with raynas.search from Python.",
         )
-        supernet = getattr(raynas.supernets, BUILDERS[builder])(**settings)
+        try:
+            supernet = getattr(raynas.supernets, BUILDERS[builder])(**settings)
+        except TypeError as error:
+            raise InputError(
+                f"supernet {weights}",
+                f"a recipe that {builder} can be built from",
+                error,
+                "Use a file that this version of raynas wrote.",
+            ) from error
     raynas.supernets.load(supernet, weights)
     return supernet
 
@@ -111,9 +123,13 @@ def train(
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     chosen = {**PRESETS[data].training, **{k: v for k, v in given.items() if v is not None}}
     settings = raynas.TrainingSettings(
-        **chosen, warmup_epochs=min(1.0, chosen["epochs"] / 10), seed=seed, device=device
+        **chosen,
+        warmup_epochs=min(1.0, chosen["epochs"] / 10),
+        schedule="cosine",
+        seed=seed,
+        device=device,
     )
-    images = load_data(data, data_dir)
+    images = load_data(data, data_dir, train=True)
     torch.manual_seed(seed)
     supernet = getattr(raynas.supernets, PRESETS[data].supernet)(images.num_classes)
     train_or_load(supernet, images, settings, out)
@@ -202,7 +218,7 @@ def export(
     architecture: str | None = None,
     run_dir: Path | None = None,
     data_dir: Path | None = None,
-    batch_norm: Literal["recalibrate", "inherit"] = "recalibrate",
+    batch_norm: Literal["recalibrate", "inherit"] | None = None,
 ) -> None:
     """Write one architecture as a plain torch module, with batch norm calibrated on the data.
 
@@ -211,28 +227,38 @@ def export(
         supernet: the trained weights.
         out: receives architecture.json, weights.safetensors and model.pt2.
         architecture: one choice per block, as 2,1,0,3; that of run_dir's result if omitted.
-        run_dir: a finished search.
+        run_dir: a finished search of this supernet; its batch norm is that of the search.
         data_dir: where the data set is, for those that are not bundled.
-        batch_norm: recalibrate statistics, or inherit the supernet's.
+        batch_norm: with --architecture: recalibrate statistics (if omitted), or inherit the
+            supernet's.
     """
-    from raynas.result import export_architecture
-    from raynas.runlog import RESULT, read_json
+    from raynas.result import export_architecture, load_result
 
     require(
         (architecture is None) != (run_dir is None),
         "architecture",
         "either --architecture or --run-dir",
-        "both" if architecture else "neither",
+        "neither" if architecture is None else "both",
         "Give one of them.",
     )
-    if architecture is not None:
-        chosen = decode(architecture)
-    else:
-        chosen = tuple(read_json(Path(str(run_dir)) / RESULT)["architecture"])
+    require(
+        run_dir is None or batch_norm is None,
+        "batch-norm",
+        "none with --run-dir",
+        batch_norm,
+        "Leave it out: the subnet is exported as the search evaluated it.",
+    )
+    chosen = None if architecture is None else decode(architecture)
     images = load_data(data, data_dir)
-    evaluation = raynas.Evaluation(batch_norm=batch_norm)
-    export_architecture(out, load_supernet(supernet, data, images), images, chosen, evaluation, {})
-    terminal.make_console().print(f"Exported {list(chosen)} to {out}")
+    network = load_supernet(supernet, data, images)
+    if chosen is not None:
+        evaluation = raynas.Evaluation(batch_norm=batch_norm or "recalibrate")
+        export_architecture(out, network, images, chosen, evaluation, {})
+    else:
+        result = load_result(Path(str(run_dir)), network, images)
+        result.export(out)
+        chosen = result.best.architecture
+    terminal.make_console().print(f"Exported {encode(chosen)} to {out}", soft_wrap=True)
 
 
 def main() -> None:

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 
 def make_console() -> Console:
-    """The terminal; wide enough for the tables where the output is not a terminal."""
-    return Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    """The terminal; wide enough for the tables where the output is not a terminal.
+
+    Texts are shown as they are: a path may hold square brackets and colons.
+    """
+    width = None if sys.stdout.isatty() else 110
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 class TrainingProgress:
@@ -70,7 +74,7 @@ def search_progress(console: Console, generations: int) -> Iterator[Observer]:
         task = bar.add_task("searching", total=generations, text="starting workers")
 
         def observe(record: Record, metrics: Record) -> None:
-            console.print(generation_line(record, metrics))
+            console.print(generation_line(record, metrics), soft_wrap=True)
             number = record["generation"] + 1
             text = record["finished"] or f"generation {number} of {generations}"
             bar.update(task, completed=number, text=text)
@@ -104,7 +108,7 @@ def generation_line(record: Record, metrics: Record) -> str:
         parts.append(f"{metrics['seconds']:6.2f} s")
     broken = sum(not score["finite"] for score in scored)
     notes = [
-        *([f"{broken} candidates gave logits that are not finite"] if broken else []),
+        *([f"{broken} with logits that are not finite"] if broken else []),
         *([f"freeze refused: {record['refused']}"] if record["refused"] else []),
         *([record["finished"]] if record["finished"] else []),
     ]
@@ -114,6 +118,7 @@ def generation_line(record: Record, metrics: Record) -> str:
 def result_table(record: Record) -> Table:
     """The result of a search as a table; `record` is the content of `result.json`."""
     speedup = record["suffix_speedup"]
+    broken = record["not_finite"]
     energy = record["energy_j"]
     rows: list[tuple[str, Any]] = [
         ("architecture", encode(tuple(record["architecture"]))),
@@ -128,6 +133,7 @@ def result_table(record: Record) -> Table:
             "evaluations",
             f"{record['evaluations']:,} of {record['legal_architectures']:,} legal architectures",
         ),
+        *([("of them with logits that are not finite", f"{broken:,}")] if broken else []),
         ("seconds", f"{record['seconds']:.1f}"),
         (
             "speed-up of suffix-only evaluation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,7 +86,7 @@ def generation_record(
             "correct": score.correct,
             "top1": score.top1,
             "top5": score.top5,
-            "loss": score.loss if score.finite else None,
+            "loss": score.loss if isfinite(score.loss) else None,
             "finite": score.finite,
         }
         for score in scores
@@ -108,16 +109,28 @@ def generation_record(
 
 
 def recorded_scores(record: Record) -> list[Score]:
-    """The scores of a recorded generation, rescored parents first."""
-    return [
-        Score(
-            tuple(score["architecture"]),
-            score["top1"],
-            np.inf if score["loss"] is None else score["loss"],
-            score["finite"],
-        )
-        for score in (*record["rescored"], *record["population"])
-    ]
+    """The scores of a recorded generation, rescored parents first.
+
+    Raises:
+        InputError: they are not as `generation_record` writes them.
+    """
+    try:
+        return [
+            Score(
+                tuple(score["architecture"]),
+                float(score["top1"]),
+                inf if score["loss"] is None else float(score["loss"]),
+                bool(score["finite"]),
+            )
+            for score in (*record["rescored"], *record["population"])
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            "resume",
+            "generations with the scores of their architectures",
+            f"a damaged one: {error!r}",
+            "Restore the file, or start a new run in another directory.",
+        ) from error
 
 
 def replay(
@@ -142,14 +155,17 @@ def replay(
         proposal = strategy.ask(problem, state, generation_rng(seed, state))
         scores = recorded_scores(record)
         proposed = [*proposal.rescored, *proposal.population]
-        if [score.architecture for score in scores] != proposed or (
-            list(proposal.prefix) != record["prefix"]
+        recorded = (record.get("generation"), record.get("prefix"))
+        if (
+            state.finished is not None
+            or recorded != (state.generation, list(proposal.prefix))
+            or [score.architecture for score in scores] != proposed
         ):
             raise InputError(
                 "resume",
                 "the generations that this strategy and seed propose",
-                f"others in generation {record['generation']} of {log.directory}",
-                "Resume with the version of raynas and numpy that started the run.",
+                f"others from generation {state.generation} on in {log.directory}",
+                "Restore the file, or resume with the versions of raynas and numpy that wrote it.",
             )
         if evaluator is not None:
             follow_freeze(evaluator, proposal)

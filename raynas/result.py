@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from raynas.costs import flops_table, params_table
+from raynas.data.inspection import InspectedShards, Inspector
 from raynas.data.splits import SearchData
 from raynas.distributed.opening import open_pool
 from raynas.distributed.population import PopulationEvaluator
+from raynas.errors import require
 from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.export import export_subnet, plain_subnet
 from raynas.evaluation.scores import CandidateScore
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, Score, State, Strategy, rank_key
 from raynas.metering import Meter
-from raynas.runlog import Record, RunLog
+from raynas.runlog import CONFIG, RESULT, Record, RunLog, read_json, require_same
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.checkpoints import digest
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,17 @@ def export_architecture(
         description: added to `architecture.json`.
 
     Raises:
-        InputError: an architecture that the supernet does not have, or a directory that holds the
-            export of another one.
+        InputError: an architecture that the supernet does not have, images that do not fit it, or
+            a directory that holds the export of another architecture.
     """
     chosen = supernet.space.validate(architecture)
     statistics: Statistics | None = None
     if evaluation.batch_norm == "recalibrate":
         with open_pool(supernet, evaluation, workers=0) as pool:
-            evaluator = PopulationEvaluator(pool, data.calibration, (), evaluation, seed=0)
+            inspector = Inspector(supernet.image_shape, data.num_classes)
+            evaluator = PopulationEvaluator(
+                pool, data.calibration, (), evaluation, seed=0, observe=inspector
+            )
             statistics = evaluator.statistics(chosen)
     subnet = plain_subnet(supernet, chosen, statistics)
     content = {**description, "architecture": list(chosen), "image_shape": supernet.image_shape}
@@ -122,7 +129,7 @@ def conclude(
     scores = evaluator.score_in_full(strategy.finalists(state))
     winner = min(scores, key=lambda s: rank_key(Score(s.architecture, s.top1, s.loss, s.finite)))
     full_seconds = meter.seconds
-    test = evaluator.test(winner.architecture, data.test) if len(data.test) > 0 else None
+    test = test_score(supernet, data, evaluator, winner.architecture)
     table = problem.budget.table
     flops = (table if table.name == "flops" else flops_table(supernet)).of(winner.architecture)
     params = params_table(supernet).of(winner.architecture)
@@ -131,7 +138,7 @@ def conclude(
         "architecture": list(winner.architecture),
         "top1": winner.top1,
         "top5": winner.top5,
-        "loss": winner.loss if winner.finite else None,
+        "loss": winner.loss if isfinite(winner.loss) else None,
         "finite": winner.finite,
         "test_top1": None if test is None else test.top1,
         "test_top5": None if test is None else test.top5,
@@ -157,12 +164,54 @@ def conclude(
     return result_from(record, supernet, data, evaluation)
 
 
+def test_score(
+    supernet: ChainSupernet,
+    data: SearchData,
+    evaluator: PopulationEvaluator,
+    architecture: Architecture,
+) -> CandidateScore | None:
+    """The winner's score on the held-out test split; `None` if there is none.
+
+    Raises:
+        InputError: test images that do not fit the supernet, or labels outside the classes.
+    """
+    if len(data.test) == 0:
+        return None
+    inspector = Inspector(supernet.image_shape, data.num_classes)
+    return evaluator.test(architecture, InspectedShards(data.test, inspector))
+
+
 def finished_result(
     supernet: ChainSupernet, data: SearchData, evaluation: Evaluation, log: RunLog
 ) -> SearchResult | None:
     """The result of a run that had already finished, or `None`."""
     record = log.result
     return None if record is None else result_from(record, supernet, data, evaluation)
+
+
+def load_result(run_dir: Path, supernet: ChainSupernet, data: SearchData) -> SearchResult:
+    """The result of a finished search, read back from its run directory.
+
+    Args:
+        run_dir: of the search.
+        supernet: that was searched.
+        data: on which it was searched; only its name is compared.
+
+    Raises:
+        InputError: the search has not finished, or was one of another supernet or data set.
+    """
+    config = read_json(run_dir / CONFIG)
+    require(
+        (run_dir / RESULT).exists(),
+        "run_dir",
+        f"a finished search, with its {RESULT}",
+        run_dir,
+        "Continue the search with resume (--resume) until it ends.",
+    )
+    there = {"supernet": config["supernet"]["digest"], "data": config["data"]["name"]}
+    require_same(there, {"supernet": digest(supernet), "data": data.name}, "run_dir")
+    evaluation = Evaluation(**config["evaluation"])
+    return result_from(read_json(run_dir / RESULT), supernet, data, evaluation)
 
 
 def result_from(

@@ -13,7 +13,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
 
 from raynas.errors import InputError, require
 
@@ -21,6 +23,7 @@ CONFIG = "config.json"
 GENERATIONS = "generations.jsonl"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
+LOCK = ".lock"
 
 Record = dict[str, Any]
 
@@ -42,20 +45,30 @@ class RunLog:
 
     def __init__(self, directory: Path | str, config: Mapping[str, Any], *, resume: bool) -> None:
         self.directory = Path(directory)
-        require_usable(self.directory, resume=resume)
-        config_path = self.directory / CONFIG
-        if config_path.exists():
-            require_same(read_json(config_path), json.loads(dumps(config)))
-            self._lock = self._acquire()
-        else:
-            self._lock = self._acquire()
-            write_json(config_path, config)
-        self.generations = recover(self.directory / GENERATIONS)
         self.seed = int(config["seed"])
+        self.generations: list[Record] = []
+        self.metrics: list[Record] = []
+        require_usable(self.directory, resume=resume)
+        self._lock = acquire(self.directory)
+        try:
+            # Again, since the process that held the lock may have written a run.
+            require_usable(self.directory, resume=resume)
+            self._start(json.loads(dumps(config)))
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, config: Record) -> None:
+        """Read back the run that the directory holds, or begin one."""
+        path = self.directory / CONFIG
+        if path.exists():
+            require_same(read_json(path), config)
+        else:
+            write_json(path, config)
+        self.generations = recover(self.directory / GENERATIONS)
         done = len(self.generations)
-        metrics = [m for m in recover(self.directory / METRICS) if m["generation"] < done]
-        self.metrics = metrics
-        replace_text(self.directory / METRICS, "".join(dumps(m) + "\n" for m in metrics))
+        self.metrics = [m for m in recover(self.directory / METRICS) if m["generation"] < done]
+        replace_text(self.directory / METRICS, "".join(dumps(m) + "\n" for m in self.metrics))
 
     @property
     def result(self) -> Record | None:
@@ -84,41 +97,44 @@ class RunLog:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _acquire(self) -> Any:
-        lock = (self.directory / ".lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise InputError(
-                "run_dir",
-                "a directory that no other process writes to",
-                self.directory,
-                "Wait for the other search to end, or use another directory.",
-            ) from None
-        return lock
+
+def acquire(directory: Path) -> IO[str]:
+    """Create the directory and lock it until the returned file is closed.
+
+    Raises:
+        InputError: it cannot be created, or another process holds the lock.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / LOCK).open("a")
+    except OSError as error:
+        raise unusable(error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise InputError(
+            "run_dir",
+            "a directory that no other process writes to",
+            directory,
+            "Wait for the other search to end, or use another directory.",
+        ) from None
+    return lock
 
 
 def require_usable(directory: Path, *, resume: bool) -> None:
-    """Create the directory, or see that it may be used; writes nothing into it.
+    """See that a run may be written to a directory; creates and writes nothing.
 
     Raises:
         InputError: it holds a run and `resume` is off, or it cannot be written to.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        existing = next(p for p in (directory, *directory.parents) if p.exists())
+        held = [n for n in (CONFIG, GENERATIONS, RESULT) if (directory / n).exists()]
     except OSError as error:
-        raise InputError(
-            "run_dir", "a directory that can be created", error, "Use another directory."
-        ) from error
-    require(
-        os.access(directory, os.W_OK),
-        "run_dir",
-        "a directory that can be written to",
-        directory,
-        "Change its permissions, or use another directory.",
-    )
-    held = [n for n in (CONFIG, GENERATIONS, RESULT) if (directory / n).exists()]
+        raise unusable(error) from error
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise unusable(f"{directory}, where {existing} cannot be written to")
     require(
         resume or not held,
         "run_dir",
@@ -135,7 +151,19 @@ def require_usable(directory: Path, *, resume: bool) -> None:
     )
 
 
-def require_same(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def unusable(reason: object) -> InputError:
+    """The error for a directory that no run can be written to."""
+    return InputError(
+        "run_dir",
+        "a directory that can be created and written to",
+        reason,
+        "Change its permissions, or use another directory.",
+    )
+
+
+def require_same(
+    recorded: Mapping[str, Any], config: Mapping[str, Any], argument: str = "resume"
+) -> None:
     """Raise `InputError`, showing what differs, unless both configurations are equal."""
     before, now = flatten(recorded), flatten(config)
     differing = [
@@ -145,7 +173,7 @@ def require_same(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> None
     ]
     require(
         not differing,
-        "resume",
+        argument,
         "the configuration that the run was started with",
         "; ".join(differing),
         "Use the same settings, supernet and data, or another run directory.",
@@ -154,7 +182,7 @@ def require_same(recorded: Mapping[str, Any], config: Mapping[str, Any]) -> None
 
 def flatten(value: Any, name: str = "") -> dict[str, Any]:
     """Nested objects as one level of dotted names."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not value:
         return {name: value}
     flat: dict[str, Any] = {}
     for key, item in value.items():
@@ -166,7 +194,7 @@ def recover(path: Path) -> list[Record]:
     """The complete records of a file; an incomplete last line is cut off the file.
 
     Raises:
-        InputError: a line before the last is not a JSON object.
+        InputError: a complete line is not a JSON object.
     """
     if not path.exists():
         return []
@@ -175,9 +203,8 @@ def recover(path: Path) -> list[Record]:
     size = 0
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            record = json.loads(line)
-            records.append(dict(record))
-        except (ValueError, TypeError) as error:
+            records.append(parse(line))
+        except ValueError as error:
             raise InputError(
                 str(path),
                 "one JSON object per line",
@@ -197,11 +224,19 @@ def read_json(path: Path) -> Record:
         InputError: the file is missing or is not a JSON object.
     """
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        return parse(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise InputError(
             str(path), "a JSON object", error, "Restore the file, or use another directory."
         ) from error
+
+
+def parse(text: bytes) -> Record:
+    """One JSON object; `ValueError` for anything else."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"a {type(value).__name__} instead of an object")
+    return value
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -229,4 +264,11 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 
 def dumps(value: Mapping[str, Any] | Sequence[Any], indent: int | None = None) -> str:
     """JSON without NaN or infinity, which other readers reject."""
-    return json.dumps(value, allow_nan=False, indent=indent)
+    return json.dumps(value, allow_nan=False, indent=indent, default=plain_number)
+
+
+def plain_number(value: object) -> Any:
+    """A number of numpy's as one of Python's; `TypeError` for what JSON does not know."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"JSON cannot hold {type(value).__name__} {value!r}")

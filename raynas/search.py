@@ -60,6 +60,7 @@ def search(
     from raynas.distributed.population import PopulationEvaluator
     from raynas.result import conclude, finished_result
 
+    require(seed >= 0, "seed", "at least 0", seed, "Use a number such as 0.")
     protocol = evaluation or Evaluation()
     problem = define_problem(supernet, data, constraint)
     require_usable(Path(run_dir), resume=resume)
@@ -122,9 +123,16 @@ def define_problem(
     """The space and the budget; sees that supernet, data and constraint fit together.
 
     Raises:
-        InputError: classes differ, the supernet's choices do not fit each other, or no
-            architecture satisfies the constraint.
+        InputError: no validation images, classes differ, the supernet's choices do not fit each
+            other, or no architecture satisfies the constraint.
     """
+    require(
+        len(data.validation) > 0,
+        "data",
+        "at least one validation shard",
+        f"none in {data.name}",
+        "Give the search images to score candidates on.",
+    )
     require(
         supernet.num_classes == data.num_classes,
         "supernet",

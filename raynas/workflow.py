@@ -12,9 +12,9 @@ import tyro
 
 import raynas
 from raynas import console as terminal
-from raynas.distributed.pool import WorkerCrashError
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, PCFES, RandomSearch, Strategy
+from raynas.runlog import CONFIG
 
 StrategyName = Literal["ea", "random", "cf", "pcf"]
 
@@ -50,12 +50,13 @@ def train_or_load(
     An interrupted training goes on from the checkpoint beside the file.
 
     Raises:
-        InputError: weights that do not fit, or a data set without training images.
+        InputError: weights that do not fit or cannot be written there, or a data set without
+            training images.
     """
     screen = terminal.make_console()
     if weights.exists():
         raynas.supernets.load(supernet, weights)
-        screen.print(f"Supernet: reusing {weights}")
+        screen.print(f"Supernet: reusing {weights}", soft_wrap=True)
         return
     require(
         data.train is not None,
@@ -65,11 +66,12 @@ def train_or_load(
         "Load it with its training images, or give a trained checkpoint.",
     )
     assert data.train is not None
-    weights.parent.mkdir(parents=True, exist_ok=True)
+    require_folder(weights)
     checkpoint = weights.with_suffix(".training.pt")
     screen.print(
         f"Supernet: training {supernet.space.count():,} architectures on {len(data.train):,} "
-        f"images of {data.name}"
+        f"images of {data.name}",
+        soft_wrap=True,
     )
     with terminal.training_progress(screen) as progress:
         reports = raynas.training.train(
@@ -85,8 +87,19 @@ def train_or_load(
     seconds = sum(report.seconds for report in reports)
     screen.print(
         f"Supernet: {len(reports)} epochs in {seconds:.0f} s, training accuracy of random paths "
-        f"{reports[-1].accuracy:.2%}; saved to {weights}"
+        f"{reports[-1].accuracy:.2%}; saved to {weights}",
+        soft_wrap=True,
     )
+
+
+def require_folder(file: Path) -> None:
+    """Create the folder of a file, or raise `InputError`."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            "supernet", "a file in a folder that can be created", error, "Choose another place."
+        ) from error
 
 
 def search_and_show(
@@ -104,7 +117,7 @@ def search_and_show(
         )
     screen.print(terminal.result_table(result.record))
     result.export(run_dir / "best")
-    screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}")
+    screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}", soft_wrap=True)
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:
@@ -115,7 +128,7 @@ def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Pat
     """
     stem = f"{strategy}-seed{seed}-"
     if resume:
-        earlier = sorted(path for path in base.glob(f"{stem}*") if path.is_dir())
+        earlier = sorted(path.parent for path in base.glob(f"{stem}*/{CONFIG}"))
         require(
             bool(earlier),
             "resume",
@@ -141,8 +154,12 @@ def run(command: Callable[..., None] | Mapping[str, Callable[..., None]]) -> Non
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; --resume continues", file=sys.stderr)
+        print("interrupted; the same command continues, a search with --resume", file=sys.stderr)
         sys.exit(130)
-    except (raynas.training.TrainingDivergedError, WorkerCrashError) as error:
+    except RuntimeError as error:
+        from raynas.distributed.pool import WorkerCrashError
+
+        if not isinstance(error, (raynas.training.TrainingDivergedError, WorkerCrashError)):
+            raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

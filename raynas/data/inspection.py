@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import final, overload
+
 from raynas.data.shard import Shard, ShardDigest
 from raynas.errors import require
 
@@ -41,3 +44,35 @@ class Inspector:
             "Number the classes from 0, and give the right num_classes.",
         )
         self.digest.update(shard)
+
+
+@final
+class InspectedShards(Sequence[Shard]):
+    """Shards that are looked at whenever they are read, and not before.
+
+    Args:
+        shards: what to read.
+        inspector: looks at each; its errors are raised on access.
+    """
+
+    def __init__(self, shards: Sequence[Shard], inspector: Inspector) -> None:
+        self._shards = shards
+        self._inspector = inspector
+
+    def __len__(self) -> int:
+        """The number of shards."""
+        return len(self._shards)
+
+    @overload
+    def __getitem__(self, index: int) -> Shard: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Shard]: ...
+
+    def __getitem__(self, index: int | slice) -> Shard | list[Shard]:
+        """Read one shard, or several."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        shard = self._shards[index]
+        self._inspector(shard)
+        return shard

@@ -14,16 +14,15 @@ from raynas.supernets.chain import ChainSupernet
 class RemoteEvaluator:
     """One evaluator in a process of its own.
 
-    Args:
-        supernet: this actor's replica.
-        settings: the evaluation protocol.
+    It gets its replica by a call, not by its constructor, since Ray hands on the exceptions of
+    calls only.
     """
 
-    def __init__(self, supernet: ChainSupernet, settings: Evaluation) -> None:
-        self._evaluator = Evaluator(supernet, settings)
+    _evaluator: Evaluator
 
-    def ready(self) -> str:
-        """Answers once the replica is in place; the device it is on."""
+    def start(self, supernet: ChainSupernet, settings: Evaluation) -> str:
+        """Take this actor's replica and the protocol; the device it evaluates on."""
+        self._evaluator = Evaluator(supernet, settings)
         return str(self._evaluator.device)
 
     def call(self, method: str, *arguments: Any) -> Any:

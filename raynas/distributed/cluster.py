@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
 
 from raynas.errors import InputError, require
 from raynas.evaluation.settings import Evaluation
+
+ANSWER_SECONDS = 5.0
+"""How long a cluster's address may take to accept a connection."""
+
+Resources = Mapping[str, float]
+"""What one node has, by name: `"CPU"`, `"GPU"` and others."""
 
 
 @contextmanager
@@ -25,14 +35,19 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    address = find_cluster()
     try:
-        ray.init(include_dashboard=False, logging_level=logging.ERROR, configure_logging=False)
-    except (ConnectionError, RuntimeError) as error:
+        ray.init(
+            address, include_dashboard=False, logging_level=logging.ERROR, configure_logging=False
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address == "local":
+            raise
         raise InputError(
             "RAY_ADDRESS",
             "the address of a running Ray cluster",
-            str(error).strip().splitlines()[0],
-            "Start the cluster, or unset RAY_ADDRESS to start Ray on this machine.",
+            f"{address}: {error}",
+            "Start the cluster, or set RAY_ADDRESS=local to start Ray on this machine.",
         ) from error
     try:
         yield
@@ -40,44 +55,95 @@ def connected() -> Iterator[None]:
         ray.shutdown()
 
 
-def worker_resources(settings: Evaluation, resources: Mapping[str, float]) -> dict[str, float]:
+def find_cluster() -> str:
+    """The address of the cluster to join, or `"local"` to start Ray on this machine.
+
+    Raises:
+        InputError: nothing listens at `RAY_ADDRESS`, which Ray would wait for for minutes.
+    """
+    named = os.environ.get("RAY_ADDRESS", "")
+    if named == "local":
+        return named
+    address = latest_cluster() if named in ("", "auto") else named
+    if answers(address):
+        return address
+    require(
+        named == "",
+        "RAY_ADDRESS",
+        "the address of a running Ray cluster, as host:port",
+        f"{named!r}, where none answers",
+        "Start the cluster, or unset RAY_ADDRESS to start Ray on this machine.",
+    )
+    return "local"
+
+
+def latest_cluster() -> str:
+    """The address that the last `ray start` on this machine noted; empty if there is none.
+
+    The note outlives a cluster that crashed.
+    """
+    system = os.environ.get("TMPDIR") if sys.platform.startswith("linux") else None
+    folder = os.environ.get("RAY_TMPDIR") or system or "/tmp"
+    try:
+        return Path(folder, "ray", "ray_current_cluster").read_text().strip()
+    except OSError:
+        return ""
+
+
+def answers(address: str) -> bool:
+    """Whether something accepts connections at `host:port` or `ray://host:port`."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS):
+            return True
+    except (OSError, ValueError, OverflowError):
+        return False
+
+
+def node_resources() -> list[Resources]:
+    """The resources of every living node of the cluster."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def worker_resources(settings: Evaluation, nodes: Sequence[Resources]) -> dict[str, float]:
     """What one worker reserves: a GPU where the cluster has them and may be used, and threads.
 
     Args:
         settings: the evaluation protocol.
-        resources: of the whole cluster, as `ray.cluster_resources()` gives them.
+        nodes: the resources of every node.
     """
-    gpus = resources.get("GPU", 0.0)
-    wants_gpu = settings.device == "cuda" or (settings.device == "auto" and gpus >= 1)
-    if wants_gpu:
+    has_gpu = any(node.get("GPU", 0.0) >= 1.0 for node in nodes)
+    if settings.device == "cuda" or (settings.device == "auto" and has_gpu):
         return {"CPU": 1.0, "GPU": 1.0}
     return {"CPU": float(settings.threads)}
 
 
-def resolve_workers(
-    workers: int | None, settings: Evaluation, resources: Mapping[str, float]
-) -> int:
+def resolve_workers(workers: int | None, settings: Evaluation, nodes: Sequence[Resources]) -> int:
     """The number of workers; `None` means as many as fit, one per GPU or one per core.
 
-    Requests beyond a cluster's capacity would wait for ever, so they are refused here.
+    Requests beyond a cluster's capacity would wait for ever, so they are refused here. A worker
+    fits on a node, whatever other nodes have left over.
 
     Raises:
         InputError: more workers than the cluster has resources for.
     """
-    each = worker_resources(settings, resources)
-    fits = min(int(resources.get(name, 0.0) // amount) for name, amount in each.items())
+    each = worker_resources(settings, nodes)
+    fits = sum(
+        min(int(node.get(name, 0.0) // amount) for name, amount in each.items()) for node in nodes
+    )
     asked = max(fits, 1) if workers is None else workers
-    total = {name: resources.get(name, 0.0) for name in each}
+    total = {name: sum(node.get(name, 0.0) for node in nodes) for name in each}
     require(
         asked <= fits,
         "workers",
-        f"at most {fits}, since each takes {_describe(each)} and the cluster has "
-        f"{_describe(total)}",
+        f"at most {fits}, since each takes {describe(each)} of one node and the cluster has "
+        f"{describe(total)} on {len(nodes)}",
         asked,
         "Ask for fewer workers, or add nodes to the cluster.",
     )
     return asked
 
 
-def _describe(resources: Mapping[str, float]) -> str:
+def describe(resources: Resources) -> str:
+    """Resources in words: `"1 CPU and 1 GPU"`."""
     return " and ".join(f"{amount:g} {name}" for name, amount in resources.items())

@@ -31,12 +31,10 @@ def check_workers(settings: Evaluation, workers: int | None) -> None:
     require_workers(workers)
     if workers == 0:
         return
-    import ray
-
-    from raynas.distributed.cluster import connected, resolve_workers
+    from raynas.distributed.cluster import connected, node_resources, resolve_workers
 
     with connected():
-        resolve_workers(workers, settings, ray.cluster_resources())
+        resolve_workers(workers, settings, node_resources())
 
 
 @contextmanager

@@ -23,6 +23,9 @@ from raynas.evaluation.scores import CandidateScore, ShardScores, join_parts, me
 from raynas.evaluation.settings import Evaluation
 from raynas.space import Architecture
 
+RECOVERIES = 3
+"""How often shards that went away with a node are made again for one action."""
+
 T = TypeVar("T")
 
 
@@ -114,6 +117,9 @@ class PopulationEvaluator:
 
         Returns:
             One score per architecture, in the order given.
+
+        Raises:
+            InputError: an architecture that the supernet does not have, or with another prefix.
         """
         return self._recovering(lambda: self._score(self._view, architectures))
 
@@ -145,19 +151,36 @@ class PopulationEvaluator:
         Args:
             prefix: the frozen choices, starting with the current ones.
             reference: an architecture with that prefix, whose losses give the importance.
+
+        Raises:
+            InputError: the prefix does not continue the current one, or the reference not it.
         """
+        require(
+            tuple(reference[: len(prefix)]) == tuple(prefix),
+            "reference",
+            f"an architecture with the prefix {list(prefix)}",
+            list(reference),
+            "Give a candidate that is to be scored behind the prefix.",
+        )
         self._recovering(lambda: self._freeze(prefix, reference))
         self._freezes.append((prefix, reference))
 
     def _recovering(self, action: Callable[[], T]) -> T:
         """Run an action; if shards went away with a node, make them again from the images."""
-        try:
-            return action()
-        except LostObjectError:
-            self._view = self._full
+        lost = LostObjectError()
+        for _ in range(1 + RECOVERIES):
+            try:
+                self._restore()
+                return action()
+            except LostObjectError as error:
+                self._view, lost = self._full, error
+        raise lost
+
+    def _restore(self) -> None:
+        """Advance the shards as far as they were before some of them went away."""
+        if self._view is self._full:
             for prefix, reference in self._freezes:
                 self._freeze(prefix, reference)
-            return action()
 
     def _freeze(self, prefix: Architecture, reference: Architecture) -> None:
         view = self._view
@@ -209,6 +232,8 @@ class PopulationEvaluator:
         return _Split(tuple(shard for shard, _ in advanced), tuple(rows), weights)
 
     def _score(self, view: _View, architectures: Sequence[Architecture]) -> list[CandidateScore]:
+        if not architectures:
+            return []
         return merge_scores(
             architectures, self._outcomes(view, architectures), view.validation.weights
         )

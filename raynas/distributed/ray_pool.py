@@ -14,10 +14,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayTaskError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 
 from raynas.distributed.actors import EvaluatorActor
-from raynas.distributed.cluster import resolve_workers, worker_resources
+from raynas.distributed.cluster import (
+    describe,
+    node_resources,
+    resolve_workers,
+    worker_resources,
+)
 from raynas.distributed.pool import Call, LostObjectError, WorkerCrashError
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
@@ -26,10 +38,13 @@ DEPTH = 2
 """Calls that an actor holds at a time, so that it never waits for the driver."""
 
 DEATHS = 2
-"""Actors that one call may kill before it is given up."""
+"""Actors that one call may kill before it is given up, or that may die while starting."""
 
 START_SECONDS = 120.0
 """How long to wait for actors when none is left to work."""
+
+DEAD = (RayActorError, OutOfMemoryError, NodeDiedError, WorkerCrashedError)
+"""What Ray raises for a call whose actor has died, or cannot be reached any more."""
 
 
 @dataclass(eq=False)
@@ -38,8 +53,22 @@ class _Worker:
 
     actor: Any
     ready: Any
+    attempt: int
     started: bool = False
     held: deque[int] = field(default_factory=deque)
+
+
+@dataclass
+class _Job:
+    """The calls of one run: waiting, under way, and how many actors each has killed."""
+
+    method: str
+    calls: Sequence[Call]
+    keep: bool
+    waiting: deque[int]
+    running: dict[Any, tuple[int, _Worker, Any]]
+    deaths: list[int]
+    results: list[Any]
 
 
 class RayPool:
@@ -57,10 +86,10 @@ class RayPool:
     def __init__(
         self, supernet: ChainSupernet, settings: Evaluation, workers: int | None = None
     ) -> None:
-        resources = ray.cluster_resources()
+        nodes = node_resources()
         self._settings = settings
-        self._each = worker_resources(settings, resources)
-        self._count = resolve_workers(workers, settings, resources)
+        self._each = worker_resources(settings, nodes)
+        self._count = resolve_workers(workers, settings, nodes)
         self._supernet = ray.put(supernet)
         self.replaced = 0
         self._pool = [self._hire() for _ in range(self._count)]
@@ -86,33 +115,15 @@ class RayPool:
             LostObjectError: an argument went away with its node.
             WorkerCrashError: a call killed two actors, or no actor could be started.
         """
-        waiting = deque(range(len(calls)))
-        running: dict[Any, tuple[int, _Worker, Any]] = {}
-        results: list[Any] = [None] * len(calls)
-        deaths = [0] * len(calls)
-        alive = time.monotonic()
-        while waiting or running:
-            self._submit(method, calls, keep, waiting, running)
-            starting = [worker.ready for worker in self._pool if not worker.started]
-            done, _ = ray.wait([*running, *starting], num_returns=1, timeout=5.0)
-            alive = time.monotonic() if done or running else alive
-            self._require_actors(alive)
-            for ref in done:
-                if ref not in running:
-                    self._welcome(ref)
-                    continue
-                index, worker, kept = running.pop(ref)
-                try:
-                    value = ray.get(ref)
-                except (ActorDiedError, ActorUnavailableError):
-                    self._bury(worker, method, waiting, running, deaths)
-                except (ObjectLostError, RayTaskError) as error:
-                    self._drain(running)
-                    raise _cause(error) from error
-                else:
-                    worker.held.remove(index)
-                    results[index] = (kept, value) if keep else value
-        return results
+        count = len(calls)
+        waiting = deque(range(count))
+        job = _Job(method, calls, keep, waiting, {}, [0] * count, [None] * count)
+        try:
+            self._finish(job)
+        except Exception:
+            self._drain(job)
+            raise
+        return job.results
 
     def close(self) -> None:
         """Kill the actors."""
@@ -120,91 +131,118 @@ class RayPool:
             ray.kill(worker.actor)
         self._pool = []
 
-    def _hire(self) -> _Worker:
-        options = EvaluatorActor.options(
-            num_cpus=self._each["CPU"], num_gpus=self._each.get("GPU", 0.0)
-        )
-        actor = options.remote(self._supernet, self._settings)
-        return _Worker(actor, actor.ready.remote())
+    def _finish(self, job: _Job) -> None:
+        """Hand out calls and take in results until none is left."""
+        alive = time.monotonic()
+        while job.waiting or job.running:
+            self._submit(job)
+            starting = [worker.ready for worker in self._pool if not worker.started]
+            done, _ = ray.wait([*job.running, *starting], num_returns=1, timeout=5.0)
+            alive = time.monotonic() if done or job.running else alive
+            self._require_actors(alive)
+            for ref in done:
+                if ref in job.running:
+                    self._take(ref, job)
+                else:
+                    self._welcome(ref)
 
-    def _submit(
-        self,
-        method: str,
-        calls: Sequence[Call],
-        keep: bool,
-        waiting: deque[int],
-        running: dict[Any, tuple[int, _Worker, Any]],
-    ) -> None:
+    def _submit(self, job: _Job) -> None:
         """Give waiting calls to the started actors that hold the fewest."""
-        while waiting:
+        while job.waiting:
             free = [w for w in self._pool if w.started and len(w.held) < DEPTH]
             if not free:
                 return
             worker = min(free, key=lambda w: len(w.held))
-            index = waiting.popleft()
+            index = job.waiting.popleft()
             worker.held.append(index)
-            if keep:
+            if job.keep:
                 call = worker.actor.call_and_keep.options(num_returns=2)
-                kept, ref = call.remote(method, *calls[index])
+                kept, ref = call.remote(job.method, *job.calls[index])
             else:
-                kept, ref = None, worker.actor.call.remote(method, *calls[index])
-            running[ref] = (index, worker, kept)
+                kept, ref = None, worker.actor.call.remote(job.method, *job.calls[index])
+            job.running[ref] = (index, worker, kept)
+
+    def _take(self, ref: Any, job: _Job) -> None:
+        """Take in the result of a call, or find out what became of it."""
+        index, worker, kept = job.running.pop(ref)
+        try:
+            value = ray.get(ref)
+        except DEAD:
+            self._bury(worker, job)
+            return
+        except RayTaskError as error:
+            raise _cause(error) from error
+        except ObjectLostError:
+            # The result itself, with the node it was made on: the call has to run again.
+            job.waiting.appendleft(index)
+        else:
+            job.results[index] = (kept, value) if job.keep else value
+        worker.held.remove(index)
 
     def _welcome(self, ready: Any) -> None:
         """Start to use an actor whose replica is in place, or replace it if it died before."""
         worker = next(worker for worker in self._pool if worker.ready == ready)
         try:
             ray.get(ready)
-        except (ActorDiedError, ActorUnavailableError) as error:
-            raise WorkerCrashError(f"a worker died while it started: {error}") from error
+        except DEAD as error:
+            if worker.attempt >= DEATHS:
+                raise WorkerCrashError(
+                    f"{DEATHS} workers in a row died while they started: {error}"
+                ) from error
+            self._replace(worker, worker.attempt + 1)
         except RayTaskError as error:
             raise _cause(error) from error
-        worker.started = True
+        else:
+            worker.started = True
 
-    def _bury(
-        self,
-        worker: _Worker,
-        method: str,
-        waiting: deque[int],
-        running: dict[Any, tuple[int, _Worker, Any]],
-        deaths: list[int],
-    ) -> None:
+    def _bury(self, worker: _Worker, job: _Job) -> None:
         """Replace a dead actor and give its calls to others."""
-        for ref in [ref for ref, (_, owner, _) in running.items() if owner is worker]:
-            del running[ref]
+        for ref in [ref for ref, (_, owner, _) in job.running.items() if owner is worker]:
+            del job.running[ref]
+        self._replace(worker)
+        job.waiting.extendleft(reversed(worker.held))
         suspect = worker.held[0]
-        deaths[suspect] += 1
-        if deaths[suspect] >= DEATHS:
+        job.deaths[suspect] += 1
+        if job.deaths[suspect] >= DEATHS:
             raise WorkerCrashError(
-                f"call {suspect} of '{method}' killed {DEATHS} workers; out of memory, or a crash "
-                "in native code. Use smaller shards, or workers with more memory."
+                f"call {suspect} of '{job.method}' killed {DEATHS} workers; out of memory, or a "
+                "crash in native code. Use smaller shards, or workers with more memory."
             )
-        waiting.extendleft(sorted(worker.held, reverse=True))
+
+    def _hire(self, attempt: int = 1) -> _Worker:
+        actor = EvaluatorActor.options(
+            num_cpus=self._each["CPU"], num_gpus=self._each.get("GPU", 0.0)
+        ).remote()
+        return _Worker(actor, actor.start.remote(self._supernet, self._settings), attempt)
+
+    def _replace(self, worker: _Worker, attempt: int = 1) -> None:
+        """Put a new actor in the place of a dead one."""
         ray.kill(worker.actor)
-        self._pool.remove(worker)
-        self._pool.append(self._hire())
+        self._pool[self._pool.index(worker)] = self._hire(attempt)
         self.replaced += 1
 
-    def _drain(self, running: dict[Any, tuple[int, _Worker, Any]]) -> None:
+    def _drain(self, job: _Job) -> None:
         """Wait for the calls under way, so that actors are free when an error is handled."""
-        if running:
-            ray.wait(list(running), num_returns=len(running), timeout=START_SECONDS)
+        if job.running:
+            ray.wait(list(job.running), num_returns=len(job.running), timeout=START_SECONDS)
         for worker in self._pool:
             worker.held.clear()
 
     def _require_actors(self, alive: float) -> None:
         """Give up when no actor has been able to work for a long time."""
         if time.monotonic() - alive > START_SECONDS:
+            spare = ray.available_resources()
             raise WorkerCrashError(
                 f"no worker could be started within {START_SECONDS:.0f} s: each needs "
-                f"{self._each}, the cluster has {ray.available_resources()} to give. "
+                f"{describe(self._each)}, and the cluster has "
+                f"{describe({name: spare.get(name, 0.0) for name in self._each})} to spare. "
                 "Free resources, add nodes, or ask for fewer workers."
             )
 
 
-def _cause(error: Exception) -> Exception:
+def _cause(error: RayTaskError) -> Exception:
     """What went wrong inside a call: the worker's own exception, or a lost argument."""
-    cause = getattr(error, "cause", None)
-    if isinstance(error, ObjectLostError) or isinstance(cause, ObjectLostError):
-        return LostObjectError(str(error))
+    cause = error.cause
+    if isinstance(cause, ObjectLostError):
+        return LostObjectError(str(cause))
     return cause if isinstance(cause, Exception) else error

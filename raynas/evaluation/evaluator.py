@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from raynas.data.shard import Shard
-from raynas.errors import InputError
+from raynas.errors import InputError, require
 from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
-from raynas.evaluation.quantize import decode, encode
+from raynas.evaluation.quantize import channels_last, decode, encode
 from raynas.evaluation.scores import ShardScores
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.trie import Node, build_forest, trunk, walk
@@ -64,6 +64,9 @@ class Evaluator:
         Args:
             shard: of the calibration split; its features are normalised as one batch.
             architectures: of full length, all starting with the shard's prefix.
+
+        Raises:
+            InputError: another architecture, or a module that modifies its input in place.
         """
         statistics: dict[Path, Tensor] = {}
         with self._protocol():
@@ -85,6 +88,9 @@ class Evaluator:
             architectures: of full length, all starting with the shard's prefix.
             statistics: merged ones of every node that the architectures reach from the shard, or
                 `"inherited"`.
+
+        Raises:
+            InputError: another architecture, or a module that modifies its input in place.
         """
         results: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
         with self._protocol():
@@ -120,13 +126,25 @@ class Evaluator:
 
         Returns:
             The shard, and under `"batch"` the statistics of the blocks it went through.
+
+        Raises:
+            InputError: not a longer prefix that starts with the shard's.
         """
+        depth = len(shard.prefix)
+        require(
+            self.supernet.space.validate_prefix(prefix)[:depth] == shard.prefix
+            and len(prefix) > depth,
+            "prefix",
+            f"a longer one that starts with that of the shard, {list(shard.prefix)}",
+            list(prefix),
+            "Freeze further blocks; frozen ones stay as they are.",
+        )
         recorded: dict[Path, Tensor] = {}
         kept = np.arange(shard.rows) if rows is None else rows
         with self._protocol():
             run = self._runner(statistics, len(kept), recorded)
             x = decode(shard.features[kept], self.device)
-            for path in trunk(len(shard.prefix), prefix):
+            for path in trunk(depth, prefix):
                 x = run(path, x)
             features = encode(x, self.settings.bits)
         advanced = Shard.build(
@@ -141,7 +159,16 @@ class Evaluator:
         return advanced, ShardStatistics(to_numpy(recorded), self._block_forwards)
 
     def _forest(self, shard: Shard, architectures: Sequence[Architecture]) -> tuple[Node, ...]:
-        return build_forest(shard.prefix, architectures, sharing=self.settings.prefix_sharing)
+        prefix = shard.prefix
+        for architecture in architectures:
+            require(
+                self.supernet.space.validate(architecture)[: len(prefix)] == prefix,
+                "architecture",
+                f"one that starts with the prefix of the shards, {list(prefix)}",
+                list(architecture),
+                "Score it on shards that are behind a prefix of it.",
+            )
+        return build_forest(prefix, architectures, sharing=self.settings.prefix_sharing)
 
     def _runner(
         self, mode: Mode, rows: int, recorded: dict[Path, Tensor] | None = None
@@ -173,7 +200,7 @@ class Evaluator:
                 recorded[path] = vector
             if 0 < len(path) <= self.supernet.space.blocks:
                 self._block_forwards += rows
-            return y
+            return channels_last(y)
 
         return run
 

@@ -36,7 +36,9 @@ def plain_subnet(
         A `nn.Sequential` on the CPU in evaluation mode: uint8 images `[n, c, h, w]` to logits.
     """
     chosen = supernet.space.validate(architecture)
-    subnet = copy.deepcopy(supernet.subnet(chosen)).to("cpu").eval()
+    # Module by module: blocks that share one get statistics of their own.
+    modules = [copy.deepcopy(module) for module in supernet.subnet(chosen)]
+    subnet = nn.Sequential(*modules).to("cpu").eval()
     if statistics is not None:
         paths = [*trunk(0, chosen), (*chosen, 0)]
         with torch.no_grad():

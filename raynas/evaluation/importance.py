@@ -18,7 +18,7 @@ def select_samples(
 
     `"weighted"` keeps every sample at most once: sample i enters with probability
     πᵢ = min(1, m·qᵢ) by systematic sampling, and 1/πᵢ is the p/q of equation 1, so that weighted
-    means over the kept samples estimate the full sums without bias.
+    sums over the kept samples estimate the sums over all samples without bias.
 
     Args:
         losses: `[n]` cross-entropy of each sample, at least 0; not finite counts as the largest.
@@ -29,7 +29,7 @@ def select_samples(
     Returns:
         The kept rows in ascending order, and their weights (all 1 for `"top"`).
     """
-    kept = max(1, math.ceil(rate * len(losses)))
+    kept = max(1, math.ceil(round(rate * len(losses), 6)))
     known = np.asarray(losses, dtype=np.float64)
     finite = known[np.isfinite(known)]
     known = np.where(np.isfinite(known), known, finite.max() if len(finite) else 1.0)

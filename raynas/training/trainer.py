@@ -67,7 +67,8 @@ def train(
     home = next(chain(supernet.parameters(), supernet.buffers())).device
     reports: list[EpochReport] = []
     try:
-        supernet.to(settings.torch_device())
+        # Depthwise convolutions run up to twice as fast with channels last.
+        supernet.to(settings.torch_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(supernet, settings)
         if checkpoint is not None and Path(checkpoint).exists():
             reports = resume.read(Path(checkpoint), supernet, optimizer, terms)
@@ -82,7 +83,7 @@ def train(
             if observer is not None:
                 observer(report)
     finally:
-        supernet.eval().to(home)
+        supernet.eval().to(home).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return reports
 
 

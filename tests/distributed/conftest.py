@@ -1,0 +1,37 @@
+"""What the tests of this room share with those of the evaluation, and a Ray of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+HELPERS = [str(HERE), str(HERE.parent / "evaluation")]
+
+sys.path[:0] = HELPERS
+
+
+@pytest.fixture(scope="session")
+def helper_environment() -> dict[str, str]:
+    """The environment of processes that import the helpers of these tests, and join no cluster."""
+    kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return kept | {"PYTHONPATH": os.pathsep.join(HELPERS)}
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(helper_environment: dict[str, str]) -> Iterator[None]:
+    """Ray on this machine, whatever other clusters there are, with a GPU that does not exist."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", helper_environment["PYTHONPATH"])
+        ray.init(
+            "local", num_cpus=4, num_gpus=1, include_dashboard=False, logging_level=logging.ERROR
+        )
+    yield
+    ray.shutdown()

@@ -1,0 +1,82 @@
+"""The naive oracle: one candidate at a time, in plain torch, from the images on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from raynas.data.shard import Shard
+from raynas.space import Architecture
+from raynas.supernets import ChainSupernet
+
+
+@dataclass(frozen=True)
+class PlainScore:
+    """Correct bits and losses of one candidate, in sample order."""
+
+    correct: np.ndarray
+    correct_top5: np.ndarray
+    losses: np.ndarray
+
+
+@torch.no_grad()
+def score_plainly(
+    supernet: ChainSupernet,
+    architecture: Architecture,
+    calibration: Sequence[Shard],
+    validation: Sequence[Shard],
+) -> PlainScore:
+    """Copy a candidate out of its supernet, recalibrate it, and run it on every shard.
+
+    Args:
+        supernet: left as it is.
+        architecture: one choice per block.
+        calibration: depth-0 shards; without any, batch-norm statistics are inherited.
+        validation: depth-0 shards.
+    """
+    subnet = calibrated_copy(supernet, architecture, calibration)
+    correct, top5, losses = [], [], []
+    for shard in validation:
+        logits = subnet(images(shard))
+        labels = torch.tensor(shard.labels)
+        order = logits.argsort(dim=1, descending=True, stable=True)
+        correct.append(logits.argmax(1) == labels)
+        top5.append((order[:, :5] == labels[:, None]).any(1))
+        losses.append(F.cross_entropy(logits, labels, reduction="none"))
+    return PlainScore(*(torch.cat(parts).numpy() for parts in (correct, top5, losses)))
+
+
+@torch.no_grad()
+def calibrated_copy(
+    supernet: ChainSupernet, architecture: Architecture, calibration: Sequence[Shard]
+) -> nn.Sequential:
+    """The candidate alone, with means over shards of its batch statistics, summed in float64."""
+    modules = [copy.deepcopy(module) for module in supernet.subnet(architecture)]
+    subnet = nn.Sequential(*modules).to(memory_format=torch.channels_last).eval()
+    norms = [m for module in modules for m in module.modules() if isinstance(m, _BatchNorm)]
+    totals = [np.zeros((2, norm.num_features)) for norm in norms]
+    for shard in calibration:
+        for norm in norms:
+            norm.train()
+            norm.momentum = 1.0
+        subnet(images(shard))
+        for total, norm in zip(totals, norms, strict=True):
+            total += torch.stack([norm.running_mean, norm.running_var]).numpy()
+    if calibration:
+        for total, norm in zip(totals, norms, strict=True):
+            mean, variance = torch.from_numpy((total / len(calibration)).astype(np.float32))
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
+    return subnet.eval()
+
+
+def images(shard: Shard) -> Tensor:
+    """The pixels of a depth-0 shard."""
+    return torch.tensor(shard.features).contiguous(memory_format=torch.channels_last)

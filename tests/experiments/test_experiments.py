@@ -1,0 +1,111 @@
+"""The experiment scripts, run as a user runs them: real processes, real files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from raynas.supernets import save, spos, spos_28x28
+
+ROOT = Path(__file__).resolve().parents[2]
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+
+def run(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run an experiment in an empty folder."""
+    command = [sys.executable, str(ROOT / "experiments" / script), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=280)
+
+
+@pytest.mark.ray
+def test_digits_trains_searches_exports_and_reuses_the_supernet(tmp_path: Path) -> None:
+    first = run("digits_spos.py", "--epochs", "2", "--run-dir", "a", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "Supernet: training 65,536 architectures on 937 images" in first.stdout
+    assert "generation   1" in first.stdout
+    result = json.loads((tmp_path / "a" / "result.json").read_text())
+    assert result["strategy"] == "PCFES"
+    assert result["flops"] <= 680e3
+    assert result["workers"] >= 1
+    for name in ("architecture.json", "weights.safetensors", "model.pt2"):
+        assert (tmp_path / "a" / "best" / name).stat().st_size > 0
+    assert ",".join(map(str, result["architecture"])) in first.stdout
+
+    second = run("digits_spos.py", "--strategy", "random", "--workers", "0", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert "Supernet: reusing" in second.stdout
+    assert len(list((tmp_path / "runs" / "digits").glob("random-seed0-*/result.json"))) == 1
+
+    again = run("digits_spos.py", "--epochs", "2", "--run-dir", "a", cwd=tmp_path)
+    assert again.returncode == 2
+    assert again.stderr.strip().splitlines()[-1].startswith("error: run_dir: expected")
+    assert json.loads((tmp_path / "a" / "result.json").read_text()) == result
+
+
+@pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
+def test_fashion_mnist_searches_a_given_supernet(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save(spos_28x28(), tmp_path / "supernet.safetensors")
+    sizes = ("--calibration", "20", "--validation", "20")
+    files = ("--supernet", "supernet.safetensors", "--run-dir", "run")
+    done = run("fashion_mnist_spos.py", "--workers", "0", *sizes, *files, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert len(result["architecture"]) == 12
+    assert result["flops"] <= 3.1e6
+
+
+def test_imagenet_searches_the_full_supernet_from_released_weights(tmp_path: Path) -> None:
+    classes = 3
+    make_image_tree(tmp_path / "data", classes)
+    torch.manual_seed(0)
+    torch.save(released_layout(spos(classes)), tmp_path / "checkpoint.pth.tar")
+    sizes = ("--calibration", "6", "--validation", "6", "--population", "3", "--generations", "2")
+    files = ("--data", "data", "--checkpoint", "checkpoint.pth.tar", "--run-dir", "run")
+    done = run("imagenet_spos.py", "--workers", "0", *sizes, *files, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert len(result["architecture"]) == 20
+    assert 280e6 < result["flops"] <= 330e6
+    assert result["test_top1"] is not None
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["evaluation"]["sample_rate"] == 0.4
+    assert config["evaluation"]["bits"] == 16
+    assert config["strategy"]["threshold"] == 0.7
+    assert config["strategy"]["monitor"] == 3
+
+
+def make_image_tree(root: Path, classes: int) -> None:
+    """An ImageFolder tree of small random images."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 5), ("val", 2)):
+        for index in range(classes):
+            folder = root / split / f"class{index}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (240, 300, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.JPEG")
+
+
+def released_layout(supernet: torch.nn.Module) -> dict[str, dict[str, torch.Tensor]]:
+    """The state of a SPOS supernet under the names of the released checkpoint."""
+    names = {
+        "stem.1.": "first_conv.0.",
+        "stem.2.": "first_conv.1.",
+        "blocks.": "features.",
+        "head.0.": "conv_last.0.",
+        "head.1.": "conv_last.1.",
+        "head.6.": "classifier.0.",
+    }
+    state = {}
+    for name, tensor in supernet.state_dict().items():
+        old = next(prefix for prefix in names if name.startswith(prefix))
+        state["module." + names[old] + name[len(old) :]] = tensor
+    return {"state_dict": state}

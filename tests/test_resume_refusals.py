@@ -1,0 +1,178 @@
+"""A run is not resumed as another one, and damaged records are not built upon."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_search import (
+    PCF,
+    SAMPLED,
+    contents,
+    copy_of,
+    count_calls,
+    history,
+    interrupt,
+    records,
+    run_search,
+    small_data,
+    small_supernet,
+)
+
+import raynas
+from raynas.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The uninterrupted run."""
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    run_search(run_dir)
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def three_generations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped after its third generation."""
+    run_dir = tmp_path_factory.mktemp("three") / "run"
+    interrupt(run_dir, 3)
+    return run_dir
+
+
+@pytest.fixture(params=["unfinished", "finished"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A copy of a run that was stopped, or of one that ended."""
+    name = "whole" if request.param == "finished" else "three_generations"
+    return copy_of(request.getfixturevalue(name), tmp_path)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The evaluator methods that are called, once per call."""
+    return count_calls(monkeypatch)
+
+
+DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
+    "seed": ({"seed": 3}, r"seed: 2 there, 3 now"),
+    "threshold": (
+        {"strategy": replace(PCF, threshold=0.6)},
+        r"strategy\.threshold: 0\.5 there, 0\.6 now",
+    ),
+    "strategy": (
+        {"strategy": raynas.EA(population=8, generations=6, top_k=4)},
+        r"strategy\.monitor: 2 there, absent now; strategy\.strategy: PCFES there, EA now",
+    ),
+    "evaluation": (
+        {"evaluation": raynas.Evaluation(sample_rate=0.5, bits=32)},
+        r"evaluation\.bits: 16 there, 32 now",
+    ),
+    "constraint": (
+        {"constraint": raynas.FLOPs(at_most=30_000)},
+        r"constraint: None there, absent now; constraint\.at_most: absent there, 30000 now",
+    ),
+    "weights": ({"supernet": small_supernet(1)}, r"supernet\.digest: [0-9a-f]{32} there, "),
+    "space": (
+        {"supernet": small_supernet(blocks=7)},
+        r"supernet\.choices: \[4, 4, 4, 4, 4, 4, 4, 4\] there, \[4, 4, 4, 4, 4, 4, 4\] now",
+    ),
+    "data": ({"data": small_data(1)}, r"data\.digest: [0-9a-f]{32} there, [0-9a-f]{32} now"),
+    "data name": ({"data": replace(small_data(), name="other")}, r"data\.name: noise there, other"),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_another_configuration_is_refused_and_shown(
+    name: str, either: Path, calls: list[str]
+) -> None:
+    before, (options, shown) = contents(either), DIFFERENT[name]
+    with pytest.raises(InputError, match=rf"resume: .*{shown}.*another run directory"):
+        run_search(either, resume=True, **options)
+    assert contents(either) == before
+    assert calls == []
+
+
+def test_a_missing_or_a_moved_shard_is_another_data_set(either: Path) -> None:
+    data = small_data()
+    cut = replace(data, validation=data.validation[:2])
+    turned = replace(data, calibration=[*data.calibration[1:], data.calibration[0]])
+    for other in (cut, turned):
+        with pytest.raises(InputError, match=r"data\.digest"):
+            run_search(either, resume=True, data=other)
+
+
+def test_one_changed_weight_is_another_supernet(either: Path) -> None:
+    supernet = small_supernet()
+    with torch.no_grad():
+        next(supernet.head.parameters()).view(-1)[0] += 1e-6
+    with pytest.raises(InputError, match=r"supernet\.digest"):
+        run_search(either, resume=True, supernet=supernet)
+
+
+def test_a_run_directory_is_not_used_twice(whole: Path) -> None:
+    before = contents(whole)
+    with pytest.raises(InputError, match=r"run_dir: .*which holds config\.json.*--resume"):
+        run_search(whole)
+    assert contents(whole) == before
+
+
+def edited(run_dir: Path, number: int, change: Callable[[dict[str, Any]], object]) -> bytes:
+    """Change one recorded generation; the new content of the file."""
+    lines = records(run_dir)
+    change(lines[number])
+    (run_dir / "generations.jsonl").write_text("".join(json.dumps(r) + "\n" for r in lines))
+    return history(run_dir)
+
+
+EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "architecture": lambda r: r["population"][0].update(architecture=[3] * 8),
+    "order": lambda r: r["population"].reverse(),
+    "prefix": lambda r: r.update(prefix=[0]),
+    "number": lambda r: r.update(generation=7),
+    "missing candidate": lambda r: r["population"].pop(),
+    "missing part": lambda r: r.pop("rescored"),
+    "missing score": lambda r: r["population"][1].pop("top1"),
+    "score that is none": lambda r: r["population"][1].update(top1="high"),
+    "no list": lambda r: r.update(population=3),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+@pytest.mark.parametrize("number", [0, 2])
+def test_an_edited_generation_is_refused(name: str, number: int, either: Path) -> None:
+    content = edited(either, number, EDITS[name])
+    with pytest.raises(InputError, match=r"resume: .*Restore the file"):
+        run_search(either, resume=True)
+    assert history(either) == content
+
+
+def test_edited_scores_lead_to_other_proposals_and_are_refused(either: Path) -> None:
+    def invert(record: dict[str, Any]) -> None:
+        for score in record["population"]:
+            score["top1"] = 1 - score["top1"]
+
+    edited(either, 0, invert)
+    with pytest.raises(InputError, match="others from generation 1 on"):
+        run_search(either, resume=True)
+
+
+def test_generations_after_the_end_are_refused(whole: Path, tmp_path: Path) -> None:
+    run_dir = copy_of(whole, tmp_path)
+    last = history(run_dir).splitlines(keepends=True)[-1]
+    with (run_dir / "generations.jsonl").open("ab") as file:
+        file.write(last)
+    with pytest.raises(InputError, match=f"others from generation {SAMPLED.strategy.generations}"):
+        run_search(run_dir, resume=True)
+
+
+def test_a_damaged_line_in_the_middle_is_named(either: Path) -> None:
+    lines = history(either).splitlines(keepends=True)
+    lines[1] = lines[1][: len(lines[1]) // 2] + b"\n"
+    (either / "generations.jsonl").write_bytes(b"".join(lines))
+    with pytest.raises(InputError, match=r"generations\.jsonl: .*line 2: .*Restore the file"):
+        run_search(either, resume=True)
+    assert history(either) == b"".join(lines)
