@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -149,6 +149,28 @@ def require_usable(directory: Path, *, resume: bool) -> None:
         f"{directory}, which holds only {', '.join(held)}",
         "Use another directory; this one cannot be resumed.",
     )
+
+
+def require_resumable(
+    directory: Path, config: Mapping[str, Any], *, unknown: Collection[str] = ()
+) -> None:
+    """See that the run in a directory, if there is one, agrees with a part of a configuration.
+
+    What is known early is compared early: the whole is compared when the log is opened.
+
+    Args:
+        directory: of the run.
+        config: as far as it is known.
+        unknown: the dotted names that it lacks as yet.
+
+    Raises:
+        InputError: a setting differs; the difference is shown.
+    """
+    path = directory / CONFIG
+    if path.exists():
+        recorded = flatten(read_json(path))
+        compared = {name: value for name, value in recorded.items() if name not in unknown}
+        require_same(compared, json.loads(dumps(config)))
 
 
 def unusable(reason: object) -> InputError:

@@ -11,7 +11,7 @@ from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, Strategy
 from raynas.generation import Observer, replay, search_generation
-from raynas.runlog import RunLog, require_usable
+from raynas.runlog import RunLog, require_resumable, require_usable
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
@@ -64,18 +64,20 @@ def search(
     protocol = evaluation or Evaluation()
     problem = define_problem(supernet, data, constraint)
     require_usable(Path(run_dir), resume=resume)
+    config: dict[str, Any] = {
+        "format": FORMAT,
+        "seed": seed,
+        **describe(supernet, data, constraint),
+        "strategy": strategy.settings(),
+        "evaluation": asdict(protocol),
+    }
+    require_resumable(Path(run_dir), config, unknown=("data.digest",))
     inspector = Inspector(supernet.image_shape, data.num_classes)
     with open_pool(supernet, protocol, workers) as pool:
         evaluator = PopulationEvaluator(
             pool, data.calibration, data.validation, protocol, seed, inspector
         )
-        config = {
-            "format": FORMAT,
-            "seed": seed,
-            **describe(supernet, data, inspector.digest.hexdigest(), constraint),
-            "strategy": strategy.settings(),
-            "evaluation": asdict(protocol),
-        }
+        config["data"]["digest"] = inspector.digest.hexdigest()
         with RunLog(run_dir, config, resume=resume) as log:
             notify = observer or (lambda record, metrics: None)
             result = finished_result(supernet, data, protocol, log)
@@ -149,7 +151,6 @@ def define_problem(
 def describe(
     supernet: ChainSupernet,
     data: SearchData,
-    data_digest: str,
     constraint: Constraint | None,
 ) -> dict[str, Any]:
     """What `config.json` says about the supernet, the data and the constraint."""
@@ -160,6 +161,6 @@ def describe(
         limit = {"constraint": type(constraint).__name__, **asdict(constraint)}  # type: ignore[call-overload]
     return {
         "supernet": {"digest": digest(supernet), "choices": list(supernet.space.choices)},
-        "data": {"name": data.name, "digest": data_digest},
+        "data": {"name": data.name},
         "constraint": limit,
     }

@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from unittest import mock
 
 from raynas import cli
+
+DIGITS = ("--data", "digits")
+BRIEF_SEARCH = ("search", *DIGITS, "--workers", 0, "--generations", 1, "--population", 4)
+"""A search of the digits in this process; the supernet and the run directory are missing."""
 
 
 @dataclass(frozen=True)
@@ -34,3 +39,14 @@ def command(*arguments: object) -> Finished:
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
     return Finished(code, out.getvalue(), err.getvalue())
+
+
+def assert_refused(arguments: Sequence[object], *texts: str) -> None:
+    """The command ends with one line that holds the texts, and prints nothing else."""
+    ended = command(*arguments)
+    assert ended.code == 2, ended
+    assert ended.out == ""
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1, "one line"
+    for text in texts:
+        assert text in ended.err

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
-import torch
-from commands import command
-from safetensors.torch import save_file
-from small_search import contents
+from commands import BRIEF_SEARCH, assert_refused, command
+from small_search import contents, run_search, small_data, small_supernet
 
 import raynas
+from raynas.costs import flops_table
+from raynas.errors import InputError
 from raynas.supernets import save
-
-SEARCH = ("search", "--data", "digits", "--workers", 0, "--generations", 1, "--population", 4)
 
 
 @pytest.fixture(scope="module")
@@ -30,26 +28,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(weights: Path) -> Path:
     """A run that has ended."""
     run_dir = weights.parent / "run"
-    assert command(*SEARCH, "--supernet", weights, "--run-dir", run_dir).code == 0
+    assert command(*BRIEF_SEARCH, "--supernet", weights, "--run-dir", run_dir).code == 0
     return run_dir
-
-
-def assert_refused(arguments: Sequence[object], *texts: str) -> None:
-    """The command ends with one line that holds the texts, and prints nothing else."""
-    ended = command(*arguments)
-    assert ended.code == 2, ended
-    assert ended.out == ""
-    assert ended.err.startswith("error: ")
-    assert ended.err.count("\n") == 1, "one line"
-    for text in texts:
-        assert text in ended.err
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--flops", 10), "constraint: expected a limit of at least 499,328 flops, the cost of"),
-        (("--flops", 10), "cheapest architecture [3, 0, 0, 0, 3, 0, 0, 0], got at most 10."),
         (("--flops", "nan"), "FLOPs(at_most): expected a positive finite number, got nan."),
         (("--flops", "-5"), "FLOPs(at_most): expected a positive finite number, got -5.0."),
         (("--threshold", 1.5), "threshold: expected a share between 0 and 1, got 1.5."),
@@ -70,109 +55,56 @@ def test_settings_out_of_range(
     options: tuple[object, ...], text: str, weights: Path, tmp_path: Path
 ) -> None:
     base = ("--supernet", weights, "--run-dir", tmp_path / "run")
-    assert_refused((*SEARCH, *base, *options), text)
+    assert_refused((*BRIEF_SEARCH, *base, *options), text)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_infeasible_constraint(weights: Path, tmp_path: Path) -> None:
+    table = flops_table(raynas.supernets.spos_8x8(10))
+    costs = {a: table.of(a) for a in product((0, 3), repeat=8)}
+    cheapest = min(costs, key=lambda a: costs[a])
+    base = ("--supernet", weights, "--run-dir", tmp_path / "run")
+    assert_refused(
+        (*BRIEF_SEARCH, *base, "--flops", costs[cheapest] - 1),
+        f"constraint: expected a limit of at least {costs[cheapest]:,} flops, the cost of the "
+        f"cheapest architecture {list(cheapest)}, got at most {costs[cheapest] - 1:,}. Raise",
+    )
+    assert not list(tmp_path.iterdir())
+    few = (*BRIEF_SEARCH, *base, "--flops", costs[cheapest], "--population", 50, "--generations", 3)
+    ended = command(*few)
+    assert (ended.code, ended.err) == (0, "")
+    assert "(legal architectures exhausted)" in ended.out
+    assert "1 of 1 legal architectures" in ended.out
+
+
+@pytest.fixture
+def cluster() -> Iterator[None]:
+    """A connection to Ray, which is slow to start, for all calls of a test."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, configure_logging=False)
+    yield
+    ray.shutdown()
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
 def test_more_workers_than_the_cluster_has(weights: Path, tmp_path: Path) -> None:
-    base = ("--supernet", weights, "--run-dir", tmp_path / "run", "--workers", 9999)
-    ended = command(*SEARCH, *base)
-    assert ended.code == 2
-    assert "error: workers: expected at most" in ended.err.splitlines()[-1]
-    assert "got 9999. Ask for fewer workers" in ended.err.splitlines()[-1]
-    assert "Traceback" not in ended.err
+    text = (
+        "workers: expected at most 2, since each takes 1 CPU of one node and the cluster has 2 CPU"
+    )
+    base = ("--supernet", weights, "--run-dir", tmp_path / "run", "--workers", 3)
+    assert_refused((*BRIEF_SEARCH, *base), text, "got 3. Ask for fewer workers")
+    with pytest.raises(InputError, match=text):
+        run_search(tmp_path / "run", workers=3)
+    with pytest.raises(InputError, match=text):
+        raynas.check_search(small_supernet(), small_data(), run_dir=tmp_path / "run", workers=3)
     assert not list(tmp_path.iterdir())
-
-
-def make_missing(path: Path) -> None:
-    pass
-
-
-def make_text(path: Path) -> None:
-    path.write_text("no checkpoint")
-
-
-def make_truncated(path: Path) -> None:
-    save(raynas.supernets.spos_8x8(10), path)
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-class Payload:
-    """Runs code when it is unpickled."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return exec, ("raise SystemExit('this ran')",)
-
-
-def make_pickle(path: Path) -> None:
-    path.write_bytes(pickle.dumps({"state_dict": Payload()}))
-
-
-def make_torch_pickle(path: Path) -> None:
-    torch.save({"state_dict": Payload()}, path)
-
-
-def make_other_space(path: Path) -> None:
-    supernet = raynas.supernets.spos_8x8(10, stages=((32, 3, 1), (64, 4, 2)), head_channels=64)
-    torch.save(supernet.state_dict(), path)
-
-
-def make_other_classes(path: Path) -> None:
-    save(raynas.supernets.spos_8x8(7), path)
-
-
-def make_other_images(path: Path) -> None:
-    save(raynas.supernets.spos_28x28(10), path)
-
-
-def make_foreign_builder(path: Path) -> None:
-    save_file({"a": torch.zeros(1)}, path, {"recipe": '{"builder": "os.system"}'})
-
-
-def make_foreign_recipe(path: Path) -> None:
-    save_file({"a": torch.zeros(1)}, path, {"recipe": '{"builder": "spos", "colour": 1}'})
-
-
-CHECKPOINTS = {
-    make_missing: ("checkpoint: expected a readable safetensors or torch file", "No such file"),
-    make_text: ("checkpoint: expected a readable safetensors or torch file",),
-    make_truncated: ("checkpoint: expected a readable safetensors or torch file",),
-    make_pickle: ("checkpoint: expected",),
-    make_torch_pickle: ("checkpoint: expected tensors and plain values only", "exec to be import"),
-    make_other_space: (
-        "missing (blocks.",
-        "unexpected (blocks.6.0.branch_proj.0.weight",
-        "of another shape or type (",
-        "instead of (64, 1, 3, 3)" if False else "instead of (",
-    ),
-    make_other_classes: ("supernet: expected 10 classes, as digits has, got 7.",),
-    make_other_images: ("calibration images: expected shape (1, 28, 28)", "got (1, 8, 8)."),
-    make_foreign_builder: ("a recipe for one of ['spos'], got os.system.",),
-    make_foreign_recipe: ("a recipe that spos can be built from, got ", "'colour'"),
-}
-
-
-@pytest.mark.parametrize("make", CHECKPOINTS)
-@pytest.mark.parametrize("name", ["search", "export"])
-def test_checkpoints_that_do_not_fit(make, name: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    path = tmp_path / "supernet.pt"
-    make(path)
-    before = contents(tmp_path)
-    arguments = {
-        "search": (*SEARCH, "--run-dir", tmp_path / "run"),
-        "export": ("export", "--data", "digits", "--out", tmp_path / "best"),
-    }
-    if name == "export" and make is make_other_classes:
-        pytest.skip("an export needs no classes")
-    which = () if name == "search" else ("--architecture", "0,0,0,0,0,0,0,0,0,0,0,0"[: 15 + 8 * (make is make_other_images)])
-    assert_refused((*arguments[name], "--supernet", path, *which), *CHECKPOINTS[make])
-    assert contents(tmp_path) == before
 
 
 def test_a_run_directory_in_use(weights: Path, finished: Path) -> None:
     before = contents(finished)
-    base = (*SEARCH, "--supernet", weights, "--run-dir", finished)
+    base = (*BRIEF_SEARCH, "--supernet", weights, "--run-dir", finished)
     assert_refused(base, "run_dir: expected a directory without a run", "--resume")
     assert_refused(
         (*base, "--resume", "--seed", 4, "--top-k", 3),
@@ -186,7 +118,7 @@ def test_a_run_directory_in_use(weights: Path, finished: Path) -> None:
 def test_a_resume_with_other_weights(finished: Path, tmp_path: Path) -> None:
     other, before = tmp_path / "other.safetensors", contents(finished)
     save(raynas.supernets.spos_8x8(10), other)
-    base = (*SEARCH, "--supernet", other, "--run-dir", finished, "--resume")
+    base = (*BRIEF_SEARCH, "--supernet", other, "--run-dir", finished, "--resume")
     assert_refused(base, "supernet.digest: ", " there, ", " now")
     export = ("export", "--data", "digits", "--supernet", other, "--out", tmp_path / "best")
     assert_refused((*export, "--run-dir", finished), "run_dir: ", "supernet: ", " there, ")
@@ -199,7 +131,7 @@ def test_a_run_directory_below_a_file(
     resume: tuple[str, ...], weights: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    base = (*SEARCH, "--supernet", weights, "--run-dir", tmp_path / "file" / "run")
+    base = (*BRIEF_SEARCH, "--supernet", weights, "--run-dir", tmp_path / "file" / "run")
     assert_refused((*base, *resume), "run_dir: expected a directory that can be created")
     assert contents(tmp_path) == {"file": b"mine"}
 
@@ -262,7 +194,7 @@ def test_a_training_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["search", "train"])
 def test_folders_of_images_that_cannot_be(name: str, weights: Path, tmp_path: Path) -> None:
     outputs = {
-        "search": (*SEARCH, "--supernet", weights, "--run-dir", tmp_path / "run"),
+        "search": (*BRIEF_SEARCH, "--supernet", weights, "--run-dir", tmp_path / "run"),
         "train": ("train", "--out", tmp_path / "new.st"),
     }
     base = (*outputs[name], "--data", "imagenet")
@@ -289,13 +221,3 @@ def test_arguments_that_are_none_end_with_code_2(arguments: tuple[str, ...]) -> 
     ended = command(*arguments)
     assert (ended.code, ended.out) == (2, "")
     assert "Traceback" not in ended.err
-
-
-def test_a_population_larger_than_the_legal_architectures_is_said(
-    weights: Path, tmp_path: Path
-) -> None:
-    few = ("--flops", 500_000, "--generations", 3, "--population", 50)
-    ended = command(*SEARCH, *few, "--supernet", weights, "--run-dir", tmp_path / "run")
-    assert (ended.code, ended.err) == (0, "")
-    assert "(legal architectures exhausted)" in ended.out
-    assert "ended by" in ended.out

@@ -221,19 +221,17 @@ def test_suffix_speedup(metrics: list[dict[str, Any]]) -> None:
 
 def test_the_test_split_is_read_once_and_at_the_end(tmp_path: Path) -> None:
     data = small_data()
-    splits = {name: CountedShards(getattr(data, name)) for name in ("calibration", "validation")}
-    tested = CountedShards(data.test)
+    calibration, validation, tested = map(
+        CountedShards, (data.calibration, data.validation, data.test)
+    )
 
     def observe(record: dict[str, Any], metrics: dict[str, Any]) -> None:
         assert tested.reads == []
 
-    data = replace(data, test=tested, **splits)
+    data = replace(data, calibration=calibration, validation=validation, test=tested)
     run_search(tmp_path, SAMPLED, data=data, observer=observe)
     assert tested.reads == [0, 1]
-    assert {name: shards.reads for name, shards in splits.items()} == {
-        "calibration": [0, 1],
-        "validation": [0, 1, 2],
-    }
+    assert (calibration.reads, validation.reads) == ([0, 1], [0, 1, 2])
 
 
 def test_without_a_test_split(tmp_path: Path) -> None:

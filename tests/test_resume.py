@@ -66,7 +66,7 @@ def slow_search(run_dir: Path) -> None:
 
 def killed_after(generations: int, run_dir: Path, delay_seconds: float) -> None:
     """Search in another process, and kill it once so many generations are on the disk."""
-    process = CONTEXT.Process(target=slow_search, args=(run_dir,))
+    process = CONTEXT.Process(target=slow_search, args=(run_dir,), daemon=True)
     process.start()
     path = run_dir / "generations.jsonl"
     deadline = time.monotonic() + 120
@@ -81,9 +81,7 @@ def killed_after(generations: int, run_dir: Path, delay_seconds: float) -> None:
     assert process.exitcode in (-signal.SIGKILL, 0)
 
 
-@pytest.mark.parametrize(
-    ("generations", "delay_seconds"), [(1, 0.0), (2, 0.01), (4, 0.03), (5, 0.045), (6, 0.02)]
-)
+@pytest.mark.parametrize(("generations", "delay_seconds"), [(1, 0.0), (4, 0.03), (6, 0.02)])
 def test_killed_and_resumed(
     generations: int, delay_seconds: float, whole: Path, tmp_path: Path
 ) -> None:
@@ -196,7 +194,7 @@ def search_and_wait(run_dir: Path, ready: Any) -> None:
 
 def test_two_processes_on_one_run(whole: Path, tmp_path: Path) -> None:
     ready = CONTEXT.Event()
-    process = CONTEXT.Process(target=search_and_wait, args=(tmp_path, ready))
+    process = CONTEXT.Process(target=search_and_wait, args=(tmp_path, ready), daemon=True)
     process.start()
     assert ready.wait(120)
     before = contents(tmp_path)

@@ -22,6 +22,7 @@ from raynas.runlog import (
     dumps,
     read_json,
     recover,
+    require_resumable,
     require_same,
     require_usable,
 )
@@ -186,7 +187,7 @@ def test_a_place_that_cannot_be_written_to(where: str, resume: bool, tmp_path: P
 
 
 def test_a_place_where_not_even_root_can_write() -> None:
-    with pytest.raises(InputError, match="run_dir: .*can be created"):
+    with pytest.raises(InputError, match=r"run_dir: .*can be created"):
         RunLog(Path("/proc/run"), CONFIG, resume=False)
 
 
@@ -221,6 +222,22 @@ def test_any_difference_is_shown(one: dict[str, Any], other: dict[str, Any]) -> 
             require_same(one, other)
 
 
+def test_what_is_known_early_is_compared_early(tmp_path: Path) -> None:
+    require_resumable(tmp_path, {"seed": 6})
+    write_run(tmp_path, 1)
+    before = contents(tmp_path)
+    early = {name: value for name, value in CONFIG.items() if name != "strategy"}
+    unknown = ("strategy.name", "strategy.population")
+    require_resumable(tmp_path, early, unknown=unknown)
+    with pytest.raises(
+        InputError, match=r"got strategy\.name: ea there, absent now; strategy\.pop"
+    ):
+        require_resumable(tmp_path, early)
+    with pytest.raises(InputError, match=r"got limit: None there, 3 now\. Use"):
+        require_resumable(tmp_path, {**early, "limit": 3}, unknown=unknown)
+    assert contents(tmp_path) == before
+
+
 def test_a_lock_is_let_go_of_after_an_error(tmp_path: Path) -> None:
     write_run(tmp_path, 1)
     errors = []
@@ -235,7 +252,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     with RunLog(tmp_path, CONFIG, resume=False) as log:
         log.append(generation(0), metrics(0))
         before = contents(tmp_path)
-        with pytest.raises(InputError, match="run_dir: .*no other process writes to.*Wait"):
+        with pytest.raises(InputError, match=r"run_dir: .*no other process writes to.*Wait"):
             RunLog(tmp_path, CONFIG, resume=True)
         assert contents(tmp_path) == before
     write_run(tmp_path, 2, resume=True)
@@ -251,7 +268,7 @@ def hold(directory: Path, ready: Any) -> None:
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     ready = context.Event()
-    holder = context.Process(target=hold, args=(tmp_path, ready))
+    holder = context.Process(target=hold, args=(tmp_path, ready), daemon=True)
     holder.start()
     assert ready.wait(60)
     with pytest.raises(InputError, match="no other process writes to"):

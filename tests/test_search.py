@@ -197,7 +197,9 @@ def test_the_observer_sees_what_is_recorded(tmp_path: Path) -> None:
 
 def test_records_say_what_was_proposed_and_scored(runs: dict[str, Path]) -> None:
     for name, run in runs.items():
-        setting, seen, prefix = SETTINGS[name], set(), []
+        setting = SETTINGS[name]
+        seen: set[tuple[int, ...]] = set()
+        prefix: list[int] = []
         for record in records(run):
             population = [tuple(s["architecture"]) for s in record["population"]]
             rescored = [tuple(s["architecture"]) for s in record["rescored"]]

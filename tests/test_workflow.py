@@ -174,6 +174,7 @@ def test_choosing_the_run_to_resume(tmp_path: Path) -> None:
     folder_with_run(tmp_path, "pcf-seed10-20260101-000000")
     folder_with_run(tmp_path, "ea-seed1-20260101-000000")
     (tmp_path / "pcf-seed1-20260101-000000").mkdir()
+    (tmp_path / "pcf-seed1-20260101-000000" / ".lock").write_text("")
     (tmp_path / "pcf-seed1-notes").write_text("")
     assert workflow.choose_run_dir(tmp_path, "pcf", 1, resume=True) == latest
 

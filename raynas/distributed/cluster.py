@@ -9,11 +9,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
 from raynas.errors import InputError, require
 from raynas.evaluation.settings import Evaluation
+
+AuthenticationError: Any = getattr(ray.exceptions, "AuthenticationError", ())
+"""Raised where a token is missing, by the versions of Ray that ask for one."""
 
 ANSWER_SECONDS = 5.0
 """How long a cluster's address may take to accept a connection."""
@@ -30,7 +34,8 @@ def connected() -> Iterator[None]:
     this machine; else starts Ray on this machine, and stops it at the end.
 
     Raises:
-        InputError: `RAY_ADDRESS` names a cluster that does not answer.
+        InputError: `RAY_ADDRESS` names a cluster that does not answer, or the cluster asks for a
+            token that is not here.
     """
     if ray.is_initialized():
         yield
@@ -40,13 +45,20 @@ def connected() -> Iterator[None]:
         ray.init(
             address, include_dashboard=False, logging_level=logging.ERROR, configure_logging=False
         )
+    except AuthenticationError as error:
+        raise InputError(
+            "RAY_AUTH_MODE",
+            "the token of the cluster",
+            root_cause(error),
+            "Copy the cluster's ~/.ray/auth_token here, and set RAY_AUTH_MODE=token.",
+        ) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address == "local":
             raise
         raise InputError(
             "RAY_ADDRESS",
             "the address of a running Ray cluster",
-            f"{address}: {error}",
+            f"{address}: {root_cause(error)}",
             "Start the cluster, or set RAY_ADDRESS=local to start Ray on this machine.",
         ) from error
     try:
@@ -55,8 +67,17 @@ def connected() -> Iterator[None]:
         ray.shutdown()
 
 
+def root_cause(error: BaseException) -> str:
+    """The last line of what started it all: Ray wraps it in tracebacks."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
 def find_cluster() -> str:
     """The address of the cluster to join, or `"local"` to start Ray on this machine.
+
+    A cluster that nobody named is joined as `"auto"`, for which Ray finds its token by itself.
 
     Raises:
         InputError: nothing listens at `RAY_ADDRESS`, which Ray would wait for for minutes.
@@ -66,7 +87,7 @@ def find_cluster() -> str:
         return named
     address = latest_cluster() if named in ("", "auto") else named
     if answers(address):
-        return address
+        return named or "auto"
     require(
         named == "",
         "RAY_ADDRESS",

@@ -137,7 +137,7 @@ class RayPool:
         while job.waiting or job.running:
             self._submit(job)
             starting = [worker.ready for worker in self._pool if not worker.started]
-            done, _ = ray.wait([*job.running, *starting], num_returns=1, timeout=5.0)
+            done, _ = ray.wait([*job.running, *starting], num_returns=1, timeout=1.0)
             alive = time.monotonic() if done or job.running else alive
             self._require_actors(alive)
             for ref in done:

@@ -16,7 +16,7 @@ HELPERS = [str(HERE), str(HERE.parent / "evaluation")]
 sys.path[:0] = HELPERS
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def helper_environment() -> dict[str, str]:
     """The environment of processes that import the helpers of these tests, and join no cluster."""
     kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -24,12 +24,12 @@ def helper_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(helper_environment: dict[str, str]) -> Iterator[None]:
+def ray_cluster() -> Iterator[None]:
     """Ray on this machine, whatever other clusters there are, with a GPU that does not exist."""
     import ray
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", helper_environment["PYTHONPATH"])
+        patch.setenv("PYTHONPATH", os.pathsep.join(HELPERS))
         ray.init(
             "local", num_cpus=4, num_gpus=1, include_dashboard=False, logging_level=logging.ERROR
         )

@@ -29,7 +29,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def scene(folder: Path) -> Scene:
-    return troubled(Raises, folder)
+    return troubled(folder, Raises)
 
 
 @pytest.fixture(scope="module", params=["local", pytest.param("ray", marks=pytest.mark.ray)])
@@ -115,7 +115,7 @@ def test_input_errors_arrive_as_themselves_and_leave_the_pool_usable(pool: Pool,
 
 
 def test_a_users_own_exception_arrives_as_itself(pool: Pool, scene: Scene, folder: Path):
-    place(folder, 1)
+    place(folder / "Raises", 1)
     with pytest.raises(Trouble) as caught:
         pool.run("calibrate", [(shard, [(0, 1, 0)]) for shard in scene.calibration])
     assert type(caught.value) is Trouble

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,111 +19,116 @@ from raynas.evaluation import Evaluation
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 PROTOCOL = Evaluation(device="cpu")
-TRUNK = (0, 1, 1)
+CRASHES, WAITS = (0, 1, 1), (0, 2, 1)
+"""Architectures through the troubled blocks."""
 
 
-def history(pool: Pool, scene: Scene) -> list[Any]:
-    """Scores before and after a freeze."""
+def history(pool: Pool, scene: Scene, trouble: tuple[int, ...]) -> list[Any]:
+    """Scores before and after a freeze, through a troubled block."""
     evaluator = PopulationEvaluator(pool, scene.calibration, scene.validation, PROTOCOL, 0)
-    before = evaluator.score([(1, 1, 0), (1, 1, 1), (0, 0, 1)])
-    evaluator.freeze(TRUNK[:1], TRUNK)
-    return [before, evaluator.score([(0, 1, 0), (0, 1, 1)])]
+    before = evaluator.score([(1, *trouble[1:]), (0, 0, 1)])
+    evaluator.freeze(trouble[:1], trouble)
+    return [before, evaluator.score([(0, 0, 0), trouble])]
 
 
-@pytest.fixture
-def ray_pool(request):
-    """Opens pools, and closes them after the test."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tokens")
+
+
+@pytest.fixture(scope="module")
+def scene(folder: Path) -> Scene:
+    return troubled(folder, Crashes, Waits)
+
+
+@pytest.fixture(scope="module")
+def pool(ray_cluster: None, scene: Scene) -> Iterator[Any]:
+    """One actor, which every test here leaves usable."""
     from raynas.distributed.ray_pool import RayPool
 
-    opened: list[RayPool] = []
-
-    def open_pool(scene: Scene, workers: int) -> RayPool:
-        opened.append(RayPool(scene.supernet, PROTOCOL, workers))
-        return opened[-1]
-
-    yield open_pool
-    for pool in opened:
-        pool.close()
+    opened = RayPool(scene.supernet, PROTOCOL, 1)
+    yield opened
+    opened.close()
 
 
-def test_a_killed_process_is_replaced_and_the_scores_stay(ray_pool, tmp_path: Path):
-    scene = troubled(Crashes, tmp_path)
-    expected = history(LocalPool(scene.supernet, PROTOCOL), scene)
-    place(tmp_path, 1)
-    pool = ray_pool(scene, 2)
-    assert history(pool, scene) == expected
-    assert pool.replaced == 1
-    assert pool.workers == 2
+def test_a_killed_process_is_replaced_and_the_scores_stay(scene: Scene, folder: Path):
+    from raynas.distributed.ray_pool import RayPool
+
+    expected = history(LocalPool(scene.supernet, PROTOCOL), scene, CRASHES)
+    place(folder / "Crashes", 1)
+    two = RayPool(scene.supernet, PROTOCOL, 2)
+    try:
+        assert history(two, scene, CRASHES) == expected
+        assert (two.replaced, two.workers) == (1, 2)
+    finally:
+        two.close()
 
 
-def test_an_actor_killed_from_outside_is_replaced(ray_pool, tmp_path: Path):
+def test_an_actor_killed_from_outside_is_replaced(pool: Any, scene: Scene, folder: Path):
     import ray
 
-    scene = troubled(Waits, tmp_path)
-    expected = history(LocalPool(scene.supernet, PROTOCOL), scene)
-    pool = ray_pool(scene, 1)
-    actor = pool._pool[0].actor
-    place(tmp_path, 1)
+    expected = history(LocalPool(scene.supernet, PROTOCOL), scene, WAITS)
+    replaced = pool.replaced
+    place(folder / "Waits", 1)
 
     def kill() -> None:
-        wait_for(tmp_path / "waiting")
-        ray.kill(actor)
-        (tmp_path / "go").touch()
+        wait_for(folder / "Waits" / "waiting")
+        ray.kill(pool._pool[0].actor)
+        (folder / "Waits" / "go").touch()
 
     killer = threading.Thread(target=kill)
     killer.start()
-    assert history(pool, scene) == expected
+    assert history(pool, scene, WAITS) == expected
     killer.join()
-    assert pool.replaced == 1
+    assert pool.replaced == replaced + 1
 
     ray.kill(pool._pool[0].actor)
-    assert history(pool, scene) == expected
-    assert pool.replaced == 2
+    assert history(pool, scene, WAITS) == expected
+    assert pool.replaced == replaced + 2
 
 
-def test_the_calls_of_a_dead_actor_run_again_in_order(ray_pool, tmp_path: Path):
-    scene = troubled(Crashes, tmp_path)
+def test_the_calls_of_a_dead_actor_run_again_in_order(pool: Any, scene: Scene, folder: Path):
     sizes = [4, 3, 2, 1]
-    shard, evaluator = scene.validation[0], LocalPool(scene.supernet, PROTOCOL)
-    wanted = evaluator.run("advance", [(shard, TRUNK, "inherited", range(n)) for n in sizes])
-    (tmp_path / "log").unlink()
-    place(tmp_path, 1)
-    pool = ray_pool(scene, 1)
-    found = pool.run("advance", [(shard, TRUNK, "inherited", range(n)) for n in sizes])
-    log = [int(line) for line in (tmp_path / "log").read_text().split()]
-    assert log == [sizes[0], *sizes]
+    calls = [(scene.validation[0], CRASHES, "inherited", range(size)) for size in sizes]
+    wanted = LocalPool(scene.supernet, PROTOCOL).run("advance", calls)
+    log = folder / "Crashes" / "log"
+    log.unlink()
+    place(folder / "Crashes", 1)
+    found = pool.run("advance", calls)
+    assert [int(line) for line in log.read_text().split()] == [sizes[0], *sizes]
     for (one, _), (other, _) in zip(found, wanted, strict=True):
         assert one.features.tobytes() == other.features.tobytes()
 
 
-def test_a_call_that_kills_two_actors_is_given_up_by_name(ray_pool, tmp_path: Path):
-    scene = troubled(Crashes, tmp_path)
-    expected = history(LocalPool(scene.supernet, PROTOCOL), scene)
-    shard = scene.calibration[0]
-    calls = [(shard, [(0, 0, 0)]), (shard, [(0, 0, 1)]), (shard, [(0, 1, 0)]), (shard, [TRUNK])]
-    place(tmp_path, 2)
-    pool = ray_pool(scene, 1)
-    with pytest.raises(WorkerCrashError, match=r"call 2 of 'calibrate' killed 2 workers"):
-        pool.run("calibrate", calls)
-    assert not list(tmp_path.glob("token-*"))
-    assert history(pool, scene) == expected
-    assert pool.replaced == 2
+def test_a_call_that_kills_two_actors_is_given_up_by_name(pool: Any, scene: Scene, folder: Path):
+    expected = history(LocalPool(scene.supernet, PROTOCOL), scene, CRASHES)
+    architectures = [(0, 0, 0), (0, 0, 1), CRASHES, (1, 1, 1)]
+    replaced = pool.replaced
+    place(folder / "Crashes", 2)
+    with pytest.raises(WorkerCrashError, match="call 2 of 'calibrate' killed 2 workers"):
+        pool.run("calibrate", [(scene.calibration[0], [a]) for a in architectures])
+    assert not list((folder / "Crashes").glob("token-*"))
+    assert history(pool, scene, CRASHES) == expected
+    assert pool.replaced == replaced + 2
 
 
-def test_an_actor_that_dies_while_it_starts_is_replaced(ray_pool, tmp_path: Path):
-    scene = troubled(CrashesOnLoad, tmp_path)
-    expected = history(LocalPool(scene.supernet, PROTOCOL), scene)
-    place(tmp_path, 1)
-    pool = ray_pool(scene, 1)
-    assert history(pool, scene) == expected
-    assert pool.replaced == 1
+def test_actors_that_die_while_they_start_are_replaced_and_then_given_up(tmp_path: Path):
+    from raynas.distributed.ray_pool import RayPool
 
-
-def test_actors_that_never_start_are_given_up(ray_pool, tmp_path: Path):
-    scene = troubled(CrashesOnLoad, tmp_path)
-    place(tmp_path, 50)
-    pool = ray_pool(scene, 1)
-    started = time.monotonic()
-    with pytest.raises(WorkerCrashError, match="died while they started"):
-        pool.run("calibrate", [(shard, [TRUNK]) for shard in scene.calibration])
-    assert time.monotonic() - started < 60.0
+    scene = troubled(tmp_path, CrashesOnLoad)
+    tokens = tmp_path / "CrashesOnLoad"
+    expected = history(LocalPool(scene.supernet, PROTOCOL), scene, (0, 1, 1))
+    place(tokens, 1)
+    fragile = RayPool(scene.supernet, PROTOCOL, 1)
+    try:
+        assert history(fragile, scene, (0, 1, 1)) == expected
+        assert fragile.replaced == 1
+        place(tokens, 50)
+        hopeless = RayPool(scene.supernet, PROTOCOL, 1)
+        started = time.monotonic()
+        with pytest.raises(WorkerCrashError, match="2 workers in a row died while they started"):
+            hopeless.run("calibrate", [(shard, [(0, 1, 1)]) for shard in scene.calibration])
+        assert time.monotonic() - started < 60.0
+        hopeless.close()
+    finally:
+        fragile.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -92,8 +91,17 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-def troubled(block: Callable[[Path], nn.Module], folder: Path, *, size: int = 7) -> Scene:
-    """Three blocks of two choices; the second choice of the second block is the troubled one."""
+def troubled(folder: Path, *kinds: type[Harmless], size: int = 7) -> Scene:
+    """Three blocks; those of the kinds are choices 1, 2, … of the second one.
+
+    Args:
+        folder: gets a folder of tokens for each kind, under its name.
+        kinds: what the blocks do.
+        size: of the square images.
+    """
+    folders = [folder / kind.__name__ for kind in kinds]
+    for path in folders:
+        path.mkdir()
 
     def conv(kernel: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(6, 6, kernel, padding=kernel // 2), nn.BatchNorm2d(6))
@@ -102,7 +110,8 @@ def troubled(block: Callable[[Path], nn.Module], folder: Path, *, size: int = 7)
         torch.manual_seed(0)
         stem = nn.Sequential(Normalize((0.5,), (0.2,)), nn.Conv2d(1, 6, 3))
         head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, CLASSES))
-        blocks = [[conv(1), conv(3)], [conv(1), block(folder)], [conv(1), conv(3)]]
+        trouble = [kind(path) for kind, path in zip(kinds, folders, strict=True)]
+        blocks = [[conv(1), conv(3)], [conv(1), *trouble], [conv(1), conv(3)]]
         supernet = ChainSupernet(
             stem, blocks, head, image_shape=(1, size, size), num_classes=CLASSES
         ).eval()

@@ -132,6 +132,28 @@ def test_a_batch_is_normalised_as_it_is_recorded():
         assert np.array_equal(vector, again[path])
 
 
+def test_activations_have_one_layout_wherever_they_come_from():
+    layouts = []
+
+    class Notes(nn.Module):
+        """Notes the layout of its input, and leaves channels first."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            layouts.append(x.is_contiguous(memory_format=torch.channels_last))
+            return (x * 1.0).contiguous()
+
+    supernet = chain(nn.Identity())
+    deep = ChainSupernet(
+        supernet.stem, [[Notes()]] * 3, supernet.head, image_shape=(3, 5, 4), num_classes=CLASSES
+    )
+    evaluator = Evaluator(deep.eval(), Evaluation(device="cpu"))
+    shard = shard_for(supernet)
+    advanced, _ = evaluator.advance(shard, (0,), "inherited")
+    evaluator.score(advanced, [(0, 0, 0)], "inherited")
+    evaluator.score(shard, [(0, 0, 0)], "inherited")
+    assert layouts == [True] * 6
+
+
 def test_calls_do_not_depend_on_earlier_calls():
     scene = build_scene(3)
     architectures = scene.candidates(3)

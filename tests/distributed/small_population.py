@@ -1,0 +1,45 @@
+"""A small SPOS scene, and population evaluators over any scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from random_chains import CLASSES, Scene, random_shards
+
+from raynas.data.shard import Shard
+from raynas.distributed.pool import LocalPool
+from raynas.distributed.population import PopulationEvaluator
+from raynas.evaluation import Evaluation
+from raynas.supernets import spos
+
+SEED = 11
+"""Of the importance sampling."""
+
+
+def small_spos() -> Scene:
+    """Four blocks of four choices, no module of which is used twice."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        supernet = spos(
+            CLASSES, image_size=12, stem_channels=4, stages=((8, 2, 1), (16, 2, 2)),
+            head_channels=24,
+        ).eval()  # fmt: skip
+    calibration = random_shards(supernet, "calibration", 12, 4, seed=1)
+    return Scene(supernet, calibration, random_shards(supernet, "validation", 40, 9, seed=2), 3)
+
+
+def open_evaluator(scene: Scene, pool: Any = None, **options: Any) -> PopulationEvaluator:
+    protocol = Evaluation(device="cpu", **options)
+    return PopulationEvaluator(
+        pool or LocalPool(scene.supernet, protocol),
+        scene.calibration,
+        scene.validation,
+        protocol,
+        SEED,
+    )
+
+
+def rows(shards: Sequence[Shard]) -> int:
+    return sum(shard.rows for shard in shards)
