@@ -7,12 +7,11 @@ workers evaluate only what still differs between candidates.
     import raynas
 
     data = raynas.data.digits()
-    supernet = raynas.supernets.spos(10, image_size=8, image_channels=1, mean=(0.3,), std=(0.4,),
-                                     stem_channels=16, stem_stride=1, stages=((32, 4, 2),))
+    supernet = raynas.supernets.spos_8x8(data.num_classes)
     raynas.training.train(supernet, data.train, raynas.TrainingSettings(
-        epochs=10, batch_size=64, learning_rate=0.1))
-    result = raynas.search(supernet, data, strategy=raynas.PCFES(generations=5),
-                           constraint=raynas.FLOPs(at_most=150e3), run_dir="runs/example")
+        epochs=20, batch_size=32, learning_rate=0.2, warmup_epochs=1))
+    result = raynas.search(supernet, data, strategy=raynas.PCFES(generations=8),
+                           constraint=raynas.FLOPs(at_most=680e3), run_dir="runs/example")
     print(result.best.architecture, result.best.test_top1)
     result.export("runs/example/best")
 

@@ -71,13 +71,14 @@ def search(
         "strategy": strategy.settings(),
         "evaluation": asdict(protocol),
     }
-    require_resumable(Path(run_dir), config, unknown=("data.digest",))
+    require_resumable(Path(run_dir), config, unknown=("data.digest", "device"))
     inspector = Inspector(supernet.image_shape, data.num_classes)
     with open_pool(supernet, protocol, workers) as pool:
         evaluator = PopulationEvaluator(
             pool, data.calibration, data.validation, protocol, seed, inspector
         )
         config["data"]["digest"] = inspector.digest.hexdigest()
+        config["device"] = "cuda" if evaluator.gpus else "cpu"
         with RunLog(run_dir, config, resume=resume) as log:
             notify = observer or (lambda record, metrics: None)
             result = finished_result(supernet, data, protocol, log)
