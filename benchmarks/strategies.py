@@ -7,8 +7,9 @@ Protocol: the 12-block SPOS supernet of `experiments/fashion_mnist_spos.py` (tra
 file is missing), 1,000 validation and 500 calibration images, population 50, 20 generations,
 Top-10, batch norm recalibrated, 32 bits, all samples. Candidates are evaluated one at a time
 (`prefix_sharing=False`), so that only the freezing is measured. For each seed the strategies run
-one after another in one process, on the same workers; a warm-up search comes first. `seconds` are
-those of all generations, freezes included, and of the final re-scoring. Speed-ups are ratios
+one after another on one Ray cluster, each with workers of its own, whose start is not counted; a
+warm-up search comes first. `seconds` are those of all generations, freezes included, and of the
+final re-scoring. Speed-ups are ratios
 within a seed. `block_forwards` (blocks executed times images) is what was saved, free of noise.
 
 Usage:
@@ -19,10 +20,13 @@ Usage:
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +38,7 @@ from rich.table import Table
 
 import raynas
 from raynas import workflow
+from raynas.distributed.cluster import connected
 
 STRATEGIES: tuple[workflow.StrategyName, ...] = ("ea", "cf", "pcf")
 
@@ -73,11 +78,11 @@ def main(
     workflow.train_or_load(network, images, settings, supernet)
     report: dict[str, Any] = {
         "quick": quick,
-        "machine": {"processor": platform.processor(), "torch": torch.__version__},
+        "machine": machine(),
         "spread": path_spread(network, images, 20 if quick else paths),
         "rows": [],
     }
-    with tempfile.TemporaryDirectory() as folder:
+    with connected() if workers else nullcontext(), tempfile.TemporaryDirectory() as folder:
         search(network, images, "ea", 0, workers, 2, Path(folder) / "warm-up")
         for seed in (0,) if quick else seeds:
             for name in STRATEGIES:
@@ -118,6 +123,21 @@ def search(
     kept = ("top1", "test_top1", "flops", "evaluations", "generations", "frozen", "seconds")
     row = {key: result.record[key] for key in (*kept, "suffix_speedup", "architecture")}
     return {"strategy": name, "seed": seed, "block_forwards": block_forwards, **row}
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    return {
+        "processor": sorted(models) or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ray": version("ray"),
+        "raynas": raynas.__version__,
+    }
 
 
 def path_spread(

@@ -44,7 +44,13 @@ def main(
     constraint = raynas.FLOPs(at_most=680e3)
     evaluation = raynas.Evaluation(sample_rate=1.0, bits=32)
     raynas.check_search(
-        network, data, run_dir=directory, constraint=constraint, workers=workers, resume=resume
+        network,
+        data,
+        run_dir=directory,
+        constraint=constraint,
+        workers=workers,
+        resume=resume,
+        seed=seed,
     )
     settings = raynas.TrainingSettings(
         epochs=epochs, batch_size=32, learning_rate=0.2, warmup_epochs=1, schedule="cosine"

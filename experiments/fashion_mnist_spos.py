@@ -50,7 +50,13 @@ def main(
     directory = run_dir or workflow.choose_run_dir(HOME, strategy, seed, resume=resume)
     constraint = raynas.FLOPs(at_most=3.1e6)
     raynas.check_search(
-        network, images, run_dir=directory, constraint=constraint, workers=workers, resume=resume
+        network,
+        images,
+        run_dir=directory,
+        constraint=constraint,
+        workers=workers,
+        resume=resume,
+        seed=seed,
     )
     settings = raynas.TrainingSettings(
         epochs=epochs,

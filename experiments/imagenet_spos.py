@@ -72,14 +72,17 @@ def main(
     directory = run_dir or workflow.choose_run_dir(
         Path("runs/imagenet"), strategy, seed, resume=resume
     )
+    chosen = workflow.make_strategy(strategy, population=population, generations=generations)
+    constraint = raynas.FLOPs(at_most=flops)
+    evaluation = raynas.Evaluation(sample_rate=sample_rate, bits=bits)
     images = raynas.data.imagenet(data, calibration=calibration, validation=validation, test=test)
     workflow.search_and_show(
         build_supernet(checkpoint, images.num_classes),
         images,
-        workflow.make_strategy(strategy, population=population, generations=generations),
+        chosen,
         directory,
-        constraint=raynas.FLOPs(at_most=flops),
-        evaluation=raynas.Evaluation(sample_rate=sample_rate, bits=bits),
+        constraint=constraint,
+        evaluation=evaluation,
         workers=workers,
         seed=seed,
         resume=resume,

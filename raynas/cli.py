@@ -10,6 +10,7 @@ from typing import Any, Literal
 import raynas
 from raynas import console as terminal
 from raynas.errors import InputError, require
+from raynas.runlog import require_usable
 from raynas.space import decode, encode
 from raynas.workflow import StrategyName, make_strategy, run, search_and_show, train_or_load
 
@@ -146,6 +147,8 @@ def search(
     generations: int = 20,
     top_k: int = 10,
     threshold: float = 0.7,
+    block_ratio: float = 0.5,
+    census: Literal["population", "top_k"] = "population",
     monitor: int = 3,
     batch_norm: Literal["recalibrate", "inherit"] = "recalibrate",
     sample_rate: float = 1.0,
@@ -153,6 +156,7 @@ def search(
     bits: int = 32,
     prefix_sharing: bool = True,
     threads: int = 1,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     workers: int | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -170,6 +174,8 @@ def search(
         generations: the generation limit.
         top_k: how many of the best are parents.
         threshold: the choice percentage at which blocks freeze (cf, pcf).
+        block_ratio: the share of those blocks that must exceed it on their own (cf, pcf).
+        census: whose choices are counted: population or top_k (cf, pcf).
         monitor: the most blocks that one progressive freeze takes (pcf).
         batch_norm: recalibrate statistics for every candidate, or inherit the supernet's.
         sample_rate: the share of validation samples kept after the first freeze.
@@ -177,17 +183,19 @@ def search(
         bits: how activations behind the frozen prefix are stored: 32 or 16.
         prefix_sharing: compute each distinct prefix of a generation once.
         threads: CPU threads of each worker; part of the protocol.
+        device: auto (CUDA where a worker has it), cpu or cuda.
         workers: Ray actors; 0 for this process, every GPU or core if omitted.
         seed: of everything random.
         resume: continue the run in run_dir.
     """
-    images = load_data(data, data_dir)
     chosen = make_strategy(
         strategy,
         population=population,
         generations=generations,
         top_k=top_k,
         threshold=threshold,
+        block_ratio=block_ratio,
+        census=census,
         monitor=monitor,
     )
     evaluation = raynas.Evaluation(
@@ -197,7 +205,10 @@ def search(
         bits=bits,
         prefix_sharing=prefix_sharing,
         threads=threads,
+        device=device,
     )
+    require_usable(run_dir, resume=resume)
+    images = load_data(data, data_dir)
     search_and_show(
         load_supernet(supernet, data, images),
         images,

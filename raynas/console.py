@@ -119,6 +119,7 @@ def result_table(record: Record) -> Table:
     """The result of a search as a table; `record` is the content of `result.json`."""
     speedup = record["suffix_speedup"]
     broken = record["not_finite"]
+    skipped = record["skipped_images"]
     energy = record["energy_j"]
     rows: list[tuple[str, Any]] = [
         ("architecture", encode(tuple(record["architecture"]))),
@@ -134,6 +135,7 @@ def result_table(record: Record) -> Table:
             f"{record['evaluations']:,} of {record['legal_architectures']:,} legal architectures",
         ),
         *([("of them with logits that are not finite", f"{broken:,}")] if broken else []),
+        *([("images skipped as unreadable", f"{skipped:,}")] if skipped else []),
         ("seconds", f"{record['seconds']:.1f}"),
         (
             "speed-up of suffix-only evaluation",

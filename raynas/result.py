@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -126,7 +127,8 @@ def conclude(
         state: the last one.
     """
     meter = Meter()
-    scores = evaluator.score_in_full(strategy.finalists(state))
+    finalists = strategy.finalists(state)
+    scores = evaluator.score_in_full(finalists)
     winner = min(scores, key=lambda s: rank_key(Score(s.architecture, s.top1, s.loss, s.finite)))
     full_seconds = meter.seconds
     test = test_score(supernet, data, evaluator, winner.architecture)
@@ -152,11 +154,12 @@ def conclude(
         "frozen": [generation["frozen"] for generation in log.generations],
         "seconds": seconds,
         "final_seconds": full_seconds,
-        "suffix_speedup": suffix_speedup(log.metrics),
+        "suffix_speedup": suffix_speedup(evaluator, finalists),
         "gpu_hours": gpu_hours(evaluator, seconds),
         "energy_j": total_energy(log, meter),
         "workers": evaluator.workers,
         "seed": log.seed,
+        "skipped_images": skipped_images(data),
         "not_finite": count_not_finite(log.generations),
         "finalists": [finalist(score) for score in scores],
     }
@@ -234,20 +237,31 @@ def finalist(score: CandidateScore) -> Record:
     return {"architecture": list(score.architecture), "top1": score.top1, "finite": score.finite}
 
 
-def suffix_speedup(metrics: list[Record]) -> float | None:
-    """How much faster candidates are evaluated behind the frozen prefix than before any freeze.
+def suffix_speedup(
+    evaluator: PopulationEvaluator, finalists: Sequence[Architecture]
+) -> float | None:
+    """How much faster candidates are scored behind the frozen prefix than from the images on.
 
-    Seconds per candidate of the generations without a prefix, over those of the generations with
-    one, advancing the shards included. `None` if either kind is missing.
+    Measured here and now, on the finalists that start with the prefix: seconds of the full protocol
+    over seconds of the one behind the prefix, sampling and quantization included. `None` if nothing
+    was frozen, or no finalist is behind the prefix.
     """
+    prefix = evaluator.prefix
+    behind = [candidate for candidate in finalists if candidate[: len(prefix)] == prefix]
+    if not prefix or not behind:
+        return None
+    whole = Meter()
+    evaluator.score_in_full(behind)
+    whole_seconds = whole.seconds
+    suffix = Meter()
+    evaluator.score(behind)
+    return whole_seconds / suffix.seconds
 
-    def seconds_per_candidate(chosen: list[Record]) -> float | None:
-        candidates = sum(m["candidates"] for m in chosen)
-        return sum(m["seconds"] for m in chosen) / candidates if candidates else None
 
-    whole = seconds_per_candidate([m for m in metrics if m["frozen"] == 0])
-    suffix = seconds_per_candidate([m for m in metrics if m["frozen"] > 0])
-    return None if whole is None or suffix is None else whole / suffix
+def skipped_images(data: SearchData) -> int:
+    """How many images of all splits were passed over because they cannot be read."""
+    splits = (data.calibration, data.validation, data.test)
+    return sum(len(getattr(split, "skipped", ())) for split in splits)
 
 
 def gpu_hours(evaluator: PopulationEvaluator, seconds: float) -> float | None:

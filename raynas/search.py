@@ -60,7 +60,7 @@ def search(
     from raynas.distributed.population import PopulationEvaluator
     from raynas.result import conclude, finished_result
 
-    require(seed >= 0, "seed", "at least 0", seed, "Use a number such as 0.")
+    require_seed(seed)
     protocol = evaluation or Evaluation()
     problem = define_problem(supernet, data, constraint)
     require_usable(Path(run_dir), resume=resume)
@@ -77,8 +77,9 @@ def search(
         evaluator = PopulationEvaluator(
             pool, data.calibration, data.validation, protocol, seed, inspector
         )
+        pool.wait()
         config["data"]["digest"] = inspector.digest.hexdigest()
-        config["device"] = "cuda" if evaluator.gpus else "cpu"
+        config["device"] = pool.device
         with RunLog(run_dir, config, resume=resume) as log:
             notify = observer or (lambda record, metrics: None)
             result = finished_result(supernet, data, protocol, log)
@@ -100,6 +101,7 @@ def check_search(
     constraint: Constraint | None = None,
     evaluation: Evaluation | None = None,
     workers: int | None = None,
+    seed: int = 0,
     resume: bool = False,
 ) -> int:
     """See that a search can be run, before the long work of training its supernet.
@@ -114,10 +116,16 @@ def check_search(
     """
     from raynas.distributed.opening import check_workers
 
+    require_seed(seed)
     problem = define_problem(supernet, data, constraint)
     require_usable(Path(run_dir), resume=resume)
     check_workers(evaluation or Evaluation(), workers)
     return problem.budget.count()
+
+
+def require_seed(seed: int) -> None:
+    """Raise `InputError` unless numpy takes the seed."""
+    require(seed >= 0, "seed", "at least 0", seed, "Use a number such as 0.")
 
 
 def define_problem(

@@ -14,7 +14,7 @@ import raynas
 from raynas import console as terminal
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, PCFES, RandomSearch, Strategy
-from raynas.runlog import CONFIG
+from raynas.runlog import CONFIG, RESULT
 
 StrategyName = Literal["ea", "random", "cf", "pcf"]
 
@@ -26,6 +26,8 @@ def make_strategy(
     generations: int = 20,
     top_k: int = 10,
     threshold: float = 0.7,
+    block_ratio: float = 0.5,
+    census: Literal["population", "top_k"] = "population",
     monitor: int = 3,
 ) -> Strategy:
     """A strategy by its name; thresholds and monitor size where it has them."""
@@ -35,8 +37,10 @@ def make_strategy(
     if name == "random":
         return RandomSearch(**shared)
     if name == "cf":
-        return CFES(**shared, threshold=threshold)
-    return PCFES(**shared, threshold=threshold, monitor=monitor)
+        return CFES(**shared, threshold=threshold, block_ratio=block_ratio, census=census)
+    return PCFES(
+        **shared, threshold=threshold, block_ratio=block_ratio, census=census, monitor=monitor
+    )
 
 
 def train_or_load(
@@ -121,22 +125,18 @@ def search_and_show(
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:
-    """Where a search without `--run-dir` writes: a new folder, or the latest one to resume.
+    """Where a search without `--run-dir` writes: the latest unfinished one to resume, or a new one.
 
-    Raises:
-        InputError: nothing to resume.
+    A run that was killed before its search began, while its supernet was trained, left no folder;
+    then, too, it is a new one.
     """
     stem = f"{strategy}-seed{seed}-"
     if resume:
-        earlier = sorted(path.parent for path in base.glob(f"{stem}*/{CONFIG}"))
-        require(
-            bool(earlier),
-            "resume",
-            f"an earlier search in {base}/{stem}*",
-            "none",
-            "Name the run with --run-dir, or start one without --resume.",
-        )
-        return earlier[-1]
+        begun = sorted(path.parent for path in base.glob(f"{stem}*/{CONFIG}"))
+        unfinished = [path for path in begun if not (path / RESULT).exists()]
+        if unfinished:
+            return unfinished[-1]
+        terminal.make_console().print(f"No unfinished search in {base}/{stem}*: starting one")
     return base / f"{stem}{datetime.now():%Y%m%d-%H%M%S}"
 
 
@@ -157,9 +157,10 @@ def run(command: Callable[..., None] | Mapping[str, Callable[..., None]]) -> Non
         print("interrupted; the same command continues, a search with --resume", file=sys.stderr)
         sys.exit(130)
     except RuntimeError as error:
-        from raynas.distributed.pool import WorkerCrashError
+        from raynas.distributed.pool import LostObjectError, WorkerCrashError
 
-        if not isinstance(error, (raynas.training.TrainingDivergedError, WorkerCrashError)):
+        known = (raynas.training.TrainingDivergedError, WorkerCrashError, LostObjectError)
+        if not isinstance(error, known):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -56,6 +56,7 @@ def result(**changes: Any) -> dict[str, Any]:
         "not_finite": 0,
         "seconds": 12.34,
         "suffix_speedup": 2.345,
+        "skipped_images": 0,
         "energy_j": 1234.5,
         "workers": 2,
         **changes,

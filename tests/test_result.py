@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from small_search import (
     SAMPLED,
     SETTINGS,
@@ -193,30 +192,37 @@ def test_blocks_below_the_prefix_are_not_executed(tmp_path: Path) -> None:
     assert frozen > 0
 
 
-METRICS = st.lists(
-    st.fixed_dictionaries(
-        {
-            "seconds": st.floats(1e-3, 1e3),
-            "candidates": st.integers(0, 50),
-            "frozen": st.integers(0, 2),
-        }
-    ),
-    max_size=6,
-)
+class FakeEvaluator:
+    """Notes what is scored, and takes four times as long from the images on."""
+
+    def __init__(self, prefix: Architecture) -> None:
+        self.prefix = prefix
+        self.scored: list[tuple[str, list[Architecture]]] = []
+
+    def score_in_full(self, architectures: list[Architecture]) -> None:
+        self.scored.append(("full", list(architectures)))
+        time.sleep(0.2)
+
+    def score(self, architectures: list[Architecture]) -> None:
+        self.scored.append(("suffix", list(architectures)))
+        time.sleep(0.05)
 
 
-@given(METRICS)
-def test_suffix_speedup(metrics: list[dict[str, Any]]) -> None:
-    seconds, candidates = [0.0, 0.0], [0, 0]
-    for generation in metrics:
-        kind = min(generation["frozen"], 1)
-        seconds[kind] += generation["seconds"]
-        candidates[kind] += generation["candidates"]
-    if 0 in candidates:
-        assert suffix_speedup(metrics) is None
-    else:
-        expected = (seconds[0] / candidates[0]) / (seconds[1] / candidates[1])
-        assert suffix_speedup(metrics) == pytest.approx(expected)
+def test_suffix_speedup_is_measured_on_the_candidates_behind_the_prefix() -> None:
+    evaluator: Any = FakeEvaluator((1, 2))
+    finalists = [(1, 2, 0), (0, 2, 0), (1, 2, 1)]
+    speedup = suffix_speedup(evaluator, finalists)
+    assert speedup is not None
+    assert 2.5 < speedup < 4.5
+    behind = [(1, 2, 0), (1, 2, 1)]
+    assert evaluator.scored == [("full", behind), ("suffix", behind)]
+
+
+@pytest.mark.parametrize("prefix", [(), (3,)])
+def test_no_suffix_speedup_without_a_candidate_behind_a_prefix(prefix: Architecture) -> None:
+    evaluator: Any = FakeEvaluator(prefix)
+    assert suffix_speedup(evaluator, [(1, 2, 0)]) is None
+    assert evaluator.scored == []
 
 
 def test_the_test_split_is_read_once_and_at_the_end(tmp_path: Path) -> None:

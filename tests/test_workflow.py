@@ -179,12 +179,24 @@ def test_choosing_the_run_to_resume(tmp_path: Path) -> None:
     assert workflow.choose_run_dir(tmp_path, "pcf", 1, resume=True) == latest
 
 
-@pytest.mark.parametrize("made", [False, True])
-def test_nothing_to_resume(made: bool, tmp_path: Path) -> None:
-    if made:
-        (tmp_path / "pcf-seed1-20260101-000000").mkdir()
-    with pytest.raises(InputError, match=r"resume: expected an earlier search in .*pcf-seed1-\*"):
-        workflow.choose_run_dir(tmp_path, "pcf", 1, resume=True)
+@pytest.mark.parametrize("made", ["nothing", "empty folder", "finished run"])
+def test_without_an_unfinished_run_resume_starts_one(
+    made: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if made == "empty folder":
+        (tmp_path / "pcf-seed1-20250101-000000").mkdir()
+    if made == "finished run":
+        (folder_with_run(tmp_path, "pcf-seed1-20250101-000000") / "result.json").write_text("{}")
+    chosen = workflow.choose_run_dir(tmp_path, "pcf", 1, resume=True)
+    assert chosen.name.startswith("pcf-seed1-2")
+    assert not chosen.exists()
+    assert "No unfinished search" in capsys.readouterr().out
+
+
+def test_a_finished_run_does_not_hide_an_unfinished_one(tmp_path: Path) -> None:
+    unfinished = folder_with_run(tmp_path, "pcf-seed1-20250101-000000")
+    (folder_with_run(tmp_path, "pcf-seed1-20250102-000000") / "result.json").write_text("{}")
+    assert workflow.choose_run_dir(tmp_path, "pcf", 1, resume=True) == unfinished
 
 
 def test_strategies_by_name() -> None:

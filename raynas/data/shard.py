@@ -94,11 +94,6 @@ class Shard:
         return int(self.batch.num_rows)
 
     @property
-    def nbytes(self) -> int:
-        """The size in bytes."""
-        return int(self.batch.nbytes)
-
-    @property
     def features(self) -> np.ndarray:
         """`[n, c, h, w]`, a read-only view of the Arrow buffer."""
         return self.batch.column("features").to_numpy_ndarray()

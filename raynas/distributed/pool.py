@@ -36,6 +36,17 @@ class Pool(Protocol):
     def gpus(self) -> int:
         """How many GPUs the workers hold."""
 
+    @property
+    def device(self) -> str:
+        """What the workers evaluate on, `"cpu"` or `"cuda"`; known once they are there."""
+
+    def wait(self) -> None:
+        """Wait until the workers are there, so that no later call pays for their start.
+
+        Raises:
+            WorkerCrashError: none could be started.
+        """
+
     def put(self, value: Any) -> Any:
         """Share a value with all workers; the result stands for it as an argument of calls."""
 
@@ -75,7 +86,15 @@ class LocalPool:
     @property
     def gpus(self) -> int:
         """1 if the evaluator is on a GPU."""
-        return int(self.evaluator.device.type == "cuda")
+        return int(self.device == "cuda")
+
+    @property
+    def device(self) -> str:
+        """The device of the evaluator."""
+        return self.evaluator.device.type
+
+    def wait(self) -> None:
+        """Nothing to wait for."""
 
     def put(self, value: Any) -> Any:
         """The value itself."""

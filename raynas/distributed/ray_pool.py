@@ -7,6 +7,7 @@ given to others, and a call that has killed two actors is given up by name.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from raynas.distributed.cluster import (
     worker_resources,
 )
 from raynas.distributed.pool import Call, LostObjectError, WorkerCrashError
+from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
 
@@ -54,7 +56,7 @@ class _Worker:
     actor: Any
     ready: Any
     attempt: int
-    started: bool = False
+    device: str | None = None
     held: deque[int] = field(default_factory=deque)
 
 
@@ -90,7 +92,8 @@ class RayPool:
         self._settings = settings
         self._each = worker_resources(settings, nodes)
         self._count = resolve_workers(workers, settings, nodes)
-        self._supernet = ray.put(supernet)
+        # Workers without a GPU could not read a replica that is on one.
+        self._supernet = ray.put(copy.deepcopy(supernet).to("cpu"))
         self.replaced = 0
         self._pool = [self._hire() for _ in range(self._count)]
 
@@ -103,6 +106,36 @@ class RayPool:
     def gpus(self) -> int:
         """How many GPUs the actors hold."""
         return int(self._count * self._each.get("GPU", 0.0))
+
+    @property
+    def device(self) -> str:
+        """What the started actors evaluate on.
+
+        Raises:
+            InputError: some are on a GPU, and some are not.
+        """
+        devices = sorted({worker.device for worker in self._pool if worker.device is not None})
+        require(
+            len(devices) == 1,
+            "device",
+            "workers that are all on a GPU, or all on a CPU, since their results differ",
+            devices,
+            "Install CUDA's PyTorch on every node, or use device='cpu'.",
+        )
+        return devices[0]
+
+    def wait(self) -> None:
+        """Wait until all actors hold their replicas, or until some have for a long time."""
+        begun = time.monotonic()
+        while starting := [worker.ready for worker in self._pool if worker.device is None]:
+            done, _ = ray.wait(starting, num_returns=1, timeout=5.0)
+            for ref in done:
+                self._welcome(ref)
+            late = time.monotonic() - begun > START_SECONDS
+            if late and len(starting) < len(self._pool):
+                return
+            if late:
+                self._require_actors(begun)
 
     def put(self, value: Any) -> Any:
         """Put a value into the object store."""
@@ -136,7 +169,7 @@ class RayPool:
         alive = time.monotonic()
         while job.waiting or job.running:
             self._submit(job)
-            starting = [worker.ready for worker in self._pool if not worker.started]
+            starting = [worker.ready for worker in self._pool if worker.device is None]
             done, _ = ray.wait([*job.running, *starting], num_returns=1, timeout=1.0)
             alive = time.monotonic() if done or job.running else alive
             self._require_actors(alive)
@@ -149,7 +182,7 @@ class RayPool:
     def _submit(self, job: _Job) -> None:
         """Give waiting calls to the started actors that hold the fewest."""
         while job.waiting:
-            free = [w for w in self._pool if w.started and len(w.held) < DEPTH]
+            free = [w for w in self._pool if w.device is not None and len(w.held) < DEPTH]
             if not free:
                 return
             worker = min(free, key=lambda w: len(w.held))
@@ -183,7 +216,7 @@ class RayPool:
         """Start to use an actor whose replica is in place, or replace it if it died before."""
         worker = next(worker for worker in self._pool if worker.ready == ready)
         try:
-            ray.get(ready)
+            device = str(ray.get(ready))
         except DEAD as error:
             if worker.attempt >= DEATHS:
                 raise WorkerCrashError(
@@ -193,7 +226,7 @@ class RayPool:
         except RayTaskError as error:
             raise _cause(error) from error
         else:
-            worker.started = True
+            worker.device = device.partition(":")[0]
 
     def _bury(self, worker: _Worker, job: _Job) -> None:
         """Replace a dead actor and give its calls to others."""

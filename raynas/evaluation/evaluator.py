@@ -7,7 +7,7 @@ depends on an earlier call, so any worker can run any call again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -211,11 +211,19 @@ class Evaluator:
         if self.device.type == "cpu" and threads != self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self._numerics():
                 yield
         finally:
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
+
+    def _numerics(self) -> AbstractContextManager[None]:
+        """On CUDA: float32 without TF32, and the same kernels in every process."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        return torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
 
 
 def judge(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

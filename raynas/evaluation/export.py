@@ -84,7 +84,9 @@ def export_subnet(
     os.replace(target / "weights.safetensors.part", target / "weights.safetensors")
     torch.export.save(program, str(target / "model.part.pt2"))
     os.replace(target / "model.part.pt2", target / "model.pt2")
-    (target / "architecture.json").write_text(json.dumps(dict(description), indent=2) + "\n")
+    part = target / "architecture.json.part"
+    part.write_text(json.dumps(dict(description), indent=2) + "\n")
+    os.replace(part, target / "architecture.json")
 
 
 def require_same_architecture(target: Path, description: Mapping[str, Any]) -> None:

@@ -124,7 +124,8 @@ class State:
         prefix: the frozen choices.
         population: the architectures that the last proposal brought in.
         top: the Top-K, best first, all scored under the current prefix.
-        earlier: the best score under each prefix that a freeze has replaced, oldest first.
+        earlier: the best score under each prefix that a freeze has replaced, oldest first; the
+            whole Top-K of the one that a complete prefix has replaced.
         seen: every architecture ever proposed.
         finished: why the search has ended; `None` while it goes on.
     """
@@ -192,6 +193,8 @@ class Strategy(ABC):
         """
         require_answer(state, proposal, scores)
         frozen = proposal.prefix != state.prefix
+        # Behind a complete prefix nothing is left to score: the old Top-K has no successor.
+        replaced = state.top if proposal.finished == ALL_FROZEN else state.top[:1]
         generation = state.generation + 1
         finished = GENERATION_LIMIT if generation >= self.generations else None
         return State(
@@ -199,7 +202,7 @@ class Strategy(ABC):
             prefix=proposal.prefix,
             population=proposal.population,
             top=best_first((*(() if frozen else state.top), *scores), self.top_k),
-            earlier=(*state.earlier, *state.top[:1]) if frozen else state.earlier,
+            earlier=(*state.earlier, *replaced) if frozen else state.earlier,
             seen=state.seen | {score.architecture for score in scores},
             finished=proposal.finished or finished,
         )

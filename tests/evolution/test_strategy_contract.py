@@ -68,7 +68,9 @@ def check_told(strategy: Strategy, steps: list[Step]) -> None:
     earlier: list[Score] = []
     for step in steps:
         if step.after.prefix != step.before.prefix:
-            earlier.append(min(protocol, key=rank_key))
+            complete = step.proposal.finished == ALL_FROZEN
+            kept = strategy.top_k if complete else 1
+            earlier += sorted(protocol, key=rank_key)[:kept]
             protocol = []
         protocol += step.scores
         assert list(step.after.top) == sorted(protocol, key=rank_key)[: strategy.top_k]
