@@ -65,7 +65,7 @@ def fashion_mnist(
             f"{TRAINING_FILES[0]}.gz and its three companions in a folder",
             f"none in {places}",
             "Install Debian's dataset-fashion-mnist (apt-get install dataset-fashion-mnist), give "
-            "the folder as root=... (--data, --data-dir), or download with download=True, root=....",
+            "the folder as root=... (--data), or download with download=True and root=....",
         )
     training = read_pair(folder, TRAINING_FILES)
     parts = stratified_split(
