@@ -5,7 +5,8 @@ seconds? (The paper's Table 1, on Fashion-MNIST.)
 
 Protocol: the 12-block SPOS supernet of `experiments/fashion_mnist_spos.py` (trained first if its
 file is missing), 1,000 validation and 500 calibration images, population 50, 20 generations,
-Top-10, batch norm recalibrated, 32 bits, all samples. Candidates are evaluated one at a time
+Top-10, threshold 0.5 and monitor size 3 (chosen on seeds 10 and 11), batch norm recalibrated,
+32 bits, all samples. Candidates are evaluated one at a time
 (`prefix_sharing=False`), so that only the freezing is measured. For each seed the strategies run
 one after another on one Ray cluster, each with workers of its own, whose start is not counted; a
 warm-up search comes first. `seconds` are those of all generations, freezes included, and of the
@@ -51,6 +52,7 @@ def main(
     supernet: Path = Path("runs/fashion_mnist/supernet.safetensors"),
     data: Path | None = None,
     paths: int = 200,
+    threshold: float = 0.5,
 ) -> None:
     """Compare the strategies on Fashion-MNIST.
 
@@ -62,6 +64,7 @@ def main(
         supernet: the trained weights; trained first if the file is missing.
         data: the folder with the four idx files; Debian's if omitted.
         paths: how many random paths are scored for the spread of the supernet.
+        threshold: the choice percentage at which CF-ES and PCF-ES freeze.
     """
     calibration, validation = (100, 200) if quick else (500, 1_000)
     images = raynas.data.fashion_mnist(data, calibration=calibration, validation=validation)
@@ -78,16 +81,18 @@ def main(
     workflow.train_or_load(network, images, settings, supernet)
     report: dict[str, Any] = {
         "quick": quick,
+        "threshold": threshold,
         "machine": machine(),
         "spread": path_spread(network, images, 20 if quick else paths),
         "rows": [],
     }
     with connected() if workers else nullcontext(), tempfile.TemporaryDirectory() as folder:
-        search(network, images, "ea", 0, workers, 2, Path(folder) / "warm-up")
+        search(network, images, "ea", 0, workers, 2, threshold, Path(folder) / "warm-up")
         for seed in (0,) if quick else seeds:
             for name in STRATEGIES:
                 run_dir = Path(folder) / f"{name}-{seed}"
-                row = search(network, images, name, seed, workers, 6 if quick else 20, run_dir)
+                generations = 6 if quick else 20
+                row = search(network, images, name, seed, workers, generations, threshold, run_dir)
                 report["rows"].append(row)
                 json_path.write_text(json.dumps(report, indent=2) + "\n")
     show(report)
@@ -100,6 +105,7 @@ def search(
     seed: int,
     workers: int,
     generations: int,
+    threshold: float,
     run_dir: Path,
 ) -> dict[str, Any]:
     """One search, as one row."""
@@ -112,7 +118,7 @@ def search(
     result = raynas.search(
         network,
         images,
-        strategy=workflow.make_strategy(name, generations=generations),
+        strategy=workflow.make_strategy(name, generations=generations, threshold=threshold),
         constraint=raynas.FLOPs(at_most=3.1e6),
         evaluation=raynas.Evaluation(prefix_sharing=False),
         run_dir=run_dir,

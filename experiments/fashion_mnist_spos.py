@@ -29,6 +29,7 @@ def main(
     epochs: int = 24,
     calibration: int = 500,
     validation: int = 1_000,
+    threshold: float = 0.5,
 ) -> None:
     """Train and search a 12-block SPOS supernet on Fashion-MNIST.
 
@@ -43,6 +44,7 @@ def main(
         epochs: of the training.
         calibration: images for batch-norm statistics.
         validation: images that steer the search.
+        threshold: the choice percentage at which blocks freeze (cf, pcf).
     """
     images = raynas.data.fashion_mnist(data, calibration=calibration, validation=validation)
     torch.manual_seed(0)
@@ -70,7 +72,7 @@ def main(
     workflow.search_and_show(
         network,
         images,
-        workflow.make_strategy(strategy),
+        workflow.make_strategy(strategy, threshold=threshold),
         directory,
         constraint=constraint,
         workers=workers,
