@@ -25,6 +25,7 @@ def main(
     resume: bool = False,
     supernet: Path = HOME / "supernet.safetensors",
     epochs: int = 120,
+    threshold: float = 0.5,
 ) -> None:
     """Train and search a small SPOS supernet on handwritten digits.
 
@@ -36,6 +37,7 @@ def main(
         resume: continue the run in run_dir, or the latest one.
         supernet: the trained weights; trained first if the file is missing.
         epochs: of the training.
+        threshold: the choice percentage at which blocks freeze (cf, pcf).
     """
     data = raynas.data.digits()
     torch.manual_seed(0)
@@ -59,7 +61,7 @@ def main(
     workflow.search_and_show(
         network,
         data,
-        workflow.make_strategy(strategy),
+        workflow.make_strategy(strategy, threshold=threshold),
         directory,
         constraint=constraint,
         evaluation=evaluation,

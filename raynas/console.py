@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from raynas.training import EpochReport, StepReport
 
 
+EPOCH_LINES = 10
+"""About how many epochs of a training are told where there is no bar."""
+
+
 def make_console() -> Console:
     """The terminal; wide enough for the tables where the output is not a terminal.
 
@@ -29,7 +33,7 @@ def make_console() -> Console:
 
 
 class TrainingProgress:
-    """Shows a training: a bar in a terminal, a line per epoch elsewhere.
+    """Shows a training: a bar in a terminal, a line for every tenth of it elsewhere.
 
     Args:
         console: where to.
@@ -52,8 +56,9 @@ class TrainingProgress:
         self._progress.update(self._task, completed=done, total=total, text=text)
 
     def epoch(self, report: EpochReport) -> None:
-        """Say how the epoch went, where there is no bar."""
-        if not self._console.is_terminal:
+        """Say how the epoch went, where there is no bar; about ten times in a training."""
+        due = report.epoch % max(1, report.epochs // EPOCH_LINES) == 0
+        if not self._console.is_terminal and (due or report.epoch in (1, report.epochs)):
             self._console.print(
                 f"epoch {report.epoch:3d}/{report.epochs}  loss {report.loss:.4f}  "
                 f"accuracy {report.accuracy:6.2%}  {report.images_per_second:,.0f} images/s"

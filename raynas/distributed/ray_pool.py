@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import ray
@@ -92,8 +93,7 @@ class RayPool:
         self._settings = settings
         self._each = worker_resources(settings, nodes)
         self._count = resolve_workers(workers, settings, nodes)
-        # Workers without a GPU could not read a replica that is on one.
-        self._supernet = ray.put(copy.deepcopy(supernet).to("cpu"))
+        self._supernet = ray.put(on_cpu(supernet))
         self.replaced = 0
         self._pool = [self._hire() for _ in range(self._count)]
 
@@ -271,6 +271,14 @@ class RayPool:
                 f"{describe({name: spare.get(name, 0.0) for name in self._each})} to spare. "
                 "Free resources, add nodes, or ask for fewer workers."
             )
+
+
+def on_cpu(supernet: ChainSupernet) -> ChainSupernet:
+    """The supernet, or a copy: workers without a GPU could not read one that is on a GPU."""
+    tensors = chain(supernet.parameters(), supernet.buffers())
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return supernet
+    return copy.deepcopy(supernet).to("cpu")
 
 
 def _cause(error: RayTaskError) -> Exception:
