@@ -23,7 +23,7 @@ def helper_environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(HELPERS)}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
     """Ray on this machine, whatever other clusters there are, with a GPU that does not exist."""
     import ray
