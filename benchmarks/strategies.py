@@ -21,18 +21,15 @@ Usage:
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import fashion
 import numpy as np
-import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -49,7 +46,7 @@ def main(
     quick: bool = False,
     seeds: tuple[int, ...] = (0, 1, 2),
     workers: int = 2,
-    supernet: Path = Path("runs/fashion_mnist/supernet.safetensors"),
+    supernet: Path = fashion.SUPERNET,
     data: Path | None = None,
     paths: int = 200,
     threshold: float = 0.5,
@@ -67,22 +64,11 @@ def main(
         threshold: the choice percentage at which CF-ES and PCF-ES freeze.
     """
     calibration, validation = (100, 200) if quick else (500, 1_000)
-    images = raynas.data.fashion_mnist(data, calibration=calibration, validation=validation)
-    torch.manual_seed(0)
-    network = raynas.supernets.spos_28x28(images.num_classes)
-    settings = raynas.TrainingSettings(
-        epochs=24,
-        batch_size=64,
-        learning_rate=0.3,
-        weight_decay=5e-4,
-        warmup_epochs=1,
-        schedule="cosine",
-    )
-    workflow.train_or_load(network, images, settings, supernet)
+    network, images = fashion.load(supernet, data, calibration, validation)
     report: dict[str, Any] = {
         "quick": quick,
         "threshold": threshold,
-        "machine": machine(),
+        "machine": fashion.machine(),
         "spread": path_spread(network, images, 20 if quick else paths),
         "rows": [],
     }
@@ -119,7 +105,7 @@ def search(
         network,
         images,
         strategy=workflow.make_strategy(name, generations=generations, threshold=threshold),
-        constraint=raynas.FLOPs(at_most=3.1e6),
+        constraint=fashion.CONSTRAINT,
         evaluation=raynas.Evaluation(prefix_sharing=False),
         run_dir=run_dir,
         workers=workers,
@@ -129,21 +115,6 @@ def search(
     kept = ("top1", "test_top1", "flops", "evaluations", "generations", "frozen", "seconds")
     row = {key: result.record[key] for key in (*kept, "suffix_speedup", "architecture")}
     return {"strategy": name, "seed": seed, "block_forwards": block_forwards, **row}
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
-    return {
-        "processor": sorted(models) or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "ray": version("ray"),
-        "raynas": raynas.__version__,
-    }
 
 
 def path_spread(

@@ -7,6 +7,7 @@ This is what `make search` runs; nothing is downloaded. The supernet is trained 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -54,9 +55,7 @@ def main(
         resume=resume,
         seed=seed,
     )
-    settings = raynas.TrainingSettings(
-        epochs=epochs, batch_size=32, learning_rate=0.2, warmup_epochs=1, schedule="cosine"
-    )
+    settings = replace(raynas.training.presets.DIGITS, epochs=epochs)
     workflow.train_or_load(network, data, settings, supernet)
     workflow.search_and_show(
         network,

@@ -8,6 +8,7 @@ The calibration and validation images are split off the training set. The images
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -60,14 +61,7 @@ def main(
         resume=resume,
         seed=seed,
     )
-    settings = raynas.TrainingSettings(
-        epochs=epochs,
-        batch_size=64,
-        learning_rate=0.3,
-        weight_decay=5e-4,
-        warmup_epochs=1,
-        schedule="cosine",
-    )
+    settings = replace(raynas.training.presets.FASHION_MNIST, epochs=epochs)
     workflow.train_or_load(network, images, settings, supernet)
     workflow.search_and_show(
         network,

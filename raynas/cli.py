@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,30 +24,20 @@ class Preset:
     Args:
         data: the loader in `raynas.data`.
         supernet: the builder in `raynas.supernets` that fits its images.
-        training: settings that train this supernet well.
+        training: the settings in `raynas.training.presets` that train this supernet well.
     """
 
     data: str
     supernet: str
-    training: Mapping[str, Any]
+    training: str
 
 
 PRESETS: Mapping[DataName, Preset] = {
-    "digits": Preset("digits", "spos_8x8", {"epochs": 120, "batch_size": 32, "learning_rate": 0.2}),
-    "fashion-mnist": Preset(
-        "fashion_mnist",
-        "spos_28x28",
-        {"epochs": 24, "batch_size": 64, "learning_rate": 0.3, "weight_decay": 5e-4},
-    ),
-    "cifar10": Preset(
-        "cifar10", "spos_32x32", {"epochs": 120, "batch_size": 128, "learning_rate": 0.1}
-    ),
-    "cifar100": Preset(
-        "cifar100", "spos_32x32", {"epochs": 120, "batch_size": 128, "learning_rate": 0.1}
-    ),
-    "imagenet": Preset(
-        "imagenet", "spos", {"epochs": 120, "batch_size": 1024, "learning_rate": 0.5}
-    ),
+    "digits": Preset("digits", "spos_8x8", "DIGITS"),
+    "fashion-mnist": Preset("fashion_mnist", "spos_28x28", "FASHION_MNIST"),
+    "cifar10": Preset("cifar10", "spos_32x32", "CIFAR"),
+    "cifar100": Preset("cifar100", "spos_32x32", "CIFAR"),
+    "imagenet": Preset("imagenet", "spos", "IMAGENET"),
 }
 
 BUILDERS = {"spos": "spos"}
@@ -122,14 +112,10 @@ def train(
     import torch
 
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    chosen = {**PRESETS[data].training, **{k: v for k, v in given.items() if v is not None}}
-    settings = raynas.TrainingSettings(
-        **chosen,
-        warmup_epochs=min(1.0, chosen["epochs"] / 10),
-        schedule="cosine",
-        seed=seed,
-        device=device,
-    )
+    preset: raynas.TrainingSettings = getattr(raynas.training.presets, PRESETS[data].training)
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    chosen["warmup_epochs"] = min(preset.warmup_epochs, (epochs or preset.epochs) / 10)
+    settings = replace(preset, **chosen, seed=seed, device=device)
     images = load_data(data, data_dir, train=True)
     torch.manual_seed(seed)
     supernet = getattr(raynas.supernets, PRESETS[data].supernet)(images.num_classes)

@@ -176,7 +176,8 @@ def test_the_program_ends_with_one_line_and_code_2(tmp_path: Path) -> None:
 def test_a_preset_builds_what_it_names(name: cli.DataName) -> None:
     preset = cli.PRESETS[name]
     assert callable(getattr(raynas.data, preset.data))
-    raynas.TrainingSettings(**preset.training)
+    settings = getattr(raynas.training.presets, preset.training)
+    assert isinstance(settings, raynas.TrainingSettings)
     supernet = getattr(raynas.supernets, preset.supernet)(10)
     assert supernet.num_classes == 10
     assert supernet.recipe["builder"] in cli.BUILDERS

@@ -1,5 +1,6 @@
 """Training supernets: which paths, how, and with what progress."""
 
+from raynas.training import presets
 from raynas.training.paths import PathSampler, UniformConstraintPaths, UniformPaths
 from raynas.training.progress import EpochReport, StepReport, TrainingDivergedError
 from raynas.training.settings import TrainingSettings
@@ -13,5 +14,6 @@ __all__ = [
     "TrainingSettings",
     "UniformConstraintPaths",
     "UniformPaths",
+    "presets",
     "train",
 ]

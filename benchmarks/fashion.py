@@ -1,0 +1,82 @@
+"""What the benchmarks share: the Fashion-MNIST supernet, its data, and recorded searches on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import raynas
+from raynas import workflow
+from raynas.runlog import GENERATIONS, RESULT
+
+HOME = Path("runs/fashion_mnist")
+SUPERNET = HOME / "supernet.safetensors"
+CONSTRAINT = raynas.FLOPs(at_most=3.1e6)
+THRESHOLD = 0.5
+
+
+def load(
+    weights: Path, folder: Path | None, calibration: int, validation: int
+) -> tuple[raynas.ChainSupernet, raynas.data.SearchData]:
+    """The 12-block SPOS supernet of `experiments/fashion_mnist_spos.py`, and its data.
+
+    Args:
+        weights: the trained weights; trained first if the file is missing.
+        folder: with the four idx files; Debian's if `None`.
+        calibration: images for batch-norm statistics.
+        validation: images that candidates are scored on.
+    """
+    images = raynas.data.fashion_mnist(folder, calibration=calibration, validation=validation)
+    torch.manual_seed(0)
+    supernet = raynas.supernets.spos_28x28(images.num_classes)
+    workflow.train_or_load(supernet, images, raynas.training.presets.FASHION_MNIST, weights)
+    return supernet, images
+
+
+def recorded_search(
+    supernet: raynas.ChainSupernet,
+    images: raynas.data.SearchData,
+    name: workflow.StrategyName,
+    *,
+    seed: int = 0,
+    home: Path = HOME / "recorded",
+) -> list[dict[str, Any]]:
+    """The generations of a whole search under the full protocol, searched first if missing.
+
+    Returns:
+        What `generations.jsonl` holds: of each generation the `prefix`, and under `rescored` and
+        `population` the architectures with their scores.
+    """
+    run_dir = home / f"{name}-seed{seed}"
+    if not (run_dir / RESULT).exists():
+        raynas.search(
+            supernet,
+            images,
+            strategy=workflow.make_strategy(name, threshold=THRESHOLD),
+            constraint=CONSTRAINT,
+            run_dir=run_dir,
+            seed=seed,
+            resume=True,
+        )
+    return [json.loads(line) for line in (run_dir / GENERATIONS).read_text().splitlines()]
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    return {
+        "processor": sorted(models) or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ray": version("ray"),
+        "raynas": raynas.__version__,
+    }

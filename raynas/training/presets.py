@@ -1,0 +1,30 @@
+"""How the supernets of this library are trained on each data set, unless told otherwise."""
+
+from __future__ import annotations
+
+from raynas.training.settings import TrainingSettings
+
+DIGITS = TrainingSettings(
+    epochs=120, batch_size=32, learning_rate=0.2, warmup_epochs=1, schedule="cosine"
+)
+"""`spos_8x8` on the handwritten digits."""
+
+FASHION_MNIST = TrainingSettings(
+    epochs=24,
+    batch_size=64,
+    learning_rate=0.3,
+    weight_decay=5e-4,
+    warmup_epochs=1,
+    schedule="cosine",
+)
+"""`spos_28x28` on Fashion-MNIST."""
+
+CIFAR = TrainingSettings(
+    epochs=120, batch_size=128, learning_rate=0.1, warmup_epochs=1, schedule="cosine"
+)
+"""`spos_32x32` on CIFAR-10 or CIFAR-100."""
+
+IMAGENET = TrainingSettings(
+    epochs=120, batch_size=1024, learning_rate=0.5, warmup_epochs=1, schedule="cosine"
+)
+"""`spos` on ImageNet (SPOS, section 4)."""
