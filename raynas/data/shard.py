@@ -60,7 +60,9 @@ class Shard:
         """
         ones = np.ones(len(labels)) if weights is None else weights
         metadata = {"prefix": list(prefix), "split": split, "quantization": quantization}
-        column = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(features))
+        # Arrow orders axes by their strides, and those of axes of length 1 can be anything.
+        canonical = np.ascontiguousarray(features).reshape(-1).reshape(features.shape)
+        column = pa.FixedShapeTensorArray.from_numpy_ndarray(canonical)
         fields = {
             "features": column,
             "label": pa.array(np.asarray(labels, dtype=np.int64)),

@@ -89,3 +89,11 @@ def test_the_digest_changes_with_anything_that_counts():
     assert len(set(variants)) == len(variants)
     assert digest(build()) == variants[0]
     assert digest(pickle.loads(pickle.dumps(one))) == variants[0]
+
+
+def test_features_keep_their_axes_whatever_their_strides():
+    values = np.arange(6, dtype=np.float32)
+    strided = np.lib.stride_tricks.as_strided(values, (2, 3, 1, 1), (12, 4, 12, 12))
+    shard = Shard.build(strided, np.zeros(2), np.arange(2), split="validation")
+    assert shard.features.shape == (2, 3, 1, 1)
+    assert np.array_equal(shard.features.ravel(), values)
