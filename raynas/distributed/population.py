@@ -7,7 +7,7 @@ merges what workers return in shard order, so that results do not depend on the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.importance import select_samples
 from raynas.evaluation.scores import CandidateScore, ShardScores, join_parts, merge_scores
-from raynas.evaluation.settings import Evaluation
+from raynas.evaluation.settings import Evaluation, Precision
 from raynas.space import Architecture
 
 RECOVERIES = 3
@@ -40,11 +40,12 @@ class _Split:
 
 @dataclass(frozen=True)
 class _View:
-    """Both splits behind one prefix."""
+    """Both splits behind one prefix, and what to compute in."""
 
     prefix: Architecture
     calibration: _Split
     validation: _Split
+    precision: Precision
 
 
 class PopulationEvaluator:
@@ -76,8 +77,14 @@ class PopulationEvaluator:
         self._seed = seed
         self.block_forwards = 0
         wanted = calibration if settings.batch_norm == "recalibrate" else ()
-        self._full = _View((), self._place(wanted, observe), self._place(validation, observe))
-        self._view = self._full
+        everything = self._place(wanted, observe)
+        self._full = _View((), everything, self._place(validation, observe), "float32")
+        self._start = replace(
+            self._full,
+            calibration=first_images(everything, settings.calibration_images),
+            precision=settings.precision,
+        )
+        self._view = self._start
         self._freezes: list[tuple[Architecture, Architecture]] = []
         if settings.batch_norm == "recalibrate":
             rows = self._full.calibration.rows
@@ -173,12 +180,12 @@ class PopulationEvaluator:
                 self._restore()
                 return action()
             except LostObjectError as error:
-                self._view, lost = self._full, error
+                self._view, lost = self._start, error
         raise lost
 
     def _restore(self) -> None:
         """Advance the shards as far as they were before some of them went away."""
-        if self._view is self._full:
+        if self._view is self._start:
             for prefix, reference in self._freezes:
                 self._freeze(prefix, reference)
 
@@ -189,7 +196,7 @@ class PopulationEvaluator:
             selection = self._select(view, reference)
         calibration, statistics = self._advance_calibration(view, prefix)
         validation = self._advance_validation(view, prefix, statistics, selection)
-        self._view = _View(prefix, calibration, validation)
+        self._view = _View(prefix, calibration, validation, view.precision)
 
     def _select(self, view: _View, reference: Architecture) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the validation split to keep, and their weights (PCF-ES, section 3.5)."""
@@ -203,9 +210,8 @@ class PopulationEvaluator:
         if self._settings.batch_norm == "inherit":
             return view.calibration, "inherited"
         split = view.calibration
-        advanced = self._pool.run(
-            "advance", [(shard, prefix, "batch") for shard in split.shards], keep=True
-        )
+        calls = [(shard, prefix, "batch", None, None, view.precision) for shard in split.shards]
+        advanced = self._pool.run("advance", calls, keep=True)
         self.block_forwards += sum(result.block_forwards for _, result in advanced)
         statistics = batchnorm.merge([result.statistics for _, result in advanced])
         return _Split(tuple(shard for shard, _ in advanced), split.rows, split.weights), statistics
@@ -224,7 +230,8 @@ class PopulationEvaluator:
         for shard, count in zip(split.shards, split.rows, strict=True):
             inside = (kept >= start) & (kept < start + count)
             if inside.any():
-                calls.append((shard, prefix, placed, kept[inside] - start, weights[inside]))
+                chosen = (kept[inside] - start, weights[inside])
+                calls.append((shard, prefix, placed, *chosen, view.precision))
                 rows.append(int(inside.sum()))
             start += count
         advanced = self._pool.run("advance", calls, keep=True)
@@ -243,7 +250,7 @@ class PopulationEvaluator:
         statistics = self._pool.put(self._calibrate(view, architectures))
         parts = plan(architectures, len(view.validation.shards), self._pool.workers)
         calls = [
-            (shard, [architectures[i] for i in part], statistics)
+            (shard, [architectures[i] for i in part], statistics, view.precision)
             for shard in view.validation.shards
             for part in parts
         ]
@@ -260,7 +267,11 @@ class PopulationEvaluator:
             return "inherited"
         shards = view.calibration.shards
         parts = plan(architectures, len(shards), self._pool.workers)
-        calls = [(shard, [architectures[i] for i in part]) for shard in shards for part in parts]
+        calls = [
+            (shard, [architectures[i] for i in part], view.precision)
+            for shard in shards
+            for part in parts
+        ]
         results = self._pool.run("calibrate", calls)
         self.block_forwards += sum(result.block_forwards for result in results)
         per_shard = []
@@ -280,3 +291,14 @@ class PopulationEvaluator:
             rows.append(shard.rows)
             weights.append(np.array(shard.weights))
         return _Split(tuple(placed), tuple(rows), np.concatenate(weights or [np.empty(0)]))
+
+
+def first_images(split: _Split, images: int | None) -> _Split:
+    """The first shards of a split, as many as it takes to hold so many images; all for `None`."""
+    if images is None:
+        return split
+    before = np.cumsum((0, *split.rows[:-1]))
+    count = int((before < images).sum())
+    return _Split(
+        split.shards[:count], split.rows[:count], split.weights[: sum(split.rows[:count])]
+    )

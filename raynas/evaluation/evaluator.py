@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from raynas.data.shard import Shard
 from raynas.errors import InputError, require
 from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
+from raynas.evaluation.folding import FixedModule
 from raynas.evaluation.quantize import channels_last, decode, encode
 from raynas.evaluation.scores import ShardScores
-from raynas.evaluation.settings import Evaluation
+from raynas.evaluation.settings import Evaluation, Precision
 from raynas.evaluation.trie import Node, build_forest, trunk, walk
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, Path, batch_norms
@@ -56,23 +57,30 @@ class Evaluator:
         self._inherited = {
             id(module): batchnorm.gather(self._norms[id(module)], self.device) for module in modules
         }
+        self._fixed = {id(module): FixedModule(module) for module in modules}
         self._block_forwards = 0
 
-    def calibrate(self, shard: Shard, architectures: Sequence[Architecture]) -> ShardStatistics:
+    def calibrate(
+        self,
+        shard: Shard,
+        architectures: Sequence[Architecture],
+        precision: Precision = "float32",
+    ) -> ShardStatistics:
         """Batch-norm statistics of every node that the architectures reach from a shard.
 
         Args:
             shard: of the calibration split; its features are normalised as one batch.
             architectures: of full length, all starting with the shard's prefix.
+            precision: what to compute in.
 
         Raises:
             InputError: another architecture, or a module that modifies its input in place.
         """
         statistics: dict[Path, Tensor] = {}
-        with self._protocol():
+        with self._protocol(precision):
             run = self._runner("batch", shard.rows, statistics)
             forest = self._forest(shard, architectures)
-            walk(forest, decode(shard.features, self.device), run, lambda node, logits: None)
+            walk(forest, self._decode(shard.features, precision), run, lambda node, logits: None)
         return ShardStatistics(to_numpy(statistics), self._block_forwards)
 
     def score(
@@ -80,6 +88,7 @@ class Evaluator:
         shard: Shard,
         architectures: Sequence[Architecture],
         statistics: Statistics | Literal["inherited"],
+        precision: Precision = "float32",
     ) -> ShardScores:
         """Correct bits and losses of each architecture on each sample of a shard.
 
@@ -88,12 +97,13 @@ class Evaluator:
             architectures: of full length, all starting with the shard's prefix.
             statistics: merged ones of every node that the architectures reach from the shard, or
                 `"inherited"`.
+            precision: what to compute in.
 
         Raises:
             InputError: another architecture, or a module that modifies its input in place.
         """
         results: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
-        with self._protocol():
+        with self._protocol(precision):
             labels = torch.tensor(shard.labels).to(self.device)
 
             def finish(node: Node, logits: Tensor) -> None:
@@ -102,7 +112,7 @@ class Evaluator:
 
             run = self._runner(statistics, shard.rows)
             forest = self._forest(shard, architectures)
-            walk(forest, decode(shard.features, self.device), run, finish)
+            walk(forest, self._decode(shard.features, precision), run, finish)
         columns = zip(*(results[index] for index in range(len(architectures))), strict=True)
         correct, top5, losses, finite = (torch.stack(column).cpu().numpy() for column in columns)
         return ShardScores(correct, top5, losses, finite, self._block_forwards)
@@ -114,6 +124,7 @@ class Evaluator:
         statistics: Mode,
         rows: np.ndarray | None = None,
         weights: np.ndarray | None = None,
+        precision: Precision = "float32",
     ) -> tuple[Shard, ShardStatistics]:
         """The same samples behind a longer prefix, stored at the protocol's bits.
 
@@ -123,6 +134,7 @@ class Evaluator:
             statistics: `"batch"` for calibration shards; merged ones, or `"inherited"`, else.
             rows: which samples to keep, ascending; all if omitted.
             weights: their importance weights; as they were if omitted.
+            precision: what to compute in.
 
         Returns:
             The shard, and under `"batch"` the statistics of the blocks it went through.
@@ -141,9 +153,9 @@ class Evaluator:
         )
         recorded: dict[Path, Tensor] = {}
         kept = np.arange(shard.rows) if rows is None else rows
-        with self._protocol():
+        with self._protocol(precision):
             run = self._runner(statistics, len(kept), recorded)
-            x = decode(shard.features[kept], self.device)
+            x = self._decode(shard.features[kept], precision)
             for path in trunk(depth, prefix):
                 x = run(path, x)
             features = encode(x, self.settings.bits)
@@ -177,18 +189,13 @@ class Evaluator:
         self._block_forwards = 0
 
         def run(path: Path, x: Tensor) -> Tensor:
-            module = self.supernet.node(path)
-            norms = self._norms[id(module)]
-            if mode == "batch":
-                vector = torch.zeros(batchnorm.vector_size(norms), device=self.device)
-            elif mode == "inherited":
-                vector = self._inherited[id(module)]
-            else:
-                vector = torch.tensor(mode[path]).to(self.device)
-            batchnorm.set_calibrating(norms, mode == "batch")
-            batchnorm.assign(norms, vector)
             version = x._version
-            y = module(x)
+            if mode == "batch":
+                y, vector = self._run_on_batch(path, x)
+                if recorded is not None:
+                    recorded[path] = vector
+            else:
+                y = self._run_on_fixed(path, x, mode)
             if x._version != version:
                 raise InputError(
                     f"supernet node {path}",
@@ -196,26 +203,57 @@ class Evaluator:
                     "one that modifies it in place",
                     "Do not apply in-place operations to a block's input.",
                 )
-            if mode == "batch" and recorded is not None:
-                recorded[path] = vector
             if 0 < len(path) <= self.supernet.space.blocks:
                 self._block_forwards += rows
             return channels_last(y)
 
         return run
 
+    def _run_on_batch(self, path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Run a node under the batch's own statistics, and these."""
+        module = self.supernet.node(path)
+        norms = self._norms[id(module)]
+        vector = torch.zeros(batchnorm.vector_size(norms), device=self.device)
+        batchnorm.set_calibrating(norms, True)
+        batchnorm.assign(norms, vector)
+        y = module(x)
+        batchnorm.set_calibrating(norms, False)
+        return y, vector
+
+    def _run_on_fixed(
+        self, path: Path, x: Tensor, mode: Statistics | Literal["inherited"]
+    ) -> Tensor:
+        """Run a node under fixed statistics."""
+        key = id(self.supernet.node(path))
+        fixed = self._fixed[key]
+        if mode == "inherited":
+            fixed.assign(self._inherited[key])
+        else:
+            fixed.assign(torch.tensor(mode[path]).to(self.device))
+        return fixed(x)
+
+    def _decode(self, features: np.ndarray, precision: Precision) -> Tensor:
+        """Stored features on the device, as the blocks before them left them."""
+        x = decode(features, self.device)
+        return x if x.dtype == torch.uint8 else x.to(getattr(torch, precision))
+
     @contextmanager
-    def _protocol(self) -> Iterator[None]:
-        """No gradients, and the protocol's number of threads."""
+    def _protocol(self, precision: Precision) -> Iterator[None]:
+        """No gradients, the protocol's number of threads, and its precision."""
         threads = torch.get_num_threads()
         if self.device.type == "cpu" and threads != self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         try:
-            with torch.no_grad(), self._numerics():
+            with torch.no_grad(), self._numerics(), self._autocast(precision):
                 yield
         finally:
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
+
+    def _autocast(self, precision: Precision) -> AbstractContextManager[Any]:
+        if precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=getattr(torch, precision))
 
     def _numerics(self) -> AbstractContextManager[None]:
         """On CUDA: float32 without TF32, and the same kernels in every process."""

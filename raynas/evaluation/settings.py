@@ -7,6 +7,9 @@ from typing import Literal
 
 from raynas.errors import require
 
+Precision = Literal["float32", "bfloat16", "float16"]
+"""What convolutions compute in."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -21,6 +24,11 @@ class Evaluation:
             probability proportional to loss and weights them by p/q, which is unbiased
             (PCF-ES, equations 1 and 2).
         bits: 32 or 16, how stored activations behind the frozen prefix are kept.
+        precision: what convolutions compute in: `"float32"`, or `"bfloat16"` or `"float16"` by
+            autocast, which is faster where the device has instructions for it and moves scores a
+            little. Winners are always scored in float32.
+        calibration_images: how many calibration images rank candidates, taken in whole shards from
+            the first on; all if `None`. Winners are always scored with all (SPOS: 20,000).
         prefix_sharing: compute each distinct prefix of a generation once per shard; exact.
         threads: intra-op threads of each worker on the CPU; part of the protocol, since
             floating-point sums depend on it.
@@ -34,6 +42,8 @@ class Evaluation:
     sample_rate: float = 1.0
     sampling: Literal["top", "weighted"] = "top"
     bits: int = 32
+    precision: Precision = "float32"
+    calibration_images: int | None = None
     prefix_sharing: bool = True
     threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -43,6 +53,7 @@ class Evaluation:
             "batch_norm": ("recalibrate", "inherit"),
             "sampling": ("top", "weighted"),
             "bits": (32, 16),
+            "precision": ("float32", "bfloat16", "float16"),
             "device": ("auto", "cpu", "cuda"),
         }
         for name, values in options.items():
@@ -60,6 +71,13 @@ class Evaluation:
             "a share above 0 and at most 1",
             self.sample_rate,
             "Use 1 for all samples, 0.4 for the paper's setting.",
+        )
+        require(
+            self.calibration_images is None or self.calibration_images >= 2,
+            "calibration_images",
+            "at least 2, or None for all",
+            self.calibration_images,
+            "Use 250 to 1,000; see benchmarks/calibration.py.",
         )
         require(
             self.threads >= 1, "threads", "at least 1", self.threads, "Use 1 thread per worker."

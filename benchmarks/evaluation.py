@@ -1,0 +1,281 @@
+"""How much faster is a generation evaluated, and how much faster is a whole search?
+
+Question: what does each piece of the evaluator gain on its own, and what does it cost in agreement
+with the reference?
+
+Protocol: the generations of a whole EA and of a whole PCF-ES search (population 50, 20 generations,
+threshold 0.5, seed 0; searched first if their records are missing) on the 12-block SPOS supernet of
+`experiments/fashion_mnist_spos.py`, 2,000 validation and 2,000 calibration images, are evaluated
+again in each mode. Every mode runs in a process of its own, which holds the supernet and the
+images and is warmed up; for each generation the modes take turns, in an order that is reversed
+every other time, so that drifts of the machine meet all of them. Modes:
+
+    reference       the SPOS protocol: one candidate at a time, batch norm calibrated from scratch
+    trie            shared prefixes; exact
+    frozen          one candidate at a time behind the frozen prefix, from shards
+    frozen+trie     both; exact
+    +sampled        and after the first freeze the 20 % of the samples that candidates disagree on
+    +calibration    and 500 of the 2,000 calibration images
+    +bf16           and convolutions in bfloat16
+    all             all of these, on two Ray workers with one thread each
+
+`speedup` is the reference's seconds over the mode's, on the same populations: `trie` on the EA's,
+the others on the PCF-ES's, with one thread; `all` against the reference in one process with both
+cores, as PyTorch uses them by default. `search_speedup` is the seconds of the whole EA under the
+reference over those of the mode's whole PCF-ES, freezes included, at the same cores; for `all` the
+PCF-ES is searched anew with its own scores, and its final re-scoring counts. Kendall's tau and the
+overlap of the Top-10 compare with the reference's scores, over the frozen generations where modes
+freeze; `identical` says whether all correct counts are equal. `spread` holds the quartiles of the
+speed-ups of single generations.
+
+Usage:
+    python benchmarks/evaluation.py --json evaluation.json             (all generations: 2 hours)
+    python benchmarks/evaluation.py --json evaluation.json --every 5   (every fifth: 25 minutes)
+    python benchmarks/evaluation.py --quick                            (< 2 minutes)
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import fashion
+import tyro
+from replay import Generation, Mode, Replayer, Sources, replayers
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import kendalltau
+
+import raynas
+from raynas import workflow
+
+TOP_K = 10
+PLAIN = raynas.Evaluation(prefix_sharing=False)
+SHARED = raynas.Evaluation()
+SAMPLED = replace(SHARED, sampling="disagreement", sample_rate=0.2)
+BUDGETED = replace(SAMPLED, calibration_images=500)
+FAST = replace(BUDGETED, precision="bfloat16")
+
+
+def modes(cores: int) -> list[Mode]:
+    """The rows of the benchmark, each reference before what is compared with it."""
+    return [
+        Mode("reference", "ea", PLAIN),
+        Mode("trie", "ea", SHARED),
+        Mode("reference", "ea", replace(PLAIN, threads=cores)),
+        Mode("reference", "pcf", PLAIN),
+        Mode("trie", "pcf", SHARED),
+        Mode("frozen", "pcf", PLAIN, freezing=True),
+        Mode("frozen+trie", "pcf", SHARED, freezing=True),
+        Mode("+sampled", "pcf", SAMPLED, freezing=True),
+        Mode("+calibration", "pcf", BUDGETED, freezing=True),
+        Mode("+bf16", "pcf", FAST, freezing=True),
+        Mode("reference", "pcf", replace(PLAIN, threads=cores)),
+        Mode("all", "pcf", FAST, freezing=True, workers=cores),
+    ]
+
+
+def main(
+    json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("evaluation.json"),
+    quick: bool = False,
+    every: int = 1,
+    cores: int = 2,
+    supernet: Path = fashion.SUPERNET,
+    data: Path | None = None,
+) -> None:
+    """Evaluate recorded generations in every mode.
+
+    Args:
+        json_path: receives the raw rows, rewritten after each generation.
+        quick: 250 validation and 250 calibration images, three generations of each search.
+        every: evaluate generations 0, n, 2n, … and scale their seconds to all.
+        cores: of the machine; workers of `all`, and threads of its reference.
+        supernet: the trained weights; trained first if the file is missing.
+        data: the folder with the four idx files; Debian's if omitted.
+    """
+    size = 250 if quick else 2_000
+    step = 8 if quick else every
+    network, images = fashion.load(supernet, data, size, size)
+    home = fashion.HOME / ("recorded-quick" if quick else "recorded")
+    recorded = {
+        name: fashion.recorded_search(network, images, name, home=home) for name in ("ea", "pcf")
+    }
+    report: dict[str, Any] = {"quick": quick, "every": step, "machine": fashion.machine()}
+    sources = Sources(supernet, data, size, size)
+    measured: dict[Mode, list[dict[str, Any]]] = {mode: [] for mode in modes(cores)}
+    peaks: dict[Mode, float] = {}
+    for populations, generations in recorded.items():
+        chosen = [mode for mode in measured if mode.populations == populations]
+        with replayers(chosen, sources) as running:
+            for index, generation in enumerate(generations):
+                turns(running, generation, index, measured, score=index % step == 0)
+                summarize(report, measured, peaks, len(generations))
+                json_path.write_text(json.dumps(report, indent=2) + "\n")
+            peaks |= {replayer.mode: replayer.close() for replayer in running}
+    report["searches"] = whole_searches(network, images, cores)
+    summarize(report, measured, peaks, len(recorded["pcf"]))
+    json_path.write_text(json.dumps(report, indent=2) + "\n")
+    show(report)
+
+
+def turns(
+    running: Sequence[Replayer],
+    generation: Generation,
+    index: int,
+    measured: dict[Mode, list[dict[str, Any]]],
+    *,
+    score: bool,
+) -> None:
+    """One generation in all modes, one after the other."""
+    for replayer in running if index % 2 == 0 else reversed(running):
+        outcome = replayer.evaluate(generation, score=score)
+        outcome |= {"frozen": len(generation["prefix"]), "scored": score, "index": index}
+        measured[replayer.mode].append(outcome)
+
+
+def whole_searches(
+    network: raynas.ChainSupernet, images: raynas.data.SearchData, cores: int
+) -> dict[str, Any]:
+    """The PCF-ES search of `all`, as a user runs it."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = raynas.search(
+            network,
+            images,
+            strategy=workflow.make_strategy("pcf", threshold=fashion.THRESHOLD),
+            constraint=fashion.CONSTRAINT,
+            evaluation=FAST,
+            run_dir=Path(folder) / "all",
+            workers=cores,
+        )
+    kept = ("seconds", "final_seconds", "top1", "test_top1", "flops", "evaluations", "frozen")
+    return {"all": {key: result.record[key] for key in kept}}
+
+
+def summarize(
+    report: dict[str, Any],
+    measured: dict[Mode, list[dict[str, Any]]],
+    peaks: dict[Mode, float],
+    generations: int,
+) -> None:
+    """Rows and ratios from what has been measured so far."""
+    rows, speedup, search_speedup = [], {}, {}
+    reference: dict[tuple[str, int], Mode] = {
+        (mode.populations, mode.evaluation.threads): mode
+        for mode in measured
+        if mode.name == "reference"
+    }
+    for mode, outcomes in measured.items():
+        if not outcomes:
+            continue
+        cores = mode.evaluation.threads * max(1, mode.workers)
+        own = reference[mode.populations, cores]
+        row = {
+            "mode": mode.name,
+            "workers": mode.workers,
+            "threads": mode.evaluation.threads,
+            "populations": mode.populations,
+            "seconds": whole_seconds(outcomes, generations),
+            "images": sum(outcome["images"] for outcome in outcomes),
+            "block_forwards": sum(outcome["block_forwards"] for outcome in outcomes),
+            **agreement(outcomes, measured[own], frozen_only=mode.freezing),
+            "peak_rss_mb": peaks.get(mode),
+            "spread": quartiles(outcomes, measured[own]),
+            "generations": outcomes,
+        }
+        rows.append(row)
+        if mode.name == "reference":
+            continue
+        if (mode.name, mode.populations) != ("trie", "pcf"):
+            speedup[mode.name] = whole_seconds(measured[own], generations) / row["seconds"]
+        if mode.populations == "pcf":
+            whole = whole_seconds(measured[reference["ea", cores]], generations)
+            own_search = report.get("searches", {}).get(mode.name)
+            search_speedup[mode.name] = whole / (own_search or row)["seconds"]
+    report |= {"rows": rows, "speedup": speedup, "search_speedup": search_speedup}
+
+
+def whole_seconds(outcomes: Sequence[dict[str, Any]], generations: int) -> float:
+    """Seconds of all generations: the scored ones scaled to all, and all freezes."""
+    scored = [outcome["seconds"] for outcome in outcomes if outcome["scored"]]
+    freezes = sum(outcome["freeze_seconds"] for outcome in outcomes)
+    return sum(scored) * generations / max(1, len(scored)) + freezes
+
+
+def agreement(
+    outcomes: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]], *, frozen_only: bool
+) -> dict[str, Any]:
+    """How the scores of a mode compare with the reference's, generation by generation."""
+    taus, overlaps, identical = [], [], True
+    for own, other in zip(outcomes, reference, strict=False):
+        if not own["scores"]:
+            continue
+        identical &= [s[0] for s in own["scores"]] == [s[0] for s in other["scores"]]
+        if own["frozen"] or not frozen_only:
+            top1 = [[score[1] for score in o["scores"]] for o in (own, other)]
+            taus.append(float(kendalltau(*top1).statistic))
+            overlaps.append(len(set(best(own)) & set(best(other))) / TOP_K)
+    return {
+        "identical": identical,
+        "kendall_tau": statistics.fmean(taus) if taus else None,
+        "top_k_overlap": statistics.fmean(overlaps) if overlaps else None,
+    }
+
+
+def best(outcome: dict[str, Any]) -> list[int]:
+    """The candidates with the best scores, ties broken by loss."""
+    scores = outcome["scores"]
+    return sorted(range(len(scores)), key=lambda i: (-scores[i][1], scores[i][2], i))[:TOP_K]
+
+
+def quartiles(
+    outcomes: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]]
+) -> list[float]:
+    """Of the speed-ups of single generations: lower quartile, median, upper quartile."""
+    ratios = [
+        other["seconds"] / own["seconds"]
+        for own, other in zip(outcomes, reference, strict=False)
+        if own["scores"] and own["seconds"] > 0
+    ]
+    return statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the rows."""
+    table = Table(title=f"every {report['every']} generations; speed-ups against the reference")
+    for column in ("mode", "populations", "workers x threads", "seconds", "speed-up", "quartiles"):
+        table.add_column(column)
+    for column in ("whole search", "identical", "tau", "Top-10 overlap", "peak MB"):
+        table.add_column(column)
+    for row in report["rows"]:
+        ratios = [
+            ""
+            if row["mode"] == "reference"
+            else f"{report[key][row['mode']]:.2f}×"
+            if row["mode"] in report[key]
+            else ""
+            for key in ("speedup", "search_speedup")
+        ]
+        shown_tau, overlap = row["kendall_tau"], row["top_k_overlap"]
+        table.add_row(
+            row["mode"],
+            row["populations"],
+            f"{max(1, row['workers'])} × {row['threads']}",
+            f"{row['seconds']:.1f}",
+            ratios[0],
+            " ".join(f"{ratio:.2f}" for ratio in row["spread"]),
+            ratios[1],
+            str(row["identical"]),
+            "" if shown_tau is None else f"{shown_tau:.3f}",
+            "" if overlap is None else f"{overlap:.2f}",
+            f"{row['peak_rss_mb']:.0f}",
+        )
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    workflow.run(main)
