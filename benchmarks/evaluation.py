@@ -16,6 +16,7 @@ every other time, so that drifts of the machine meet all of them. Modes:
     frozen+trie     both; exact
     +sampled        and after the first freeze the 20 % of the samples that candidates disagree on
     +calibration    and 500 of the 2,000 calibration images
+    +folded         and fixed batch norm folded into convolutions
     +bf16           and convolutions in bfloat16
     all             all of these, on two Ray workers with one thread each
 
@@ -57,9 +58,10 @@ from raynas import workflow
 TOP_K = 10
 PLAIN = raynas.Evaluation(prefix_sharing=False)
 SHARED = raynas.Evaluation()
-SAMPLED = replace(SHARED, sampling="disagreement", sample_rate=0.2)
+SAMPLED = replace(SHARED, sampling="top", sample_rate=0.2)
 BUDGETED = replace(SAMPLED, calibration_images=500)
-FAST = replace(BUDGETED, precision="bfloat16")
+FOLDED = replace(BUDGETED, fold_batch_norm=True)
+FAST = replace(FOLDED, precision="bfloat16")
 
 
 def modes(cores: int) -> list[Mode]:
@@ -74,6 +76,7 @@ def modes(cores: int) -> list[Mode]:
         Mode("frozen+trie", "pcf", SHARED, freezing=True),
         Mode("+sampled", "pcf", SAMPLED, freezing=True),
         Mode("+calibration", "pcf", BUDGETED, freezing=True),
+        Mode("+folded", "pcf", FOLDED, freezing=True),
         Mode("+bf16", "pcf", FAST, freezing=True),
         Mode("reference", "pcf", replace(PLAIN, threads=cores)),
         Mode("all", "pcf", FAST, freezing=True, workers=cores),

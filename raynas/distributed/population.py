@@ -20,7 +20,7 @@ from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.importance import select_samples
 from raynas.evaluation.scores import CandidateScore, ShardScores, join_parts, merge_scores
-from raynas.evaluation.settings import Evaluation, Precision
+from raynas.evaluation.settings import Evaluation
 from raynas.space import Architecture
 
 RECOVERIES = 3
@@ -40,12 +40,12 @@ class _Split:
 
 @dataclass(frozen=True)
 class _View:
-    """Both splits behind one prefix, and what to compute in."""
+    """Both splits behind one prefix, and whether to score in float32 whatever the settings say."""
 
     prefix: Architecture
     calibration: _Split
     validation: _Split
-    precision: Precision
+    exact: bool
 
 
 class PopulationEvaluator:
@@ -78,11 +78,11 @@ class PopulationEvaluator:
         self.block_forwards = 0
         wanted = calibration if settings.batch_norm == "recalibrate" else ()
         everything = self._place(wanted, observe)
-        self._full = _View((), everything, self._place(validation, observe), "float32")
+        self._full = _View((), everything, self._place(validation, observe), exact=True)
         self._start = replace(
             self._full,
             calibration=first_images(everything, settings.calibration_images),
-            precision=settings.precision,
+            exact=False,
         )
         self._view = self._start
         self._freezes: list[tuple[Architecture, Architecture]] = []
@@ -148,7 +148,7 @@ class PopulationEvaluator:
         for start in range(0, len(shards), window):
             batch = [shards[i] for i in range(start, min(start + window, len(shards)))]
             weights += [shard.weights for shard in batch]
-            calls = [(self._pool.put(shard), [architecture], placed) for shard in batch]
+            calls = [(self._pool.put(shard), [architecture], placed, True) for shard in batch]
             outcomes += self._pool.run("score", calls)
         return merge_scores([architecture], outcomes, np.concatenate(weights))[0]
 
@@ -196,7 +196,7 @@ class PopulationEvaluator:
             selection = self._select(view, reference)
         calibration, statistics = self._advance_calibration(view, prefix)
         validation = self._advance_validation(view, prefix, statistics, selection)
-        self._view = _View(prefix, calibration, validation, view.precision)
+        self._view = _View(prefix, calibration, validation, view.exact)
 
     def _select(self, view: _View, reference: Architecture) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the validation split to keep, and their weights (PCF-ES, section 3.5)."""
@@ -210,7 +210,7 @@ class PopulationEvaluator:
         if self._settings.batch_norm == "inherit":
             return view.calibration, "inherited"
         split = view.calibration
-        calls = [(shard, prefix, "batch", None, None, view.precision) for shard in split.shards]
+        calls = [(shard, prefix, "batch", None, None, view.exact) for shard in split.shards]
         advanced = self._pool.run("advance", calls, keep=True)
         self.block_forwards += sum(result.block_forwards for _, result in advanced)
         statistics = batchnorm.merge([result.statistics for _, result in advanced])
@@ -231,7 +231,7 @@ class PopulationEvaluator:
             inside = (kept >= start) & (kept < start + count)
             if inside.any():
                 chosen = (kept[inside] - start, weights[inside])
-                calls.append((shard, prefix, placed, *chosen, view.precision))
+                calls.append((shard, prefix, placed, *chosen, view.exact))
                 rows.append(int(inside.sum()))
             start += count
         advanced = self._pool.run("advance", calls, keep=True)
@@ -250,7 +250,7 @@ class PopulationEvaluator:
         statistics = self._pool.put(self._calibrate(view, architectures))
         parts = plan(architectures, len(view.validation.shards), self._pool.workers)
         calls = [
-            (shard, [architectures[i] for i in part], statistics, view.precision)
+            (shard, [architectures[i] for i in part], statistics, view.exact)
             for shard in view.validation.shards
             for part in parts
         ]
@@ -268,7 +268,7 @@ class PopulationEvaluator:
         shards = view.calibration.shards
         parts = plan(architectures, len(shards), self._pool.workers)
         calls = [
-            (shard, [architectures[i] for i in part], view.precision)
+            (shard, [architectures[i] for i in part], view.exact)
             for shard in shards
             for part in parts
         ]

@@ -20,10 +20,10 @@ from raynas.data.shard import Shard
 from raynas.errors import InputError, require
 from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
-from raynas.evaluation.folding import FixedModule
+from raynas.evaluation.folding import FoldedModule
 from raynas.evaluation.quantize import channels_last, decode, encode
 from raynas.evaluation.scores import ShardScores
-from raynas.evaluation.settings import Evaluation, Precision
+from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.trie import Node, build_forest, trunk, walk
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, Path, batch_norms
@@ -57,30 +57,32 @@ class Evaluator:
         self._inherited = {
             id(module): batchnorm.gather(self._norms[id(module)], self.device) for module in modules
         }
-        self._fixed = {id(module): FixedModule(module) for module in modules}
+        self._folded = {
+            id(module): FoldedModule(module) for module in modules if settings.fold_batch_norm
+        }
         self._block_forwards = 0
 
     def calibrate(
         self,
         shard: Shard,
         architectures: Sequence[Architecture],
-        precision: Precision = "float32",
+        exact: bool = False,
     ) -> ShardStatistics:
         """Batch-norm statistics of every node that the architectures reach from a shard.
 
         Args:
             shard: of the calibration split; its features are normalised as one batch.
             architectures: of full length, all starting with the shard's prefix.
-            precision: what to compute in.
+            exact: in float32 and unfolded, whatever the settings say.
 
         Raises:
             InputError: another architecture, or a module that modifies its input in place.
         """
         statistics: dict[Path, Tensor] = {}
-        with self._protocol(precision):
-            run = self._runner("batch", shard.rows, statistics)
+        with self._protocol(exact):
+            run = self._runner("batch", shard.rows, exact, statistics)
             forest = self._forest(shard, architectures)
-            walk(forest, self._decode(shard.features, precision), run, lambda node, logits: None)
+            walk(forest, self._decode(shard.features, exact), run, lambda node, logits: None)
         return ShardStatistics(to_numpy(statistics), self._block_forwards)
 
     def score(
@@ -88,7 +90,7 @@ class Evaluator:
         shard: Shard,
         architectures: Sequence[Architecture],
         statistics: Statistics | Literal["inherited"],
-        precision: Precision = "float32",
+        exact: bool = False,
     ) -> ShardScores:
         """Correct bits and losses of each architecture on each sample of a shard.
 
@@ -97,22 +99,22 @@ class Evaluator:
             architectures: of full length, all starting with the shard's prefix.
             statistics: merged ones of every node that the architectures reach from the shard, or
                 `"inherited"`.
-            precision: what to compute in.
+            exact: in float32 and unfolded, whatever the settings say.
 
         Raises:
             InputError: another architecture, or a module that modifies its input in place.
         """
         results: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
-        with self._protocol(precision):
+        with self._protocol(exact):
             labels = torch.tensor(shard.labels).to(self.device)
 
             def finish(node: Node, logits: Tensor) -> None:
                 outcome = judge(logits, labels)
                 results.update(dict.fromkeys(node.candidates, outcome))
 
-            run = self._runner(statistics, shard.rows)
+            run = self._runner(statistics, shard.rows, exact)
             forest = self._forest(shard, architectures)
-            walk(forest, self._decode(shard.features, precision), run, finish)
+            walk(forest, self._decode(shard.features, exact), run, finish)
         columns = zip(*(results[index] for index in range(len(architectures))), strict=True)
         correct, top5, losses, finite = (torch.stack(column).cpu().numpy() for column in columns)
         return ShardScores(correct, top5, losses, finite, self._block_forwards)
@@ -124,7 +126,7 @@ class Evaluator:
         statistics: Mode,
         rows: np.ndarray | None = None,
         weights: np.ndarray | None = None,
-        precision: Precision = "float32",
+        exact: bool = False,
     ) -> tuple[Shard, ShardStatistics]:
         """The same samples behind a longer prefix, stored at the protocol's bits.
 
@@ -134,7 +136,7 @@ class Evaluator:
             statistics: `"batch"` for calibration shards; merged ones, or `"inherited"`, else.
             rows: which samples to keep, ascending; all if omitted.
             weights: their importance weights; as they were if omitted.
-            precision: what to compute in.
+            exact: in float32 and unfolded, whatever the settings say.
 
         Returns:
             The shard, and under `"batch"` the statistics of the blocks it went through.
@@ -153,9 +155,9 @@ class Evaluator:
         )
         recorded: dict[Path, Tensor] = {}
         kept = np.arange(shard.rows) if rows is None else rows
-        with self._protocol(precision):
-            run = self._runner(statistics, len(kept), recorded)
-            x = self._decode(shard.features[kept], precision)
+        with self._protocol(exact):
+            run = self._runner(statistics, len(kept), exact, recorded)
+            x = self._decode(shard.features[kept], exact)
             for path in trunk(depth, prefix):
                 x = run(path, x)
             features = encode(x, self.settings.bits)
@@ -183,7 +185,7 @@ class Evaluator:
         return build_forest(prefix, architectures, sharing=self.settings.prefix_sharing)
 
     def _runner(
-        self, mode: Mode, rows: int, recorded: dict[Path, Tensor] | None = None
+        self, mode: Mode, rows: int, exact: bool, recorded: dict[Path, Tensor] | None = None
     ) -> Callable[[Path, Tensor], Tensor]:
         """A function that executes one node under the given statistics."""
         self._block_forwards = 0
@@ -195,7 +197,7 @@ class Evaluator:
                 if recorded is not None:
                     recorded[path] = vector
             else:
-                y = self._run_on_fixed(path, x, mode)
+                y = self._run_on_fixed(path, x, mode, exact)
             if x._version != version:
                 raise InputError(
                     f"supernet node {path}",
@@ -214,46 +216,57 @@ class Evaluator:
         module = self.supernet.node(path)
         norms = self._norms[id(module)]
         vector = torch.zeros(batchnorm.vector_size(norms), device=self.device)
-        batchnorm.set_calibrating(norms, True)
         batchnorm.assign(norms, vector)
-        y = module(x)
-        batchnorm.set_calibrating(norms, False)
-        return y, vector
+        batchnorm.set_calibrating(norms, True)
+        try:
+            return module(x), vector
+        finally:
+            batchnorm.set_calibrating(norms, False)
 
     def _run_on_fixed(
-        self, path: Path, x: Tensor, mode: Statistics | Literal["inherited"]
+        self, path: Path, x: Tensor, mode: Statistics | Literal["inherited"], exact: bool
     ) -> Tensor:
         """Run a node under fixed statistics."""
-        key = id(self.supernet.node(path))
-        fixed = self._fixed[key]
+        module = self.supernet.node(path)
         if mode == "inherited":
-            fixed.assign(self._inherited[key])
+            vector = self._inherited[id(module)]
         else:
-            fixed.assign(torch.tensor(mode[path]).to(self.device))
-        return fixed(x)
+            vector = torch.tensor(mode[path]).to(self.device)
+        if self.settings.fold_batch_norm and not exact:
+            folded = self._folded[id(module)]
+            folded.assign(vector)
+            return folded(x)
+        batchnorm.assign(self._norms[id(module)], vector)
+        y: Tensor = module(x)
+        return y
 
-    def _decode(self, features: np.ndarray, precision: Precision) -> Tensor:
+    def _decode(self, features: np.ndarray, exact: bool) -> Tensor:
         """Stored features on the device, as the blocks before them left them."""
         x = decode(features, self.device)
-        return x if x.dtype == torch.uint8 else x.to(getattr(torch, precision))
+        return x if x.dtype == torch.uint8 else x.to(self._dtype(exact))
+
+    def _dtype(self, exact: bool) -> torch.dtype:
+        """What convolutions compute in."""
+        dtype: torch.dtype = getattr(torch, "float32" if exact else self.settings.precision)
+        return dtype
 
     @contextmanager
-    def _protocol(self, precision: Precision) -> Iterator[None]:
+    def _protocol(self, exact: bool) -> Iterator[None]:
         """No gradients, the protocol's number of threads, and its precision."""
         threads = torch.get_num_threads()
         if self.device.type == "cpu" and threads != self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         try:
-            with torch.no_grad(), self._numerics(), self._autocast(precision):
+            with torch.no_grad(), self._numerics(), self._autocast(self._dtype(exact)):
                 yield
         finally:
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
 
-    def _autocast(self, precision: Precision) -> AbstractContextManager[Any]:
-        if precision == "float32":
+    def _autocast(self, dtype: torch.dtype) -> AbstractContextManager[Any]:
+        if dtype == torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=getattr(torch, precision))
+        return torch.autocast(self.device.type, dtype=dtype)
 
     def _numerics(self) -> AbstractContextManager[None]:
         """On CUDA: float32 without TF32, and the same kernels in every process."""

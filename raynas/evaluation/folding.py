@@ -41,7 +41,7 @@ class FoldedConv2d(nn.Module):
         )
 
 
-class FixedModule:
+class FoldedModule:
     """A module of the chain that runs under given batch-norm statistics.
 
     Pairs of convolution and batch norm that are neighbours in an `nn.Sequential` are folded, since

@@ -7,9 +7,6 @@ from typing import Literal
 
 from raynas.errors import require
 
-Precision = Literal["float32", "bfloat16", "float16"]
-"""What convolutions compute in."""
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -24,9 +21,11 @@ class Evaluation:
             probability proportional to loss and weights them by p/q, which is unbiased
             (PCF-ES, equations 1 and 2).
         bits: 32 or 16, how stored activations behind the frozen prefix are kept.
-        precision: what convolutions compute in: `"float32"`, or `"bfloat16"` or `"float16"` by
+        precision: what candidates are ranked in: `"float32"`, or `"bfloat16"` or `"float16"` by
             autocast, which is faster where the device has instructions for it and moves scores a
             little. Winners are always scored in float32.
+        fold_batch_norm: fold fixed batch norm into the convolution before it when candidates are
+            ranked: faster, and moves losses in their last digits.
         calibration_images: how many calibration images rank candidates, taken in whole shards from
             the first on; all if `None`. Winners are always scored with all (SPOS: 20,000).
         prefix_sharing: compute each distinct prefix of a generation once per shard; exact.
@@ -42,7 +41,8 @@ class Evaluation:
     sample_rate: float = 1.0
     sampling: Literal["top", "weighted"] = "top"
     bits: int = 32
-    precision: Precision = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    fold_batch_norm: bool = False
     calibration_images: int | None = None
     prefix_sharing: bool = True
     threads: int = 1
