@@ -95,20 +95,21 @@ def main(
 
     Args:
         json_path: receives the raw rows, rewritten after each generation.
-        quick: 250 validation and 250 calibration images, three generations of each search.
+        quick: 250 validation and 250 calibration images, searches of 6 generations of 20.
         every: evaluate generations 0, n, 2n, … and scale their seconds to all.
         cores: of the machine; workers of `all`, and threads of its reference.
         supernet: the trained weights; trained first if the file is missing.
         data: the folder with the four idx files; Debian's if omitted.
     """
     size = 250 if quick else 2_000
-    step = 8 if quick else every
+    brief = {"population": 20, "generations": 6} if quick else {}
     network, images = fashion.load(supernet, data, size, size)
     home = fashion.HOME / ("recorded-quick" if quick else "recorded")
     recorded = {
-        name: fashion.recorded_search(network, images, name, home=home) for name in ("ea", "pcf")
+        name: fashion.recorded_search(network, images, name, home=home, **brief)
+        for name in ("ea", "pcf")
     }
-    report: dict[str, Any] = {"quick": quick, "every": step, "machine": fashion.machine()}
+    report: dict[str, Any] = {"quick": quick, "every": every, "machine": fashion.machine()}
     sources = Sources(supernet, data, size, size)
     measured: dict[Mode, list[dict[str, Any]]] = {mode: [] for mode in modes(cores)}
     peaks: dict[Mode, float] = {}
@@ -116,7 +117,7 @@ def main(
         chosen = [mode for mode in measured if mode.populations == populations]
         with replayers(chosen, sources) as running:
             for index, generation in enumerate(generations):
-                turns(running, generation, index, measured, score=index % step == 0)
+                turns(running, generation, index, measured, score=index % every == 0)
                 summarize(report, measured, peaks, len(generations))
                 json_path.write_text(json.dumps(report, indent=2) + "\n")
             peaks |= {replayer.mode: replayer.close() for replayer in running}

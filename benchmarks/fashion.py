@@ -46,8 +46,16 @@ def recorded_search(
     *,
     seed: int = 0,
     home: Path = HOME / "recorded",
+    **options: int,
 ) -> list[dict[str, Any]]:
     """The generations of a whole search under the full protocol, searched first if missing.
+
+    Args:
+        supernet, images: what to search.
+        name: of the strategy.
+        seed: of the search.
+        home: the folder that keeps the records.
+        options: of the strategy, such as its population.
 
     Returns:
         What `generations.jsonl` holds: of each generation the `prefix`, and under `rescored` and
@@ -58,7 +66,7 @@ def recorded_search(
         raynas.search(
             supernet,
             images,
-            strategy=workflow.make_strategy(name, threshold=THRESHOLD),
+            strategy=workflow.make_strategy(name, threshold=THRESHOLD, **options),
             constraint=CONSTRAINT,
             run_dir=run_dir,
             seed=seed,
