@@ -166,7 +166,7 @@ def search(
         batch_norm: recalibrate statistics for every candidate, or inherit the supernet's.
         sample_rate: the share of validation samples kept after the first freeze.
         sampling: keep the samples of largest loss (top), or draw by loss and weight them.
-        bits: how activations behind the frozen prefix are stored: 32 or 16.
+        bits: how activations behind the frozen prefix are stored: 32, 16, 8 or 4.
         prefix_sharing: compute each distinct prefix of a generation once.
         threads: CPU threads of each worker; part of the protocol.
         device: auto (CUDA where a worker has it), cpu or cuda.

@@ -45,7 +45,7 @@ def finished(weights: Path) -> Path:
         (("--top-k", 0), "top_k: expected at least 1, got 0."),
         (("--sample-rate", 0), "sample_rate: expected a share above 0 and at most 1, got 0.0."),
         (("--sample-rate", 1.5), "sample_rate: expected a share above 0 and at most 1, got 1.5."),
-        (("--bits", 8), "bits: expected 32 or 16, got 8."),
+        (("--bits", 2), "bits: expected 32 or 16 or 8 or 4, got 2."),
         (("--threads", 0), "threads: expected at least 1, got 0."),
         (("--seed", -1), "seed: expected at least 0, got -1."),
         (("--workers", -2), "workers: expected 0 (this process), a number of Ray actors"),

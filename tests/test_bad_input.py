@@ -149,7 +149,7 @@ def test_a_check_looks_at_the_run_directory_and_counts(tmp_path: Path) -> None:
         (lambda: raynas.RandomSearch(top_k=0), "top_k: expected at least 1"),
         (lambda: raynas.EA(mutation_probability=1.5), "mutation_probability: expected a prob"),
         (lambda: raynas.EA(crossover=40, mutation=40), r"crossover \+ mutation: expected at most"),
-        (lambda: raynas.Evaluation(bits=8), "bits: expected 32 or 16, got 8"),
+        (lambda: raynas.Evaluation(bits=2), "bits: expected 32 or 16 or 8 or 4, got 2"),
         (lambda: raynas.Evaluation(sample_rate=0.0), "sample_rate: expected a share above 0"),
         (lambda: raynas.Evaluation(sample_rate=1.01), "sample_rate: expected a share above 0"),
         (lambda: raynas.Evaluation(sample_rate=float("nan")), "sample_rate: expected a share"),

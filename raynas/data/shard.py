@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raynas.data.features import StoredFeatures
 from raynas.errors import require
 from raynas.space import Architecture
 
@@ -28,40 +29,42 @@ class Shard:
     """Samples, and their activations behind a frozen prefix.
 
     Args:
-        batch: columns `features` (fixed-shape tensors `[c, h, w]`; uint8 images at depth 0,
-            float32 or float16 activations deeper), `label` (int64), `sample` (int64 ids within the
-            split) and `weight` (float64 importance weights); the prefix, the bits and the split are
-            in its schema metadata.
+        batch: columns `features` (fixed-shape tensors: the `values` of `StoredFeatures`), `label`
+            (int64), `sample` (int64 ids within the split) and `weight` (float64 importance
+            weights); the prefix, the split, and what the features stand for are in its schema
+            metadata.
     """
 
     batch: pa.RecordBatch
 
     @staticmethod
     def build(
-        features: np.ndarray,
+        features: StoredFeatures | np.ndarray,
         labels: np.ndarray,
         samples: np.ndarray,
         weights: np.ndarray | None = None,
         *,
         split: str,
         prefix: Architecture = (),
-        quantization: str = "none",
     ) -> Shard:
         """Make a shard of `n` samples.
 
         Args:
-            features: `[n, c, h, w]`, uint8, float16 or float32.
+            features: activations as they are stored, or images `[n, c, h, w]` uint8.
             labels: `[n]` class indices.
             samples: `[n]` ids within the split.
             weights: `[n]` importance weights; all 1 if omitted.
             split: `"calibration"`, `"validation"` or `"test"`.
             prefix: the choices of the blocks that the features have been through.
-            quantization: how the features are stored: `"none"` for images, else bits.
         """
         ones = np.ones(len(labels)) if weights is None else weights
-        metadata = {"prefix": list(prefix), "split": split, "quantization": quantization}
+        stored = (
+            features if isinstance(features, StoredFeatures) else StoredFeatures.of_images(features)
+        )
+        metadata = {"prefix": list(prefix), "split": split, **stored.metadata()}
+        values = stored.values
         # Arrow orders axes by their strides, and those of axes of length 1 can be anything.
-        canonical = np.ascontiguousarray(features).reshape(-1).reshape(features.shape)
+        canonical = np.ascontiguousarray(values).reshape(-1).reshape(values.shape)
         column = pa.FixedShapeTensorArray.from_numpy_ndarray(canonical)
         fields = {
             "features": column,
@@ -77,7 +80,7 @@ class Shard:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The prefix, the split and the quantization."""
+        """The prefix, the split, and what the features stand for."""
         return json.loads(self.batch.schema.metadata[b"raynas"])
 
     @property
@@ -97,8 +100,13 @@ class Shard:
 
     @property
     def features(self) -> np.ndarray:
-        """`[n, c, h, w]`, a read-only view of the Arrow buffer."""
+        """The stored values, `[n, c, h, w]` unless packed: a read-only view of the Arrow buffer."""
         return self.batch.column("features").to_numpy_ndarray()
+
+    @property
+    def stored(self) -> StoredFeatures:
+        """The stored values, with what they stand for."""
+        return StoredFeatures.from_metadata(self.features, self.metadata)
 
     @property
     def labels(self) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from raynas.data.features import StoredFeatures
 from raynas.data.shard import Shard
 from raynas.errors import InputError, require
 from raynas.evaluation import batchnorm
@@ -82,7 +83,7 @@ class Evaluator:
         with self._protocol(exact):
             run = self._runner("batch", shard.rows, exact, statistics)
             forest = self._forest(shard, architectures)
-            walk(forest, self._decode(shard.features, exact), run, lambda node, logits: None)
+            walk(forest, self._decode(shard.stored, exact), run, lambda node, logits: None)
         return ShardStatistics(to_numpy(statistics), self._block_forwards)
 
     def score(
@@ -114,7 +115,7 @@ class Evaluator:
 
             run = self._runner(statistics, shard.rows, exact)
             forest = self._forest(shard, architectures)
-            walk(forest, self._decode(shard.features, exact), run, finish)
+            walk(forest, self._decode(shard.stored, exact), run, finish)
         columns = zip(*(results[index] for index in range(len(architectures))), strict=True)
         correct, top5, losses, finite = (torch.stack(column).cpu().numpy() for column in columns)
         return ShardScores(correct, top5, losses, finite, self._block_forwards)
@@ -157,7 +158,7 @@ class Evaluator:
         kept = np.arange(shard.rows) if rows is None else rows
         with self._protocol(exact):
             run = self._runner(statistics, len(kept), exact, recorded)
-            x = self._decode(shard.features[kept], exact)
+            x = self._decode(shard.stored.take(kept), exact)
             for path in trunk(depth, prefix):
                 x = run(path, x)
             features = encode(x, self.settings.bits)
@@ -168,7 +169,6 @@ class Evaluator:
             shard.weights[kept] if weights is None else weights,
             split=shard.split,
             prefix=prefix,
-            quantization=f"float{self.settings.bits}",
         )
         return advanced, ShardStatistics(to_numpy(recorded), self._block_forwards)
 
@@ -240,9 +240,9 @@ class Evaluator:
         y: Tensor = module(x)
         return y
 
-    def _decode(self, features: np.ndarray, exact: bool) -> Tensor:
+    def _decode(self, stored: StoredFeatures, exact: bool) -> Tensor:
         """Stored features on the device, as the blocks before them left them."""
-        x = decode(features, self.device)
+        x = decode(stored, self.device)
         return x if x.dtype == torch.uint8 else x.to(self._dtype(exact))
 
     def _dtype(self, exact: bool) -> torch.dtype:

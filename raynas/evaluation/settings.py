@@ -20,7 +20,9 @@ class Evaluation:
         sampling: `"top"` keeps the samples of largest loss; `"weighted"` draws them with
             probability proportional to loss and weights them by p/q, which is unbiased
             (PCF-ES, equations 1 and 2).
-        bits: 32 or 16, how stored activations behind the frozen prefix are kept.
+        bits: 32, 16, 8 or 4, how activations behind the frozen prefix are stored (PCF-ES, appendix
+            A.5): as float32, float16, or integer codes with a scale for each channel of a shard.
+            Each freeze stores them anew.
         precision: what candidates are ranked in: `"float32"`, or `"bfloat16"` or `"float16"` by
             autocast, which is faster where the device has instructions for it and moves scores a
             little. Winners are always scored in float32.
@@ -52,7 +54,7 @@ class Evaluation:
         options = {
             "batch_norm": ("recalibrate", "inherit"),
             "sampling": ("top", "weighted"),
-            "bits": (32, 16),
+            "bits": (32, 16, 8, 4),
             "precision": ("float32", "bfloat16", "float16"),
             "device": ("auto", "cpu", "cuda"),
         }

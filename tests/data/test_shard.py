@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raynas.data import shard as shards_module
+from raynas.data.features import StoredFeatures
 from raynas.data.shard import Shard, make_shards, partition
 from raynas.errors import InputError
 
 
 def build(dtype: type = np.uint8, **options) -> Shard:
     features = np.arange(3 * 2 * 4 * 5).reshape(3, 2, 4, 5).astype(dtype)
+    if dtype != np.uint8:
+        features = StoredFeatures(features, np.dtype(dtype).name, features.shape[1:])
     return Shard.build(
         features, np.array([2, 0, 1]), np.array([5, 7, 9]), **{"split": "validation"} | options
     )
@@ -24,14 +27,37 @@ def build(dtype: type = np.uint8, **options) -> Shard:
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
 def test_columns_and_metadata_survive_pickling(dtype):
     weights = np.array([0.5, 1.0, 2.0])
-    shard = build(dtype, weights=weights, prefix=(2, 1), quantization="16")
+    shard = build(dtype, weights=weights, prefix=(2, 1))
     for copy in (shard, pickle.loads(pickle.dumps(shard))):
         assert copy.features.dtype == dtype
         assert np.array_equal(copy.features, np.arange(120).reshape(3, 2, 4, 5).astype(dtype))
         assert (copy.labels.tolist(), copy.samples.tolist()) == ([2, 0, 1], [5, 7, 9])
         assert np.array_equal(copy.weights, weights)
         assert (copy.rows, copy.prefix, copy.split) == (3, (2, 1), "validation")
-        assert copy.metadata["quantization"] == "16"
+        assert copy.stored.quantization == ("none" if dtype == np.uint8 else np.dtype(dtype).name)
+        assert copy.stored.shape == (2, 4, 5)
+        assert copy.stored.channels is None
+
+
+def test_what_codes_stand_for_travels_with_them_to_the_last_bit():
+    channels = np.array([[0.1, -0.0], [np.float32(1e-45), 3e38], [255, 252]], dtype=np.float32)
+    codes = np.arange(18, dtype=np.uint8).reshape(3, 6)
+    shard = Shard.build(
+        StoredFeatures(codes, "affine4", (2, 2, 3), channels),
+        np.array([2, 0, 1]),
+        np.array([5, 7, 9]),
+        split="calibration",
+        prefix=(1,),
+    )
+    buffers: list[pickle.PickleBuffer] = []
+    travelled = pickle.dumps(shard, protocol=5, buffer_callback=buffers.append)
+    copy = pickle.loads(travelled, buffers=buffers)
+    assert (copy.prefix, copy.split, copy.rows) == ((1,), "calibration", 3)
+    assert (copy.stored.quantization, copy.stored.shape) == ("affine4", (2, 2, 3))
+    assert copy.stored.channels.tobytes() == channels.tobytes()
+    assert np.array_equal(copy.features, codes)
+    # Zero-copy: pickling hands out the memory itself, and so does unpickling.
+    assert np.shares_memory(copy.features, shard.features)
 
 
 def test_features_are_a_read_only_view():

@@ -64,7 +64,7 @@ def test_candidates_that_are_not_finite_are_marked_and_change_no_other(value, ba
         assert 0.0 <= together[architecture].top1 <= 1.0
 
 
-@pytest.mark.parametrize("bits", [32, 16])
+@pytest.mark.parametrize("bits", [32, 16, 8, 4])
 def test_poison_in_a_frozen_prefix_is_still_noticed(bits):
     scene = poisoned(float("inf"))
     evaluator = open_evaluator(scene, bits=bits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.evaluation.evaluator import Evaluator
 
-PROTOCOL = Evaluation(device="cpu", bits=16, sample_rate=0.5, sampling="weighted")
+PROTOCOL = Evaluation(device="cpu", bits=8, sample_rate=0.5, sampling="weighted")
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +129,9 @@ def test_a_users_own_exception_arrives_as_itself(pool: Pool, scene: Scene, folde
             assert np.array_equal(vector, other.statistics[path])
 
 
-def history(pool: Pool, scene: Scene) -> str:
+def history(pool: Pool, scene: Scene, protocol: Evaluation = PROTOCOL) -> str:
     """What a search would record: scores before and after two freezes, in full and held out."""
-    evaluator = PopulationEvaluator(pool, scene.calibration, scene.validation, PROTOCOL, 5)
+    evaluator = PopulationEvaluator(pool, scene.calibration, scene.validation, protocol, 5)
     trunk = (1, 1, 0)
     record: list[Any] = [evaluator.score(scene.candidates(6)), evaluator.samples]
     for depth in (1, 2):
@@ -147,10 +148,11 @@ def test_the_history_does_not_depend_on_the_pool(pool: Pool, scene: Scene):
 
 @pytest.mark.ray
 def test_one_actor_gives_the_same_history(ray_cluster: None, scene: Scene):
-    with open_pool(scene.supernet, PROTOCOL, 1) as single:
+    protocol = replace(PROTOCOL, bits=4)
+    with open_pool(scene.supernet, protocol, 1) as single:
         assert (single.workers, single.gpus) == (1, 0)
-        found = history(single, scene)
-    assert found == history(LocalPool(scene.supernet, PROTOCOL), scene)
+        found = history(single, scene, protocol)
+    assert found == history(LocalPool(scene.supernet, protocol), scene, protocol)
 
 
 def test_workers_below_none_are_refused(scene: Scene):

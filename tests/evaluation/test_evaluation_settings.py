@@ -26,7 +26,7 @@ from raynas.evaluation.evaluator import Evaluator, resolve_device
         ("sample_rate", math.nan),
         ("sampling", "random"),
         ("bits", 64),
-        ("bits", 8),
+        ("bits", 2),
         ("threads", 0),
         ("device", "tpu"),
     ],

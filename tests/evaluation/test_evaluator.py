@@ -18,6 +18,7 @@ from raynas.data.shard import Shard
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation, batchnorm
 from raynas.evaluation.evaluator import Evaluator, judge
+from raynas.evaluation.quantize import decode, encode
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.supernets.chain import batch_norms
 
@@ -116,6 +117,32 @@ def test_advanced_shards_hold_the_activations_of_the_kept_rows(scene: Scene, dat
     assert advanced.metadata["quantization"] == "float32"
     assert recorded.statistics == {}
     assert recorded.block_forwards == len(prefix) * len(rows)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(scenes, st.sampled_from([16, 8, 4]), st.sampled_from(["inherited", "batch"]), st.data())
+def test_fewer_bits_store_the_same_activations(scene: Scene, bits, mode, data):
+    prefix = scene.candidates(1)[0][: data.draw(st.integers(1, scene.supernet.space.blocks))]
+    shard = scene.calibration[0]
+    rows = np.array(sorted(data.draw(st.sets(st.integers(0, shard.rows - 1), min_size=2))))
+    exact, _ = evaluator_of(scene.supernet).advance(shard, prefix, mode, rows)
+    evaluator = evaluator_of(scene.supernet, bits=bits)
+    stored, _ = evaluator.advance(shard, prefix, mode, rows)
+    expected = encode(torch.tensor(exact.features), bits)
+    assert stored.stored.quantization == expected.quantization
+    assert np.array_equal(stored.features, expected.values)
+    assert stored.samples.tolist() == exact.samples.tolist()
+    # What is scored is what was stored.
+    behind = scene.candidates(2, prefix)
+    plain = decode(expected, torch.device("cpu"))
+    with torch.no_grad():
+        for index, architecture in enumerate(behind):
+            logits = scene.supernet(plain, architecture, start=len(prefix))
+            losses = nn.functional.cross_entropy(
+                logits, torch.tensor(stored.labels), reduction="none"
+            )
+            outcome = evaluator.score(stored, behind, "inherited")
+            np.testing.assert_allclose(outcome.losses[index], losses, rtol=1e-4, atol=1e-4)
 
 
 def test_a_batch_is_normalised_as_it_is_recorded():

@@ -1,0 +1,61 @@
+"""What a shard stores of its samples: images, or activations at some number of bits."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+IMAGES = "none"
+"""The quantization of depth-0 shards."""
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """Images or activations of `n` samples, as they are stored.
+
+    Args:
+        values: `[n, c, h, w]` uint8 images, float32 or float16 activations, or uint8 codes; or
+            `[n, ceil(c * h * w / 2)]` uint8, each two codes of 4 bits.
+        quantization: `"none"` (images), `"float32"`, `"float16"`, `"affine8"` or `"affine4"`.
+        shape: of one sample before it was stored, `(c, h, w)`.
+        channels: of affine codes, `float32[3, c]`: the value of code 0, the step from one code to
+            the next, and the highest code of a finite value, for each channel.
+    """
+
+    values: np.ndarray
+    quantization: str
+    shape: tuple[int, ...]
+    channels: np.ndarray | None = None
+
+    @staticmethod
+    def of_images(images: np.ndarray) -> StoredFeatures:
+        """Images `[n, c, h, w]` uint8, as they are."""
+        return StoredFeatures(images, IMAGES, tuple(images.shape[1:]))
+
+    @staticmethod
+    def from_metadata(values: np.ndarray, metadata: Mapping[str, Any]) -> StoredFeatures:
+        """The inverse of `metadata`, of a shard that stores `values`."""
+        channels = metadata.get("channels")
+        if channels is None:
+            return StoredFeatures(values, metadata["quantization"], tuple(values.shape[1:]))
+        table = np.frombuffer(base64.b64decode(channels), dtype="<f4").reshape(3, -1)
+        return StoredFeatures(values, metadata["quantization"], tuple(metadata["shape"]), table)
+
+    def metadata(self) -> dict[str, Any]:
+        """All but the values, as a JSON object: exact, and apart from the Arrow buffers."""
+        if self.channels is None:
+            return {"quantization": self.quantization}
+        table = np.ascontiguousarray(self.channels, dtype="<f4")
+        return {
+            "quantization": self.quantization,
+            "shape": list(self.shape),
+            "channels": base64.b64encode(table.tobytes()).decode("ascii"),
+        }
+
+    def take(self, rows: np.ndarray) -> StoredFeatures:
+        """A copy of some of the samples, whose codes stand for what they did."""
+        return StoredFeatures(self.values[rows], self.quantization, self.shape, self.channels)
