@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.equivalence import Equivalents, equivalent_choices
 
 Call = tuple[Any, ...]
 """The arguments of one evaluator call; what `put` or `keep` returned may stand for any of them."""
@@ -39,6 +40,10 @@ class Pool(Protocol):
     @property
     def device(self) -> str:
         """What the workers evaluate on, `"cpu"` or `"cuda"`; known once they are there."""
+
+    @property
+    def equivalents(self) -> Equivalents:
+        """Which choices of the supernet compute the same thing."""
 
     def wait(self) -> None:
         """Wait until the workers are there, so that no later call pays for their start.
@@ -81,6 +86,7 @@ class LocalPool:
     workers = 0
 
     def __init__(self, supernet: ChainSupernet, settings: Evaluation) -> None:
+        self.equivalents = equivalent_choices(supernet)
         self.evaluator = Evaluator(copy.deepcopy(supernet), settings)
 
     @property

@@ -21,7 +21,9 @@ from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.importance import select_samples
 from raynas.evaluation.scores import CandidateScore, ShardScores, join_parts, merge_scores
 from raynas.evaluation.settings import Evaluation
+from raynas.evaluation.trie import nodes_of
 from raynas.space import Architecture
+from raynas.supernets.equivalence import canonical, distinct
 
 RECOVERIES = 3
 """How often shards that went away with a node are made again for one action."""
@@ -136,19 +138,22 @@ class PopulationEvaluator:
 
     def statistics(self, architecture: Architecture) -> Statistics:
         """Merged batch-norm statistics of every node of one architecture, from the images on."""
-        statistics: Statistics = self._calibrate(self._full, [architecture])
-        return statistics
+        shared = self._canonical(architecture)
+        statistics: Statistics = self._calibrate(self._full, [shared])
+        paths = zip(nodes_of(tuple(architecture)), nodes_of(shared), strict=True)
+        return {own: statistics[path] for own, path in paths}
 
     def test(self, architecture: Architecture, shards: Sequence[Shard]) -> CandidateScore:
         """Score one architecture on held-out shards, reading a few of them at a time."""
-        placed = self._pool.put(self._calibrate(self._full, [architecture]))
+        shared = self._canonical(architecture)
+        placed = self._pool.put(self._calibrate(self._full, [shared]))
         window = 4 * max(1, self._pool.workers)
         outcomes: list[ShardScores] = []
         weights: list[np.ndarray] = []
         for start in range(0, len(shards), window):
             batch = [shards[i] for i in range(start, min(start + window, len(shards)))]
             weights += [shard.weights for shard in batch]
-            calls = [(self._pool.put(shard), [architecture], placed, True) for shard in batch]
+            calls = [(self._pool.put(shard), [shared], placed, True) for shard in batch]
             outcomes += self._pool.run("score", calls)
         return merge_scores([architecture], outcomes, np.concatenate(weights))[0]
 
@@ -194,8 +199,9 @@ class PopulationEvaluator:
         selection = None
         if not view.prefix and self._settings.sample_rate < 1.0:
             selection = self._select(view, reference)
-        calibration, statistics = self._advance_calibration(view, prefix)
-        validation = self._advance_validation(view, prefix, statistics, selection)
+        shared = self._canonical(prefix)
+        calibration, statistics = self._advance_calibration(view, shared)
+        validation = self._advance_validation(view, shared, statistics, selection)
         self._view = _View(prefix, calibration, validation, view.exact)
 
     def _select(self, view: _View, reference: Architecture) -> tuple[np.ndarray, np.ndarray]:
@@ -245,8 +251,22 @@ class PopulationEvaluator:
             architectures, self._outcomes(view, architectures), view.validation.weights
         )
 
+    def _canonical(self, prefix: Architecture) -> Architecture:
+        """The architecture or prefix that is evaluated in place of one that computes the same."""
+        sharing = self._settings.prefix_sharing
+        return canonical(self._pool.equivalents, prefix) if sharing else prefix
+
     def _outcomes(self, view: _View, architectures: Sequence[Architecture]) -> list[ShardScores]:
         """The outcome of every validation shard, candidates in the order given."""
+        if not self._settings.prefix_sharing:
+            return self._distinct_outcomes(view, architectures)
+        wanted, places = distinct(self._pool.equivalents, architectures)
+        return [outcome.take(places) for outcome in self._distinct_outcomes(view, wanted)]
+
+    def _distinct_outcomes(
+        self, view: _View, architectures: Sequence[Architecture]
+    ) -> list[ShardScores]:
+        """The outcome of every validation shard, each architecture evaluated for itself."""
         statistics = self._pool.put(self._calibrate(view, architectures))
         parts = plan(architectures, len(view.validation.shards), self._pool.workers)
         calls = [

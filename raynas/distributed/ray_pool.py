@@ -36,6 +36,7 @@ from raynas.distributed.pool import Call, LostObjectError, WorkerCrashError
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.equivalence import equivalent_choices
 
 DEPTH = 2
 """Calls that an actor holds at a time, so that it never waits for the driver."""
@@ -93,6 +94,7 @@ class RayPool:
         self._settings = settings
         self._each = worker_resources(settings, nodes)
         self._count = resolve_workers(workers, settings, nodes)
+        self.equivalents = equivalent_choices(supernet)
         self._supernet = ray.put(on_cpu(supernet))
         self.replaced = 0
         self._pool = [self._hire() for _ in range(self._count)]

@@ -16,7 +16,7 @@ from torch import nn
 from raynas.errors import InputError
 from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
-from raynas.evaluation.trie import trunk
+from raynas.evaluation.trie import nodes_of
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, batch_norms
 
@@ -40,9 +40,8 @@ def plain_subnet(
     modules = [copy.deepcopy(module) for module in supernet.subnet(chosen)]
     subnet = nn.Sequential(*modules).to("cpu").eval()
     if statistics is not None:
-        paths = [*trunk(0, chosen), (*chosen, 0)]
         with torch.no_grad():
-            for module, path in zip(subnet, paths, strict=True):
+            for module, path in zip(subnet, nodes_of(chosen), strict=True):
                 batchnorm.write(batch_norms(module), statistics[path])
     return subnet
 

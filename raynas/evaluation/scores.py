@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,17 @@ class ShardScores:
     losses: np.ndarray
     finite: np.ndarray
     block_forwards: int
+
+    def take(self, members: Sequence[int]) -> ShardScores:
+        """The outcomes of some candidates, each as often as it is named."""
+        rows = np.asarray(members, dtype=np.int64)
+        return replace(
+            self,
+            correct=self.correct[rows],
+            correct_top5=self.correct_top5[rows],
+            losses=self.losses[rows],
+            finite=self.finite[rows],
+        )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ class Evaluation:
             ranked: faster, and moves losses in their last digits.
         calibration_images: how many calibration images rank candidates, taken in whole shards from
             the first on; all if `None`. Winners are always scored with all (SPOS: 20,000).
-        prefix_sharing: compute each distinct prefix of a generation once per shard; exact.
+        prefix_sharing: compute each distinct prefix of a generation once per shard, where choices
+            that compute the same thing count as one; exact.
         threads: intra-op threads of each worker on the CPU; part of the protocol, since
             floating-point sums depend on it.
         device: `"auto"` (CUDA where a worker has it), `"cpu"` or `"cuda"`.

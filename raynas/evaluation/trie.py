@@ -76,6 +76,11 @@ def trunk(start: int, prefix: Architecture) -> list[Path]:
     return paths + [prefix[:depth] for depth in range(start + 1, len(prefix) + 1)]
 
 
+def nodes_of(architecture: Architecture) -> list[Path]:
+    """All nodes of one architecture, from the stem to the head."""
+    return [*trunk(0, architecture), (*architecture, 0)]
+
+
 def walk(
     nodes: Sequence[Node],
     x: Tensor,
