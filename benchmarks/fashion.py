@@ -46,7 +46,7 @@ def recorded_search(
     *,
     seed: int = 0,
     home: Path = HOME / "recorded",
-    **options: int,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """The generations of a whole search under the full protocol, searched first if missing.
 
