@@ -32,7 +32,7 @@ def search_generation(
 ) -> State:
     """One generation: ask, freeze if the proposal does, evaluate, tell, record."""
     meter = Meter()
-    forwards = evaluator.block_forwards
+    forwards, halvings = evaluator.block_forwards, evaluator.halvings
     proposal = strategy.ask(problem, state, generation_rng(seed, state))
     follow_freeze(evaluator, proposal)
     freeze_seconds = meter.seconds
@@ -48,6 +48,7 @@ def search_generation(
         "candidates": len(wanted),
         "frozen": len(proposal.prefix),
         "block_forwards": evaluator.block_forwards - forwards,
+        "halvings": evaluator.halvings - halvings,
         "workers": evaluator.workers,
     }
     log.append(record, metrics)

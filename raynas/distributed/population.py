@@ -18,7 +18,9 @@ from raynas.distributed.pool import LostObjectError, Pool
 from raynas.errors import require
 from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
+from raynas.evaluation.evaluator import ShardStatistics
 from raynas.evaluation.importance import select_samples
+from raynas.evaluation.memory import warn_of_halving
 from raynas.evaluation.scores import CandidateScore, ShardScores, join_parts, merge_scores
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.trie import nodes_of
@@ -78,6 +80,7 @@ class PopulationEvaluator:
         self._settings = settings
         self._seed = seed
         self.block_forwards = 0
+        self.halvings = 0
         wanted = calibration if settings.batch_norm == "recalibrate" else ()
         everything = self._place(wanted, observe)
         self._full = _View((), everything, self._place(validation, observe), exact=True)
@@ -155,6 +158,7 @@ class PopulationEvaluator:
             weights += [shard.weights for shard in batch]
             calls = [(self._pool.put(shard), [shared], placed, True) for shard in batch]
             outcomes += self._pool.run("score", calls)
+        self._notice(outcomes)
         return merge_scores([architecture], outcomes, np.concatenate(weights))[0]
 
     def freeze(self, prefix: Architecture, reference: Architecture) -> None:
@@ -242,6 +246,7 @@ class PopulationEvaluator:
             start += count
         advanced = self._pool.run("advance", calls, keep=True)
         self.block_forwards += sum(result.block_forwards for _, result in advanced)
+        self._notice([result for _, result in advanced])
         return _Split(tuple(shard for shard, _ in advanced), tuple(rows), weights)
 
     def _score(self, view: _View, architectures: Sequence[Architecture]) -> list[CandidateScore]:
@@ -276,6 +281,7 @@ class PopulationEvaluator:
         ]
         results = self._pool.run("score", calls)
         self.block_forwards += sum(result.block_forwards for result in results)
+        self._notice(results)
         return [
             join_parts(parts, results[start : start + len(parts)])
             for start in range(0, len(results), len(parts))
@@ -301,6 +307,13 @@ class PopulationEvaluator:
                 joined.update(result.statistics)
             per_shard.append(joined)
         return batchnorm.merge(per_shard)
+
+    def _notice(self, results: Sequence[ShardScores | ShardStatistics]) -> None:
+        """Say once, where the user sees it, that workers ran out of memory and halved batches."""
+        halvings = sum(result.halvings for result in results)
+        if halvings and not self.halvings:
+            warn_of_halving()
+        self.halvings += halvings
 
     def _place(self, shards: Sequence[Shard], observe: Callable[[Shard], None]) -> _Split:
         placed, rows, weights = [], [], []

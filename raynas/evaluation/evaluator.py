@@ -6,14 +6,13 @@ depends on an earlier call, so any worker can run any call again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from raynas.data.features import StoredFeatures
@@ -22,6 +21,9 @@ from raynas.errors import InputError, require
 from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.folding import FoldedModule
+from raynas.evaluation.judging import join_batches, judge_forest
+from raynas.evaluation.memory import halve_until_it_fits, undivided
+from raynas.evaluation.numerics import numerics, resolve_device
 from raynas.evaluation.quantize import channels_last, decode, encode
 from raynas.evaluation.scores import ShardScores
 from raynas.evaluation.settings import Evaluation
@@ -35,14 +37,25 @@ Mode = Statistics | Literal["batch", "inherited"]
 
 @dataclass(frozen=True)
 class ShardStatistics:
-    """Batch-norm statistics of one calibration shard, by node, and the blocks executed for it."""
+    """Batch-norm statistics of one calibration shard, by node, and what it took.
+
+    Args:
+        statistics: of each node.
+        block_forwards: blocks executed, times samples.
+        halvings: how often a batch that did not fit in memory was halved.
+    """
 
     statistics: dict[Path, np.ndarray]
     block_forwards: int
+    halvings: int = 0
 
 
 class Evaluator:
     """Calibrates, scores and advances shards.
+
+    A shard is one batch. Where its samples do not depend on each other and it does not fit in
+    memory, it is scored or advanced in smaller batches, whose results may differ in their last
+    bits; where it is normalised as a whole, that is an error.
 
     Args:
         supernet: the replica; its batch-norm buffers belong to the evaluator from now on.
@@ -77,11 +90,12 @@ class Evaluator:
             exact: in float32 and unfolded, whatever the settings say.
 
         Raises:
-            InputError: another architecture, or a module that modifies its input in place.
+            InputError: another architecture, a module that modifies its input in place, or a shard
+                that does not fit in memory.
         """
         statistics: dict[Path, Tensor] = {}
-        with self._protocol(exact):
-            run = self._runner("batch", shard.rows, exact, statistics)
+        with self._protocol(exact), undivided(shard.rows):
+            run = self._runner("batch", exact, statistics)
             forest = self._forest(shard, architectures)
             walk(forest, self._decode(shard.stored, exact), run, lambda node, logits: None)
         return ShardStatistics(to_numpy(statistics), self._block_forwards)
@@ -103,22 +117,25 @@ class Evaluator:
             exact: in float32 and unfolded, whatever the settings say.
 
         Raises:
-            InputError: another architecture, or a module that modifies its input in place.
+            InputError: another architecture, a module that modifies its input in place, or too
+                little memory for one sample.
         """
-        results: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+        forest = self._forest(shard, architectures)
+
+        def attempt(size: int) -> list[np.ndarray]:
+            run = self._runner(statistics, exact)
+            batches = []
+            for start in range(0, shard.rows, size):
+                rows = slice(start, start + size)
+                labels = torch.tensor(shard.labels[rows]).to(self.device)
+                x = self._decode(shard.stored.take(rows), exact)
+                batches.append(judge_forest(forest, x, labels, run))
+            return join_batches(batches)
+
         with self._protocol(exact):
-            labels = torch.tensor(shard.labels).to(self.device)
-
-            def finish(node: Node, logits: Tensor) -> None:
-                outcome = judge(logits, labels)
-                results.update(dict.fromkeys(node.candidates, outcome))
-
-            run = self._runner(statistics, shard.rows, exact)
-            forest = self._forest(shard, architectures)
-            walk(forest, self._decode(shard.stored, exact), run, finish)
-        columns = zip(*(results[index] for index in range(len(architectures))), strict=True)
-        correct, top5, losses, finite = (torch.stack(column).cpu().numpy() for column in columns)
-        return ShardScores(correct, top5, losses, finite, self._block_forwards)
+            outcomes, halvings = halve_until_it_fits(shard.rows, attempt)
+        correct, top5, losses, finite = outcomes
+        return ShardScores(correct, top5, losses, finite, self._block_forwards, halvings)
 
     def advance(
         self,
@@ -143,7 +160,7 @@ class Evaluator:
             The shard, and under `"batch"` the statistics of the blocks it went through.
 
         Raises:
-            InputError: not a longer prefix that starts with the shard's.
+            InputError: not a longer prefix that starts with the shard's, or too little memory.
         """
         depth = len(shard.prefix)
         require(
@@ -156,12 +173,26 @@ class Evaluator:
         )
         recorded: dict[Path, Tensor] = {}
         kept = np.arange(shard.rows) if rows is None else rows
+
+        def attempt(size: int) -> StoredFeatures:
+            run = self._runner(statistics, exact, recorded)
+            batches = []
+            for start in range(0, len(kept), size):
+                x = self._decode(shard.stored.take(kept[start : start + size]), exact)
+                for path in trunk(depth, prefix):
+                    x = run(path, x)
+                # Scales are those of the whole shard, and the host has room for it.
+                batches.append(x if size == len(kept) else x.cpu())
+            whole = batches[0] if len(batches) == 1 else torch.cat(batches)
+            return encode(whole, self.settings.bits)
+
+        halvings = 0
         with self._protocol(exact):
-            run = self._runner(statistics, len(kept), exact, recorded)
-            x = self._decode(shard.stored.take(kept), exact)
-            for path in trunk(depth, prefix):
-                x = run(path, x)
-            features = encode(x, self.settings.bits)
+            if statistics == "batch":
+                with undivided(len(kept)):
+                    features = attempt(len(kept))
+            else:
+                features, halvings = halve_until_it_fits(len(kept), attempt)
         advanced = Shard.build(
             features,
             shard.labels[kept],
@@ -170,7 +201,7 @@ class Evaluator:
             split=shard.split,
             prefix=prefix,
         )
-        return advanced, ShardStatistics(to_numpy(recorded), self._block_forwards)
+        return advanced, ShardStatistics(to_numpy(recorded), self._block_forwards, halvings)
 
     def _forest(self, shard: Shard, architectures: Sequence[Architecture]) -> tuple[Node, ...]:
         prefix = shard.prefix
@@ -185,7 +216,7 @@ class Evaluator:
         return build_forest(prefix, architectures, sharing=self.settings.prefix_sharing)
 
     def _runner(
-        self, mode: Mode, rows: int, exact: bool, recorded: dict[Path, Tensor] | None = None
+        self, mode: Mode, exact: bool, recorded: dict[Path, Tensor] | None = None
     ) -> Callable[[Path, Tensor], Tensor]:
         """A function that executes one node under the given statistics."""
         self._block_forwards = 0
@@ -206,7 +237,7 @@ class Evaluator:
                     "Do not apply in-place operations to a block's input.",
                 )
             if 0 < len(path) <= self.supernet.space.blocks:
-                self._block_forwards += rows
+                self._block_forwards += len(x)
             return channels_last(y)
 
         return run
@@ -250,52 +281,11 @@ class Evaluator:
         dtype: torch.dtype = getattr(torch, "float32" if exact else self.settings.precision)
         return dtype
 
-    @contextmanager
-    def _protocol(self, exact: bool) -> Iterator[None]:
+    def _protocol(self, exact: bool) -> AbstractContextManager[None]:
         """No gradients, the protocol's number of threads, and its precision."""
-        threads = torch.get_num_threads()
-        if self.device.type == "cpu" and threads != self.settings.threads:
-            torch.set_num_threads(self.settings.threads)
-        try:
-            with torch.no_grad(), self._numerics(), self._autocast(self._dtype(exact)):
-                yield
-        finally:
-            if torch.get_num_threads() != threads:
-                torch.set_num_threads(threads)
-
-    def _autocast(self, dtype: torch.dtype) -> AbstractContextManager[Any]:
-        if dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=dtype)
-
-    def _numerics(self) -> AbstractContextManager[None]:
-        """On CUDA: float32 without TF32, and the same kernels in every process."""
-        if self.device.type != "cuda":
-            return nullcontext()
-        return torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-
-
-def judge(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Top-1 bits, top-5 bits and losses of each sample, and whether all logits are finite."""
-    logits = logits.to(torch.float32)
-    best = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    hits = best == labels[:, None]
-    losses = F.cross_entropy(logits, labels, reduction="none")
-    return hits[:, 0], hits.any(1), losses, torch.isfinite(logits).all()
+        return numerics(self.device, self.settings.threads, self._dtype(exact))
 
 
 def to_numpy(statistics: dict[Path, Tensor]) -> dict[Path, np.ndarray]:
     """Statistics on the host."""
     return {path: vector.cpu().numpy() for path, vector in statistics.items()}
-
-
-def resolve_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device of this process; CUDA must be visible to it if it is asked for."""
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise InputError(
-            "device", "a CUDA device", "none visible", "Use device='cpu', or give workers a GPU."
-        )
-    return torch.device("cuda" if available and device != "cpu" else "cpu")

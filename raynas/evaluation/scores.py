@@ -21,6 +21,7 @@ class ShardScores:
         losses: `float32[k, n]` cross-entropy.
         finite: `bool[k]` whether all logits are finite.
         block_forwards: blocks executed, times samples.
+        halvings: how often a batch that did not fit in memory was halved.
     """
 
     correct: np.ndarray
@@ -28,6 +29,7 @@ class ShardScores:
     losses: np.ndarray
     finite: np.ndarray
     block_forwards: int
+    halvings: int = 0
 
     def take(self, members: Sequence[int]) -> ShardScores:
         """The outcomes of some candidates, each as often as it is named."""
@@ -78,6 +80,7 @@ def join_parts(parts: Sequence[np.ndarray], results: Sequence[ShardScores]) -> S
         joined("losses"),
         joined("finite"),
         sum(result.block_forwards for result in results),
+        sum(result.halvings for result in results),
     )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from narrow_supernets import ROOM, narrow_scene
+from narrow_supernets import history as narrow_history
 from random_chains import Scene
 from troubled_supernets import Crashes, CrashesOnLoad, Waits, place, troubled, wait_for
 
@@ -132,3 +134,8 @@ def test_actors_that_die_while_they_start_are_replaced_and_then_given_up(tmp_pat
         hopeless.close()
     finally:
         fragile.close()
+
+
+def test_an_actor_that_runs_out_of_memory_goes_on_and_says_so(tmp_path: Path):
+    scene = narrow_scene(tmp_path, ROOM)
+    assert narrow_history(scene, workers=1) == narrow_history(scene, workers=0)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from raynas.data.shard import Shard
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation, batchnorm
-from raynas.evaluation.evaluator import Evaluator, judge
+from raynas.evaluation.evaluator import Evaluator
+from raynas.evaluation.judging import judge
 from raynas.evaluation.quantize import decode, encode
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.supernets.chain import batch_norms
