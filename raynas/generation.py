@@ -33,6 +33,7 @@ def search_generation(
     """One generation: ask, freeze if the proposal does, evaluate, tell, record."""
     meter = Meter()
     forwards, halvings = evaluator.block_forwards, evaluator.halvings
+    known = evaluator.known
     proposal = strategy.ask(problem, state, generation_rng(seed, state))
     follow_freeze(evaluator, proposal)
     freeze_seconds = meter.seconds
@@ -46,6 +47,7 @@ def search_generation(
         "freeze_seconds": freeze_seconds,
         "energy_j": meter.energy_j,
         "candidates": len(wanted),
+        "known": evaluator.known - known,
         "frozen": len(proposal.prefix),
         "block_forwards": evaluator.block_forwards - forwards,
         "halvings": evaluator.halvings - halvings,

@@ -242,19 +242,19 @@ def suffix_speedup(
 ) -> float | None:
     """How much faster candidates are scored behind the frozen prefix than from the images on.
 
-    Measured here and now, on the finalists that start with the prefix: seconds of the full protocol
-    over seconds of the one behind the prefix, sampling and quantization included. `None` if nothing
-    was frozen, or no finalist is behind the prefix.
+    Measured here and now, without the ledger, on the finalists that start with the prefix: seconds
+    of the full protocol over seconds of the one behind the prefix, sampling and quantization
+    included. `None` if nothing was frozen, or no finalist is behind the prefix.
     """
     prefix = evaluator.prefix
     behind = [candidate for candidate in finalists if candidate[: len(prefix)] == prefix]
     if not prefix or not behind:
         return None
     whole = Meter()
-    evaluator.score_in_full(behind)
+    evaluator.score_in_full(behind, reuse=False)
     whole_seconds = whole.seconds
     suffix = Meter()
-    evaluator.score(behind)
+    evaluator.score(behind, reuse=False)
     return whole_seconds / suffix.seconds
 
 

@@ -33,6 +33,7 @@ def search(
     workers: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    ledger: Path | str | None = None,
     observer: Observer | None = None,
 ) -> SearchResult:
     """Find the best architecture of a trained supernet under a constraint.
@@ -50,6 +51,8 @@ def search(
         workers: Ray actors; 0 evaluates in this process, `None` takes every GPU or core.
         seed: of everything random.
         resume: continue the run that `run_dir` holds, if it holds one.
+        ledger: a file of scores that searches share, created if missing: what it holds is not
+            evaluated again, what is evaluated is added. The history is the same with and without.
         observer: is told of each generation.
 
     Raises:
@@ -58,6 +61,7 @@ def search(
     from raynas.data.inspection import Inspector
     from raynas.distributed.opening import open_pool
     from raynas.distributed.population import PopulationEvaluator
+    from raynas.evaluation.ledger import Ledger
     from raynas.result import conclude, finished_result
 
     require_seed(seed)
@@ -73,12 +77,19 @@ def search(
     }
     require_resumable(Path(run_dir), config, unknown=("data.digest", "device"))
     inspector = Inspector(supernet.image_shape, data.num_classes)
-    with open_pool(supernet, protocol, workers) as pool:
+    with Ledger(ledger) as scores, open_pool(supernet, protocol, workers) as pool:
         evaluator = PopulationEvaluator(
-            pool, data.calibration, data.validation, protocol, seed, inspector
+            pool,
+            data.calibration,
+            data.validation,
+            protocol,
+            seed,
+            inspector,
+            ledger=scores,
+            supernet=config["supernet"]["digest"],
         )
         pool.wait()
-        config["data"]["digest"] = inspector.digest.hexdigest()
+        config["data"]["digest"] = evaluator.data_digest
         config["device"] = pool.device
         with RunLog(run_dir, config, resume=resume) as log:
             notify = observer or (lambda record, metrics: None)
@@ -103,6 +114,7 @@ def check_search(
     workers: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    ledger: Path | str | None = None,
 ) -> int:
     """See that a search can be run, before the long work of training its supernet.
 
@@ -115,10 +127,13 @@ def check_search(
         InputError: as `search` would, but for what only the trained weights can show.
     """
     from raynas.distributed.opening import check_workers
+    from raynas.evaluation import ledger_file
 
     require_seed(seed)
     problem = define_problem(supernet, data, constraint)
     require_usable(Path(run_dir), resume=resume)
+    if ledger is not None:
+        ledger_file.require_usable(Path(ledger))
     check_workers(evaluation or Evaluation(), workers)
     return problem.budget.count()
 

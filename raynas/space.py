@@ -113,6 +113,23 @@ def as_choices(values: Sequence[int], argument: str) -> Architecture:
         ) from None
 
 
+def starting_with(prefix: Architecture, architecture: Sequence[int]) -> Architecture:
+    """Return the architecture as a tuple of ints.
+
+    Raises:
+        InputError: it does not start with the prefix.
+    """
+    values = as_choices(architecture, "architecture")
+    require(
+        values[: len(prefix)] == tuple(prefix),
+        "architecture",
+        f"one that starts with the frozen prefix, {list(prefix)}",
+        list(values),
+        "Score it where nothing is frozen, or behind a prefix of it.",
+    )
+    return values
+
+
 def encode(architecture: Architecture) -> str:
     """The text form of an architecture: `"2,1,0"`."""
     return ",".join(str(choice) for choice in architecture)

@@ -199,11 +199,13 @@ class FakeEvaluator:
         self.prefix = prefix
         self.scored: list[tuple[str, list[Architecture]]] = []
 
-    def score_in_full(self, architectures: list[Architecture]) -> None:
+    def score_in_full(self, architectures: list[Architecture], *, reuse: bool) -> None:
+        assert not reuse, "scores from the ledger would take no time"
         self.scored.append(("full", list(architectures)))
         time.sleep(0.2)
 
-    def score(self, architectures: list[Architecture]) -> None:
+    def score(self, architectures: list[Architecture], *, reuse: bool) -> None:
+        assert not reuse
         self.scored.append(("suffix", list(architectures)))
         time.sleep(0.05)
 

@@ -20,10 +20,10 @@ class RemoteEvaluator:
 
     _evaluator: Evaluator
 
-    def start(self, supernet: ChainSupernet, settings: Evaluation) -> str:
-        """Take this actor's replica and the protocol; the device it evaluates on."""
+    def start(self, supernet: ChainSupernet, settings: Evaluation) -> dict[str, str]:
+        """Take this actor's replica and the protocol; what it evaluates on."""
         self._evaluator = Evaluator(supernet, settings)
-        return str(self._evaluator.device)
+        return self._evaluator.machine
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Run an evaluator method. Arguments in Ray's store arrive as values."""

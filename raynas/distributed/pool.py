@@ -42,6 +42,10 @@ class Pool(Protocol):
         """What the workers evaluate on, `"cpu"` or `"cuda"`; known once they are there."""
 
     @property
+    def machine(self) -> dict[str, str]:
+        """The machine of the workers, as `raynas.evaluation.machine` describes it; likewise."""
+
+    @property
     def equivalents(self) -> Equivalents:
         """Which choices of the supernet compute the same thing."""
 
@@ -98,6 +102,11 @@ class LocalPool:
     def device(self) -> str:
         """The device of the evaluator."""
         return self.evaluator.device.type
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """That of this process."""
+        return self.evaluator.machine
 
     def wait(self) -> None:
         """Nothing to wait for."""

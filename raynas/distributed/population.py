@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from raynas.data.shard import Shard
+from raynas.data.shard import Shard, ShardDigest
 from raynas.distributed.planner import plan
 from raynas.distributed.pool import LostObjectError, Pool
 from raynas.errors import require
@@ -21,10 +21,13 @@ from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.evaluator import ShardStatistics
 from raynas.evaluation.importance import select_samples
 from raynas.evaluation.memory import warn_of_halving
+from raynas.evaluation.ledger import Ledger
+from raynas.evaluation.ledger_rows import Entry
+from raynas.evaluation.protocol import Freeze, Protocol, evaluation_of, frozen, in_full
 from raynas.evaluation.scores import CandidateScore, ShardScores, join_parts, merge_scores
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.trie import nodes_of
-from raynas.space import Architecture
+from raynas.space import Architecture, starting_with
 from raynas.supernets.equivalence import canonical, distinct
 
 RECOVERIES = 3
@@ -44,16 +47,19 @@ class _Split:
 
 @dataclass(frozen=True)
 class _View:
-    """Both splits behind one prefix, and whether to score in float32 whatever the settings say."""
+    """Both splits behind one prefix, whether to score in float32 whatever the settings say, and the
+    freezes that led there.
+    """
 
     prefix: Architecture
     calibration: _Split
     validation: _Split
     exact: bool
+    freezes: tuple[Freeze, ...] = ()
 
 
 class PopulationEvaluator:
-    """Scores populations on shards that live in the pool's store.
+    """Scores populations on shards that live in the pool's store, each candidate at most once.
 
     Args:
         pool: the workers.
@@ -62,9 +68,13 @@ class PopulationEvaluator:
         settings: the evaluation protocol.
         seed: of the importance sampling.
         observe: is called with each shard as it is read.
+        ledger: scores that are known already, and where new ones are added; it stays open. One in
+            memory if omitted.
+        supernet: the digest of what the pool evaluates; a ledger needs it.
 
     Raises:
-        InputError: recalibration without calibration shards, or with a shard of one image.
+        InputError: a ledger without the digest; recalibration without calibration shards, or with
+            a shard of one image.
     """
 
     def __init__(
@@ -75,12 +85,26 @@ class PopulationEvaluator:
         settings: Evaluation,
         seed: int,
         observe: Callable[[Shard], None] = lambda shard: None,
+        ledger: Ledger | None = None,
+        supernet: str = "",
     ) -> None:
+        require(
+            ledger is None or supernet != "",
+            "supernet",
+            "the digest of the supernet, beside a ledger",
+            repr(supernet),
+            "Give raynas.supernets.digest(supernet).",
+        )
         self._pool = pool
+        self._ledger = Ledger() if ledger is None else ledger
+        self._supernet = supernet
+        self._machine: dict[str, str] | None = None
+        self._digest = ShardDigest()
         self._settings = settings
         self._seed = seed
         self.block_forwards = 0
         self.halvings = 0
+        self.known = 0
         wanted = calibration if settings.batch_norm == "recalibrate" else ()
         everything = self._place(wanted, observe)
         self._full = _View((), everything, self._place(validation, observe), exact=True)
@@ -107,6 +131,11 @@ class PopulationEvaluator:
         return self._view.prefix
 
     @property
+    def data_digest(self) -> str:
+        """The digest of all shards that were read: calibration, if it is used, and validation."""
+        return self._digest.hexdigest()
+
+    @property
     def workers(self) -> int:
         """How many workers evaluate; 0 for the driver's own process."""
         return self._pool.workers
@@ -121,23 +150,33 @@ class PopulationEvaluator:
         """How many validation samples a candidate is scored on."""
         return sum(self._view.validation.rows)
 
-    def score(self, architectures: Sequence[Architecture]) -> list[CandidateScore]:
+    def score(
+        self, architectures: Sequence[Architecture], *, reuse: bool = True
+    ) -> list[CandidateScore]:
         """Score candidates behind the current prefix, under the current selection of samples.
 
         Args:
             architectures: of full length, all starting with the prefix.
+            reuse: look scores up in the ledger, evaluate only the rest, and add it. Otherwise
+                evaluate all and leave the ledger alone, to measure what that takes.
 
         Returns:
             One score per architecture, in the order given.
 
         Raises:
-            InputError: an architecture that the supernet does not have, or with another prefix.
+            InputError: an architecture that the supernet does not have, or with another prefix, or
+                a ledger that cannot be used, or that has another score of one of them.
         """
-        return self._recovering(lambda: self._score(self._view, architectures))
+        return self._recovering(lambda: self._score(self._view, architectures, reuse))
 
-    def score_in_full(self, architectures: Sequence[Architecture]) -> list[CandidateScore]:
-        """Score candidates on all validation samples from the images on, nothing quantized."""
-        return self._score(self._full, architectures)
+    def score_in_full(
+        self, architectures: Sequence[Architecture], *, reuse: bool = True
+    ) -> list[CandidateScore]:
+        """Score candidates on all validation samples from the images on, nothing quantized.
+
+        Args, returns and raises: as `score`.
+        """
+        return self._score(self._full, architectures, reuse)
 
     def statistics(self, architecture: Architecture) -> Statistics:
         """Merged batch-norm statistics of every node of one architecture, from the images on."""
@@ -206,7 +245,8 @@ class PopulationEvaluator:
         shared = self._canonical(prefix)
         calibration, statistics = self._advance_calibration(view, shared)
         validation = self._advance_validation(view, shared, statistics, selection)
-        self._view = _View(prefix, calibration, validation, view.exact)
+        freezes = (*view.freezes, frozen(view.freezes, shared, selection))
+        self._view = _View(prefix, calibration, validation, view.exact, freezes)
 
     def _select(self, view: _View, reference: Architecture) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the validation split to keep, and their weights (PCF-ES, section 3.5)."""
@@ -249,12 +289,37 @@ class PopulationEvaluator:
         self._notice([result for _, result in advanced])
         return _Split(tuple(shard for shard, _ in advanced), tuple(rows), weights)
 
-    def _score(self, view: _View, architectures: Sequence[Architecture]) -> list[CandidateScore]:
-        if not architectures:
+    def _score(
+        self, view: _View, architectures: Sequence[Architecture], reuse: bool
+    ) -> list[CandidateScore]:
+        wanted = [starting_with(view.prefix, each) for each in architectures]
+        if not wanted:
             return []
-        return merge_scores(
-            architectures, self._outcomes(view, architectures), view.validation.weights
+        if not reuse:
+            return [entry.score for entry in self._evaluate(view, wanted)]
+        shared = [self._canonical(each) for each in wanted]
+        entries, known = self._ledger.complete(
+            self._protocol(view), shared, lambda missing: self._evaluate(view, missing)
         )
+        self.known += known
+        named = zip(wanted, entries, strict=True)
+        return [replace(entry.score, architecture=each) for each, entry in named]
+
+    def _evaluate(self, view: _View, architectures: Sequence[Architecture]) -> list[Entry]:
+        outcomes = self._outcomes(view, architectures)
+        scores = merge_scores(architectures, outcomes, view.validation.weights)
+        bits = np.concatenate([outcome.correct for outcome in outcomes], axis=1)
+        return [Entry(score, correct) for score, correct in zip(scores, bits, strict=True)]
+
+    def _protocol(self, view: _View) -> Protocol:
+        """What scores behind a view depend on, beside the architecture."""
+        if self._machine is None:
+            self._pool.wait()
+            self._machine = self._pool.machine
+        calibration = sum(view.calibration.rows)
+        settings = in_full(self._settings) if view.exact else self._settings
+        evaluation = evaluation_of(settings, calibration, self._machine, view.freezes)
+        return Protocol(self._supernet, self.data_digest, evaluation, sum(view.validation.rows))
 
     def _canonical(self, prefix: Architecture) -> Architecture:
         """The architecture or prefix that is evaluated in place of one that computes the same."""
@@ -320,6 +385,7 @@ class PopulationEvaluator:
         for index in range(len(shards)):
             shard = shards[index]
             observe(shard)
+            self._digest.update(shard)
             placed.append(self._pool.put(shard))
             rows.append(shard.rows)
             weights.append(np.array(shard.weights))

@@ -58,7 +58,7 @@ class _Worker:
     actor: Any
     ready: Any
     attempt: int
-    device: str | None = None
+    machine: dict[str, str] | None = None
     held: deque[int] = field(default_factory=deque)
 
 
@@ -116,7 +116,7 @@ class RayPool:
         Raises:
             InputError: some are on a GPU, and some are not.
         """
-        devices = sorted({worker.device for worker in self._pool if worker.device is not None})
+        devices = sorted({machine["device"] for machine in self._machines()})
         require(
             len(devices) == 1,
             "device",
@@ -126,10 +126,22 @@ class RayPool:
         )
         return devices[0]
 
+    @property
+    def machine(self) -> dict[str, str]:
+        """The machine of the started actors; where they differ, all of them.
+
+        Raises:
+            InputError: some are on a GPU, and some are not.
+        """
+        machines = self._machines()
+        names = machines[0] if machines else {}
+        joined = {name: " + ".join(sorted({each[name] for each in machines})) for name in names}
+        return {**joined, "device": self.device}
+
     def wait(self) -> None:
         """Wait until all actors hold their replicas, or until some have for a long time."""
         begun = time.monotonic()
-        while starting := [worker.ready for worker in self._pool if worker.device is None]:
+        while starting := [worker.ready for worker in self._pool if worker.machine is None]:
             done, _ = ray.wait(starting, num_returns=1, timeout=5.0)
             for ref in done:
                 self._welcome(ref)
@@ -166,12 +178,15 @@ class RayPool:
             ray.kill(worker.actor)
         self._pool = []
 
+    def _machines(self) -> list[dict[str, str]]:
+        return [worker.machine for worker in self._pool if worker.machine is not None]
+
     def _finish(self, job: _Job) -> None:
         """Hand out calls and take in results until none is left."""
         alive = time.monotonic()
         while job.waiting or job.running:
             self._submit(job)
-            starting = [worker.ready for worker in self._pool if worker.device is None]
+            starting = [worker.ready for worker in self._pool if worker.machine is None]
             done, _ = ray.wait([*job.running, *starting], num_returns=1, timeout=1.0)
             alive = time.monotonic() if done or job.running else alive
             self._require_actors(alive)
@@ -184,7 +199,7 @@ class RayPool:
     def _submit(self, job: _Job) -> None:
         """Give waiting calls to the started actors that hold the fewest."""
         while job.waiting:
-            free = [w for w in self._pool if w.device is not None and len(w.held) < DEPTH]
+            free = [w for w in self._pool if w.machine is not None and len(w.held) < DEPTH]
             if not free:
                 return
             worker = min(free, key=lambda w: len(w.held))
@@ -218,7 +233,7 @@ class RayPool:
         """Start to use an actor whose replica is in place, or replace it if it died before."""
         worker = next(worker for worker in self._pool if worker.ready == ready)
         try:
-            device = str(ray.get(ready))
+            machine: dict[str, str] = ray.get(ready)
         except DEAD as error:
             if worker.attempt >= DEATHS:
                 raise WorkerCrashError(
@@ -228,7 +243,7 @@ class RayPool:
         except RayTaskError as error:
             raise _cause(error) from error
         else:
-            worker.device = device.partition(":")[0]
+            worker.machine = machine
 
     def _bury(self, worker: _Worker, job: _Job) -> None:
         """Replace a dead actor and give its calls to others."""

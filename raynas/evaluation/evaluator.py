@@ -18,7 +18,7 @@ from torch import Tensor
 from raynas.data.features import StoredFeatures
 from raynas.data.shard import Shard
 from raynas.errors import InputError, require
-from raynas.evaluation import batchnorm
+from raynas.evaluation import batchnorm, machine
 from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.folding import FoldedModule
 from raynas.evaluation.judging import join_batches, judge_forest
@@ -75,6 +75,11 @@ class Evaluator:
             id(module): FoldedModule(module) for module in modules if settings.fold_batch_norm
         }
         self._block_forwards = 0
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """What this evaluator's results depend on beside supernet, data and protocol."""
+        return machine.describe(self.device)
 
     def calibrate(
         self,

@@ -55,7 +55,7 @@ class Handle:
 class ForgetfulPool:
     """A pool with a store: what workers kept can go away, as with a lost node."""
 
-    workers, gpus = 0, 0
+    workers, gpus, device = 0, 0, "cpu"
 
     def __init__(self, scene: Scene, **options: Any) -> None:
         self.local = LocalPool(scene.supernet, Evaluation(device="cpu", **options))
@@ -63,6 +63,13 @@ class ForgetfulPool:
         self.kept: list[Handle] = []
         self.losses: list[int] = []
         self.runs = 0
+
+    @property
+    def machine(self) -> dict[str, str]:
+        return self.local.machine
+
+    def wait(self) -> None:
+        pass
 
     def put(self, value: Any) -> Handle:
         self.store.append(value)
