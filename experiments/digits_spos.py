@@ -24,6 +24,7 @@ def main(
     seed: int = 0,
     run_dir: Path | None = None,
     resume: bool = False,
+    ledger: Path | None = None,
     supernet: Path = HOME / "supernet.safetensors",
     epochs: int = 120,
     threshold: float = 0.5,
@@ -36,6 +37,7 @@ def main(
         seed: of the search.
         run_dir: where the records go; a new folder under runs/digits if omitted.
         resume: continue the run in run_dir, or the latest one.
+        ledger: a file of scores that searches share; what it holds is not evaluated again.
         supernet: the trained weights; trained first if the file is missing.
         epochs: of the training.
         threshold: the choice percentage at which blocks freeze (cf, pcf).
@@ -54,6 +56,7 @@ def main(
         workers=workers,
         resume=resume,
         seed=seed,
+        ledger=ledger,
     )
     settings = replace(raynas.training.presets.DIGITS, epochs=epochs)
     workflow.train_or_load(network, data, settings, supernet)
@@ -67,6 +70,7 @@ def main(
         workers=workers,
         seed=seed,
         resume=resume,
+        ledger=ledger,
     )
 
 

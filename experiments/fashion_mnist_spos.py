@@ -25,6 +25,7 @@ def main(
     seed: int = 0,
     run_dir: Path | None = None,
     resume: bool = False,
+    ledger: Path | None = None,
     data: Path | None = None,
     supernet: Path = HOME / "supernet.safetensors",
     epochs: int = 24,
@@ -40,6 +41,7 @@ def main(
         seed: of the search.
         run_dir: where the records go; a new folder under runs/fashion_mnist if omitted.
         resume: continue the run in run_dir, or the latest one.
+        ledger: a file of scores that searches share; what it holds is not evaluated again.
         data: the folder with the four idx files; Debian's if omitted.
         supernet: the trained weights; trained first if the file is missing.
         epochs: of the training.
@@ -60,6 +62,7 @@ def main(
         workers=workers,
         resume=resume,
         seed=seed,
+        ledger=ledger,
     )
     settings = replace(raynas.training.presets.FASHION_MNIST, epochs=epochs)
     workflow.train_or_load(network, images, settings, supernet)
@@ -72,6 +75,7 @@ def main(
         workers=workers,
         seed=seed,
         resume=resume,
+        ledger=ledger,
     )
 
 

@@ -41,6 +41,7 @@ def main(
     seed: int = 0,
     run_dir: Path | None = None,
     resume: bool = False,
+    ledger: Path | None = None,
     calibration: int = 20_000,
     validation: int = 5_000,
     test: int | None = None,
@@ -60,6 +61,7 @@ def main(
         seed: of the search.
         run_dir: where the records go; a new folder under runs/imagenet if omitted.
         resume: continue the run in run_dir, or the latest one.
+        ledger: a file of scores that searches share; what it holds is not evaluated again.
         calibration: training images for batch-norm statistics.
         validation: training images that steer the search.
         test: held-out images; all of val if omitted.
@@ -86,6 +88,7 @@ def main(
         workers=workers,
         seed=seed,
         resume=resume,
+        ledger=ledger,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import raynas
 from raynas import console as terminal
 from raynas.errors import InputError, require
+from raynas.ledger_cli import ledger as ledger_commands
 from raynas.runlog import require_usable
 from raynas.space import decode, encode
 from raynas.workflow import StrategyName, make_strategy, run, search_and_show, train_or_load
@@ -146,6 +147,7 @@ def search(
     workers: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    ledger: Path | None = None,
 ) -> None:
     """Search a trained supernet for the best architecture under a constraint.
 
@@ -173,6 +175,7 @@ def search(
         workers: Ray actors; 0 for this process, every GPU or core if omitted.
         seed: of everything random.
         resume: continue the run in run_dir.
+        ledger: a file of scores that searches share; what it holds is not evaluated again.
     """
     chosen = make_strategy(
         strategy,
@@ -205,6 +208,7 @@ def search(
         workers=workers,
         seed=seed,
         resume=resume,
+        ledger=ledger,
     )
 
 
@@ -260,4 +264,4 @@ def export(
 
 def main() -> None:
     """The `raynas` command."""
-    run({"train": train, "search": search, "export": export})
+    run({"train": train, "search": search, "export": export, "ledger": ledger_commands})

@@ -180,7 +180,7 @@ def test_blocks_below_the_prefix_are_not_executed(tmp_path: Path) -> None:
     calibration, validation, blocks, frozen = 32, 62, 8, 0
     for metrics, record in zip(records(tmp_path, "metrics.jsonl"), records(tmp_path), strict=True):
         images = calibration + record["samples"]
-        expected = metrics["candidates"] * (blocks - record["frozen"]) * images
+        expected = (metrics["candidates"] - metrics["known"]) * (blocks - record["frozen"]) * images
         expected += (record["frozen"] - frozen) * images
         if record["frozen"] > frozen == 0:
             # One subnet is scored on all samples, so that its losses select some.

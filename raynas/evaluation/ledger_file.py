@@ -22,6 +22,7 @@ BUSY_SECONDS = 60.0
 
 # Columns without a type keep a float as it is; REAL would lose the sign of -0.0.
 SCHEMA = f"""
+BEGIN;
 CREATE TABLE protocols (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
@@ -43,6 +44,7 @@ CREATE TABLE scores (
 );
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
+COMMIT;
 """
 
 
@@ -73,6 +75,7 @@ def connect(path: Path | None, *, read_only: bool = False) -> sqlite3.Connection
                 # Fails now, and not when there is something to add.
                 connection.execute("SELECT count(*) FROM protocols").fetchone()
                 connection.execute("BEGIN IMMEDIATE")
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
                 connection.execute("ROLLBACK")
     except BaseException:
         connection.close()

@@ -53,7 +53,7 @@ def test_nothing_below_the_prefix_is_executed_after_the_freeze(depth, batch_norm
 
     counts.clear()
     before = evaluator.block_forwards
-    population = scene.candidates(6, prefix)
+    population = list(dict.fromkeys(scene.candidates(6, prefix)))
     evaluator.score(population)
     chains = [a[: k + 1] for a in population for k in range(depth, len(a))]
     nodes = set(chains) if sharing else chains
@@ -76,7 +76,7 @@ def test_counted_forwards_are_those_of_a_naive_count(scene: Scene, sharing, data
         evaluator.freeze(trunk[:depth], trunk)
     images = rows(scene.calibration) + rows(scene.validation)
     assert evaluator.block_forwards == depth * images
-    population = scene.candidates(5, trunk[:depth])
+    population = list(dict.fromkeys(scene.candidates(5, trunk[:depth])))
     evaluator.score(population)
     chains = [a[: k + 1] for a in population for k in range(depth, len(a))]
     executed = len(set(chains) if sharing else chains)

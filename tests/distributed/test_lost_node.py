@@ -28,9 +28,11 @@ def history(pool, interrupt=lambda evaluator: None):
     evaluator.freeze(TRUNK[:1], TRUNK)
     record = [evaluator.score([TRUNK, (1, 0, 1)])]
     interrupt(evaluator)
-    record.append(evaluator.score([TRUNK, (1, 0, 1), (1, 0, 0)]))
+    record.append(evaluator.score([TRUNK, (1, 0, 1), (1, 0, 0)], reuse=False))
     evaluator.freeze(TRUNK[:2], TRUNK)
-    return record + [evaluator.score([TRUNK]), evaluator.score_in_full([TRUNK])]
+    return record + [
+        evaluator.score([TRUNK], reuse=False), evaluator.score_in_full([TRUNK], reuse=False)
+    ]
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 far = cluster.add_node(num_cpus=1)

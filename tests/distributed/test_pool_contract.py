@@ -136,8 +136,14 @@ def history(pool: Pool, scene: Scene, protocol: Evaluation = PROTOCOL) -> str:
     record: list[Any] = [evaluator.score(scene.candidates(6)), evaluator.samples]
     for depth in (1, 2):
         evaluator.freeze(trunk[:depth], trunk)
-        record += [evaluator.score(scene.candidates(4, trunk[:depth])), evaluator.samples]
-    record += [evaluator.score_in_full([trunk]), evaluator.test(trunk, scene.validation)]
+        record += [
+            evaluator.score(scene.candidates(4, trunk[:depth]), reuse=False),
+            evaluator.samples,
+        ]
+    record += [
+        evaluator.score_in_full([trunk], reuse=False),
+        evaluator.test(trunk, scene.validation),
+    ]
     record += [sorted((p, v.tobytes()) for p, v in evaluator.statistics(trunk).items())]
     return repr(record)
 

@@ -52,7 +52,7 @@ def test_after_the_first_freeze_scores_are_those_of_the_selected_samples(mode, s
                 (score.loss, expected.losses),
             ):
                 assert found == pytest.approx(np.average(values[kept], weights=weights), abs=1e-5)
-    assert evaluator.score_in_full(list(plain)) == [whole[a] for a in plain]
+    assert evaluator.score_in_full(list(plain), reuse=False) == [whole[a] for a in plain]
 
 
 class KeepsShards(LocalPool):

@@ -83,9 +83,9 @@ def test_freezing_in_steps_scores_as_full_forwards_do(scene: Scene, batch_norm, 
     for depth in sorted(steps):
         evaluator.freeze(trunk[:depth], trunk)
         behind = [a for a in candidates if a[:depth] == trunk[:depth]]
-        assert evaluator.score(behind) == [whole[a] for a in behind]
+        assert evaluator.score(behind, reuse=False) == [whole[a] for a in behind]
         assert evaluator.prefix == trunk[:depth]
-    assert evaluator.score_in_full(candidates) == [whole[a] for a in candidates]
+    assert evaluator.score_in_full(candidates, reuse=False) == [whole[a] for a in candidates]
     for architecture, plain in plain_scores(scene, candidates, batch_norm).items():
         assert_plain(whole[architecture], plain)
 
@@ -115,5 +115,5 @@ def test_the_spos_supernet_scores_alike_at_every_split_point(build, batch_norm):
     for depth in range(1, len(trunk) + 1):
         evaluator.freeze(trunk[:depth], trunk)
         behind = [a for a in candidates if a[:depth] == trunk[:depth]]
-        assert evaluator.score(behind) == [whole[a] for a in behind]
+        assert evaluator.score(behind, reuse=False) == [whole[a] for a in behind]
     assert len({score.loss for score in whole.values()}) == len(set(candidates))
