@@ -148,7 +148,8 @@ def write_parquet(rows: Iterable[tuple[Protocol, Entry]], out: Path) -> int:
             "out", "a new file that can be written", f"{out} ({error})", "Choose another place."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.exists():
+            part.unlink()
     return count
 
 
