@@ -46,11 +46,12 @@ def test_raynas_commands_run(tmp_path: Path) -> None:
         for line in block.splitlines()
         if line.startswith("raynas ")
     ]
-    assert len(commands) == 3
+    assert len(commands) == 7
     for command in commands:
         done = run(shlex.split(command), tmp_path)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs/cli/best/model.pt2").exists()
+    assert (tmp_path / "runs/cli/scores.parquet").exists()
 
 
 def test_other_commands_name_what_exists() -> None:

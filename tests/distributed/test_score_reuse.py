@@ -56,7 +56,7 @@ def test_within_a_run_no_architecture_is_scored_twice():
     assert known == 1
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     scene=scenes,
     options=st.fixed_dictionaries(
