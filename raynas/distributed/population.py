@@ -20,9 +20,9 @@ from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.evaluator import ShardStatistics
 from raynas.evaluation.importance import select_samples
-from raynas.evaluation.memory import warn_of_halving
 from raynas.evaluation.ledger import Ledger
 from raynas.evaluation.ledger_rows import Entry
+from raynas.evaluation.memory import warn_of_halving
 from raynas.evaluation.protocol import Freeze, Protocol, evaluation_of, frozen, in_full
 from raynas.evaluation.scores import CandidateScore, ShardScores, join_parts, merge_scores
 from raynas.evaluation.settings import Evaluation
