@@ -46,15 +46,18 @@ def recorded_search(
     *,
     seed: int = 0,
     home: Path = HOME / "recorded",
+    workers: int | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """The generations of a whole search under the full protocol, searched first if missing.
 
     Args:
-        supernet, images: what to search.
+        supernet: searched.
+        images: that it is searched on.
         name: of the strategy.
         seed: of the search.
-        home: the folder that keeps the records.
+        home: the folder of all recorded searches on these images.
+        workers: Ray actors that a missing one is searched with; 0 for this process.
         options: of the strategy, such as its population.
 
     Returns:
@@ -69,6 +72,7 @@ def recorded_search(
             strategy=workflow.make_strategy(name, threshold=THRESHOLD, **options),
             constraint=CONSTRAINT,
             run_dir=run_dir,
+            workers=workers,
             seed=seed,
             resume=True,
         )

@@ -139,7 +139,7 @@ def search(
     monitor: int = 3,
     batch_norm: Literal["recalibrate", "inherit"] = "recalibrate",
     sample_rate: float = 1.0,
-    sampling: Literal["top", "weighted"] = "top",
+    sampling: Literal["top", "weighted", "disagreement", "random"] = "top",
     bits: int = 32,
     prefix_sharing: bool = True,
     threads: int = 1,
@@ -167,7 +167,8 @@ def search(
         monitor: the most blocks that one progressive freeze takes (pcf).
         batch_norm: recalibrate statistics for every candidate, or inherit the supernet's.
         sample_rate: the share of validation samples kept after the first freeze.
-        sampling: keep the samples of largest loss (top), or draw by loss and weight them.
+        sampling: keep the samples of largest loss (top), those that the last generation disagrees
+            on (disagreement), or draw them: by loss, weighted (weighted), or uniformly (random).
         bits: how activations behind the frozen prefix are stored: 32, 16, 8 or 4.
         prefix_sharing: compute each distinct prefix of a generation once.
         threads: CPU threads of each worker; part of the protocol.

@@ -35,7 +35,7 @@ def search_generation(
     forwards, halvings = evaluator.block_forwards, evaluator.halvings
     known = evaluator.known
     proposal = strategy.ask(problem, state, generation_rng(seed, state))
-    follow_freeze(evaluator, proposal)
+    follow_freeze(evaluator, proposal, state)
     freeze_seconds = meter.seconds
     wanted = (*proposal.rescored, *proposal.population)
     scores = evaluator.score(wanted) if wanted else []
@@ -63,11 +63,16 @@ def generation_rng(seed: int, state: State) -> np.random.Generator:
     return np.random.default_rng([seed, state.generation])
 
 
-def follow_freeze(evaluator: PopulationEvaluator, proposal: Proposal) -> None:
-    """Advance the shards to the proposal's prefix, if anything is evaluated behind it."""
+def follow_freeze(evaluator: PopulationEvaluator, proposal: Proposal, state: State) -> None:
+    """Advance the shards to the proposal's prefix, if anything is evaluated behind it.
+
+    The parents behind it and the last generation, which was scored on all samples, vote on those
+    to keep.
+    """
     if proposal.prefix != evaluator.prefix and (proposal.rescored or proposal.population):
         reference = (*proposal.rescored, *proposal.population)[0]
-        evaluator.freeze(proposal.prefix, reference)
+        voters = (*proposal.rescored, *state.population)
+        evaluator.freeze(proposal.prefix, reference, voters)
 
 
 def to_score(score: CandidateScore) -> Score:
@@ -171,7 +176,7 @@ def replay(
                 "Restore the file, or resume with the versions of raynas and numpy that wrote it.",
             )
         if evaluator is not None:
-            follow_freeze(evaluator, proposal)
+            follow_freeze(evaluator, proposal, state)
         state = strategy.tell(state, proposal, scores)
         notify(record, timings.get(record["generation"], {}))
     return state

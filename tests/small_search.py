@@ -105,6 +105,9 @@ SETTINGS = {
         raynas.Evaluation(sample_rate=0.5, sampling="weighted", prefix_sharing=False, device="cpu"),
         raynas.FLOPs(at_most=25_000),
     ),
+    "pcf, disagreeing samples": Setting(
+        PCF, raynas.Evaluation(sample_rate=0.3, sampling="disagreement", device="cpu")
+    ),
     "cf, inherited": Setting(
         raynas.CFES(**SHARED, threshold=0.55),
         raynas.Evaluation(batch_norm="inherit", bits=16, device="cpu"),

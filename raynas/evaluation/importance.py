@@ -1,45 +1,160 @@
-"""Which validation samples the shards behind a frozen prefix keep (PCF-ES, section 3.5)."""
+"""Which validation samples the shards behind a frozen prefix keep (PCF-ES, section 3.5).
+
+Not all samples tell candidates apart. A selection is made once, at the first freeze, from scores
+on the whole validation split; each mode is one function here, pure but for the generator.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+from raynas.evaluation.scores import NOTHING, Dropped, ShardScores
+from raynas.evaluation.settings import Evaluation
 
 FLOOR = 1e-6
 """Every sample keeps this share of the mean probability, since q > 0 wherever p > 0."""
 
+SOFTNESS = 0.1
+"""How much of the chance that a voter is right comes from its probability for the label."""
 
-def select_samples(
-    losses: np.ndarray, rate: float, mode: Literal["top", "weighted"], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose samples by the loss of one frozen-prefix subnet (equation 2: q ∝ p · loss).
 
-    `"weighted"` keeps every sample at most once: sample i enters with probability
-    πᵢ = min(1, m·qᵢ) by systematic sampling, and 1/πᵢ is the p/q of equation 1, so that weighted
-    sums over the kept samples estimate the sums over all samples without bias.
+@dataclass(frozen=True)
+class Selection:
+    """The samples that are kept, and how scores on them estimate scores on all.
 
     Args:
-        losses: `[n]` cross-entropy of each sample, at least 0; not finite counts as the largest.
-        rate: the share of samples to keep.
-        mode: `"top"` or `"weighted"`.
-        rng: draws the starting point of the systematic sample.
-
-    Returns:
-        The kept rows in ascending order, and their weights (all 1 for `"top"`).
+        rows: `[m]` kept rows of the validation split, ascending.
+        weights: `[m]` float64, of the kept samples.
+        dropped: what all other samples add to the scores.
     """
-    kept = max(1, math.ceil(round(rate * len(losses), 6)))
-    known = np.asarray(losses, dtype=np.float64)
-    finite = known[np.isfinite(known)]
-    known = np.where(np.isfinite(known), known, finite.max() if len(finite) else 1.0)
-    if mode == "top":
-        order = np.lexsort((np.arange(len(known)), -known))
-        return np.sort(order[:kept]), np.ones(kept)
-    inclusion = inclusion_probabilities(known, kept)
+
+    rows: np.ndarray
+    weights: np.ndarray
+    dropped: Dropped = NOTHING
+
+
+def select_samples(
+    scored: Sequence[ShardScores], settings: Evaluation, rng: np.random.Generator
+) -> Selection:
+    """Select by the protocol's mode and rate.
+
+    Args:
+        scored: what candidates say of all `n` samples: under `"disagreement"` the electorates,
+            else one subnet with the frozen prefix.
+        settings: the protocol.
+        rng: for what the mode draws.
+    """
+    rate = settings.sample_rate
+    if settings.sampling == "disagreement":
+        return select_disagreement(scored, rate)
+    losses = scored[0].losses[0]
+    if settings.sampling == "random":
+        return select_random(len(losses), rate, rng)
+    if settings.sampling == "weighted":
+        return select_weighted(losses, rate, rng)
+    return select_top(losses, rate)
+
+
+def kept_samples(samples: int, rate: float) -> int:
+    """How many of the samples are kept: at least the share `rate`, and at least one."""
+    return max(1, math.ceil(round(rate * samples, 6)))
+
+
+def select_top(losses: np.ndarray, rate: float) -> Selection:
+    """Keep the samples on which one frozen-prefix subnet has the largest losses.
+
+    Args:
+        losses: `[n]` cross-entropy of each sample; not finite counts as the largest.
+        rate: the share of samples to keep.
+    """
+    known = known_losses(losses)
+    rows = np.lexsort((np.arange(len(known)), -known))[: kept_samples(len(known), rate)]
+    return Selection(np.sort(rows), np.ones(len(rows)))
+
+
+def select_weighted(losses: np.ndarray, rate: float, rng: np.random.Generator) -> Selection:
+    """Draw samples in proportion to the loss of one frozen-prefix subnet (equation 2: q ∝ p·loss).
+
+    Every sample is kept at most once: sample i enters with probability πᵢ = min(1, m·qᵢ) by
+    systematic sampling, and 1/πᵢ is the p/q of equation 1, so that weighted sums over the kept
+    samples estimate the sums over all samples without bias.
+
+    Args:
+        losses: `[n]` cross-entropy of each sample; not finite counts as the largest.
+        rate: the share of samples to keep.
+        rng: draws the starting point of the systematic sample.
+    """
+    known = known_losses(losses)
+    inclusion = inclusion_probabilities(known, kept_samples(len(known), rate))
     ticks = np.floor(np.cumsum(inclusion) + rng.random())
     rows = np.flatnonzero(np.diff(ticks, prepend=0.0) >= 1.0)
-    return rows, 1.0 / inclusion[rows]
+    return Selection(rows, 1.0 / inclusion[rows])
+
+
+def select_random(samples: int, rate: float, rng: np.random.Generator) -> Selection:
+    """Draw samples uniformly, without replacement: the baseline.
+
+    Args:
+        samples: how many there are.
+        rate: the share of samples to keep.
+        rng: draws them.
+    """
+    rows = rng.choice(samples, kept_samples(samples, rate), replace=False)
+    return Selection(np.sort(rows), np.ones(len(rows)))
+
+
+def select_disagreement(electorates: Sequence[ShardScores], rate: float) -> Selection:
+    """Keep the samples that candidates disagree on most; the others become constants.
+
+    A sample that every candidate gets right, or wrong, ranks none above another. With p the chance
+    that a voter gets a sample right, its importance is the variance of that bit, p(1 − p), summed
+    over electorates. Architectures with the frozen prefix are the first, and count twice: they
+    disagree just where later candidates will, but are few. The last generation is the second.
+    Dropped samples enter every score with the first's means, so that scores stay on the scale of
+    the whole split. Beyond the paper (design, section 4.8; measured in `benchmarks/sampling.py`).
+
+    Args:
+        electorates: groups of candidates, and what each says of all `n` samples. Candidates whose
+            logits are not finite have no vote, unless a group has no others.
+        rate: the share of samples to keep; of equals the first.
+    """
+    groups = [
+        group.take(np.flatnonzero(group.finite | ~group.finite.any())) for group in electorates
+    ]
+    first = groups[0]
+    importance = sum((disagreement(group) for group in groups), disagreement(first)).round(9)
+    order = np.argsort(-importance, kind="stable")
+    kept = kept_samples(len(order), rate)
+    rest = np.sort(order[kept:])
+    dropped = Dropped(
+        len(rest),
+        float(first.correct.mean(axis=0)[rest].sum()),
+        float(first.correct_top5.mean(axis=0)[rest].sum()),
+        float(known_losses(first.losses).mean(axis=0)[rest].sum()),
+    )
+    return Selection(np.sort(order[:kept]), np.ones(kept), dropped)
+
+
+def disagreement(votes: ShardScores) -> np.ndarray:
+    """`[n]` the variance over voters of each sample's correct bit.
+
+    A little of the probability that voters give the label is mixed in: of the samples on which few
+    voters agree by chance alone, those that all are sure of are the least likely to divide others.
+    """
+    sure = np.exp(-known_losses(votes.losses)).mean(axis=0)
+    share = (1.0 - SOFTNESS) * votes.correct.mean(axis=0) + SOFTNESS * sure
+    return share * (1.0 - share)
+
+
+def known_losses(losses: np.ndarray) -> np.ndarray:
+    """Losses as float64, with those that are not finite as large as the largest finite one."""
+    known = np.asarray(losses, dtype=np.float64)
+    finite = known[np.isfinite(known)]
+    return np.where(np.isfinite(known), known, finite.max() if len(finite) else 1.0)
 
 
 def inclusion_probabilities(losses: np.ndarray, kept: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from raynas.evaluation.importance import Selection
 from raynas.evaluation.settings import Evaluation
 from raynas.space import Architecture
 
@@ -79,8 +80,8 @@ class Freeze:
 
     Args:
         prefix: that they were advanced to.
-        selection: a digest of the samples that they hold since then and of their weights; `None`
-            if they hold all.
+        selection: a digest of the samples that they hold since then, of their weights, and of
+            what the others add to scores; `None` if they hold all.
     """
 
     prefix: Architecture
@@ -90,21 +91,21 @@ class Freeze:
 def frozen(
     before: tuple[Freeze, ...],
     prefix: Architecture,
-    selection: tuple[np.ndarray, np.ndarray] | None,
+    selection: Selection | None,
 ) -> Freeze:
     """What the next freeze does.
 
     Args:
         before: the freezes so far.
         prefix: that the shards are advanced to.
-        selection: the rows that the validation shards keep, and their weights; `None` if it
-            changes neither.
+        selection: which samples the validation shards keep, and what the others add to scores;
+            `None` if it changes neither.
     """
     mark = before[-1].selection if before else None
     if selection is not None:
-        rows, weights = selection
-        numbers = (rows.astype(np.int64).tobytes(), weights.astype(np.float64).tobytes())
-        mark = digest_of((mark or "").encode(), *numbers)
+        rows, weights = selection.rows.astype(np.int64), selection.weights.astype(np.float64)
+        rest = canonical(asdict(selection.dropped)).encode()
+        mark = digest_of((mark or "").encode(), rows.tobytes(), weights.tobytes(), rest)
     return Freeze(tuple(prefix), mark)
 
 
@@ -142,7 +143,7 @@ def evaluation_of(
 
 def in_full(settings: Evaluation) -> Evaluation:
     """The settings under which finalists are scored in full."""
-    defaults = {each.name: each.default for each in fields(Evaluation)}
+    defaults: dict[str, Any] = {each.name: each.default for each in fields(Evaluation)}
     return replace(settings, **{name: defaults[name] for name in RANKING})
 
 

@@ -31,7 +31,7 @@ class ShardScores:
     block_forwards: int
     halvings: int = 0
 
-    def take(self, members: Sequence[int]) -> ShardScores:
+    def take(self, members: Sequence[int] | np.ndarray) -> ShardScores:
         """The outcomes of some candidates, each as often as it is named."""
         rows = np.asarray(members, dtype=np.int64)
         return replace(
@@ -44,17 +44,39 @@ class ShardScores:
 
 
 @dataclass(frozen=True)
+class Dropped:
+    """What the samples that a selection dropped add to the sums over all: the same constants for
+    every candidate.
+
+    Args:
+        samples: how many they are; 0 where only the kept ones are averaged over.
+        correct: how many of them a candidate is expected to classify correctly.
+        correct_top5: likewise, within the five largest logits.
+        loss: the expected sum of their cross-entropies.
+    """
+
+    samples: int = 0
+    correct: float = 0.0
+    correct_top5: float = 0.0
+    loss: float = 0.0
+
+
+NOTHING = Dropped()
+"""Where every sample is kept, or the dropped ones are left out of the means."""
+
+
+@dataclass(frozen=True)
 class CandidateScore:
     """The score of one candidate under one protocol.
 
     Args:
         architecture: the candidate.
-        correct: how many of the samples it classifies correctly.
-        samples: how many samples that is of.
-        top1: the weighted share of correct samples, in [0, 1]; `correct / samples` where all
-            weights are 1.
-        top5: the weighted share of samples whose label is among the five largest logits.
-        loss: the weighted mean cross-entropy; infinite if the logits were not finite.
+        correct: how many of the kept samples it classifies correctly.
+        samples: how many samples were kept.
+        top1: the estimated share of correct samples, in [0, 1]; `correct / samples` where all
+            weights are 1 and dropped samples add nothing.
+        top5: likewise of samples whose label is among the five largest logits.
+        loss: the estimated mean cross-entropy; infinite if the logits were not finite.
         finite: whether all its logits were finite.
     """
 
@@ -84,26 +106,51 @@ def join_parts(parts: Sequence[np.ndarray], results: Sequence[ShardScores]) -> S
     )
 
 
+def join_shards(outcomes: Sequence[ShardScores]) -> ShardScores:
+    """The outcomes of all shards as those of one, in sample order."""
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(outcome, name) for outcome in outcomes], axis=1)
+
+    return ShardScores(
+        joined("correct"),
+        joined("correct_top5"),
+        joined("losses"),
+        np.logical_and.reduce([outcome.finite for outcome in outcomes]),
+        sum(outcome.block_forwards for outcome in outcomes),
+    )
+
+
 def merge_scores(
-    architectures: Sequence[Architecture], outcomes: Sequence[ShardScores], weights: np.ndarray
+    architectures: Sequence[Architecture],
+    outcomes: Sequence[ShardScores],
+    weights: np.ndarray,
+    dropped: Dropped = NOTHING,
 ) -> list[CandidateScore]:
-    """Scores from the outcomes of all shards: sums in sample order, integers where they can be."""
-    correct = np.concatenate([outcome.correct for outcome in outcomes], axis=1)
-    top5 = np.concatenate([outcome.correct_top5 for outcome in outcomes], axis=1)
-    losses = np.concatenate([outcome.losses for outcome in outcomes], axis=1).astype(np.float64)
-    finite = np.logical_and.reduce([outcome.finite for outcome in outcomes])
-    total = float(weights.sum())
-    scores = []
-    for index, architecture in enumerate(architectures):
-        scores.append(
-            CandidateScore(
-                architecture=tuple(architecture),
-                correct=int(correct[index].sum()),
-                samples=len(weights),
-                top1=float((weights * correct[index]).sum() / total),
-                top5=float((weights * top5[index]).sum() / total),
-                loss=float((weights * losses[index]).sum() / total) if finite[index] else math.inf,
-                finite=bool(finite[index]),
-            )
+    """Scores from the outcomes of all shards: sums in sample order, integers where they can be.
+
+    Args:
+        architectures: the k candidates.
+        outcomes: one per shard, in sample order.
+        weights: `[n]` of the samples that the shards hold.
+        dropped: what the samples that they do not hold add.
+    """
+    whole = join_shards(outcomes)
+    losses = whole.losses.astype(np.float64)
+    total = float(weights.sum()) + dropped.samples
+
+    def mean(values: np.ndarray, constant: float) -> float:
+        return float(((weights * values).sum() + constant) / total)
+
+    return [
+        CandidateScore(
+            architecture=tuple(architecture),
+            correct=int(whole.correct[index].sum()),
+            samples=len(weights),
+            top1=mean(whole.correct[index], dropped.correct),
+            top5=mean(whole.correct_top5[index], dropped.correct_top5),
+            loss=mean(losses[index], dropped.loss) if whole.finite[index] else math.inf,
+            finite=bool(whole.finite[index]),
         )
-    return scores
+        for index, architecture in enumerate(architectures)
+    ]

@@ -19,7 +19,8 @@ class Evaluation:
             (PCF-ES, section 3.5).
         sampling: `"top"` keeps the samples of largest loss; `"weighted"` draws them with
             probability proportional to loss and weights them by p/q, which is unbiased
-            (PCF-ES, equations 1 and 2).
+            (PCF-ES, equations 1 and 2); `"disagreement"` keeps those that the last generation
+            disagrees on most, and counts the others as constants; `"random"` draws uniformly.
         bits: 32, 16, 8 or 4, how activations behind the frozen prefix are stored (PCF-ES, appendix
             A.5): as float32, float16, or integer codes with a scale for each channel of a shard.
             Each freeze stores them anew.
@@ -42,7 +43,7 @@ class Evaluation:
 
     batch_norm: Literal["recalibrate", "inherit"] = "recalibrate"
     sample_rate: float = 1.0
-    sampling: Literal["top", "weighted"] = "top"
+    sampling: Literal["top", "weighted", "disagreement", "random"] = "top"
     bits: int = 32
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     fold_batch_norm: bool = False
@@ -54,7 +55,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         options = {
             "batch_norm": ("recalibrate", "inherit"),
-            "sampling": ("top", "weighted"),
+            "sampling": ("top", "weighted", "disagreement", "random"),
             "bits": (32, 16, 8, 4),
             "precision": ("float32", "bfloat16", "float16"),
             "device": ("auto", "cpu", "cuda"),

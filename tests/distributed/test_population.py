@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_scoring import calibrated_copy, score_plainly
+from plain_scoring import as_votes, calibrated_copy, score_plainly
 from random_chains import Scene, random_shards, scenes
 from small_population import SEED, open_evaluator, small_spos
 
@@ -19,25 +19,27 @@ from raynas.distributed.pool import Call, LocalPool
 from raynas.distributed.population import PopulationEvaluator
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation, batchnorm
-from raynas.evaluation.importance import select_samples
+from raynas.evaluation.importance import select_samples, select_weighted
 from raynas.space import Architecture
 from raynas.supernets.chain import batch_norms
 
 
-@pytest.mark.parametrize("mode", ["top", "weighted"])
-@settings(max_examples=10, deadline=None, derandomize=True)
+@pytest.mark.parametrize("mode", ["top", "weighted", "random"])
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(scene=scenes, percent=st.integers(20, 90))
 def test_after_the_first_freeze_scores_are_those_of_the_selected_samples(mode, scene, percent):
     trunk = scene.candidates(1)[0]
-    evaluator = open_evaluator(scene, sample_rate=percent / 100, sampling=mode)
+    protocol = {"sample_rate": percent / 100, "sampling": mode}
+    evaluator = open_evaluator(scene, **protocol)
     plain = {
         a: score_plainly(scene.supernet, a, scene.calibration, scene.validation)
         for a in {trunk, *scene.candidates(4, trunk[:1])}
     }
     whole = {score.architecture: score for score in evaluator.score(list(plain))}
-    kept, weights = select_samples(
-        plain[trunk].losses, percent / 100, mode, np.random.default_rng([SEED, 0])
+    selected = select_samples(
+        [as_votes([plain[trunk]])], Evaluation(**protocol), np.random.default_rng([SEED, 0])
     )
+    kept, weights = selected.rows, selected.weights
     for depth in sorted({1, len(trunk)}):
         evaluator.freeze(trunk[:depth], trunk)
         assert evaluator.samples == len(kept)
@@ -70,7 +72,8 @@ def test_selected_shards_say_which_samples_they_hold_and_their_weights():
     pool = KeepsShards(scene.supernet, Evaluation(device="cpu"))
     evaluator = open_evaluator(scene, pool, sample_rate=0.4, sampling="weighted")
     losses = score_plainly(scene.supernet, trunk, scene.calibration, scene.validation).losses
-    kept, weights = select_samples(losses, 0.4, "weighted", np.random.default_rng([SEED, 0]))
+    selected = select_weighted(losses, 0.4, np.random.default_rng([SEED, 0]))
+    kept, weights = selected.rows, selected.weights
     labels = np.concatenate([shard.labels for shard in scene.validation])
     for depth in (1, 3):
         evaluator.freeze(trunk[:depth], trunk)

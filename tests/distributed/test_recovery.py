@@ -118,6 +118,28 @@ def test_shards_that_went_away_are_made_again(losses):
     assert (pool.runs > 10) == bool(losses)
 
 
+@pytest.mark.parametrize("losses", [[], *([run] for run in range(3, 11)), [5, 6, 9]])
+@pytest.mark.parametrize("remembered", [True, False])
+def test_voters_select_the_same_samples_after_a_loss(losses, remembered):
+    scene = small_spos()
+    trunk, voters = scene.candidates(1)[0], scene.candidates(4)
+    options = {"sample_rate": 0.4, "sampling": "disagreement"}
+
+    def history(pool: Any, *, remembered: bool = False) -> list[Any]:
+        evaluator = open_evaluator(scene, pool, **options)
+        if remembered:
+            evaluator.score(voters)
+        evaluator.freeze(trunk[:1], trunk, voters)
+        first = evaluator.score(scene.candidates(3, trunk[:1]))
+        evaluator.freeze(trunk[:3], trunk, scene.candidates(3, trunk[:1]))
+        return [first, evaluator.score(scene.candidates(3, trunk[:3])), evaluator.samples]
+
+    pool = ForgetfulPool(scene, **options)
+    pool.losses = losses
+    assert history(pool, remembered=remembered) == history(None)
+    assert pool.runs >= 10
+
+
 def test_shards_that_go_away_again_and_again_are_given_up():
     scene = small_spos()
     trunk = scene.candidates(1)[0]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.data.shard import Shard
+from raynas.evaluation.scores import ShardScores
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet
 
@@ -24,6 +25,12 @@ class PlainScore:
     correct: np.ndarray
     correct_top5: np.ndarray
     losses: np.ndarray
+
+
+def as_votes(scores: Sequence[PlainScore]) -> ShardScores:
+    """What candidates say of all samples, as workers report it."""
+    columns = [[getattr(s, name) for s in scores] for name in ("correct", "correct_top5", "losses")]
+    return ShardScores(*map(np.array, columns), np.ones(len(scores), bool), 0)
 
 
 @torch.no_grad()

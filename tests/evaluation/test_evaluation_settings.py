@@ -25,7 +25,7 @@ from raynas.evaluation.numerics import resolve_device
         ("sample_rate", -0.4),
         ("sample_rate", 1.01),
         ("sample_rate", math.nan),
-        ("sampling", "random"),
+        ("sampling", "all"),
         ("bits", 64),
         ("bits", 2),
         ("threads", 0),
