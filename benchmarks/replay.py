@@ -131,7 +131,8 @@ def evaluate(
         evaluator.freeze(prefix, wanted[0])
     frozen = time.perf_counter()
     forwards = evaluator.block_forwards
-    scores = evaluator.score(wanted) if score else []
+    # What is compared is the evaluation of a mode, so none takes scores from the ledger.
+    scores = evaluator.score(wanted, reuse=False) if score else []
     return {
         "freeze_seconds": frozen - begun,
         "seconds": time.perf_counter() - frozen,

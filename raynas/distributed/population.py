@@ -263,25 +263,26 @@ class PopulationEvaluator:
     def _ask(self, architectures: Sequence[Architecture]) -> ShardScores:
         """What architectures say of every sample; they are scored unless they were, last."""
         known, scores = self._votes or ((), None)
-        if scores is None or not set(architectures) <= set(known):
-            return join_shards(self._maps.outcomes(self._view, architectures))
-        return scores.take([known.index(architecture) for architecture in architectures])
+        wanted = [self._maps.canonical(architecture) for architecture in architectures]
+        if scores is None or not set(wanted) <= set(known):
+            return join_shards(self._maps.outcomes(self._view, wanted))
+        return scores.take([known.index(architecture) for architecture in wanted])
 
     def _score(
         self, view: View, architectures: Sequence[Architecture], reuse: bool
     ) -> list[CandidateScore]:
-        wanted = [starting_with(view.prefix, each) for each in architectures]
-        if not wanted:
+        if not architectures:
             return []
+        prefix = self._maps.canonical(view.prefix)
+        shared = [starting_with(prefix, self._maps.canonical(each)) for each in architectures]
         if not reuse:
-            return [entry.score for entry in self._evaluate(view, wanted)]
-        shared = [self._maps.canonical(each) for each in wanted]
+            return [entry.score for entry in self._evaluate(view, architectures)]
         entries, known = self._ledger.complete(
             self._protocol(view), shared, lambda missing: self._evaluate(view, missing)
         )
         self.known += known
-        named = zip(wanted, entries, strict=True)
-        return [replace(entry.score, architecture=each) for each, entry in named]
+        named = zip(architectures, entries, strict=True)
+        return [replace(entry.score, architecture=tuple(each)) for each, entry in named]
 
     def _evaluate(self, view: View, architectures: Sequence[Architecture]) -> list[Entry]:
         outcomes = self._maps.outcomes(view, architectures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,9 +23,6 @@ EXACT = ("prefix_sharing",)
 
 INDIRECT = ("sample_rate", "sampling", "bits", "calibration_images", "device")
 """Settings that act only through what a freeze does, how much is calibrated on, and the machine."""
-
-RANKING = ("precision", "fold_batch_norm")
-"""Settings that candidates are ranked under; under the full protocol they are at their defaults."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +139,8 @@ def evaluation_of(
 
 
 def in_full(settings: Evaluation) -> Evaluation:
-    """The settings under which finalists are scored in full."""
-    defaults: dict[str, Any] = {each.name: each.default for each in fields(Evaluation)}
-    return replace(settings, **{name: defaults[name] for name in RANKING})
+    """The settings under which finalists are scored in full: without what only ranks."""
+    return replace(settings, precision="float32", fold_batch_norm=False)
 
 
 def stored(settings: Evaluation, freezes: tuple[Freeze, ...]) -> dict[str, Any] | None:

@@ -107,7 +107,7 @@ def test_one_candidate_at_a_time_means_one_candidate_at_a_time():
     scene = next(s for s in map(doubled, range(99)) if _has_equals(s))
     architecture = scene.candidates(1)[0]
     evaluator = open_evaluator(scene, prefix_sharing=False)
-    one, other = evaluator.score([architecture, architecture])
+    one, other = evaluator.score([architecture, architecture], reuse=False)
     assert one == other
     images = rows(scene.calibration) + rows(scene.validation)
     assert evaluator.block_forwards == 2 * len(architecture) * images
@@ -122,9 +122,10 @@ def test_a_prefix_may_go_on_with_an_equal_choice():
     whole = evaluator.score([(other, *tail), (same[other], *tail)])
     evaluator.freeze((other,), (other, *tail))
     assert evaluator.prefix == (other,)
-    assert evaluator.score([(other, *tail), (same[other], *tail)]) == whole
+    behind = [(other, *tail), (same[other], *tail)]
+    assert evaluator.score(behind) == evaluator.score(behind, reuse=False) == whole
     evaluator.freeze((same[other], 0), (same[other], *tail))
-    assert evaluator.score([(other, *tail)]) == whole[:1]
+    assert evaluator.score([(other, *tail)], reuse=False) == whole[:1]
 
 
 def _blocks(scene: Scene) -> int:

@@ -97,6 +97,13 @@ def test_what_is_kept_stands_for_itself_and_need_not_travel(pool: Pool, scene: S
     assert_same_scores(found, expected(scene, "score", calls))
 
 
+def test_the_machine_is_that_of_an_evaluator_there(pool: Pool, scene: Scene):
+    pool.wait()
+    assert pool.machine == LocalPool(scene.supernet, PROTOCOL).machine
+    assert pool.machine["device"] == pool.device == "cpu"
+    assert all(pool.machine[name] for name in ("processor", "torch", "numpy"))
+
+
 def test_no_calls_have_no_results(pool: Pool):
     assert pool.run("score", []) == []
     assert pool.run("advance", [], keep=True) == []

@@ -59,6 +59,7 @@ class ForgetfulPool:
 
     def __init__(self, scene: Scene, **options: Any) -> None:
         self.local = LocalPool(scene.supernet, Evaluation(device="cpu", **options))
+        self.equivalents = self.local.equivalents
         self.store: list[Any] = []
         self.kept: list[Handle] = []
         self.losses: list[int] = []
@@ -76,7 +77,9 @@ class ForgetfulPool:
         return Handle(len(self.store) - 1)
 
     def fetch(self, argument: Any) -> Any:
-        value = self.store[argument.number] if isinstance(argument, Handle) else argument
+        if not isinstance(argument, Handle):
+            return argument
+        value = self.store[argument.number]
         if value is None:
             raise LostObjectError("gone")
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -61,7 +62,10 @@ def test_within_a_run_no_architecture_is_scored_twice():
     scene=scenes,
     options=st.fixed_dictionaries(
         {
-            "bits": st.sampled_from([32, 16]),
+            "bits": st.sampled_from([32, 16, 4]),
+            "precision": st.sampled_from(["float32", "bfloat16"]),
+            "fold_batch_norm": st.booleans(),
+            "calibration_images": st.sampled_from([None, 2]),
             "sample_rate": st.sampled_from([1.0, 0.5]),
             "sampling": st.sampled_from(["top", "weighted"]),
             "batch_norm": st.sampled_from(["recalibrate", "inherit"]),
@@ -101,6 +105,7 @@ def test_what_was_scored_before_a_freeze_is_known_after_it():
 FREEZES = {
     "other bits": ({"bits": 16}, {"bits": 32}, [1, 2]),
     "the steps, at few bits": ({"bits": 16}, {"bits": 16}, [2]),
+    "the steps, in bfloat16": ({"precision": "bfloat16"}, {"precision": "bfloat16"}, [2]),
     "the samples": ({"sample_rate": 0.5}, {"sample_rate": 0.4}, [1, 2]),
     "their weights": (
         {"sample_rate": 0.5, "sampling": "weighted"}, {"sample_rate": 0.5}, [1, 2]
@@ -199,6 +204,40 @@ def test_inherited_statistics_do_not_depend_on_calibration():
         open_evaluator(scene, ledger, batch_norm="inherit").score(candidates)
         found = effort(open_evaluator(other, ledger, batch_norm="inherit"), candidates)
         assert found == (0, len(set(candidates)))
+
+
+@pytest.mark.parametrize(
+    "options", [{"precision": "bfloat16"}, {"fold_batch_norm": True}, {"calibration_images": 4}]
+)
+def test_ranking_settings_separate_ranked_scores_and_share_full_ones(options: dict[str, Any]):
+    scene = small_spos()
+    candidates = list(dict.fromkeys(scene.candidates(3)))
+    with Ledger() as ledger:
+        plain, other = open_evaluator(scene, ledger), open_evaluator(scene, ledger, **options)
+        full = plain.score(candidates)
+        assert effort(other, candidates)[1] == 0
+        forwards = other.block_forwards
+        assert other.score_in_full(candidates) == full
+        assert (other.known, other.block_forwards) == (len(candidates), forwards)
+
+
+def test_as_many_calibration_images_as_there_are_change_nothing():
+    scene = small_spos()
+    candidates = scene.candidates(2)
+    with Ledger() as ledger:
+        open_evaluator(scene, ledger).score(candidates)
+        evaluator = open_evaluator(scene, ledger, calibration_images=12)
+        assert effort(evaluator, candidates) == (0, len(candidates))
+
+
+def test_candidates_that_compute_the_same_are_scored_once():
+    scene = small_spos()
+    supernet = scene.supernet
+    supernet.blocks[0][3] = copy.deepcopy(supernet.blocks[0][1])
+    evaluator = open_evaluator(scene, None)
+    (one,) = evaluator.score([(1, 0, 2, 3)])
+    assert effort(evaluator, [(3, 0, 2, 3)]) == (0, 1)
+    assert evaluator.score([(3, 0, 2, 3)]) == [replace(one, architecture=(3, 0, 2, 3))]
 
 
 def test_a_ledger_needs_the_digest_of_the_supernet():

@@ -180,7 +180,7 @@ def test_only_what_is_missing_is_evaluated():
     a, b, c, *_ = numbers
     with Ledger() as ledger:
         for wanted, known, missing in (
-            ([b, a, b], 0, [[b, a]]), ([c, a, b], 2, [[c]]), ([a, a, c], 2, [])
+            ([b, a, b], 0, [[b, a]]), ([c, a, b], 2, [[c]]), ([a, a, c], 3, [])
         ):  # fmt: skip
             asked.clear()
             found, count = ledger.complete(PROTOCOL, wanted, evaluate)
