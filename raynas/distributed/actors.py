@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from itertools import chain
 from typing import Any
 
 import ray
@@ -35,3 +37,11 @@ class RemoteEvaluator:
 
 
 EvaluatorActor: Any = ray.remote(RemoteEvaluator)
+
+
+def on_cpu(supernet: ChainSupernet) -> ChainSupernet:
+    """The supernet, or a copy: workers without a GPU could not read one that is on a GPU."""
+    tensors = chain(supernet.parameters(), supernet.buffers())
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return supernet
+    return copy.deepcopy(supernet).to("cpu")

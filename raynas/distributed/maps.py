@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from raynas.data.shard import Shard
-from raynas.distributed.planner import plan
 from raynas.distributed.pool import Pool
+from raynas.distributed.units import UnitRunner
 from raynas.distributed.views import Split, View
 from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
-from raynas.evaluation.evaluator import ShardStatistics
 from raynas.evaluation.importance import Selection
 from raynas.evaluation.memory import warn_of_halving
 from raynas.evaluation.protocol import frozen
 from raynas.evaluation.scores import ShardScores, join_parts
 from raynas.evaluation.settings import Evaluation
+from raynas.evaluation.statistics import NodeVectors, ShardStatistics
 from raynas.space import Architecture
 from raynas.supernets.equivalence import canonical, distinct
 
@@ -37,6 +37,7 @@ class Maps:
     def __init__(self, pool: Pool, settings: Evaluation) -> None:
         self._pool = pool
         self._settings = settings
+        self._units = UnitRunner(pool, sharing=settings.prefix_sharing)
         self.block_forwards = 0
         self.halvings = 0
 
@@ -61,22 +62,13 @@ class Maps:
         """
         if self._settings.batch_norm == "inherit":
             return "inherited"
-        shards = view.calibration.shards
-        parts = plan(architectures, len(shards), self._pool.workers)
-        calls = [
-            (shard, [architectures[i] for i in part], view.exact)
-            for shard in shards
-            for part in parts
-        ]
-        results = self._pool.run("calibrate", calls)
-        self._notice(results)
-        per_shard = []
-        for start in range(0, len(results), len(parts)):
-            joined: dict[tuple[int, ...], np.ndarray] = {}
-            for result in results[start : start + len(parts)]:
-                joined.update(result.statistics)
-            per_shard.append(joined)
-        return batchnorm.merge(per_shard)
+        split, depth = view.calibration, len(view.prefix)
+        _, grid = self._units.run(
+            "calibrate", architectures, split.shards, split.rows, depth, view.exact
+        )
+        self._notice([result for results in grid for result in results])
+        parts = [batchnorm.merge([result.statistics for result in results]) for results in grid]
+        return NodeVectors.unite(parts)
 
     def advance(self, view: View, prefix: Architecture, selection: Selection | None) -> View:
         """The view behind a longer prefix, of the samples that a selection keeps, or of all."""
@@ -104,18 +96,12 @@ class Maps:
     def _outcomes(self, view: View, architectures: Sequence[Architecture]) -> list[ShardScores]:
         """The outcome of every validation shard, each architecture evaluated for itself."""
         statistics = self._pool.put(self.calibrate(view, architectures))
-        parts = plan(architectures, len(view.validation.shards), self._pool.workers)
-        calls = [
-            (shard, [architectures[i] for i in part], statistics, view.exact)
-            for shard in view.validation.shards
-            for part in parts
-        ]
-        results = self._pool.run("score", calls)
-        self._notice(results)
-        return [
-            join_parts(parts, results[start : start + len(parts)])
-            for start in range(0, len(results), len(parts))
-        ]
+        split, depth = view.validation, len(view.prefix)
+        planned, grid = self._units.run(
+            "score", architectures, split.shards, split.rows, depth, statistics, view.exact
+        )
+        self._notice([result for results in grid for result in results])
+        return [join_parts(planned.parts, results) for results in zip(*grid, strict=True)]
 
     def _advance_calibration(
         self, view: View, prefix: Architecture

@@ -7,32 +7,25 @@ given to others, and a call that has killed two actors is given up by name.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import ray
-from ray.exceptions import (
-    NodeDiedError,
-    ObjectLostError,
-    OutOfMemoryError,
-    RayActorError,
-    RayTaskError,
-    WorkerCrashedError,
-)
+from ray.exceptions import ObjectLostError, RayTaskError
 
-from raynas.distributed.actors import EvaluatorActor
+from raynas.distributed.actors import EvaluatorActor, on_cpu
 from raynas.distributed.cluster import (
     describe,
     node_resources,
     resolve_workers,
     worker_resources,
 )
-from raynas.distributed.pool import Call, LostObjectError, WorkerCrashError
+from raynas.distributed.dispatch import Residence, Waiting
+from raynas.distributed.pool import Call, WorkerCrashError
+from raynas.distributed.references import DEAD, await_any, cause_of, home_of
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
@@ -46,9 +39,6 @@ DEATHS = 2
 
 START_SECONDS = 120.0
 """How long to wait for actors when none is left to work."""
-
-DEAD = (RayActorError, OutOfMemoryError, NodeDiedError, WorkerCrashedError)
-"""What Ray raises for a call whose actor has died, or cannot be reached any more."""
 
 
 @dataclass(eq=False)
@@ -69,7 +59,7 @@ class _Job:
     method: str
     calls: Sequence[Call]
     keep: bool
-    waiting: deque[int]
+    waiting: Waiting
     running: dict[Any, tuple[int, _Worker, Any]]
     deaths: list[int]
     results: list[Any]
@@ -82,20 +72,30 @@ class RayPool:
         supernet: each actor gets a replica through the object store.
         settings: the evaluation protocol.
         workers: how many actors; `None` for as many as the cluster holds.
+        actor: the Ray actor class that they are of, with the methods of `RemoteEvaluator`.
+        replica: what they start with instead of the supernet, if anything.
 
     Raises:
         InputError: more workers than the cluster has resources for.
     """
 
     def __init__(
-        self, supernet: ChainSupernet, settings: Evaluation, workers: int | None = None
+        self,
+        supernet: ChainSupernet,
+        settings: Evaluation,
+        workers: int | None = None,
+        *,
+        actor: Any = EvaluatorActor,
+        replica: Any = None,
     ) -> None:
         nodes = node_resources()
         self._settings = settings
         self._each = worker_resources(settings, nodes)
         self._count = resolve_workers(workers, settings, nodes)
         self.equivalents = equivalent_choices(supernet)
-        self._supernet = ray.put(on_cpu(supernet))
+        self._replica = ray.put(on_cpu(supernet) if replica is None else replica)
+        self._actor = actor
+        self._residence = Residence()
         self.replaced = 0
         self._pool = [self._hire() for _ in range(self._count)]
 
@@ -138,10 +138,15 @@ class RayPool:
         joined = {name: " + ".join(sorted({each[name] for each in machines})) for name in names}
         return {**joined, "device": self.device}
 
+    @property
+    def starting(self) -> list[Any]:
+        """What tells that an actor has started, of those that have not yet."""
+        return [worker.ready for worker in self._pool if worker.machine is None]
+
     def wait(self) -> None:
         """Wait until all actors hold their replicas, or until some have for a long time."""
         begun = time.monotonic()
-        while starting := [worker.ready for worker in self._pool if worker.machine is None]:
+        while starting := self.starting:
             done, _ = ray.wait(starting, num_returns=1, timeout=5.0)
             for ref in done:
                 self._welcome(ref)
@@ -163,7 +168,7 @@ class RayPool:
             WorkerCrashError: a call killed two actors, or no actor could be started.
         """
         count = len(calls)
-        waiting = deque(range(count))
+        waiting = Waiting([home_of(call) for call in calls], self._residence)
         job = _Job(method, calls, keep, waiting, {}, [0] * count, [None] * count)
         try:
             self._finish(job)
@@ -186,31 +191,39 @@ class RayPool:
         alive = time.monotonic()
         while job.waiting or job.running:
             self._submit(job)
-            starting = [worker.ready for worker in self._pool if worker.machine is None]
-            done, _ = ray.wait([*job.running, *starting], num_returns=1, timeout=1.0)
+            done = await_any([*job.running, *self.starting], seconds=1.0)
             alive = time.monotonic() if done or job.running else alive
             self._require_actors(alive)
             for ref in done:
                 if ref in job.running:
                     self._take(ref, job)
-                else:
+                elif ref in self.starting:
                     self._welcome(ref)
 
     def _submit(self, job: _Job) -> None:
-        """Give waiting calls to the started actors that hold the fewest."""
-        while job.waiting:
-            free = [w for w in self._pool if w.machine is not None and len(w.held) < DEPTH]
-            if not free:
-                return
-            worker = min(free, key=lambda w: len(w.held))
-            index = job.waiting.popleft()
-            worker.held.append(index)
-            if job.keep:
-                call = worker.actor.call_and_keep.options(num_returns=2)
-                kept, ref = call.remote(job.method, *job.calls[index])
-            else:
-                kept, ref = None, worker.actor.call.remote(job.method, *job.calls[index])
-            job.running[ref] = (index, worker, kept)
+        """Give waiting calls to the started actors that hold the fewest.
+
+        The last calls are given to actors that hold none, whichever those are: behind another
+        call, they might wait for a slow actor while others have nothing to do.
+        """
+        started = [worker for worker in self._pool if worker.machine is not None]
+        for held in range(DEPTH):
+            for worker in started:
+                if len(job.waiting) <= (len(started) if held else 0):
+                    break
+                if len(worker.held) == held:
+                    self._hand_out(job, worker)
+
+    def _hand_out(self, job: _Job, worker: _Worker) -> None:
+        """Give an actor a waiting call."""
+        index = job.waiting.take(worker)
+        worker.held.append(index)
+        if job.keep:
+            call = worker.actor.call_and_keep.options(num_returns=2)
+            kept, ref = call.remote(job.method, *job.calls[index])
+        else:
+            kept, ref = None, worker.actor.call.remote(job.method, *job.calls[index])
+        job.running[ref] = (index, worker, kept)
 
     def _take(self, ref: Any, job: _Job) -> None:
         """Take in the result of a call, or find out what became of it."""
@@ -221,10 +234,10 @@ class RayPool:
             self._bury(worker, job)
             return
         except RayTaskError as error:
-            raise _cause(error) from error
+            raise cause_of(error) from error
         except ObjectLostError:
             # The result itself, with the node it was made on: the call has to run again.
-            job.waiting.appendleft(index)
+            job.waiting.give_back(index)
         else:
             job.results[index] = (kept, value) if job.keep else value
         worker.held.remove(index)
@@ -241,7 +254,7 @@ class RayPool:
                 ) from error
             self._replace(worker, worker.attempt + 1)
         except RayTaskError as error:
-            raise _cause(error) from error
+            raise cause_of(error) from error
         else:
             worker.machine = machine
 
@@ -250,7 +263,8 @@ class RayPool:
         for ref in [ref for ref, (_, owner, _) in job.running.items() if owner is worker]:
             del job.running[ref]
         self._replace(worker)
-        job.waiting.extendleft(reversed(worker.held))
+        for index in worker.held:
+            job.waiting.give_back(index)
         suspect = worker.held[0]
         job.deaths[suspect] += 1
         if job.deaths[suspect] >= DEATHS:
@@ -260,14 +274,15 @@ class RayPool:
             )
 
     def _hire(self, attempt: int = 1) -> _Worker:
-        actor = EvaluatorActor.options(
+        actor = self._actor.options(
             num_cpus=self._each["CPU"], num_gpus=self._each.get("GPU", 0.0)
         ).remote()
-        return _Worker(actor, actor.start.remote(self._supernet, self._settings), attempt)
+        return _Worker(actor, actor.start.remote(self._replica, self._settings), attempt)
 
     def _replace(self, worker: _Worker, attempt: int = 1) -> None:
         """Put a new actor in the place of a dead one."""
         ray.kill(worker.actor)
+        self._residence.forget(worker)
         self._pool[self._pool.index(worker)] = self._hire(attempt)
         self.replaced += 1
 
@@ -288,19 +303,3 @@ class RayPool:
                 f"{describe({name: spare.get(name, 0.0) for name in self._each})} to spare. "
                 "Free resources, add nodes, or ask for fewer workers."
             )
-
-
-def on_cpu(supernet: ChainSupernet) -> ChainSupernet:
-    """The supernet, or a copy: workers without a GPU could not read one that is on a GPU."""
-    tensors = chain(supernet.parameters(), supernet.buffers())
-    if all(tensor.device.type == "cpu" for tensor in tensors):
-        return supernet
-    return copy.deepcopy(supernet).to("cpu")
-
-
-def _cause(error: RayTaskError) -> Exception:
-    """What went wrong inside a call: the worker's own exception, or a lost argument."""
-    cause = error.cause
-    if isinstance(cause, ObjectLostError):
-        return LostObjectError(str(cause))
-    return cause if isinstance(cause, Exception) else error

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from raynas.evaluation.statistics import NodeVectors
 from raynas.supernets.chain import Path
 
 Statistics = Mapping[Path, np.ndarray]
@@ -52,22 +53,30 @@ def set_calibrating(norms: Sequence[_BatchNorm], calibrating: bool) -> None:
         norm.momentum = 1.0
 
 
-def merge(shards: Sequence[Statistics]) -> dict[Path, np.ndarray]:
+def pack(statistics: Mapping[Path, Tensor]) -> NodeVectors:
+    """Vectors on the host, all copied at once."""
+    vectors = list(statistics.values())
+    flat = torch.cat(vectors).cpu().numpy() if vectors else np.empty(0, np.float32)
+    return NodeVectors(tuple(statistics), tuple(map(len, vectors)), flat)
+
+
+def merge(shards: Sequence[Statistics]) -> NodeVectors:
     """The mean over shards of each node's vector, summed in float64 in shard order.
 
     Args:
         shards: the statistics of each calibration shard; every shard has the same nodes.
 
     Returns:
-        `float32[2 * channels]` of every node.
+        `float32[2 * channels]` of every node, in the order of the first shard's.
     """
-    merged: dict[Path, np.ndarray] = {}
-    for path in shards[0]:
-        total = np.zeros(shards[0][path].shape, dtype=np.float64)
-        for statistics in shards:
-            total += statistics[path]
-        merged[path] = (total / len(shards)).astype(np.float32)
-    return merged
+    first = NodeVectors.join(shards[0])
+    total = np.zeros(first.flat.shape, dtype=np.float64)
+    for shard in shards:
+        vectors = NodeVectors.join(shard)
+        if vectors.paths != first.paths:
+            vectors = NodeVectors.join({path: shard[path] for path in first.paths})
+        total += vectors.flat
+    return NodeVectors(first.paths, first.sizes, (total / len(shards)).astype(np.float32))
 
 
 def write(norms: Sequence[_BatchNorm], vector: np.ndarray) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -27,27 +26,14 @@ from raynas.evaluation.numerics import numerics, resolve_device
 from raynas.evaluation.quantize import channels_last, decode, encode
 from raynas.evaluation.scores import ShardScores
 from raynas.evaluation.settings import Evaluation
+from raynas.evaluation.statistics import ShardStatistics
+from raynas.evaluation.timing import Stopwatch
 from raynas.evaluation.trie import Node, build_forest, trunk, walk
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, Path, batch_norms
 
 Mode = Statistics | Literal["batch", "inherited"]
 """Which batch-norm statistics a run uses: given ones, the batch's own, or the supernet's."""
-
-
-@dataclass(frozen=True)
-class ShardStatistics:
-    """Batch-norm statistics of one calibration shard, by node, and what it took.
-
-    Args:
-        statistics: of each node.
-        block_forwards: blocks executed, times samples.
-        halvings: how often a batch that did not fit in memory was halved.
-    """
-
-    statistics: dict[Path, np.ndarray]
-    block_forwards: int
-    halvings: int = 0
 
 
 class Evaluator:
@@ -75,6 +61,7 @@ class Evaluator:
             id(module): FoldedModule(module) for module in modules if settings.fold_batch_norm
         }
         self._block_forwards = 0
+        self._watch = Stopwatch(self.device)
 
     @property
     def machine(self) -> dict[str, str]:
@@ -103,7 +90,8 @@ class Evaluator:
             run = self._runner("batch", exact, statistics)
             forest = self._forest(shard, architectures)
             walk(forest, self._decode(shard.stored, exact), run, lambda node, logits: None)
-        return ShardStatistics(to_numpy(statistics), self._block_forwards)
+        times = self._watch.read()
+        return ShardStatistics(batchnorm.pack(statistics), self._block_forwards, times=times)
 
     def score(
         self,
@@ -140,7 +128,8 @@ class Evaluator:
         with self._protocol(exact):
             outcomes, halvings = halve_until_it_fits(shard.rows, attempt)
         correct, top5, losses, finite = outcomes
-        return ShardScores(correct, top5, losses, finite, self._block_forwards, halvings)
+        times = self._watch.read()
+        return ShardScores(correct, top5, losses, finite, self._block_forwards, halvings, times)
 
     def advance(
         self,
@@ -206,7 +195,10 @@ class Evaluator:
             split=shard.split,
             prefix=prefix,
         )
-        return advanced, ShardStatistics(to_numpy(recorded), self._block_forwards, halvings)
+        times = self._watch.read()
+        return advanced, ShardStatistics(
+            batchnorm.pack(recorded), self._block_forwards, halvings, times
+        )
 
     def _forest(self, shard: Shard, architectures: Sequence[Architecture]) -> tuple[Node, ...]:
         prefix = shard.prefix
@@ -225,8 +217,10 @@ class Evaluator:
     ) -> Callable[[Path, Tensor], Tensor]:
         """A function that executes one node under the given statistics."""
         self._block_forwards = 0
+        watch = self._watch = Stopwatch(self.device)
 
         def run(path: Path, x: Tensor) -> Tensor:
+            begun = watch.mark()
             version = x._version
             if mode == "batch":
                 y, vector = self._run_on_batch(path, x)
@@ -243,7 +237,9 @@ class Evaluator:
                 )
             if 0 < len(path) <= self.supernet.space.blocks:
                 self._block_forwards += len(x)
-            return channels_last(y)
+            y = channels_last(y)
+            watch.lap(path, len(x), begun)
+            return y
 
         return run
 
@@ -289,8 +285,3 @@ class Evaluator:
     def _protocol(self, exact: bool) -> AbstractContextManager[None]:
         """No gradients, the protocol's number of threads, and its precision."""
         return numerics(self.device, self.settings.threads, self._dtype(exact))
-
-
-def to_numpy(statistics: dict[Path, Tensor]) -> dict[Path, np.ndarray]:
-    """Statistics on the host."""
-    return {path: vector.cpu().numpy() for path, vector in statistics.items()}

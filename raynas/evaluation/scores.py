@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from raynas.evaluation.timing import CallTimes
 from raynas.space import Architecture
 
 
@@ -22,6 +23,7 @@ class ShardScores:
         finite: `bool[k]` whether all logits are finite.
         block_forwards: blocks executed, times samples.
         halvings: how often a batch that did not fit in memory was halved.
+        times: how long it took.
     """
 
     correct: np.ndarray
@@ -30,6 +32,7 @@ class ShardScores:
     finite: np.ndarray
     block_forwards: int
     halvings: int = 0
+    times: CallTimes = field(default_factory=CallTimes, compare=False)
 
     def take(self, members: Sequence[int] | np.ndarray) -> ShardScores:
         """The outcomes of some candidates, each as often as it is named."""

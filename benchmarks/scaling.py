@@ -1,0 +1,315 @@
+"""How well does a generation scale with the number of actors?
+
+Question (a): what do 2 real actors with one thread each reach of what 2 independent processes
+reach that share nothing but the machine? Question (b): how many GPUs does the driver keep busy?
+
+Protocol (a): the first generation of a search (50 random candidates) on the Fashion-MNIST supernet,
+2,000 calibration and 2,000 validation images in shards of 125, batch norm recalibrated, prefixes
+shared, one intra-op thread per process. `one_process` evaluates all of it in a process without
+Ray; `two_processes` are two of those, started together, with half of the shards of both splits
+each, until the last has ended; `one_actor` and `two_actors` are Ray's. After a warm-up, the modes
+take turns. Speed-ups are ratios of medians against `one_process`; `efficiency` is the speed-up of
+two actors over that of two processes. `identical` says whether all scores of one process, one actor
+and two actors are equal. What can be hoped for is about 2.0; at least 0.93 of it is required.
+
+Protocol (b): the job is a generation of 50 random candidates on the full-size SPOS supernet
+(20 blocks of 4 choices), 20,000 calibration and 5,000 validation images. Block times are measured
+here on one core, for calibration and scoring, and scaled so that a device scores one candidate at
+`images_per_second`. Actors are processes of a real Ray cluster on this machine; they sleep for as
+long as their calls would take, and return results of the right shape and size. Driver, planner,
+dispatch, object store and merging are the library's. Shards are stand-ins (on a cluster each is
+fetched once by its actor). A small generation comes first, from which block times are learnt.
+`efficiency` = (sleep of the whole trie by one actor) / (actors × seconds). `lost_share` says where
+the rest went, as shares of the actors' time: prefixes that parts of the trie compute again,
+imbalance at the end of a split, dispatch (what a split took beyond its sleeping), and the driver,
+while no actor had work. One machine plays all nodes here, so that actors compete for its cores with
+the driver: dispatch and driver are upper bounds. At least 0.9 at 64 actors is required.
+
+Usage:
+    python benchmarks/scaling.py --json scaling.json
+    python benchmarks/scaling.py --quick          (fewer images and actors, < 2 minutes)
+    python benchmarks/scaling.py --actors 8 16 32 64 --no-real
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Annotated, Any
+
+import fashion
+import numpy as np
+import ray
+import tyro
+from rich.console import Console
+from rich.table import Table
+from simulation import Job, available_bytes, imagenet_supernet, measure_blocks, simulate
+
+import raynas
+from raynas import workflow
+from raynas.distributed.pool import LocalPool, Pool
+from raynas.distributed.population import PopulationEvaluator
+from raynas.distributed.ray_pool import RayPool
+
+CANDIDATES = 50
+PROTOCOL = raynas.Evaluation(device="cpu", threads=1)
+
+BOOT = {
+    "worker_maximum_startup_concurrency": 4,
+    "worker_register_timeout_seconds": 600,
+    "enable_worker_prestart": False,
+    "prestart_worker_first_driver": False,
+}
+"""So that hundreds of processes start a few at a time on a few cores, and are waited for."""
+
+ACTOR_BYTES = 120e6
+"""Memory of a sleeping actor, before any has been measured."""
+
+
+def main(
+    json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("scaling.json"),
+    quick: bool = False,
+    real: bool = True,
+    actors: tuple[int, ...] = (8, 16, 32, 64, 128, 256),
+    repeats: int = 5,
+    images_per_second: float = 2000.0,
+    shard_size: int = 250,
+    supernet: Path = fashion.SUPERNET,
+    data: Path | None = None,
+) -> None:
+    """Compare actors with independent processes, and simulate large clusters.
+
+    Args:
+        json_path: receives the raw rows, rewritten after each part.
+        quick: 500 + 500 images and 3 repeats; a tenth of the ImageNet images on 4 and 8 actors.
+        real: measure real actors, too.
+        actors: how many to simulate, one run after another; none to leave the simulation out.
+        repeats: of every measurement of real actors; the simulation has at most 3.
+        images_per_second: of one candidate of the full-size supernet on one simulated device.
+        shard_size: images in a simulated shard.
+        supernet: the Fashion-MNIST weights; trained first if the file is missing.
+        data: the folder with the four idx files of Fashion-MNIST; Debian's if omitted.
+    """
+    report: dict[str, Any] = {"quick": quick, "machine": fashion.machine()}
+    if real:
+        images, count = (500, 3) if quick else (2_000, repeats)
+        report["real"] = measure_real(supernet, data, images, count)
+        json_path.write_text(json.dumps(report, indent=2) + "\n")
+    if actors:
+        job, report["job"] = imagenet_job(quick, images_per_second, shard_size)
+        for row in simulate_all(job, (4, 8) if quick else actors, min(repeats, 3)):
+            report.setdefault("simulated", []).append(row)
+            json_path.write_text(json.dumps(report, indent=2) + "\n")
+    show(report)
+
+
+def measure_real(weights: Path, folder: Path | None, images: int, repeats: int) -> dict[str, Any]:
+    """Seconds of a generation: in one process, in two, with one actor and with two."""
+    supernet, data = fashion.load(weights, folder, images, images)
+    population = random_population(supernet, CANDIDATES)
+    ray.init("local", num_cpus=3, include_dashboard=False, logging_level=logging.ERROR)
+    with ExitStack() as stack:
+        stack.callback(ray.shutdown)
+        evaluators = []
+        for workers in (1, 2):
+            pool = RayPool(supernet, PROTOCOL, workers)
+            stack.callback(pool.close)
+            pool.wait()
+            evaluators.append(open_evaluator(pool, data))
+        helpers = []
+        for share in ((0, 1), (0, 2), (1, 2)):
+            helpers.append(Helper((weights, folder, images, population), *share))
+            stack.callback(helpers[-1].close)
+        whole, left, right = helpers
+        one, two = evaluators
+        modes: dict[str, Callable[[], Any]] = {
+            "one_process": lambda: together(whole)[0],
+            "two_processes": lambda: together(left, right),
+            "one_actor": lambda: one.score(population),
+            "two_actors": lambda: two.score(population),
+        }
+        rows, scores = take_turns(modes, repeats)
+    middle = {row["mode"]: statistics.median(row["seconds"]) for row in rows}
+    ratio = {mode: middle["one_process"] / seconds for mode, seconds in middle.items()}
+    return {
+        "images": {"calibration": images, "validation": images},
+        "candidates": CANDIDATES,
+        "rows": rows,
+        "speedup": ratio,
+        "efficiency": ratio["two_actors"] / ratio["two_processes"],
+        "identical": scores["one_process"] == scores["one_actor"] == scores["two_actors"],
+    }
+
+
+def take_turns(
+    modes: dict[str, Callable[[], Any]], repeats: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The seconds of each mode, after a warm-up, and what each returned."""
+    returned = {mode: run() for mode, run in modes.items()}
+    seconds: dict[str, list[float]] = {mode: [] for mode in modes}
+    for _ in range(repeats):
+        for mode, run in modes.items():
+            begun = time.perf_counter()
+            run()
+            seconds[mode].append(time.perf_counter() - begun)
+    return [{"mode": mode, "seconds": values} for mode, values in seconds.items()], returned
+
+
+class Helper:
+    """A process of its own, without Ray, that evaluates a share of the shards when it is told to.
+
+    Args:
+        settings: weights, data folder, images of each split, and the population.
+        part: which of the shares is its.
+        of: how many shares there are.
+    """
+
+    def __init__(self, settings: tuple[Any, ...], part: int, of: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, far = context.Pipe()
+        self._process = context.Process(target=serve, args=(far, *settings, part, of), daemon=True)
+        self._process.start()
+
+    def close(self) -> None:
+        """End the process."""
+        self.connection.send(False)
+        self._process.join(timeout=60)
+
+
+def serve(
+    connection: Connection,
+    weights: Path,
+    folder: Path | None,
+    images: int,
+    population: list[raynas.space.Architecture],
+    part: int,
+    of: int,
+) -> None:
+    """What a helper does: score the population whenever it receives `True`."""
+    supernet, data = fashion.load(weights, folder, images, images)
+    evaluator = open_evaluator(LocalPool(supernet, PROTOCOL), data, part, of)
+    while connection.recv():
+        connection.send(evaluator.score(population))
+
+
+def together(*helpers: Helper) -> list[Any]:
+    """Let helpers evaluate at the same time; what each returned, when the last is done."""
+    for helper in helpers:
+        helper.connection.send(True)
+    return [helper.connection.recv() for helper in helpers]
+
+
+def open_evaluator(
+    pool: Pool, data: raynas.data.SearchData, part: int = 0, of: int = 1
+) -> PopulationEvaluator:
+    """An evaluator over a share of the shards."""
+    calibration, validation = list(data.calibration)[part::of], list(data.validation)[part::of]
+    return PopulationEvaluator(pool, calibration, validation, PROTOCOL, seed=0)
+
+
+def random_population(
+    supernet: raynas.ChainSupernet, count: int
+) -> list[raynas.space.Architecture]:
+    """Random candidates."""
+    rng = np.random.default_rng(0)
+    return [supernet.space.sample(rng) for _ in range(count)]
+
+
+def imagenet_job(
+    quick: bool, images_per_second: float, shard_size: int
+) -> tuple[Job, dict[str, Any]]:
+    """The ImageNet-sized generation at the speed of the simulated device, and its description."""
+    supernet = imagenet_supernet()
+    measured = measure_blocks(supernet, images=8, repeats=2)
+    population = tuple(random_population(supernet, CANDIDATES))
+    chains = [[a[:depth] for depth in range(len(a) + 1)] + [(*a, 0)] for a in population]
+    mean = statistics.fmean(measured.work("score", paths) for paths in chains)
+    calibration, validation = (2_000, 500) if quick else (20_000, 5_000)
+    table = measured.scaled(1.0 / (mean * images_per_second))
+    job = Job(table, population, calibration, validation, shard_size)
+    return job, {
+        "calibration": calibration,
+        "validation": validation,
+        "shard_size": shard_size,
+        "candidates": CANDIDATES,
+        "core_images_per_second": 1.0 / mean,
+        "actor_images_per_second": images_per_second,
+        "work_seconds": job.work,
+    }
+
+
+def simulate_all(job: Job, actors: Sequence[int], repeats: int) -> Iterator[dict[str, Any]]:
+    """A row for each number of actors; those that memory is too small for are left out."""
+    ray.init(
+        "local",
+        num_cpus=max(actors),
+        object_store_memory=2 * 10**9,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _system_config=BOOT,
+    )
+    each = ACTOR_BYTES
+    try:
+        for number in actors:
+            if number * each > 0.8 * available_bytes():
+                yield {"actors": number, "not_run": f"{number * each / 1e9:.1f} GB do not fit"}
+                continue
+            row = simulate(job, number, 1 if number < 32 else repeats)
+            each = row["actor_bytes"]
+            yield row
+    finally:
+        ray.shutdown()
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print a table per question."""
+    console = Console(width=120)
+    if "real" in report:
+        real = report["real"]
+        table = Table(title="A generation on Fashion-MNIST: median seconds (minimum-maximum)")
+        for column in ("mode", "seconds", "speed-up"):
+            table.add_column(column)
+        for row in real["rows"]:
+            table.add_row(
+                row["mode"], spread(row["seconds"]), f"{real['speedup'][row['mode']]:.2f}×"
+            )
+        console.print(table)
+        console.print(
+            f"two actors reach {real['efficiency']:.3f} of two independent processes; "
+            f"identical scores: {real['identical']}"
+        )
+    if report.get("simulated"):
+        lost = ("prefixes_recomputed", "imbalance", "dispatch", "driver")
+        table = Table(title=f"{report['job']['work_seconds']:.0f} s of work on simulated actors")
+        for column in ("actors", "seconds", "efficiency", *lost, "driver CPU s", "MB of results"):
+            table.add_column(column)
+        for row in report["simulated"]:
+            if "not_run" in row:
+                table.add_row(str(row["actors"]), row["not_run"])
+                continue
+            table.add_row(
+                str(row["actors"]),
+                spread(row["repeats"]),
+                f"{row['efficiency']:.3f}",
+                *(f"{row['lost_share'][name]:.1%}" for name in lost),
+                f"{row['driver_cpu_seconds']:.2f}",
+                f"{row['store_bytes']['results'] / 1e6:.0f}",
+            )
+        console.print(table)
+
+
+def spread(seconds: list[float]) -> str:
+    """Median, minimum and maximum."""
+    return f"{statistics.median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})"
+
+
+if __name__ == "__main__":
+    workflow.run(main)

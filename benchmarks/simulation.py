@@ -1,0 +1,223 @@
+"""A generation on a simulated cluster: sleeping actors under the real driver, on a real Ray."""
+
+from __future__ import annotations
+
+import pickle
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import ray
+import torch
+from sleeping import BlockTable, SleepingEvaluator, SleepingShard, trie_paths
+
+import raynas
+from raynas.data.shard import make_shards
+from raynas.distributed.planner import predict_makespan
+from raynas.distributed.pool import Call, Pool
+from raynas.distributed.population import PopulationEvaluator
+from raynas.distributed.ray_pool import RayPool
+from raynas.evaluation import batchnorm
+from raynas.evaluation.evaluator import Evaluator
+from raynas.evaluation.timing import kind_of
+from raynas.space import Architecture
+
+METHODS = ("calibrate", "score")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A generation.
+
+    Args:
+        table: of the supernet, at the speed of the simulated actors.
+        population: its candidates.
+        calibration: images.
+        validation: images.
+        shard_size: images.
+    """
+
+    table: BlockTable
+    population: tuple[Architecture, ...]
+    calibration: int
+    validation: int
+    shard_size: int
+
+    def shards(self, images: int) -> list[SleepingShard]:
+        """Stand-ins for the shards of a split."""
+        count = -(-images // self.shard_size)
+        return [SleepingShard(len(rows)) for rows in np.array_split(np.arange(images), count)]
+
+    @property
+    def work(self) -> float:
+        """Seconds that one actor would sleep: each node of the trie once per image."""
+        paths = trie_paths(self.population)
+        images = {"calibrate": self.calibration, "score": self.validation}
+        return sum(images[method] * self.table.work(method, paths) for method in METHODS)
+
+
+def measure_blocks(supernet: raynas.ChainSupernet, images: int, repeats: int) -> BlockTable:
+    """Times of every choice of every block, and the sizes of its statistics, on one core.
+
+    Every choice is run in a chain of its own, as in a generation; the fastest of the repeats.
+    """
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (images, *supernet.image_shape), dtype=np.uint8)
+    shard = make_shards(pixels, np.zeros(images), split="calibration", shard_size=images)[0]
+    evaluator = Evaluator(supernet, raynas.Evaluation(device="cpu", threads=1))
+    most = max(supernet.space.choices)
+    chains = [tuple(min(c, n - 1) for n in supernet.space.choices) for c in range(most)]
+    seconds: dict[str, dict[tuple[int, int], float]] = {method: {} for method in METHODS}
+    for _ in range(1 + repeats):
+        found = evaluator.calibrate(shard, chains)
+        merged = batchnorm.merge([found.statistics])
+        for method, times in zip(
+            METHODS, (found.times, evaluator.score(shard, chains, merged).times), strict=True
+        ):
+            for kind, (total, executed) in times.nodes.items():
+                best = seconds[method].get(kind, float("inf"))
+                seconds[method][kind] = min(best, total / executed)
+    sizes = {kind_of(path): len(vector) for path, vector in merged.items()}
+    return BlockTable(seconds, sizes)
+
+
+class WatchedPool:
+    """A pool that notes when the driver is inside it, what it returned, and what it was given."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.start()
+
+    def start(self) -> None:
+        """Forget what was noted."""
+        self.inside: list[tuple[str, float, float]] = []
+        self.calls: dict[str, list[Any]] = {}
+        self.placed: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def put(self, value: Any) -> Any:
+        """Put, timed."""
+        begun = time.perf_counter()
+        placed = self._pool.put(value)
+        self.inside.append(("put", begun, time.perf_counter()))
+        self.placed.append(value)
+        return placed
+
+    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
+        """Run, timed."""
+        begun = time.perf_counter()
+        results = self._pool.run(method, calls, keep=keep)
+        self.inside.append((method, begun, time.perf_counter()))
+        self.calls[method] = results
+        return results
+
+
+def simulate(job: Job, actors: int, repeats: int) -> dict[str, Any]:
+    """Generations on so many sleeping actors, after a small one from which times are learnt."""
+    pool = RayPool(cast(Any, job.table), raynas.Evaluation(device="cpu"), actors,
+                   actor=ray.remote(SleepingEvaluator))  # fmt: skip
+    try:
+        begun = time.perf_counter()
+        while pool.starting:
+            pool.wait()
+        start_seconds = time.perf_counter() - begun
+        actor_bytes = actor_memory() / actors
+        watched = WatchedPool(pool)
+        evaluator = PopulationEvaluator(
+            cast(Pool, watched),
+            cast(Any, job.shards(job.calibration)),
+            cast(Any, job.shards(job.validation)),
+            raynas.Evaluation(),
+            seed=0,
+        )
+        evaluator.score(job.population[:4])
+        rows = [generation(job, actors, evaluator, watched) for _ in range(repeats)]
+    finally:
+        pool.close()
+    middle = sorted(rows, key=lambda row: row["seconds"])[len(rows) // 2]
+    seconds = [row["seconds"] for row in rows]
+    return {
+        "actors": actors,
+        "start_seconds": start_seconds,
+        "actor_bytes": actor_bytes,
+        "repeats": seconds,
+        **middle,
+        "efficiency": job.work / (actors * statistics.median(seconds)),
+    }
+
+
+def generation(
+    job: Job, actors: int, evaluator: PopulationEvaluator, watched: WatchedPool
+) -> dict[str, Any]:
+    """One generation, and where the time of its actors and of its driver went."""
+    watched.start()
+    cpu = time.process_time()
+    begun = time.perf_counter()
+    evaluator.score(job.population)
+    ended = time.perf_counter()
+    cpu = time.process_time() - cpu
+    (_, calibrate, calibrated), (_, put, placed), (_, score, scored) = watched.inside
+    slept = {m: [r.times.seconds for r in watched.calls[m]] for m in METHODS}
+    ideal = {m: predict_makespan(slept[m], actors) for m in METHODS}
+    spent = {"calibrate": calibrated - calibrate, "score": scored - score}
+    total = sum(sum(units) for units in slept.values())
+    wall = ended - begun
+    return {
+        "seconds": wall,
+        "driver_seconds": {
+            "planning": (calibrate - begun) + (score - placed),
+            "merging_statistics": put - calibrated,
+            "placing_statistics": placed - put,
+            "merging_scores": ended - scored,
+        },
+        "driver_cpu_seconds": cpu,
+        "units": {m: len(slept[m]) for m in METHODS},
+        "lost_share": {
+            "prefixes_recomputed": (total - job.work) / (actors * wall),
+            "imbalance": sum(ideal.values()) / wall - total / (actors * wall),
+            "dispatch": sum(spent[m] - ideal[m] for m in METHODS) / wall,
+            "driver": (wall - sum(spent.values())) / wall,
+        },
+        "store_bytes": {
+            "results": sum(size_of(r) for m in METHODS for r in watched.calls[m]),
+            "statistics_to_each_node": sum(map(size_of, watched.placed)),
+        },
+    }
+
+
+def size_of(value: Any) -> int:
+    """Bytes of a value in the object store."""
+    buffers: list[pickle.PickleBuffer] = []
+    header = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return len(header) + sum(buffer.raw().nbytes for buffer in buffers)
+
+
+def available_bytes() -> float:
+    """Memory of this machine that processes can still have."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return 1024.0 * next(int(line.split()[1]) for line in lines if "MemAvailable" in line)
+
+
+def actor_memory() -> float:
+    """Bytes of all sleeping actors of this machine; shared pages are counted once."""
+    total = 0.0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"ray::{SleepingEvaluator.__name__}".encode() in (process / "cmdline").read_bytes():
+                lines = (process / "smaps_rollup").read_text().splitlines()
+                total += 1024.0 * next(int(line.split()[1]) for line in lines if "Pss:" in line)
+        except OSError:
+            continue
+    return total
+
+
+def imagenet_supernet() -> raynas.ChainSupernet:
+    """The full-size SPOS supernet: 20 blocks of 4 choices, 224², 1,000 classes."""
+    torch.manual_seed(0)
+    return raynas.supernets.spos(num_classes=1000)

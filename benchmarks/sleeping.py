@@ -1,0 +1,105 @@
+"""Actors that sleep instead of computing: what `scaling.py` simulates a large cluster with.
+
+Nothing here imports torch, so that an actor's process stays small.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.statistics import NodeVectors, ShardStatistics
+from raynas.evaluation.timing import CallTimes, NodeKind, kind_of
+from raynas.space import Architecture
+
+
+@dataclass(frozen=True)
+class BlockTable:
+    """What an actor needs to know of a supernet to last as long as it.
+
+    Args:
+        seconds: of each method, the seconds of each kind of node for one image.
+        sizes: the length of each kind of node's vector of batch-norm statistics.
+    """
+
+    seconds: dict[str, dict[NodeKind, float]]
+    sizes: dict[NodeKind, int]
+
+    def scaled(self, factor: float) -> BlockTable:
+        """The same supernet on a device that takes so many times as long."""
+        seconds = {
+            method: {kind: factor * cost for kind, cost in costs.items()}
+            for method, costs in self.seconds.items()
+        }
+        return BlockTable(seconds, self.sizes)
+
+    def work(self, method: str, paths: Sequence[Architecture]) -> float:
+        """Seconds of executing nodes on one image."""
+        costs = self.seconds[method]
+        return sum(costs[kind_of(path)] for path in paths)
+
+
+@dataclass(frozen=True)
+class SleepingShard:
+    """Stands for a shard of so many images."""
+
+    rows: int
+
+    @property
+    def weights(self) -> np.ndarray:
+        """All 1."""
+        return np.ones(self.rows)
+
+
+class SleepingEvaluator:
+    """In the place of `RemoteEvaluator`: each call lasts as long as its trie, and no longer.
+
+    Results have the types, shapes and sizes of real ones.
+    """
+
+    _table: BlockTable
+
+    def start(self, table: BlockTable, settings: Any) -> str:
+        """Take the table; the device that results are said to come from."""
+        self._table = table
+        return "cpu"
+
+    def call(
+        self, method: str, shard: SleepingShard, architectures: Sequence[Architecture], *more: Any
+    ) -> ShardStatistics | ShardScores:
+        """Sleep as long as the method takes."""
+        begun = time.perf_counter()
+        paths = trie_paths(architectures)
+        images = shard.rows
+        nodes: dict[NodeKind, tuple[float, int]] = {}
+        for path in paths:
+            kind = kind_of(path)
+            seconds, executed = nodes.get(kind, (0.0, 0))
+            cost = self._table.seconds[method][kind]
+            nodes[kind] = (seconds + cost * images, executed + images)
+        lasts = sum(seconds for seconds, _ in nodes.values())
+        times = CallTimes(lasts, nodes)
+        forwards = images * sum(0 < len(path) <= len(architectures[0]) for path in paths)
+        result: ShardStatistics | ShardScores
+        if method == "calibrate":
+            sizes = tuple(self._table.sizes[kind_of(path)] for path in paths)
+            vectors = NodeVectors(tuple(paths), sizes, np.zeros(sum(sizes), np.float32))
+            result = ShardStatistics(vectors, forwards, times=times)
+        else:
+            bits = np.zeros((len(architectures), images), bool)
+            finite = np.ones(len(architectures), bool)
+            losses = np.zeros(bits.shape, np.float32)
+            result = ShardScores(bits, bits.copy(), losses, finite, forwards, times=times)
+        time.sleep(max(0.0, begun + lasts - time.perf_counter()))
+        return result
+
+
+def trie_paths(architectures: Sequence[Architecture]) -> list[Architecture]:
+    """The nodes of a population's trie: stem, prefixes, and heads."""
+    prefixes = {a[:depth] for a in architectures for depth in range(len(a) + 1)}
+    return sorted(prefixes | {(*a, 0) for a in architectures})

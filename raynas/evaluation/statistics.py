@@ -1,0 +1,83 @@
+"""Vectors of trie nodes in one array, so that thousands of them travel and merge as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raynas.evaluation.timing import CallTimes
+
+if TYPE_CHECKING:
+    from raynas.supernets.chain import Path
+
+
+class NodeVectors(Mapping["Path", np.ndarray]):
+    """A vector of every node, as views of one flat array.
+
+    Args:
+        paths: the nodes.
+        sizes: the lengths of their vectors.
+        flat: the vectors, one after another.
+    """
+
+    def __init__(self, paths: tuple[Path, ...], sizes: tuple[int, ...], flat: np.ndarray) -> None:
+        self.paths = paths
+        self.sizes = sizes
+        self.flat = flat
+
+    @staticmethod
+    def join(vectors: Mapping[Path, np.ndarray]) -> NodeVectors:
+        """The same vectors in one array; themselves if they already are."""
+        if isinstance(vectors, NodeVectors):
+            return vectors
+        values = list(vectors.values())
+        flat = np.concatenate(values) if values else np.empty(0, np.float32)
+        return NodeVectors(tuple(vectors), tuple(map(len, values)), flat)
+
+    @staticmethod
+    def unite(parts: Sequence[NodeVectors]) -> NodeVectors:
+        """The vectors of all parts; parts that have a node agree on its vector."""
+        if len(parts) == 1:
+            return parts[0]
+        return NodeVectors.join({path: part[path] for part in reversed(parts) for path in part})
+
+    @cached_property
+    def _spans(self) -> dict[Path, tuple[int, int]]:
+        stops = np.cumsum(self.sizes, dtype=np.int64)
+        starts = stops - self.sizes
+        spans = zip(starts.tolist(), stops.tolist(), strict=True)
+        return dict(zip(self.paths, spans, strict=True))
+
+    def __getitem__(self, path: Path) -> np.ndarray:
+        start, stop = self._spans[path]
+        return self.flat[start:stop]
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NodeVectors, (self.paths, self.sizes, self.flat)
+
+
+@dataclass(frozen=True)
+class ShardStatistics:
+    """What one calibration shard says.
+
+    Args:
+        statistics: `float32[2 * channels]` of every node that was executed, keyed by its path.
+        block_forwards: blocks executed, times samples.
+        halvings: how often a batch that did not fit in memory was halved.
+        times: how long it took.
+    """
+
+    statistics: Mapping[Path, np.ndarray]
+    block_forwards: int
+    halvings: int = 0
+    times: CallTimes = field(default_factory=CallTimes, compare=False)
