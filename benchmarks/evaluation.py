@@ -58,7 +58,7 @@ from raynas import workflow
 TOP_K = 10
 PLAIN = raynas.Evaluation(prefix_sharing=False)
 SHARED = raynas.Evaluation()
-SAMPLED = replace(SHARED, sampling="top", sample_rate=0.2)
+SAMPLED = replace(SHARED, sampling="disagreement", sample_rate=0.2)
 BUDGETED = replace(SAMPLED, calibration_images=500)
 FOLDED = replace(BUDGETED, fold_batch_norm=True)
 FAST = replace(FOLDED, precision="bfloat16")

@@ -31,14 +31,14 @@ class Generation:
         number: which one.
         prefix: the frozen choices.
         architectures: rescored parents, then the population.
-        population: how many of them are the population.
+        parents: how many of them are rescored parents.
         scores: what they say of all samples.
     """
 
     number: int
     prefix: Architecture
     architectures: tuple[Architecture, ...]
-    population: int
+    parents: int
     scores: ShardScores
 
     @property
@@ -49,8 +49,12 @@ class Generation:
     @property
     def voters(self) -> ShardScores:
         """The outcomes of the population."""
-        everyone = range(len(self.architectures))
-        return self.scores.take(everyone[len(everyone) - self.population :])
+        return self.scores.take(range(self.parents, len(self.architectures)))
+
+    @property
+    def rescored(self) -> ShardScores:
+        """The outcomes of the rescored parents."""
+        return self.scores.take(range(self.parents))
 
     def estimate(self, kept: Selection) -> list[CandidateScore]:
         """The scores of the candidates on the kept samples only."""
@@ -131,13 +135,14 @@ def read(path: Path, record: dict[str, Any], *, exact: bool) -> Generation:
     with np.load(path) as stored:
         scores = ShardScores(**{name: stored[name] for name in COLUMNS}, block_forwards=0)
         same = stored["architectures"].tolist() == [list(a) for a in members(record)]
-    recorded = [s["correct"] for s in (*record["rescored"], *record["population"])]
+    recorded = [s.get("correct") for s in (*record["rescored"], *record["population"])]
+    exact = exact and None not in recorded
     if not same or (exact and scores.correct.sum(axis=1).tolist() != recorded):
         raise ValueError(f"{path} is not of the recorded search; delete the folder")
     return Generation(
         record["generation"],
         tuple(record["prefix"]),
         members(record),
-        len(record["population"]),
+        len(record["rescored"]),
         scores,
     )

@@ -128,7 +128,8 @@ def evaluate(
     prefix = tuple(generation["prefix"])
     begun = time.perf_counter()
     if mode.freezing and wanted and prefix != evaluator.prefix:
-        evaluator.freeze(prefix, wanted[0])
+        parents = architectures(generation["rescored"])
+        evaluator.freeze(prefix, wanted[0], (*parents, *voters))
     frozen = time.perf_counter()
     forwards = evaluator.block_forwards
     # What is compared is the evaluation of a mode, so none takes scores from the ledger.

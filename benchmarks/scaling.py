@@ -50,7 +50,7 @@ import ray
 import tyro
 from rich.console import Console
 from rich.table import Table
-from simulation import Job, available_bytes, imagenet_supernet, measure_blocks, simulate
+from simulation import PROTOCOL, Job, available_bytes, imagenet_supernet, measure_blocks, simulate
 
 import raynas
 from raynas import workflow
@@ -59,7 +59,6 @@ from raynas.distributed.population import PopulationEvaluator
 from raynas.distributed.ray_pool import RayPool
 
 CANDIDATES = 50
-PROTOCOL = raynas.Evaluation(device="cpu", threads=1)
 
 BOOT = {
     "worker_maximum_startup_concurrency": 4,
@@ -233,7 +232,7 @@ def imagenet_job(
     mean = statistics.fmean(measured.work("score", paths) for paths in chains)
     calibration, validation = (2_000, 500) if quick else (20_000, 5_000)
     table = measured.scaled(1.0 / (mean * images_per_second))
-    job = Job(table, population, calibration, validation, shard_size)
+    job = Job(supernet, table, population, calibration, validation, shard_size)
     return job, {
         "calibration": calibration,
         "validation": validation,

@@ -27,6 +27,7 @@ from raynas.evaluation.timing import kind_of
 from raynas.space import Architecture
 
 METHODS = ("calibrate", "score")
+PROTOCOL = raynas.Evaluation(device="cpu", threads=1)
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,15 @@ class Job:
     """A generation.
 
     Args:
-        table: of the supernet, at the speed of the simulated actors.
+        supernet: what is searched.
+        table: its times, at the speed of the simulated actors.
         population: its candidates.
         calibration: images.
         validation: images.
         shard_size: images.
     """
 
+    supernet: raynas.ChainSupernet
     table: BlockTable
     population: tuple[Architecture, ...]
     calibration: int
@@ -68,7 +71,7 @@ def measure_blocks(supernet: raynas.ChainSupernet, images: int, repeats: int) ->
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (images, *supernet.image_shape), dtype=np.uint8)
     shard = make_shards(pixels, np.zeros(images), split="calibration", shard_size=images)[0]
-    evaluator = Evaluator(supernet, raynas.Evaluation(device="cpu", threads=1))
+    evaluator = Evaluator(supernet, PROTOCOL)
     most = max(supernet.space.choices)
     chains = [tuple(min(c, n - 1) for n in supernet.space.choices) for c in range(most)]
     seconds: dict[str, dict[tuple[int, int], float]] = {method: {} for method in METHODS}
@@ -120,8 +123,13 @@ class WatchedPool:
 
 def simulate(job: Job, actors: int, repeats: int) -> dict[str, Any]:
     """Generations on so many sleeping actors, after a small one from which times are learnt."""
-    pool = RayPool(cast(Any, job.table), raynas.Evaluation(device="cpu"), actors,
-                   actor=ray.remote(SleepingEvaluator))  # fmt: skip
+    pool = RayPool(
+        job.supernet,
+        PROTOCOL,
+        actors,
+        actor=ray.remote(SleepingEvaluator),
+        replica=job.table,
+    )
     try:
         begun = time.perf_counter()
         while pool.starting:
@@ -133,7 +141,7 @@ def simulate(job: Job, actors: int, repeats: int) -> dict[str, Any]:
             cast(Pool, watched),
             cast(Any, job.shards(job.calibration)),
             cast(Any, job.shards(job.validation)),
-            raynas.Evaluation(),
+            PROTOCOL,
             seed=0,
         )
         evaluator.score(job.population[:4])

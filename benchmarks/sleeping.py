@@ -64,10 +64,10 @@ class SleepingEvaluator:
 
     _table: BlockTable
 
-    def start(self, table: BlockTable, settings: Any) -> str:
-        """Take the table; the device that results are said to come from."""
+    def start(self, table: BlockTable, settings: Any) -> dict[str, str]:
+        """Take the table; the machine that results are said to come from."""
         self._table = table
-        return "cpu"
+        return {"device": "cpu"}
 
     def call(
         self, method: str, shard: SleepingShard, architectures: Sequence[Architecture], *more: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from random_chains import build_scene
 
 from raynas.distributed.block_times import DISPATCH_SECONDS, MEMORY, BlockTimes, Costs
@@ -45,10 +46,16 @@ def test_calls_that_measured_nothing_teach_nothing():
     assert times.costs("score") == Costs()
 
 
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_CUDA])]
+)
 @pytest.mark.parametrize("sharing", [True, False])
-def test_calls_tell_the_time_of_each_kind_of_node_and_its_images(sharing):
+def test_calls_tell_the_time_of_each_kind_of_node_and_its_images(sharing, device):
     scene = build_scene(3)
-    evaluator = Evaluator(scene.supernet, Evaluation(device="cpu", prefix_sharing=sharing))
+    evaluator = Evaluator(scene.supernet, Evaluation(device=device, prefix_sharing=sharing))
     population = scene.candidates(5)
     blocks = len(population[0])
     prefixes = [a[:k] for a in population for k in range(blocks + 1)]
