@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +148,24 @@ def partition(count: int, shard_size: int, split: str) -> list[np.ndarray]:
     require(count > 0, split, "at least one image", count, "Give the split some images.")
     require(shard_size >= 1, "shard_size", "at least 1", shard_size, "Use 50 to 250 images.")
     return np.array_split(np.arange(count), -(-count // shard_size))
+
+
+def gather(shards: Sequence[Shard], rows: Sequence[np.ndarray], weights: np.ndarray) -> Shard:
+    """Some samples of several depth-0 shards as one shard.
+
+    Args:
+        shards: at least one, of one split.
+        rows: of each shard, the samples to keep, ascending.
+        weights: `[m]` importance weights of all of them.
+    """
+    pairs = list(zip(shards, rows, strict=True))
+    return Shard.build(
+        np.concatenate([shard.features[kept] for shard, kept in pairs]),
+        np.concatenate([shard.labels[kept] for shard, kept in pairs]),
+        np.concatenate([shard.samples[kept] for shard, kept in pairs]),
+        weights,
+        split=shards[0].split,
+    )
 
 
 class ShardDigest:

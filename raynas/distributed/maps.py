@@ -6,6 +6,7 @@ What workers return is merged in shard order, so that results do not depend on t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -71,13 +72,26 @@ class Maps:
         return NodeVectors.unite(parts)
 
     def advance(self, view: View, prefix: Architecture, selection: Selection | None) -> View:
-        """The view behind a longer prefix, of the samples that a selection keeps, or of all."""
+        """The view behind a prefix, of the samples that a selection keeps, or of all it has.
+
+        Args:
+            view: behind the same prefix, or a shorter one; of images, if there is a selection.
+            prefix: starting with the view's.
+            selection: what to keep of the validation split.
+        """
         shared = self.canonical(prefix)
-        calibration, statistics = self._advance_calibration(view, shared)
-        validation = self._advance_validation(view, shared, statistics, selection)
-        dropped = view.dropped if selection is None else selection.dropped
         freezes = (*view.freezes, frozen(view.freezes, shared, selection))
-        return View(prefix, calibration, validation, view.exact, freezes, dropped)
+        if selection is not None:
+            view = replace(
+                view,
+                validation=self._gather(view.validation, selection),
+                dropped=selection.dropped,
+            )
+        if len(prefix) > len(view.prefix):
+            calibration, statistics = self._advance_calibration(view, shared)
+            validation = self._advance(view, view.validation, shared, self._pool.put(statistics))[0]
+            view = replace(view, prefix=prefix, calibration=calibration, validation=validation)
+        return replace(view, freezes=freezes)
 
     def score_images(
         self, architecture: Architecture, shards: Sequence[Shard], statistics: Any
@@ -103,37 +117,43 @@ class Maps:
         self._notice([result for results in grid for result in results])
         return [join_parts(planned.parts, results) for results in zip(*grid, strict=True)]
 
+    def _gather(self, split: Split, selection: Selection) -> Split:
+        """The selected samples in shards as large as those that they come from.
+
+        Small batches are slow, and few of each shard may be left.
+        """
+        stops = np.cumsum(split.rows)
+        starts = stops - split.rows
+        pieces = -(-len(selection.rows) // max(split.rows))
+        calls = []
+        for places in np.array_split(np.arange(len(selection.rows)), pieces):
+            kept = selection.rows[places]
+            met = np.flatnonzero((starts <= kept[-1]) & (stops > kept[0]))
+            rows = [kept[(kept >= starts[i]) & (kept < stops[i])] - starts[i] for i in met]
+            some = [(split.shards[i], each) for i, each in zip(met, rows, strict=True) if len(each)]
+            (first, *others), inside = zip(*some, strict=True)
+            calls.append((first, inside, selection.weights[places], *others))
+        gathered = self._pool.run("gather", calls, keep=True)
+        counts = tuple(count for _, count in gathered)
+        return Split(tuple(shard for shard, _ in gathered), counts, selection.weights)
+
     def _advance_calibration(
         self, view: View, prefix: Architecture
     ) -> tuple[Split, Statistics | str]:
         if self._settings.batch_norm == "inherit":
             return view.calibration, "inherited"
-        split = view.calibration
-        calls = [(shard, prefix, "batch", None, None, view.exact) for shard in split.shards]
-        advanced = self._pool.run("advance", calls, keep=True)
-        self._notice([result for _, result in advanced])
-        statistics = batchnorm.merge([result.statistics for _, result in advanced])
-        return Split(tuple(shard for shard, _ in advanced), split.rows, split.weights), statistics
+        split, results = self._advance(view, view.calibration, prefix, "batch")
+        return split, batchnorm.merge([result.statistics for result in results])
 
-    def _advance_validation(
-        self, view: View, prefix: Architecture, statistics: Any, selection: Selection | None
-    ) -> Split:
-        split = view.validation
-        kept, weights = np.arange(sum(split.rows)), split.weights
-        if selection is not None:
-            kept, weights = selection.rows, selection.weights
-        placed = self._pool.put(statistics)
-        calls, rows, start = [], [], 0
-        for shard, count in zip(split.shards, split.rows, strict=True):
-            inside = (kept >= start) & (kept < start + count)
-            if inside.any():
-                chosen = (kept[inside] - start, weights[inside])
-                calls.append((shard, prefix, placed, *chosen, view.exact))
-                rows.append(int(inside.sum()))
-            start += count
+    def _advance(
+        self, view: View, split: Split, prefix: Architecture, statistics: Any
+    ) -> tuple[Split, list[ShardStatistics]]:
+        """A split of a view behind a longer prefix, and what was recorded on the way."""
+        calls = [(shard, prefix, statistics, view.exact) for shard in split.shards]
         advanced = self._pool.run("advance", calls, keep=True)
-        self._notice([result for _, result in advanced])
-        return Split(tuple(shard for shard, _ in advanced), tuple(rows), weights)
+        results = [result for _, result in advanced]
+        self._notice(results)
+        return replace(split, shards=tuple(shard for shard, _ in advanced)), results
 
     def _notice(self, results: Sequence[ShardScores | ShardStatistics]) -> None:
         """Count what was executed; say once that workers ran out of memory and halved batches."""

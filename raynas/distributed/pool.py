@@ -63,7 +63,7 @@ class Pool(Protocol):
         """Run an evaluator method once per call.
 
         Args:
-            method: `"calibrate"`, `"score"` or `"advance"`.
+            method: `"calibrate"`, `"score"`, `"advance"` or `"gather"`.
             calls: the arguments of each call.
             keep: for methods that return a pair: leave the first of the pair in the store, and
                 return what stands for it.

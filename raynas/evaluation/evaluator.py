@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from raynas.data.features import StoredFeatures
-from raynas.data.shard import Shard
+from raynas.data.shard import Shard, gather
 from raynas.errors import InputError, require
 from raynas.evaluation import batchnorm, machine
 from raynas.evaluation.batchnorm import Statistics
@@ -131,13 +131,28 @@ class Evaluator:
         times = self._watch.read()
         return ShardScores(correct, top5, losses, finite, self._block_forwards, halvings, times)
 
+    def gather(
+        self, shard: Shard, rows: Sequence[np.ndarray], weights: np.ndarray, *more: Shard
+    ) -> tuple[Shard, int]:
+        """Some samples of several depth-0 shards as one shard, which is one batch again.
+
+        Args:
+            shard: the first.
+            rows: of each shard, the samples to keep, ascending.
+            weights: the importance weights of all of them.
+            more: the other shards.
+
+        Returns:
+            The shard, and how many samples it holds.
+        """
+        gathered = gather((shard, *more), rows, weights)
+        return gathered, gathered.rows
+
     def advance(
         self,
         shard: Shard,
         prefix: Architecture,
         statistics: Mode,
-        rows: np.ndarray | None = None,
-        weights: np.ndarray | None = None,
         exact: bool = False,
     ) -> tuple[Shard, ShardStatistics]:
         """The same samples behind a longer prefix, stored at the protocol's bits.
@@ -146,8 +161,6 @@ class Evaluator:
             shard: behind a shorter prefix of `prefix`.
             prefix: the newly frozen choices, after those of the shard.
             statistics: `"batch"` for calibration shards; merged ones, or `"inherited"`, else.
-            rows: which samples to keep, ascending; all if omitted.
-            weights: their importance weights; as they were if omitted.
             exact: in float32 and unfolded, whatever the settings say.
 
         Returns:
@@ -166,32 +179,31 @@ class Evaluator:
             "Freeze further blocks; frozen ones stay as they are.",
         )
         recorded: dict[Path, Tensor] = {}
-        kept = np.arange(shard.rows) if rows is None else rows
 
         def attempt(size: int) -> StoredFeatures:
             run = self._runner(statistics, exact, recorded)
             batches = []
-            for start in range(0, len(kept), size):
-                x = self._decode(shard.stored.take(kept[start : start + size]), exact)
+            for start in range(0, shard.rows, size):
+                x = self._decode(shard.stored.take(slice(start, start + size)), exact)
                 for path in trunk(depth, prefix):
                     x = run(path, x)
                 # Scales are those of the whole shard, and the host has room for it.
-                batches.append(x if size == len(kept) else x.cpu())
+                batches.append(x if size == shard.rows else x.cpu())
             whole = batches[0] if len(batches) == 1 else torch.cat(batches)
             return encode(whole, self.settings.bits)
 
         halvings = 0
         with self._protocol(exact):
             if statistics == "batch":
-                with undivided(len(kept)):
-                    features = attempt(len(kept))
+                with undivided(shard.rows):
+                    features = attempt(shard.rows)
             else:
-                features, halvings = halve_until_it_fits(len(kept), attempt)
+                features, halvings = halve_until_it_fits(shard.rows, attempt)
         advanced = Shard.build(
             features,
-            shard.labels[kept],
-            shard.samples[kept],
-            shard.weights[kept] if weights is None else weights,
+            shard.labels,
+            shard.samples,
+            shard.weights,
             split=shard.split,
             prefix=prefix,
         )

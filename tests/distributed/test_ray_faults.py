@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from narrow_supernets import ROOM, narrow_scene
 from narrow_supernets import history as narrow_history
 from random_chains import Scene
 from troubled_supernets import Crashes, CrashesOnLoad, Waits, place, troubled, wait_for
 
+from raynas.data.shard import gather
 from raynas.distributed.pool import LocalPool, Pool, WorkerCrashError
 from raynas.distributed.population import PopulationEvaluator
 from raynas.evaluation import Evaluation
@@ -91,7 +93,9 @@ def test_an_actor_killed_from_outside_is_replaced(pool: Any, scene: Scene, folde
 
 def test_the_calls_of_a_dead_actor_run_again_in_order(pool: Any, scene: Scene, folder: Path):
     sizes = [4, 3, 2, 1]
-    calls = [(scene.validation[0], CRASHES, "inherited", range(size)) for size in sizes]
+    first = scene.validation[0]
+    shards = [gather([first], [np.arange(size)], np.ones(size)) for size in sizes]
+    calls = [(shard, CRASHES, "inherited") for shard in shards]
     wanted = LocalPool(scene.supernet, PROTOCOL).run("advance", calls)
     log = folder / "Crashes" / "log"
     log.unlink()

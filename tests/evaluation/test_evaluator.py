@@ -105,7 +105,9 @@ def test_advanced_shards_hold_the_activations_of_the_kept_rows(scene: Scene, dat
     shard = scene.validation[0]
     rows = np.array(sorted(data.draw(st.sets(st.integers(0, shard.rows - 1), min_size=1))))
     weights = np.linspace(1.0, 2.0, len(rows))
-    advanced, recorded = evaluator.advance(shard, prefix, "inherited", rows, weights)
+    kept, count = evaluator.gather(shard, [rows], weights)
+    assert count == len(rows)
+    advanced, recorded = evaluator.advance(kept, prefix, "inherited")
     with torch.no_grad():
         images = torch.tensor(shard.features[rows])
         expected = scene.supernet(images, prefix, stop=len(prefix)).numpy()
@@ -126,9 +128,10 @@ def test_fewer_bits_store_the_same_activations(scene: Scene, bits, mode, data):
     prefix = scene.candidates(1)[0][: data.draw(st.integers(1, scene.supernet.space.blocks))]
     shard = scene.calibration[0]
     rows = np.array(sorted(data.draw(st.sets(st.integers(0, shard.rows - 1), min_size=2))))
-    exact, _ = evaluator_of(scene.supernet).advance(shard, prefix, mode, rows)
     evaluator = evaluator_of(scene.supernet, bits=bits)
-    stored, _ = evaluator.advance(shard, prefix, mode, rows)
+    shard, _ = evaluator.gather(shard, [rows], np.ones(len(rows)))
+    exact, _ = evaluator_of(scene.supernet).advance(shard, prefix, mode)
+    stored, _ = evaluator.advance(shard, prefix, mode)
     expected = encode(torch.tensor(exact.features), bits)
     assert stored.stored.quantization == expected.quantization
     assert np.array_equal(stored.features, expected.values)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from random_chains import CLASSES, random_shards
 from torch import Tensor, nn
 
-from raynas.data.shard import Shard
+from raynas.data.shard import Shard, gather
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.evaluation.evaluator import Evaluator
@@ -81,7 +81,7 @@ def test_scores_in_smaller_batches_are_those_of_the_whole_shard(room: int, error
 @pytest.mark.parametrize("bits", [32, 16, 8, 4])
 def test_a_shard_that_is_advanced_in_batches_is_stored_as_a_whole(bits: int):
     rows, weights = np.array([0, 2, 3, 5, 8, 9, 10]), np.linspace(1.0, 2.0, 7)
-    arguments = (shard(), (1, 1), "inherited", rows, weights)
+    arguments = (gather([shard()], [rows], weights), (1, 1), "inherited")
     found, statistics = build(3, bits=bits)[0].advance(*arguments)
     whole, expected = build(11, bits=bits)[0].advance(*arguments)
     assert (statistics.halvings, expected.halvings) == (2, 0)
