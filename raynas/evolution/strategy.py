@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from math import inf, isfinite, isnan
 from typing import Any
 
@@ -207,25 +207,6 @@ class Strategy(ABC):
             finished=proposal.finished or finished,
         )
 
-    def restate(self, state: State, scores: Sequence[Score]) -> State:
-        """The state after the Top-K has been scored again because the protocol has changed.
-
-        The old best, whose score no longer compares, joins `earlier`.
-
-        Args:
-            state: an unfinished state.
-            scores: one for each of `state.top`, in its order.
-
-        Raises:
-            InputError: the scores are of other architectures or in another order.
-        """
-        require_told([score.architecture for score in state.top], scores, "of state.top")
-        return replace(
-            state,
-            top=best_first(scores, self.top_k),
-            earlier=(*state.earlier, *state.top[:1]),
-        )
-
     def finalists(self, state: State) -> tuple[Architecture, ...]:
         """The distinct architectures among which the winner is chosen (design, section 4.4).
 
@@ -250,21 +231,13 @@ def require_answer(state: State, proposal: Proposal, scores: Sequence[Score]) ->
         f"one that has ended: {state.finished}",
         "Stop asking once state.finished is set.",
     )
-    require_told(
-        [*proposal.rescored, *proposal.population],
-        scores,
-        "of proposal.rescored, then of proposal.population",
-    )
-
-
-def require_told(asked: Sequence[Architecture], scores: Sequence[Score], which: str) -> None:
-    """Raise `InputError` unless there is one score for each architecture, in their order."""
+    asked = [*proposal.rescored, *proposal.population]
     told = [score.architecture for score in scores]
     differ = [i for i, (a, b) in enumerate(zip(asked, told, strict=False)) if a != b]
     require(
-        list(asked) == told,
+        asked == told,
         "scores",
-        f"{len(asked)} scores: {which}, in their order",
+        f"{len(asked)} scores: of proposal.rescored, then of proposal.population, in their order",
         f"{told[differ[0]]} in place {differ[0]}" if differ else len(told),
-        "Score every architecture that was asked for once and keep the order.",
+        "Score every proposed architecture once and keep the order.",
     )

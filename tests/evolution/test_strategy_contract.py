@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -222,21 +222,6 @@ def test_tell_after_the_end(kind: type[Strategy]) -> None:
     assert step.after.finished == GENERATION_LIMIT
     with pytest.raises(InputError, match="generation limit"):
         strategy.tell(step.after, step.proposal, step.scores)
-
-
-@every_strategy
-def test_restated_parents_breed_under_their_new_scores(kind: type[Strategy]) -> None:
-    strategy, problem = kind(population=6, generations=4, top_k=4), unconstrained(*(3,) * 6)
-    state = run(strategy, problem)[1].before
-    ranks = enumerate(state.top)
-    worse_first = [replace(score, top1=rank / 10) for rank, score in ranks]
-    after = strategy.restate(state, worse_first)
-    assert list(after.top) == worse_first[::-1]
-    assert replace(after, top=state.top, earlier=state.earlier) == state
-    assert after.earlier[-1] == state.top[0]
-    assert state.top[0].architecture in strategy.finalists(after)
-    with pytest.raises(InputError, match=r"scores: expected 4 scores: of state\.top"):
-        strategy.restate(state, worse_first[::-1])
 
 
 @every_strategy
