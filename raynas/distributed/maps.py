@@ -72,10 +72,10 @@ class Maps:
         return NodeVectors.unite(parts)
 
     def advance(self, view: View, prefix: Architecture, selection: Selection | None) -> View:
-        """The view behind a prefix, of the samples that a selection keeps, or of all it has.
+        """The view behind a longer prefix, of the samples that a selection keeps, or of all it has.
 
         Args:
-            view: behind the same prefix, or a shorter one; of images, if there is a selection.
+            view: behind a shorter prefix; of images, if there is a selection.
             prefix: starting with the view's.
             selection: what to keep of the validation split.
         """
@@ -87,11 +87,11 @@ class Maps:
                 validation=self._gather(view.validation, selection),
                 dropped=selection.dropped,
             )
-        if len(prefix) > len(view.prefix):
-            calibration, statistics = self._advance_calibration(view, shared)
-            validation = self._advance(view, view.validation, shared, self._pool.put(statistics))[0]
-            view = replace(view, prefix=prefix, calibration=calibration, validation=validation)
-        return replace(view, freezes=freezes)
+        calibration, statistics = self._advance_calibration(view, shared)
+        validation, _ = self._advance(view, view.validation, shared, self._pool.put(statistics))
+        return replace(
+            view, prefix=prefix, calibration=calibration, validation=validation, freezes=freezes
+        )
 
     def score_images(
         self, architecture: Architecture, shards: Sequence[Shard], statistics: Any
