@@ -54,7 +54,7 @@ MEASURES = ("kendall_tau", "top_k_overlap", "regret", "error")
 def main(
     json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("sampling.json"),
     quick: bool = False,
-    bits: tuple[int, ...] = (32, 16),
+    bits: tuple[int, ...] = (32, 16, 8, 4),
     seed: int = 0,
     workers: int | None = None,
     supernet: Path = fashion.SUPERNET,
