@@ -1,0 +1,263 @@
+"""Exhaustive tables: what every architecture of a small supernet says of every validation sample.
+
+A table is made by the library's own evaluation: a `Recorder` stands between `PopulationEvaluator`
+and its pool and keeps what the workers return. It holds one row per architecture of the space, in
+lexicographic order, so that a search, a choice of samples or a race can be played on it exactly,
+without computing anything (`tables.TablePool`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import raynas
+from raynas.data.shard import Shard, make_shards
+from raynas.distributed.opening import open_pool
+from raynas.distributed.pool import Call, Pool
+from raynas.distributed.population import PopulationEvaluator
+from raynas.errors import InputError
+from raynas.evaluation.scores import ShardScores
+from raynas.space import Architecture, SearchSpace
+from raynas.supernets.checkpoints import digest
+
+Sink = Callable[[Sequence[Architecture], np.ndarray, ShardScores], None]
+"""Receives candidates, the ids of samples, and what the first say of the second."""
+
+History = tuple[Architecture, ...]
+"""The prefixes that samples were advanced to, one after another; empty at the images."""
+
+
+class Recorder:
+    """A pool that hands on what its workers say of validation samples.
+
+    Args:
+        pool: does the work.
+        sink: is called with the outcome of each `score` call, in the order of the calls.
+    """
+
+    def __init__(self, pool: Pool, sink: Sink) -> None:
+        self._pool = pool
+        self._sink = sink
+        self._samples: dict[int, np.ndarray] = {}
+        self._handles: list[Any] = []
+
+    @property
+    def workers(self) -> int:
+        """Those of the pool."""
+        return self._pool.workers
+
+    @property
+    def gpus(self) -> int:
+        """Those of the pool."""
+        return self._pool.gpus
+
+    @property
+    def device(self) -> str:
+        """That of the pool."""
+        return self._pool.device
+
+    def wait(self) -> None:
+        """Wait for the pool's workers."""
+        self._pool.wait()
+
+    def put(self, value: Any) -> Any:
+        """Share a value with the pool's workers."""
+        handle = self._pool.put(value)
+        if isinstance(value, Shard):
+            self._note(handle, np.array(value.samples))
+        return handle
+
+    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
+        """Let the pool run the calls; record what `score` returns and where samples go."""
+        results = self._pool.run(method, calls, keep=keep)
+        for call, result in zip(calls, results, strict=True):
+            samples = self._samples[id(call[0])]
+            if method == "score":
+                self._sink(call[1], samples, result)
+            elif method == "advance":
+                rows = call[3] if len(call) > 3 and call[3] is not None else slice(None)
+                self._note(result[0], samples[rows])
+        return results
+
+    def close(self) -> None:
+        """Nothing of its own to end."""
+
+    def _note(self, handle: Any, samples: np.ndarray) -> None:
+        """Remember the samples behind a handle, and keep it, since ids are used again."""
+        self._handles.append(handle)
+        self._samples[id(handle)] = samples
+
+
+@dataclass(frozen=True)
+class Table:
+    """What every architecture of a space says of every validation sample, under one protocol.
+
+    Args:
+        space: of k architectures; rows are in lexicographic order.
+        correct: `bool[k, n]` whether the label has the largest logit.
+        correct_top5: `bool[k, n]` whether it is among the five largest.
+        losses: `float32[k, n]` cross-entropy.
+        finite: `bool[k]` whether all logits were finite.
+        protocol: what determines the rest.
+    """
+
+    space: SearchSpace
+    correct: np.ndarray
+    correct_top5: np.ndarray
+    losses: np.ndarray
+    finite: np.ndarray
+    protocol: dict[str, Any]
+
+    @property
+    def top1(self) -> np.ndarray:
+        """`float64[k]`, the share of correct samples."""
+        return self.correct.mean(axis=1)
+
+    def row(self, architecture: Architecture) -> int:
+        """The row of an architecture."""
+        return int(np.ravel_multi_index(architecture, self.space.choices))
+
+    def look_up(
+        self, history: History, architectures: Sequence[Architecture], samples: np.ndarray
+    ) -> ShardScores:
+        """What candidates say of samples; at 32 bits a frozen prefix changes nothing."""
+        rows = np.array([self.row(a) for a in architectures], dtype=np.int64)
+        picked = np.ix_(rows, samples)
+        return ShardScores(
+            self.correct[picked],
+            self.correct_top5[picked],
+            self.losses[picked],
+            self.finite[rows],
+            0,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the table as one file, at once."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npz")
+        np.savez(
+            part,
+            protocol=np.array(json.dumps(self.protocol)),
+            choices=np.array(self.space.choices),
+            samples=np.array(self.correct.shape[1]),
+            correct=np.packbits(self.correct, axis=1),
+            correct_top5=np.packbits(self.correct_top5, axis=1),
+            losses=self.losses,
+            finite=self.finite,
+        )
+        os.replace(part, path)
+
+    @staticmethod
+    def load(path: Path, protocol: dict[str, Any]) -> Table:
+        """Read a table.
+
+        Raises:
+            InputError: it is of another protocol.
+        """
+        with np.load(path) as held:
+            there = json.loads(str(held["protocol"]))
+            if there != json.loads(json.dumps(protocol)):
+                raise InputError(
+                    "table",
+                    str(protocol),
+                    f"{there} in {path}",
+                    "Remove the file to have it rebuilt.",
+                )
+            count = int(held["samples"])
+            return Table(
+                SearchSpace(tuple(int(n) for n in held["choices"])),
+                np.unpackbits(held["correct"], axis=1, count=count).astype(bool),
+                np.unpackbits(held["correct_top5"], axis=1, count=count).astype(bool),
+                held["losses"],
+                held["finite"],
+                there,
+            )
+
+
+def describe(
+    supernet: raynas.ChainSupernet,
+    calibration: Sequence[Shard],
+    validation: Sequence[Shard],
+    settings: raynas.Evaluation,
+) -> dict[str, Any]:
+    """What determines a table: the supernet, how the splits are cut, and the evaluation."""
+    return {
+        "supernet": digest(supernet),
+        "calibration": [shard.rows for shard in calibration],
+        "validation": [shard.rows for shard in validation],
+        "threads": settings.threads,
+        "batch_norm": settings.batch_norm,
+    }
+
+
+def build(
+    supernet: raynas.ChainSupernet,
+    calibration: Sequence[Shard],
+    validation: Sequence[Shard],
+    settings: raynas.Evaluation,
+    *,
+    workers: int | None = 0,
+    progress: Callable[[int], None] = lambda architectures: None,
+) -> Table:
+    """Score every architecture through the trie.
+
+    The population is cut by its first two choices, so that the statistics of a part fit in memory;
+    the parts share next to nothing.
+
+    Args:
+        supernet: trained.
+        calibration: depth-0 shards.
+        validation: depth-0 shards.
+        settings: the evaluation protocol, all samples at 32 bits.
+        workers: Ray actors; 0 for this process.
+        progress: is told how many architectures have been scored.
+    """
+    space = supernet.space
+    size = (space.count(), sum(shard.rows for shard in validation))
+    table = Table(
+        space,
+        np.zeros(size, dtype=bool),
+        np.zeros(size, dtype=bool),
+        np.zeros(size, dtype=np.float32),
+        np.ones(size[0], dtype=bool),
+        describe(supernet, calibration, validation, settings),
+    )
+
+    def keep(candidates: Sequence[Architecture], samples: np.ndarray, scores: ShardScores) -> None:
+        rows = np.array([table.row(candidate) for candidate in candidates])
+        picked = np.ix_(rows, samples)
+        table.correct[picked] = scores.correct
+        table.correct_top5[picked] = scores.correct_top5
+        table.losses[picked] = scores.losses
+        table.finite[rows] &= scores.finite
+
+    done = 0
+    with open_pool(supernet, settings, workers) as pool:
+        recorder = Recorder(pool, keep)
+        evaluator = PopulationEvaluator(recorder, calibration, validation, settings, seed=0)
+        for part in parts_of(space):
+            evaluator.score(part)
+            done += len(part)
+            progress(done)
+    return table
+
+
+def parts_of(space: SearchSpace, depth: int = 2) -> Iterator[list[Architecture]]:
+    """All architectures, cut by their first choices."""
+    first = SearchSpace(space.choices[:depth])
+    for prefix in first.enumerate():
+        yield list(space.enumerate(prefix))
+
+
+def cut(shards: Sequence[Shard], images: int, shard_size: int) -> list[Shard]:
+    """The first images of depth-0 shards, in shards of another size."""
+    features = np.concatenate([shard.features for shard in shards])[:images]
+    labels = np.concatenate([shard.labels for shard in shards])[:images]
+    return make_shards(features, labels, split=shards[0].split, shard_size=shard_size)

@@ -1,0 +1,196 @@
+"""Searches played on tables: one search, many seeds of one setting, and how they compare."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from exhaustive import Table
+from racing import Race, RacingPool
+from tables import Outcomes, TablePool
+
+import raynas
+from raynas import workflow
+from raynas.data.shard import Shard
+from raynas.distributed.population import PopulationEvaluator
+from raynas.evolution.strategy import Problem, Score, rank_key
+from raynas.generation import search_generation, to_score
+from raynas.runlog import RunLog
+from raynas.space import Architecture
+
+
+@dataclass(frozen=True)
+class Population:
+    """The settings that all strategies share.
+
+    Args:
+        population: architectures per generation.
+        generations: the generation limit.
+        top_k: how many of the best are parents.
+        threshold: the choice percentage at which CF-ES and PCF-ES freeze.
+        monitor: the most blocks that a later freeze takes.
+    """
+
+    population: int = 25
+    generations: int = 10
+    top_k: int = 8
+    threshold: float = 0.5
+    monitor: int = 3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way to search.
+
+    Args:
+        name: of the row.
+        strategy: which one.
+        calibration: images for batch-norm statistics.
+        options: of `Evaluation`: sampling, and the bits of stored activations.
+        race: the error probability at which candidates race; `None` scores all of them in full.
+    """
+
+    name: str
+    strategy: workflow.StrategyName
+    calibration: int
+    options: dict[str, Any] = field(default_factory=dict)
+    race: float | None = None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is to be found: the best legal architecture under the full protocol.
+
+    Args:
+        table: under the full protocol.
+        problem: the space and the budget.
+        best: the best legal architecture.
+    """
+
+    table: Table
+    problem: Problem
+    best: Architecture
+
+    @staticmethod
+    def of(table: Table, problem: Problem) -> Truth:
+        """Find the best legal architecture."""
+        legal = [a for a in problem.space.enumerate() if problem.budget.allows(a)]
+        return Truth(table, problem, min(legal, key=lambda a: rank_key(full_score(table, a))))
+
+    def regret(self, architecture: Architecture) -> float:
+        """How much worse than the best it is, in points of top-1."""
+        table = self.table
+        lost = table.top1[table.row(self.best)] - table.top1[table.row(architecture)]
+        return 100.0 * float(lost)
+
+
+def full_score(table: Table, architecture: Architecture) -> Score:
+    """The score of one architecture on all samples of a table."""
+    row = table.row(architecture)
+    losses = table.losses[row].astype(np.float64)
+    return Score(
+        architecture,
+        float(table.correct[row].mean()),
+        float(losses.mean()),
+        bool(table.finite[row]),
+    )
+
+
+def play(
+    truth: Truth,
+    setting: Setting,
+    shared: Population,
+    outcomes: Outcomes,
+    calibration: Sequence[Shard],
+    validation: Sequence[Shard],
+    seed: int,
+) -> dict[str, Any]:
+    """One search, its winner chosen as `raynas.search` chooses it, as one row.
+
+    `regret` is that of this winner, of the finalists the best under the search's own calibration
+    images on all validation samples at 32 bits; `regret_recalibrated` is that of the finalist that
+    is the best under the full protocol.
+    """
+    settings = raynas.Evaluation(device="cpu", **setting.options)
+    pool = make_pool(setting, shared, outcomes, settings)
+    strategy = workflow.make_strategy(setting.strategy, **asdict(shared))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RunLog(Path(folder), {"seed": seed}, resume=False) as log,
+    ):
+        evaluator = PopulationEvaluator(pool, calibration, validation, settings, seed)
+        state = strategy.start()
+        while state.finished is None:
+            state = search_generation(
+                truth.problem, strategy, evaluator, log, state, seed, lambda record, metrics: None
+            )
+        generations = log.generations
+    finalists = strategy.finalists(state)
+    scores = [to_score(score) for score in evaluator.score_in_full(finalists)]
+    row = {
+        "seed": seed,
+        "regret": truth.regret(min(scores, key=rank_key).architecture),
+        "regret_recalibrated": min(truth.regret(finalist) for finalist in finalists),
+        "evaluations": sum(len(g["rescored"]) + len(g["population"]) for g in generations),
+        "finalists": len(finalists),
+        "block_forwards": evaluator.block_forwards,
+        "frozen": [generation["frozen"] for generation in generations],
+        "finished": state.finished,
+    }
+    if isinstance(pool, RacingPool):
+        row |= {"pairs": pool.pairs, "raced_pairs": pool.raced_pairs}
+    return row
+
+
+def make_pool(
+    setting: Setting, shared: Population, outcomes: Outcomes, settings: raynas.Evaluation
+) -> TablePool:
+    """The workers of a setting; where samples are selected, races wait for the selection."""
+    if setting.race is None:
+        return TablePool(outcomes, sharing=settings.prefix_sharing)
+    race = Race(shared.top_k, setting.race, behind_prefix_only=settings.sample_rate < 1.0)
+    return RacingPool(outcomes, race, sharing=settings.prefix_sharing)
+
+
+def summarize(rows: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds with their standard errors, and differences from EA seed by seed.
+
+    Args:
+        rows: one per seed.
+        baseline: EA's, on the same seeds.
+    """
+
+    def values(of: Sequence[dict[str, Any]], key: str) -> np.ndarray:
+        return np.array([row[key] for row in of], dtype=np.float64)
+
+    regret = values(rows, "regret")
+    differences = regret - values(baseline, "regret")
+    recalibrated = values(rows, "regret_recalibrated")
+    forwards = values(rows, "block_forwards")
+    summary = {
+        "regret": float(regret.mean()),
+        "regret_se": standard_error(regret),
+        "worst_regret": float(regret.max()),
+        "found_best": float((regret == 0).mean()),
+        "minus_ea": float(differences.mean()),
+        "minus_ea_se": standard_error(differences),
+        "regret_recalibrated": float(recalibrated.mean()),
+        "evaluations": float(values(rows, "evaluations").mean()),
+        "block_forwards": float(forwards.mean()),
+        "fewer_block_forwards": float(values(baseline, "block_forwards").mean() / forwards.mean()),
+        "frozen": float(np.mean([row["frozen"][-1] for row in rows])),
+    }
+    if all("pairs" in row for row in rows) and values(rows, "pairs").sum():
+        summary["raced_share"] = float(
+            values(rows, "raced_pairs").sum() / values(rows, "pairs").sum()
+        )
+    return summary
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

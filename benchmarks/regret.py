@@ -1,0 +1,229 @@
+"""How far from the true best is what a search finds, and what does it cost?
+
+Question: on a space whose every architecture is known, what regret (points of top-1 that the found
+architecture lacks to the best legal one) do random search, EA, CF-ES and PCF-ES have, and what do
+sampling, quantization, racing and fewer calibration images add to it? This is how a change to the
+search is judged.
+
+Protocol: a supernet of six SPOS blocks (4,096 architectures), trained on 50,000 images of
+Fashion-MNIST for 12 epochs. Full protocol: 2,000 validation images, batch norm recalibrated on
+2,000 others in shards of 125, 32 bits, one thread. Every architecture is scored under it, through
+the trie, and the per-sample outcomes are kept as a table; so are those under fewer calibration
+images. The searches are the library's own (`search_generation` on `PopulationEvaluator`), with
+workers that look outcomes up; choices of samples and races are played exactly. Activations stored
+at fewer bits are really evaluated and remembered, on all samples of a shard, so that 8- and 4-bit
+scales are those of the whole shard even where samples are selected. Population 25, 10 generations,
+Top-8, threshold 0.5, monitor size 3; once unlimited and once with a FLOPs limit at the median of
+the space. The finalists (Top-8 and the best before each freeze) are re-scored on all validation
+samples from the images on, under the search's calibration images, and the best of them is what was
+found. 100 seeds, the same for all settings; differences from EA are taken seed by seed, EA under
+the full protocol. `block_forwards` are blocks executed times images, through the trie, finalists
+included.
+
+Usage:
+    python benchmarks/regret.py --json regret.json      (first builds supernet and tables)
+    python benchmarks/regret.py --quick                 (< 2 minutes: a poorer supernet, few images)
+    python benchmarks/regret.py --rebuild               (makes the tables again)
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import fashion
+import numpy as np
+import tyro
+from measured import MeasuredOutcomes
+from playing import Population, Setting, Truth, play, summarize
+from rich.console import Console
+from rich.table import Table as Printed
+from small import FULL, HOME, QUICK, Bench, open_bench
+from tables import Outcomes
+
+import raynas
+from raynas import workflow
+from raynas.costs import Budget, flops_table
+from raynas.evolution.strategy import Problem
+
+RACE = 0.05
+
+
+def settings(images: int) -> list[Setting]:
+    """What is compared; the first one is the baseline.
+
+    Args:
+        images: for calibration, under the full protocol.
+    """
+    few = images // 4
+    sampled: dict[str, Any] = {"sample_rate": 0.2, "sampling": "disagreement"}
+    return [
+        Setting("EA", "ea", images),
+        Setting("EA, racing", "ea", images, race=RACE),
+        Setting(f"EA, calibrated on {few}", "ea", few),
+        Setting("random", "random", images),
+        Setting("random, racing", "random", images, race=RACE),
+        Setting("CF", "cf", images),
+        Setting("CF, disagreement 20 %", "cf", images, sampled),
+        Setting("CF, 8 bits", "cf", images, {"bits": 8}),
+        Setting("CF, racing", "cf", images, race=RACE),
+        Setting("PCF", "pcf", images),
+        Setting("PCF, top 40 %", "pcf", images, {"sample_rate": 0.4, "sampling": "top"}),
+        Setting("PCF, weighted 40 %", "pcf", images, {"sample_rate": 0.4, "sampling": "weighted"}),
+        Setting("PCF, random 20 %", "pcf", images, {"sample_rate": 0.2, "sampling": "random"}),
+        Setting("PCF, disagreement 40 %", "pcf", images, sampled | {"sample_rate": 0.4}),
+        Setting("PCF, disagreement 20 %", "pcf", images, sampled),
+        Setting("PCF, disagreement 10 %", "pcf", images, sampled | {"sample_rate": 0.1}),
+        Setting("PCF, 16 bits", "pcf", images, {"bits": 16}),
+        Setting("PCF, 8 bits", "pcf", images, {"bits": 8}),
+        Setting("PCF, 4 bits", "pcf", images, {"bits": 4}),
+        Setting("PCF, racing", "pcf", images, race=RACE),
+        Setting("PCF, disagreement 20 %, racing", "pcf", images, sampled, race=RACE),
+        Setting(f"PCF, calibrated on {few}", "pcf", few),
+        Setting("PCF, all but racing", "pcf", few, sampled | {"bits": 8}),
+        Setting("PCF, all", "pcf", few, sampled | {"bits": 8}, race=RACE),
+    ]
+
+
+def main(
+    json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("regret.json"),
+    quick: bool = False,
+    seeds: int = 100,
+    home: Path = HOME,
+    data: Path | None = None,
+    workers: int = 0,
+    rebuild: bool = False,
+    only: tuple[str, ...] = (),
+) -> None:
+    """Measure the regret of searches on an exhaustive table.
+
+    Args:
+        json_path: receives the raw rows, rewritten after each setting.
+        quick: 250 validation and 250 calibration images, a supernet of 2 epochs, 8 seeds.
+        seeds: how many searches each setting makes, from seed 0 on.
+        home: the folder of the supernet and the tables.
+        data: the folder with the four idx files; Debian's if omitted.
+        workers: Ray actors that build the tables; 0 for this process.
+        rebuild: remove the tables first.
+        only: the names of the settings to run beside EA; all of them if none is given.
+    """
+    home = home / "quick" if quick else home
+    for file in home.glob("*.npz") if rebuild else ():
+        file.unlink()
+    bench = open_bench(home, data, QUICK if quick else FULL)
+    shared = Population()
+    chosen = [
+        s
+        for i, s in enumerate(settings(bench.size.calibration))
+        if i == 0 or not only or s.name in only
+    ]
+    truth = bench.table(bench.size.calibration, workers=workers)
+    report: dict[str, Any] = {
+        "quick": quick,
+        "machine": fashion.machine(),
+        "shared": asdict(shared),
+        "spread": spread(truth.top1),
+        "budgets": [],
+    }
+    outcomes = {setting.name: open_outcomes(bench, setting, workers) for setting in chosen}
+    for name, problem in problems(bench).items():
+        target = Truth.of(truth, problem)
+        rows: dict[str, Any] = {}
+        limit = {"limit": name, "flops": problem.budget.at_most, "best": list(target.best)}
+        report["budgets"].append(
+            limit
+            | {
+                "legal": problem.budget.count(),
+                "best_top1": truth.top1[truth.row(target.best)],
+                "rows": rows,
+            }
+        )
+        for setting in chosen:
+            source = outcomes[setting.name]
+            shards = bench.calibration(setting.calibration), bench.validation
+            played = [
+                play(target, setting, shared, source, *shards, seed)
+                for seed in range(8 if quick else seeds)
+            ]
+            if isinstance(source, MeasuredOutcomes):
+                source.save()
+            rows[setting.name] = {"setting": asdict(setting), "seeds": played}
+            rows[setting.name] |= summarize(played, rows["EA"]["seeds"])
+            json_path.write_text(json.dumps(report, indent=2) + "\n")
+    show(report)
+
+
+def open_outcomes(bench: Bench, setting: Setting, workers: int) -> Outcomes:
+    """Where the outcomes of a setting come from: a table, below 32 bits with measurements."""
+    table = bench.table(setting.calibration, workers=workers)
+    bits = setting.options.get("bits", 32)
+    if bits == 32:
+        return table
+    return MeasuredOutcomes(
+        table,
+        bench.supernet,
+        bench.calibration(setting.calibration),
+        bench.validation,
+        raynas.Evaluation(device="cpu", bits=bits),
+        bench.home / f"calibration{setting.calibration}-{bits}bits.npz",
+    )
+
+
+def problems(bench: Bench) -> dict[str, Problem]:
+    """The whole space, and the half of it with the fewest FLOPs."""
+    space, table = bench.supernet.space, flops_table(bench.supernet)
+    median = int(np.median([table.of(architecture) for architecture in space.enumerate()]))
+    return {
+        "none": Problem(space, Budget(table)),
+        "median FLOPs": Problem(space, Budget(table, median)),
+    }
+
+
+def spread(top1: np.ndarray) -> dict[str, float]:
+    """How much the architectures of a space differ."""
+    names = ("minimum", "lower_quartile", "median", "upper_quartile", "maximum")
+    quartiles = np.percentile(top1, (0, 25, 50, 75, 100))
+    values = {name: float(value) for name, value in zip(names, quartiles, strict=True)}
+    ranked = np.sort(top1)[::-1]
+    within = {f"within_{points}_points": int((ranked >= ranked[0] - points / 100).sum())
+              for points in (0.1, 0.25, 0.5)}  # fmt: skip
+    return {**values, "standard_deviation": float(top1.std()), **within}
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the spread of the space, and one table per budget."""
+    console = Console(width=140)
+    known = report["spread"]
+    console.print(
+        f"All architectures, validation top-1: {known['minimum']:.2%} to {known['maximum']:.2%}, "
+        f"median {known['median']:.2%}, standard deviation {known['standard_deviation']:.2%}"
+    )
+    for budget in report["budgets"]:
+        limit = (
+            f"limit: {budget['limit']}, {budget['legal']:,} legal, best {budget['best_top1']:.2%}"
+        )
+        printed = Printed(title=f"Regret in points of top-1, mean ± standard error; {limit}")
+        for column in ("setting", "regret", "minus EA", "worst", "found best"):
+            printed.add_column(column)
+        for column in ("evaluations", "frozen", "M block-forwards", "EA / this", "pairs raced"):
+            printed.add_column(column)
+        for name, row in budget["rows"].items():
+            printed.add_row(
+                name,
+                f"{row['regret']:.3f} ± {row['regret_se']:.3f}",
+                f"{row['minus_ea']:+.3f} ± {row['minus_ea_se']:.3f}",
+                f"{row['worst_regret']:.2f}",
+                f"{row['found_best']:.0%}",
+                f"{row['evaluations']:.0f}",
+                f"{row['frozen']:.1f}",
+                f"{row['block_forwards'] / 1e6:.2f}",
+                f"{row['fewer_block_forwards']:.2f}×",
+                f"{row['raced_share']:.0%}" if "raced_share" in row else "",
+            )
+        console.print(printed)
+
+
+if __name__ == "__main__":
+    workflow.run(main)

@@ -1,0 +1,121 @@
+"""`TablePool`: plays the workers of a search from a table, so that thousands of searches are cheap.
+
+`PopulationEvaluator`, the selection of samples, the strategies and the loop are the library's own
+and run unchanged: whatever changes in them changes what is found here. Only calibrate, score and
+advance, the three things that workers do, are looked up. Block-forwards are counted as a worker
+would have executed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from exhaustive import History
+
+from raynas.data.shard import Shard
+from raynas.distributed.pool import Call
+from raynas.evaluation.evaluator import ShardStatistics
+from raynas.evaluation.scores import ShardScores
+from raynas.space import Architecture
+
+
+class Outcomes(Protocol):
+    """Where outcomes are looked up."""
+
+    def look_up(
+        self, history: History, architectures: Sequence[Architecture], samples: np.ndarray
+    ) -> ShardScores:
+        """What candidates say of samples that were advanced along a history."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What stands for a shard: the ids of its samples, and where they have been advanced to."""
+
+    ids: np.ndarray = field(repr=False)
+    history: History = ()
+
+    @property
+    def prefix(self) -> Architecture:
+        """The frozen choices that the samples are behind."""
+        return self.history[-1] if self.history else ()
+
+
+class TablePool:
+    """A pool whose workers know every answer.
+
+    Args:
+        outcomes: the answers.
+        sharing: whether workers share the prefixes of a population, as `Evaluation.prefix_sharing`.
+    """
+
+    workers = 0
+    gpus = 0
+    device = "cpu"
+
+    def __init__(self, outcomes: Outcomes, *, sharing: bool = True) -> None:
+        self.outcomes = outcomes
+        self.sharing = sharing
+
+    def wait(self) -> None:
+        """Nothing to wait for."""
+
+    def put(self, value: Any) -> Any:
+        """The samples of a shard; any other value itself."""
+        return Samples(np.array(value.samples)) if isinstance(value, Shard) else value
+
+    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
+        """Answer the calls, as the evaluator's method of that name would."""
+        answers: dict[str, Callable[..., Any]] = {
+            "calibrate": self.calibrate,
+            "score": self.score,
+            "advance": self.advance,
+        }
+        answer = answers[method]
+        return [answer(*call) for call in calls]
+
+    def calibrate(self, shard: Samples, architectures: Sequence[Architecture]) -> ShardStatistics:
+        """No statistics, but the block-forwards that they take."""
+        return ShardStatistics({}, self.executed(shard.prefix, architectures) * len(shard.ids))
+
+    def score(
+        self, shard: Samples, architectures: Sequence[Architecture], statistics: Any
+    ) -> ShardScores:
+        """The outcomes of the shard's samples."""
+        forwards = self.executed(shard.prefix, architectures) * len(shard.ids)
+        known = self.outcomes.look_up(shard.history, architectures, shard.ids)
+        return replace(known, block_forwards=forwards)
+
+    def advance(
+        self,
+        shard: Samples,
+        prefix: Architecture,
+        statistics: Any,
+        rows: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+    ) -> tuple[Samples, ShardStatistics]:
+        """The kept samples, one step further in their history."""
+        ids = shard.ids if rows is None else shard.ids[rows]
+        forwards = (len(prefix) - len(shard.prefix)) * len(ids)
+        return Samples(ids, (*shard.history, tuple(prefix))), ShardStatistics({}, forwards)
+
+    def executed(self, prefix: Architecture, architectures: Sequence[Architecture]) -> int:
+        """How many blocks a population takes on each sample behind a prefix."""
+        return executed_blocks(prefix, architectures, sharing=self.sharing)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def executed_blocks(
+    prefix: Architecture, architectures: Sequence[Architecture], *, sharing: bool = True
+) -> int:
+    """Blocks executed for each sample: the nodes of the prefix trie that are behind the prefix."""
+    depth = len(prefix)
+    if not sharing:
+        return sum(len(architecture) - depth for architecture in architectures)
+    longest = max((len(architecture) for architecture in architectures), default=depth)
+    return sum(len({a[:end] for a in architectures}) for end in range(depth + 1, longest + 1))
