@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -188,13 +188,15 @@ def describe(
     settings: raynas.Evaluation,
 ) -> dict[str, Any]:
     """What determines a table: the supernet, how the splits are cut, and the evaluation."""
+    kept = asdict(settings)
+    default = asdict(raynas.Evaluation(device=settings.device))
     return {
         "supernet": digest(supernet),
         "calibration": [shard.rows for shard in calibration],
         "validation": [shard.rows for shard in validation],
         "threads": settings.threads,
         "batch_norm": settings.batch_norm,
-    }
+    } | {name: value for name, value in kept.items() if value != default[name]}
 
 
 def build(

@@ -17,7 +17,6 @@ import numpy as np
 from exhaustive import History, Recorder, Table
 
 import raynas
-from raynas.data.shard import Shard
 from raynas.distributed.pool import LocalPool
 from raynas.distributed.population import PopulationEvaluator
 from raynas.errors import InputError
@@ -37,8 +36,7 @@ class MeasuredOutcomes:
     Args:
         table: of the same protocol, at 32 bits.
         supernet: that the table is of.
-        calibration: depth-0 shards, as those of the table.
-        validation: likewise.
+        data: the splits that it is of.
         settings: the protocol, all samples, with the bits of stored activations.
         path: remembers the outcomes; read if it exists.
     """
@@ -47,14 +45,13 @@ class MeasuredOutcomes:
         self,
         table: Table,
         supernet: raynas.ChainSupernet,
-        calibration: Sequence[Shard],
-        validation: Sequence[Shard],
+        data: raynas.data.SearchData,
         settings: raynas.Evaluation,
         path: Path,
     ) -> None:
         self._table = table
         self._pool = LocalPool(supernet, settings)
-        self._shards = (calibration, validation)
+        self._data = data
         self._settings = settings
         self._path = path
         self._evaluators: dict[History, PopulationEvaluator] = {}
@@ -145,7 +142,11 @@ class MeasuredOutcomes:
             self._evaluators[history] = self._evaluators.pop(history)
             return self._evaluators[history]
         evaluator = PopulationEvaluator(
-            Recorder(self._pool, self._note), *self._shards, self._settings, seed=0
+            Recorder(self._pool, self._note),
+            self._data.calibration,
+            self._data.validation,
+            self._settings,
+            seed=0,
         )
         for prefix in history:
             evaluator.freeze(prefix, reference)

@@ -15,7 +15,6 @@ from tables import Outcomes, TablePool
 
 import raynas
 from raynas import workflow
-from raynas.data.shard import Shard
 from raynas.distributed.population import PopulationEvaluator
 from raynas.evolution.strategy import Problem, Score, rank_key
 from raynas.generation import search_generation, to_score
@@ -49,14 +48,12 @@ class Setting:
     Args:
         name: of the row.
         strategy: which one.
-        calibration: images for batch-norm statistics.
-        options: of `Evaluation`: sampling, and the bits of stored activations.
+        options: of `Evaluation`.
         race: the error probability at which candidates race; `None` scores all of them in full.
     """
 
     name: str
     strategy: workflow.StrategyName
-    calibration: int
     options: dict[str, Any] = field(default_factory=dict)
     race: float | None = None
 
@@ -105,24 +102,27 @@ def play(
     setting: Setting,
     shared: Population,
     outcomes: Outcomes,
-    calibration: Sequence[Shard],
-    validation: Sequence[Shard],
+    data: raynas.data.SearchData,
     seed: int,
 ) -> dict[str, Any]:
     """One search, its winner chosen as `raynas.search` chooses it, as one row.
 
-    `regret` is that of this winner, of the finalists the best under the search's own calibration
-    images on all validation samples at 32 bits; `regret_recalibrated` is that of the finalist that
-    is the best under the full protocol.
+    Args:
+        truth: what is to be found.
+        setting: how to search.
+        shared: the settings that all strategies share.
+        outcomes: under the protocol that candidates are ranked under.
+        data: the splits that the tables are of.
+        seed: of the search.
     """
     settings = raynas.Evaluation(device="cpu", **setting.options)
-    pool = make_pool(setting, shared, outcomes, settings)
+    pool = make_pool(truth, setting, shared, outcomes, settings)
     strategy = workflow.make_strategy(setting.strategy, **asdict(shared))
     with (
         tempfile.TemporaryDirectory() as folder,
         RunLog(Path(folder), {"seed": seed}, resume=False) as log,
     ):
-        evaluator = PopulationEvaluator(pool, calibration, validation, settings, seed)
+        evaluator = PopulationEvaluator(pool, data.calibration, data.validation, settings, seed)
         state = strategy.start()
         while state.finished is None:
             state = search_generation(
@@ -134,7 +134,6 @@ def play(
     row = {
         "seed": seed,
         "regret": truth.regret(min(scores, key=rank_key).architecture),
-        "regret_recalibrated": min(truth.regret(finalist) for finalist in finalists),
         "evaluations": sum(len(g["rescored"]) + len(g["population"]) for g in generations),
         "finalists": len(finalists),
         "block_forwards": evaluator.block_forwards,
@@ -147,13 +146,17 @@ def play(
 
 
 def make_pool(
-    setting: Setting, shared: Population, outcomes: Outcomes, settings: raynas.Evaluation
+    truth: Truth,
+    setting: Setting,
+    shared: Population,
+    outcomes: Outcomes,
+    settings: raynas.Evaluation,
 ) -> TablePool:
     """The workers of a setting; where samples are selected, races wait for the selection."""
     if setting.race is None:
-        return TablePool(outcomes, sharing=settings.prefix_sharing)
+        return TablePool(outcomes, truth.table, sharing=settings.prefix_sharing)
     race = Race(shared.top_k, setting.race, behind_prefix_only=settings.sample_rate < 1.0)
-    return RacingPool(outcomes, race, sharing=settings.prefix_sharing)
+    return RacingPool(outcomes, truth.table, race, sharing=settings.prefix_sharing)
 
 
 def summarize(rows: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -169,7 +172,6 @@ def summarize(rows: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]
 
     regret = values(rows, "regret")
     differences = regret - values(baseline, "regret")
-    recalibrated = values(rows, "regret_recalibrated")
     forwards = values(rows, "block_forwards")
     summary = {
         "regret": float(regret.mean()),
@@ -178,7 +180,6 @@ def summarize(rows: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]
         "found_best": float((regret == 0).mean()),
         "minus_ea": float(differences.mean()),
         "minus_ea_se": standard_error(differences),
-        "regret_recalibrated": float(recalibrated.mean()),
         "evaluations": float(values(rows, "evaluations").mean()),
         "block_forwards": float(forwards.mean()),
         "fewer_block_forwards": float(values(baseline, "block_forwards").mean() / forwards.mean()),

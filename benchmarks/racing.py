@@ -63,16 +63,19 @@ def cannot_reach(rivals: np.ndarray, candidates: np.ndarray, race: Race) -> np.n
 
 
 class RacingPool(TablePool):
-    """A table pool whose `score` calls race.
+    """A table pool whose `score` calls race, but for those that choose the winner.
 
     Args:
-        outcomes: the answers.
+        outcomes: the answers under the protocol that candidates are ranked under.
+        exact: the answers under the full protocol.
         race: the settings.
         sharing: whether workers share the prefixes of a population.
     """
 
-    def __init__(self, outcomes: Outcomes, race: Race, *, sharing: bool = True) -> None:
-        super().__init__(outcomes, sharing=sharing)
+    def __init__(
+        self, outcomes: Outcomes, exact: Outcomes, race: Race, *, sharing: bool = True
+    ) -> None:
+        super().__init__(outcomes, exact, sharing=sharing)
         self.race = race
         self.pairs = 0
         self.raced_pairs = 0
@@ -84,7 +87,8 @@ class RacingPool(TablePool):
         if method != "score" or not calls:
             return super().run(method, calls, keep=keep)
         shards, architectures = [call[0] for call in calls], calls[0][1]
-        if self.race.behind_prefix_only and not shards[0].history:
+        exact = calls[0][3:] == (True,)
+        if exact or (self.race.behind_prefix_only and not shards[0].history):
             return super().run(method, calls, keep=keep)
         if any(call[1] != architectures for call in calls):
             raise ValueError("a race needs whole populations: one part per shard")

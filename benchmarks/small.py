@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from exhaustive import Table, build, cut, describe
+from exhaustive import Table, build, describe
 from rich.console import Console
 
 import raynas
 from raynas import workflow
-from raynas.data.shard import Shard
 
 HOME = Path("runs/fashion_mnist/regret")
 STAGES = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
-SHARD_SIZE = 125
 
 
 @dataclass(frozen=True)
@@ -29,18 +26,20 @@ class Size:
     Args:
         calibration: images for batch-norm statistics, at most.
         validation: images that candidates are scored on.
+        shard_size: how many images are evaluated at a time.
         train: images that the supernet is trained on.
         epochs: of the training.
     """
 
     calibration: int = 2_000
     validation: int = 2_000
+    shard_size: int = 125
     train: int = 50_000
     epochs: int = 12
 
 
 FULL = Size()
-QUICK = Size(calibration=250, validation=250, train=4_000, epochs=2)
+QUICK = Size(calibration=200, validation=250, shard_size=50, train=8_000, epochs=2)
 
 
 @dataclass(frozen=True)
@@ -59,43 +58,47 @@ class Bench:
     size: Size
     home: Path
 
-    @property
-    def validation(self) -> list[Shard]:
-        """The validation shards, the same under every protocol."""
-        return list(self.data.validation)
-
-    def calibration(self, images: int, shard_size: int = SHARD_SIZE) -> list[Shard]:
-        """The first calibration images, in shards of a size."""
-        return cut(self.data.calibration, images, shard_size)
-
-    def table(
-        self, images: int, shard_size: int = SHARD_SIZE, *, workers: int = 0, **options: Any
-    ) -> Table:
-        """The table under one protocol; built if its file is missing.
+    def table(self, settings: raynas.Evaluation, *, workers: int = 0) -> Table:
+        """The table under the protocol of unfrozen candidates; built if its file is missing.
 
         Args:
-            images: for calibration.
-            shard_size: how many of them are normalised together.
+            settings: what is sampled or quantized behind a prefix does not matter here.
             workers: Ray actors that build it.
-            options: of `Evaluation`.
         """
-        settings = raynas.Evaluation(device="cpu", **options)
-        name = "-".join([f"calibration{images}x{shard_size}", *map(str, options.values())])
-        path = self.home / f"{name}.npz"
-        splits = (self.calibration(images, shard_size), self.validation)
+        protocol = unfrozen(settings)
+        path = self.home / f"{file_name(protocol)}.npz"
+        splits = (self.data.calibration, self.data.validation)
         if path.exists():
-            return Table.load(path, {**describe(self.supernet, *splits, settings), **options})
+            return Table.load(path, describe(self.supernet, *splits, protocol))
         console = Console()
         total = self.supernet.space.count()
 
         def progress(done: int) -> None:
-            console.print(f"{path.name}: {done:,} of {total:,} architectures", end="\r")
+            console.print(f"{path.name}: {done:,} of {total:,} architectures")
 
-        table = build(self.supernet, *splits, settings, workers=workers, progress=progress)
-        table = replace(table, protocol={**table.protocol, **options})
+        table = build(self.supernet, *splits, protocol, workers=workers, progress=progress)
         table.save(path)
-        console.print(f"{path.name}: {total:,} architectures scored")
         return table
+
+
+def unfrozen(settings: raynas.Evaluation) -> raynas.Evaluation:
+    """What of a protocol matters to candidates that are scored from the images on."""
+    return raynas.Evaluation(
+        device=settings.device,
+        batch_norm=settings.batch_norm,
+        precision=settings.precision,
+        fold_batch_norm=settings.fold_batch_norm,
+        calibration_images=settings.calibration_images,
+    )
+
+
+def file_name(settings: raynas.Evaluation) -> str:
+    """The name of a table: what is not the default."""
+    images = settings.calibration_images
+    parts = [f"calibration-{images}" if images is not None else "full"]
+    parts += [settings.precision] if settings.precision != "float32" else []
+    parts += ["folded"] if settings.fold_batch_norm else []
+    return "-".join(parts)
 
 
 def open_bench(home: Path, folder: Path | None, size: Size) -> Bench:
@@ -108,7 +111,7 @@ def open_bench(home: Path, folder: Path | None, size: Size) -> Bench:
     """
     images = raynas.data.fashion_mnist(
         folder, calibration=size.calibration, validation=size.validation, train=size.train,
-        shard_size=SHARD_SIZE,
+        shard_size=size.shard_size,
     )  # fmt: skip
     torch.manual_seed(0)
     supernet = raynas.supernets.spos_28x28(images.num_classes, stages=STAGES, head_channels=128)

@@ -48,7 +48,8 @@ class TablePool:
     """A pool whose workers know every answer.
 
     Args:
-        outcomes: the answers.
+        outcomes: the answers under the protocol that candidates are ranked under.
+        exact: the answers under the full protocol, in which winners are chosen.
         sharing: whether workers share the prefixes of a population, as `Evaluation.prefix_sharing`.
     """
 
@@ -56,8 +57,9 @@ class TablePool:
     gpus = 0
     device = "cpu"
 
-    def __init__(self, outcomes: Outcomes, *, sharing: bool = True) -> None:
+    def __init__(self, outcomes: Outcomes, exact: Outcomes, *, sharing: bool = True) -> None:
         self.outcomes = outcomes
+        self.exact = exact
         self.sharing = sharing
 
     def wait(self) -> None:
@@ -77,16 +79,24 @@ class TablePool:
         answer = answers[method]
         return [answer(*call) for call in calls]
 
-    def calibrate(self, shard: Samples, architectures: Sequence[Architecture]) -> ShardStatistics:
+    def calibrate(
+        self, shard: Samples, architectures: Sequence[Architecture], exact: bool = False
+    ) -> ShardStatistics:
         """No statistics, but the block-forwards that they take."""
         return ShardStatistics({}, self.executed(shard.prefix, architectures) * len(shard.ids))
 
     def score(
-        self, shard: Samples, architectures: Sequence[Architecture], statistics: Any
+        self,
+        shard: Samples,
+        architectures: Sequence[Architecture],
+        statistics: Any,
+        exact: bool = False,
     ) -> ShardScores:
         """The outcomes of the shard's samples."""
         forwards = self.executed(shard.prefix, architectures) * len(shard.ids)
-        known = self.outcomes.look_up(shard.history, architectures, shard.ids)
+        known = (self.exact if exact else self.outcomes).look_up(
+            shard.history, architectures, shard.ids
+        )
         return replace(known, block_forwards=forwards)
 
     def advance(
@@ -96,6 +106,7 @@ class TablePool:
         statistics: Any,
         rows: np.ndarray | None = None,
         weights: np.ndarray | None = None,
+        exact: bool = False,
     ) -> tuple[Samples, ShardStatistics]:
         """The kept samples, one step further in their history."""
         ids = shard.ids if rows is None else shard.ids[rows]

@@ -64,8 +64,8 @@ def test_race_keeps_the_top_and_saves_work(seed: int) -> None:
     table = make_table(seed)
     population = list(SPACE.enumerate())
     calls = [(shard, population, None) for shard in shards()]
-    full = np.concatenate([o.correct for o in TablePool(table).run("score", calls)], axis=1)
-    pool = RacingPool(table, Race(top_k=5))
+    full = np.concatenate([o.correct for o in TablePool(table, table).run("score", calls)], axis=1)
+    pool = RacingPool(table, table, Race(top_k=5))
     outcomes = pool.run("score", calls)
     raced = np.concatenate([outcome.correct for outcome in outcomes], axis=1)
     finished = np.isfinite(np.concatenate([o.losses for o in outcomes], axis=1)).all(axis=1)
@@ -75,7 +75,7 @@ def test_race_keeps_the_top_and_saves_work(seed: int) -> None:
     assert pool.pairs == full.size
     assert pool.raced_pairs < 0.8 * pool.pairs
     forwards = sum(outcome.block_forwards for outcome in outcomes)
-    assert forwards < sum(o.block_forwards for o in TablePool(table).run("score", calls))
+    assert forwards < sum(o.block_forwards for o in TablePool(table, table).run("score", calls))
 
 
 def test_incumbents_race_only_under_their_own_protocol() -> None:
@@ -84,7 +84,7 @@ def test_incumbents_race_only_under_their_own_protocol() -> None:
     first, second = best[:5], best[-5:]
     here, behind = shards(), [Samples(shard.ids, ((0,),)) for shard in shards()]
     for later, drops in ((here, True), (behind, False)):
-        pool = RacingPool(table, Race(top_k=5))
+        pool = RacingPool(table, table, Race(top_k=5))
         pool.run("score", [(shard, first, None) for shard in here])
         pool.run("score", [(shard, second, None) for shard in later])
         assert (pool.raced_pairs < pool.pairs) == drops

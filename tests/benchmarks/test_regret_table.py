@@ -100,7 +100,10 @@ def test_search_on_the_table_is_the_real_search(
     tmp_path: Path,
 ) -> None:
     settings = raynas.Evaluation(device="cpu", **chosen)
-    real, played = LocalPool(supernet, settings), TablePool(table, sharing=settings.prefix_sharing)
+    real, played = (
+        LocalPool(supernet, settings),
+        TablePool(table, table, sharing=settings.prefix_sharing),
+    )
     strategy = STRATEGIES[name]
     state, evaluator = search(real, supernet, data, settings, strategy, tmp_path / "real")
     again, player = search(played, supernet, data, settings, strategy, tmp_path / "played")
@@ -118,19 +121,25 @@ def test_frozen_activations_of_fewer_bits_are_measured(
     settings = raynas.Evaluation(device="cpu", bits=16)
 
     def outcomes() -> MeasuredOutcomes:
-        return MeasuredOutcomes(
-            table, supernet, data.calibration, data.validation, settings, tmp_path / "known.npz"
-        )
+        return MeasuredOutcomes(table, supernet, data, settings, tmp_path / "known.npz")
 
     first = outcomes()
-    pools: dict[str, Any] = {"real": LocalPool(supernet, settings), "played": TablePool(first)}
+    pools: dict[str, Any] = {
+        "real": LocalPool(supernet, settings),
+        "played": TablePool(first, table),
+    }
     for run, pool in pools.items():
         search(pool, supernet, data, settings, STRATEGIES["pcf"], tmp_path / run)
     assert first.measured > 0
     first.save()
     remembered = outcomes()
     search(
-        TablePool(remembered), supernet, data, settings, STRATEGIES["pcf"], tmp_path / "remembered"
+        TablePool(remembered, table),
+        supernet,
+        data,
+        settings,
+        STRATEGIES["pcf"],
+        tmp_path / "remembered",
     )
     assert remembered.measured == 0
     real, played, again = (
