@@ -97,7 +97,7 @@ def main(
             note("grid", {"images": count, "shard_size": size, "tau": tau(counts, known)})
     for count in images:
         whole = count == bench.size.calibration
-        options = {} if whole else {"calibration_images": count}
+        options: dict[str, Any] = {} if whole else {"calibration_images": count}
         table = bench.table(raynas.Evaluation(device="cpu", **options), workers=workers)
         note("searches", {"images": count} | agreement(table, truth))
         for name in ("ea", "pcf"):

@@ -22,6 +22,10 @@ from raynas.runlog import RunLog
 from raynas.space import Architecture
 
 
+MEMORY = next((str(path) for path in (Path("/dev/shm"),) if path.is_dir()), None)
+"""Where the records of a played search go: a file system that does not wait for a disk."""
+
+
 @dataclass(frozen=True)
 class Population:
     """The settings that all strategies share.
@@ -119,7 +123,7 @@ def play(
     pool = make_pool(truth, setting, shared, outcomes, settings)
     strategy = workflow.make_strategy(setting.strategy, **asdict(shared))
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=MEMORY) as folder,
         RunLog(Path(folder), {"seed": seed}, resume=False) as log,
     ):
         evaluator = PopulationEvaluator(pool, data.calibration, data.validation, settings, seed)
