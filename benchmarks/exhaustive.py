@@ -26,6 +26,7 @@ from raynas.errors import InputError
 from raynas.evaluation.scores import ShardScores
 from raynas.space import Architecture, SearchSpace
 from raynas.supernets.checkpoints import digest
+from raynas.supernets.equivalence import Equivalents
 
 Sink = Callable[[Sequence[Architecture], np.ndarray, ShardScores], None]
 """Receives candidates, the ids of samples, and what the first say of the second."""
@@ -40,9 +41,11 @@ class Recorder:
     Args:
         pool: does the work.
         sink: is called with the outcome of each `score` call, in the order of the calls.
+        space: of the supernet; all its choices are evaluated, also those that compute the same.
     """
 
-    def __init__(self, pool: Pool, sink: Sink) -> None:
+    def __init__(self, pool: Pool, sink: Sink, space: SearchSpace) -> None:
+        self.equivalents = all_different(space)
         self._pool = pool
         self._sink = sink
         self._samples: dict[int, np.ndarray] = {}
@@ -242,13 +245,18 @@ def build(
 
     done = 0
     with open_pool(supernet, settings, workers) as pool:
-        recorder = Recorder(pool, keep)
+        recorder = Recorder(pool, keep, space)
         evaluator = PopulationEvaluator(recorder, calibration, validation, settings, seed=0)
         for part in parts_of(space):
             evaluator.score(part)
             done += len(part)
             progress(done)
     return table
+
+
+def all_different(space: SearchSpace) -> Equivalents:
+    """No choice stands for another."""
+    return tuple(tuple(range(choices)) for choices in space.choices)
 
 
 def parts_of(space: SearchSpace, depth: int = 2) -> Iterator[list[Architecture]]:

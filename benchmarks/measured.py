@@ -142,7 +142,7 @@ class MeasuredOutcomes:
             self._evaluators[history] = self._evaluators.pop(history)
             return self._evaluators[history]
         evaluator = PopulationEvaluator(
-            Recorder(self._pool, self._note),
+            Recorder(self._pool, self._note, self._table.space),
             self._data.calibration,
             self._data.validation,
             self._settings,

@@ -21,7 +21,6 @@ from raynas.generation import search_generation, to_score
 from raynas.runlog import RunLog
 from raynas.space import Architecture
 
-
 MEMORY = next((str(path) for path in (Path("/dev/shm"),) if path.is_dir()), None)
 """Where the records of a played search go: a file system that does not wait for a disk."""
 

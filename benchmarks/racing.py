@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from exhaustive import Table
 from scipy import stats
 from tables import Outcomes, Samples, TablePool
 
@@ -73,7 +74,7 @@ class RacingPool(TablePool):
     """
 
     def __init__(
-        self, outcomes: Outcomes, exact: Outcomes, race: Race, *, sharing: bool = True
+        self, outcomes: Outcomes, exact: Table, race: Race, *, sharing: bool = True
     ) -> None:
         super().__init__(outcomes, exact, sharing=sharing)
         self.race = race

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
-from exhaustive import History
+from exhaustive import History, Table, all_different
 
 from raynas.data.shard import Shard
 from raynas.distributed.pool import Call
@@ -57,7 +57,8 @@ class TablePool:
     gpus = 0
     device = "cpu"
 
-    def __init__(self, outcomes: Outcomes, exact: Outcomes, *, sharing: bool = True) -> None:
+    def __init__(self, outcomes: Outcomes, exact: Table, *, sharing: bool = True) -> None:
+        self.equivalents = all_different(exact.space)
         self.outcomes = outcomes
         self.exact = exact
         self.sharing = sharing
