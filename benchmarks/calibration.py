@@ -64,7 +64,7 @@ def main(
 
     Args:
         json_path: receives the raw rows, rewritten after each.
-        quick: 250 validation and at most 200 calibration images, 8 seeds, 20 architectures.
+        quick: five blocks, at most 200 calibration images, five seeds, 20 architectures.
         images: numbers of calibration images.
         shard_sizes: how many of them are normalised together.
         architectures: how many random ones the grid ranks.
@@ -75,7 +75,7 @@ def main(
     """
     if quick:
         home, images, shard_sizes = home / "quick", (50, 100, 200), (25, 50)
-        architectures, seeds = 20, 8
+        architectures, seeds = 20, 5
     bench = open_bench(home, data, QUICK if quick else FULL)
     truth = bench.table(EXACT, workers=workers)
     report: dict[str, Any] = {"quick": quick, "machine": fashion.machine()}

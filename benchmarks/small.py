@@ -16,12 +16,11 @@ import raynas
 from raynas import workflow
 
 HOME = Path("runs/fashion_mnist/regret")
-STAGES = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the splits are, and how long the supernet is trained.
+    """How large the supernet and the splits are, and how long it is trained.
 
     Args:
         calibration: images for batch-norm statistics, at most.
@@ -29,6 +28,7 @@ class Size:
         shard_size: how many images are evaluated at a time.
         train: images that the supernet is trained on.
         epochs: of the training.
+        stages: of the supernet; as many blocks as are scored exhaustively.
     """
 
     calibration: int = 2_000
@@ -36,10 +36,18 @@ class Size:
     shard_size: int = 125
     train: int = 50_000
     epochs: int = 12
+    stages: tuple[tuple[int, int, int], ...] = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
 
 
 FULL = Size()
-QUICK = Size(calibration=200, validation=250, shard_size=50, train=8_000, epochs=2)
+QUICK = Size(
+    calibration=200,
+    validation=250,
+    shard_size=50,
+    train=5_000,
+    epochs=2,
+    stages=((32, 1, 2), (64, 2, 2), (128, 2, 2)),
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,9 @@ def open_bench(home: Path, folder: Path | None, size: Size) -> Bench:
         shard_size=size.shard_size,
     )  # fmt: skip
     torch.manual_seed(0)
-    supernet = raynas.supernets.spos_28x28(images.num_classes, stages=STAGES, head_channels=128)
+    supernet = raynas.supernets.spos_28x28(
+        images.num_classes, stages=size.stages, head_channels=128
+    )
     preset = replace(raynas.training.presets.FASHION_MNIST, epochs=size.epochs)
     workflow.train_or_load(supernet, images, preset, home / "supernet.safetensors")
     return Bench(supernet, images, size, home)
