@@ -21,9 +21,9 @@ the full protocol. `block_forwards` are blocks executed times images, through th
 included.
 
 Usage:
-    python benchmarks/regret.py --json regret.json      (first builds supernet and tables)
-    python benchmarks/regret.py --quick                 (< 2 minutes: 1,024 architectures, few images)
-    python benchmarks/regret.py --rebuild               (makes the tables again)
+    python benchmarks/regret.py --json regret.json    (first builds supernet and tables)
+    python benchmarks/regret.py --quick               (< 2 minutes: five blocks, few images)
+    python benchmarks/regret.py --rebuild             (makes the tables again)
 """
 
 from __future__ import annotations
