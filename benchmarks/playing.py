@@ -33,15 +33,11 @@ class Population:
         population: architectures per generation.
         generations: the generation limit.
         top_k: how many of the best are parents.
-        threshold: the choice percentage at which CF-ES and PCF-ES freeze.
-        monitor: the most blocks that a later freeze takes.
     """
 
     population: int = 25
     generations: int = 10
     top_k: int = 8
-    threshold: float = 0.5
-    monitor: int = 3
 
 
 @dataclass(frozen=True)
@@ -52,13 +48,17 @@ class Setting:
         name: of the row.
         strategy: which one.
         options: of `Evaluation`.
-        race: the error probability at which candidates race; `None` scores all of them in full.
+        race: how candidates race; `None` scores all of them in full.
+        threshold: the choice percentage at which CF-ES and PCF-ES freeze.
+        monitor: the most blocks that a later freeze takes.
     """
 
     name: str
     strategy: workflow.StrategyName
     options: dict[str, Any] = field(default_factory=dict)
-    race: float | None = None
+    race: Race | None = None
+    threshold: float = 0.6
+    monitor: int = 3
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,12 @@ def play(
     """
     settings = raynas.Evaluation(device="cpu", **setting.options)
     pool = make_pool(truth, setting, shared, outcomes, settings)
-    strategy = workflow.make_strategy(setting.strategy, **asdict(shared))
+    strategy = workflow.make_strategy(
+        setting.strategy,
+        **asdict(shared),
+        threshold=setting.threshold,
+        monitor=setting.monitor,
+    )
     with (
         tempfile.TemporaryDirectory(dir=MEMORY) as folder,
         RunLog(Path(folder), {"seed": seed}, resume=False) as log,
@@ -158,8 +163,14 @@ def make_pool(
     """The workers of a setting; where samples are selected, races wait for the selection."""
     if setting.race is None:
         return TablePool(outcomes, truth.table, sharing=settings.prefix_sharing)
-    race = Race(shared.top_k, setting.race, behind_prefix_only=settings.sample_rate < 1.0)
-    return RacingPool(outcomes, truth.table, race, sharing=settings.prefix_sharing)
+    return RacingPool(
+        outcomes,
+        truth.table,
+        setting.race,
+        shared.top_k,
+        behind_prefix_only=settings.sample_rate < 1.0,
+        sharing=settings.prefix_sharing,
+    )
 
 
 def summarize(rows: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]) -> dict[str, Any]:

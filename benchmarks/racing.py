@@ -1,12 +1,15 @@
 """Racing, simulated: score in waves of samples, drop candidates that cannot reach the Top-K.
 
-A candidate is dropped after a wave once K others are better than it, each by an exact one-sided
-McNemar test on the samples that both have been scored on: of the samples that only one of the two
-gets right, too many are the other's. Were the candidate among the true Top-K, one of these K would
-not be better than it. The error probability of a generation is divided by the tests that a
-candidate can undergo (Bonferroni), which holds for samples in random order; those of a split are
-shuffled. The incumbents, which are the best known under the same protocol, race too, at no cost.
-Everything depends on outcomes only, so a race is deterministic.
+After each wave candidates are compared in pairs, on the samples that both have been scored on. Of
+the samples that only one of the two gets right, d in all, a rival's lead is how many more are its
+own. If the two ended level on all n samples, the lead on a random m of them would be nearly normal
+with mean 0 and variance d(1 - m/n): samples are drawn without replacement, and a lead that the
+remaining ones cannot make good is certain. A candidate is dropped once `top_k` rivals lead it by
+more than chance allows. Were it among the true Top-K, one of these would not end ahead of it, so
+an error of a generation is an error of a test, and its probability is divided by their number
+(Bonferroni). Rivals are the candidates still in the race, and the incumbents, which are the best
+known under the same protocol and race at no cost. Everything depends on outcomes only, so a race is
+deterministic.
 """
 
 from __future__ import annotations
@@ -30,37 +33,39 @@ class Race:
     """How candidates race.
 
     Args:
-        top_k: a candidate is dropped once so many others are better.
         error: the probability that a generation loses one of its true Top-K, at most.
+        corrected: whether it is divided by the number of tests; else it is that of each test.
         waves: into how many waves the shards are cut.
-        behind_prefix_only: whether generations from the images on are scored in full, which the
-            selection of samples needs.
     """
 
-    top_k: int
     error: float = 0.05
+    corrected: bool = True
     waves: int = 8
-    behind_prefix_only: bool = False
 
 
-def cannot_reach(rivals: np.ndarray, candidates: np.ndarray, race: Race) -> np.ndarray:
-    """Which candidates have at least `top_k` rivals that are better than they.
+def cannot_reach(
+    rivals: np.ndarray, candidates: np.ndarray, samples: int, top_k: int, race: Race
+) -> np.ndarray:
+    """Which candidates have at least `top_k` rivals that lead them by more than chance allows.
 
     Args:
         rivals: `bool[r, m]` correct bits; the candidates may be among them.
         candidates: `bool[k, m]` correct bits on the same samples.
+        samples: n, how many there will be in the end, more than m.
+        top_k: how many are to be found.
         race: the settings.
 
     Returns:
         `bool[k]`.
     """
-    right, wrong = rivals.astype(np.float32), 1.0 - rivals.astype(np.float32)
-    ahead = right @ (1.0 - candidates.astype(np.float32)).T
-    behind = wrong @ candidates.astype(np.float32).T
-    tests = max(1, (race.waves - 1) * len(rivals) * len(candidates))
-    p_values = stats.binom.sf(ahead - 1, ahead + behind, 0.5)
-    better = (p_values <= race.error / tests).sum(axis=0)
-    return better >= race.top_k
+    right, good = rivals.astype(np.float64), candidates.astype(np.float64)
+    ahead, behind = right @ (1.0 - good).T, (1.0 - right) @ good.T
+    remaining = 1.0 - rivals.shape[1] / samples
+    deviation = np.sqrt(np.maximum(ahead + behind, 1.0) * remaining)
+    # A lead is a whole number, so half a sample of it may be due to the normal approximation.
+    p_values = stats.norm.sf((ahead - behind - 0.5) / deviation)
+    tests = (race.waves - 1) * len(rivals) * len(candidates) if race.corrected else 1
+    return (p_values <= race.error / max(tests, 1)).sum(axis=0) >= top_k
 
 
 class RacingPool(TablePool):
@@ -70,14 +75,26 @@ class RacingPool(TablePool):
         outcomes: the answers under the protocol that candidates are ranked under.
         exact: the answers under the full protocol.
         race: the settings.
+        top_k: a candidate is dropped once so many others are better.
+        behind_prefix_only: whether generations from the images on are scored in full, which the
+            selection of samples needs.
         sharing: whether workers share the prefixes of a population.
     """
 
     def __init__(
-        self, outcomes: Outcomes, exact: Table, race: Race, *, sharing: bool = True
+        self,
+        outcomes: Outcomes,
+        exact: Table,
+        race: Race,
+        top_k: int,
+        *,
+        behind_prefix_only: bool = False,
+        sharing: bool = True,
     ) -> None:
         super().__init__(outcomes, exact, sharing=sharing)
         self.race = race
+        self.top_k = top_k
+        self.behind_prefix_only = behind_prefix_only
         self.pairs = 0
         self.raced_pairs = 0
         self._protocol: tuple[Any, ...] = ()
@@ -89,7 +106,7 @@ class RacingPool(TablePool):
             return super().run(method, calls, keep=keep)
         shards, architectures = [call[0] for call in calls], calls[0][1]
         exact = calls[0][3:] == (True,)
-        if exact or (self.race.behind_prefix_only and not shards[0].history):
+        if exact or (self.behind_prefix_only and not shards[0].history):
             return super().run(method, calls, keep=keep)
         if any(call[1] != architectures for call in calls):
             raise ValueError("a race needs whole populations: one part per shard")
@@ -105,12 +122,12 @@ class RacingPool(TablePool):
         for number, wave in enumerate(waves):
             results += [self._score_alive(shards[i], architectures, alive) for i in wave]
             if number + 1 < len(waves):
-                alive = self._survivors(architectures, results, alive)
+                alive = self._survivors(shards, architectures, results, alive)
         seen = np.concatenate([result.correct for result in results], axis=1)
         for index in np.flatnonzero(alive).tolist():
             self._incumbents[architectures[index]] = seen[index]
         best = sorted(self._incumbents, key=lambda a: -int(self._incumbents[a].sum()))
-        self._incumbents = {a: self._incumbents[a] for a in best[: self.race.top_k]}
+        self._incumbents = {a: self._incumbents[a] for a in best[: self.top_k]}
         return results
 
     def _follow(self, shards: Sequence[Samples]) -> None:
@@ -137,7 +154,11 @@ class RacingPool(TablePool):
         return ShardScores(correct, top5, losses, finite, known.block_forwards)
 
     def _survivors(
-        self, architectures: Sequence[Architecture], results: list[ShardScores], alive: np.ndarray
+        self,
+        shards: Sequence[Samples],
+        architectures: Sequence[Architecture],
+        results: list[ShardScores],
+        alive: np.ndarray,
     ) -> np.ndarray:
         seen = np.concatenate([result.correct for result in results], axis=1)
         others = [
@@ -147,5 +168,6 @@ class RacingPool(TablePool):
         ]
         rivals = np.concatenate([np.array(others).reshape(-1, seen.shape[1]), seen[alive]])
         survivors = alive.copy()
-        survivors[alive] = ~cannot_reach(rivals, seen[alive], self.race)
+        samples = sum(len(shard.ids) for shard in shards)
+        survivors[alive] = ~cannot_reach(rivals, seen[alive], samples, self.top_k, self.race)
         return survivors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import comb
+from math import erfc, sqrt
 
 import numpy as np
 import pytest
@@ -26,27 +26,29 @@ def bits(seed: int, rows: int, samples: int) -> np.ndarray:
     return rng.random((rows, samples)) < rng.random((rows, 1))
 
 
-def tail(ahead: int, apart: int) -> float:
-    """The probability of at least `ahead` heads in `apart` throws of a fair coin."""
-    return sum(comb(apart, k) for k in range(ahead, apart + 1)) / 2**apart
+def chance(lead: int, apart: int, remaining: float) -> float:
+    """The probability of such a lead of two that end level."""
+    return erfc((lead - 0.5) / sqrt(2 * max(apart, 1) * remaining)) / 2
 
 
-@given(st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 60), st.integers(1, 4))
-def test_dropped_are_those_that_enough_rivals_beat(
-    seed: int, rows: int, samples: int, top_k: int
+@given(
+    st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 60), st.integers(1, 4), st.booleans()
+)
+def test_dropped_are_those_that_enough_rivals_lead(
+    seed: int, rows: int, samples: int, top_k: int, corrected: bool
 ) -> None:
     known = bits(seed, rows, samples)
     candidates = known[rows // 2 :]
-    race = Race(top_k, error=0.2, waves=3)
-    limit = 0.2 / (2 * rows * len(candidates))
+    race = Race(error=0.2, waves=3, corrected=corrected)
+    limit = 0.2 / (2 * rows * len(candidates)) if corrected else 0.2
     expected = []
     for candidate in candidates:
         beaten = 0
         for rival in known:
             ahead, behind = int((rival & ~candidate).sum()), int((candidate & ~rival).sum())
-            beaten += tail(ahead, ahead + behind) <= limit
+            beaten += chance(ahead - behind, ahead + behind, 20 / (samples + 20)) <= limit
         expected.append(beaten >= top_k)
-    assert cannot_reach(known, candidates, race).tolist() == expected
+    assert cannot_reach(known, candidates, samples + 20, top_k, race).tolist() == expected
 
 
 def make_table(seed: int, samples: int = 400) -> Table:
@@ -65,7 +67,7 @@ def test_race_keeps_the_top_and_saves_work(seed: int) -> None:
     population = list(SPACE.enumerate())
     calls = [(shard, population, None) for shard in shards()]
     full = np.concatenate([o.correct for o in TablePool(table, table).run("score", calls)], axis=1)
-    pool = RacingPool(table, table, Race(top_k=5))
+    pool = RacingPool(table, table, Race(), 5)
     outcomes = pool.run("score", calls)
     raced = np.concatenate([outcome.correct for outcome in outcomes], axis=1)
     finished = np.isfinite(np.concatenate([o.losses for o in outcomes], axis=1)).all(axis=1)
@@ -84,7 +86,7 @@ def test_incumbents_race_only_under_their_own_protocol() -> None:
     first, second = best[:5], best[-5:]
     here, behind = shards(), [Samples(shard.ids, ((0,),)) for shard in shards()]
     for later, drops in ((here, True), (behind, False)):
-        pool = RacingPool(table, table, Race(top_k=5))
+        pool = RacingPool(table, table, Race(), 5)
         pool.run("score", [(shard, first, None) for shard in here])
         pool.run("score", [(shard, second, None) for shard in later])
         assert (pool.raced_pairs < pool.pairs) == drops
