@@ -66,6 +66,11 @@ class Recorder:
         """That of the pool."""
         return self._pool.device
 
+    @property
+    def machine(self) -> dict[str, str]:
+        """That of the pool."""
+        return self._pool.machine
+
     def wait(self) -> None:
         """Wait for the pool's workers."""
         self._pool.wait()
@@ -85,8 +90,12 @@ class Recorder:
             if method == "score":
                 self._sink(call[1], samples, result)
             elif method == "advance":
-                rows = call[3] if len(call) > 3 and call[3] is not None else slice(None)
-                self._note(result[0], samples[rows])
+                self._note(result[0], samples)
+            elif method == "gather":
+                shards = (call[0], *call[3:])
+                parts = zip(shards, call[1], strict=True)
+                kept = [self._samples[id(shard)][rows] for shard, rows in parts]
+                self._note(result[0], np.concatenate(kept))
         return results
 
     def close(self) -> None:

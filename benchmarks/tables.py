@@ -1,9 +1,8 @@
 """`TablePool`: plays the workers of a search from a table, so that thousands of searches are cheap.
 
 `PopulationEvaluator`, the selection of samples, the strategies and the loop are the library's own
-and run unchanged: whatever changes in them changes what is found here. Only calibrate, score and
-advance, the three things that workers do, are looked up. Block-forwards are counted as a worker
-would have executed them.
+and run unchanged: whatever changes in them changes what is found here. Only what workers do is
+looked up. Block-forwards are counted as a worker would have executed them.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from exhaustive import History, Table, all_different
 
 from raynas.data.shard import Shard
 from raynas.distributed.pool import Call
-from raynas.evaluation.evaluator import ShardStatistics
 from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.statistics import NodeVectors, ShardStatistics
 from raynas.space import Architecture
 
 
@@ -63,6 +62,11 @@ class TablePool:
         self.exact = exact
         self.sharing = sharing
 
+    @property
+    def machine(self) -> dict[str, str]:
+        """What the table was measured on plays no part."""
+        return {"device": self.device}
+
     def wait(self) -> None:
         """Nothing to wait for."""
 
@@ -76,6 +80,7 @@ class TablePool:
             "calibrate": self.calibrate,
             "score": self.score,
             "advance": self.advance,
+            "gather": self.gather,
         }
         answer = answers[method]
         return [answer(*call) for call in calls]
@@ -84,7 +89,7 @@ class TablePool:
         self, shard: Samples, architectures: Sequence[Architecture], exact: bool = False
     ) -> ShardStatistics:
         """No statistics, but the block-forwards that they take."""
-        return ShardStatistics({}, self.executed(shard.prefix, architectures) * len(shard.ids))
+        return nothing_recorded(self.executed(shard.prefix, architectures) * len(shard.ids))
 
     def score(
         self,
@@ -100,19 +105,20 @@ class TablePool:
         )
         return replace(known, block_forwards=forwards)
 
+    def gather(
+        self, shard: Samples, rows: Sequence[np.ndarray], weights: np.ndarray, *more: Samples
+    ) -> tuple[Samples, int]:
+        """The kept samples of several shards."""
+        pairs = zip((shard, *more), rows, strict=True)
+        ids = np.concatenate([each.ids[kept] for each, kept in pairs])
+        return Samples(ids, shard.history), len(ids)
+
     def advance(
-        self,
-        shard: Samples,
-        prefix: Architecture,
-        statistics: Any,
-        rows: np.ndarray | None = None,
-        weights: np.ndarray | None = None,
-        exact: bool = False,
+        self, shard: Samples, prefix: Architecture, statistics: Any, exact: bool = False
     ) -> tuple[Samples, ShardStatistics]:
-        """The kept samples, one step further in their history."""
-        ids = shard.ids if rows is None else shard.ids[rows]
-        forwards = (len(prefix) - len(shard.prefix)) * len(ids)
-        return Samples(ids, (*shard.history, tuple(prefix))), ShardStatistics({}, forwards)
+        """The samples, one step further in their history."""
+        forwards = (len(prefix) - len(shard.prefix)) * len(shard.ids)
+        return Samples(shard.ids, (*shard.history, tuple(prefix))), nothing_recorded(forwards)
 
     def executed(self, prefix: Architecture, architectures: Sequence[Architecture]) -> int:
         """How many blocks a population takes on each sample behind a prefix."""
@@ -120,6 +126,11 @@ class TablePool:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+def nothing_recorded(block_forwards: int) -> ShardStatistics:
+    """No statistics, but what they would have taken."""
+    return ShardStatistics(NodeVectors.join({}), block_forwards)
 
 
 def executed_blocks(
