@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,7 +74,7 @@ class Replayer:
         return answer
 
     def close(self) -> float:
-        """End the process; the peak memory of it and its workers, in MB."""
+        """End the process; the peak memory of it or of each of its workers, in MB."""
         self._connection.send(None)
         peak: float = self._connection.recv()
         self._process.join()
@@ -106,6 +106,7 @@ def serve(mode: Mode, sources: Sources, connection: Connection) -> None:
             pool, images.calibration, images.validation, mode.evaluation, seed=0
         )
         evaluator.score([supernet.space.sample(rng) for _ in range(4)])
+        forget_peaks(pool.workers)
         connection.send("ready")
         voters: tuple[Architecture, ...] = ()
         while (order := connection.recv()) is not None:
@@ -149,11 +150,19 @@ def architectures(scored: Sequence[dict[str, Any]]) -> tuple[Architecture, ...]:
 
 
 def peak_mb(workers: int) -> float:
-    """The peak resident memory of this process and of its Ray workers, in MB."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if not workers:
-        return own
-    return own + sum(sorted(map(high_water_mb, actor_processes()), reverse=True)[:workers])
+    """The peak resident memory of this process, or of its Ray workers, since `forget_peaks`."""
+    return max(map(high_water_mb, evaluating_processes(workers)))
+
+
+def forget_peaks(workers: int) -> None:
+    """Let the peaks of the processes that evaluate start from what they hold now."""
+    for process in evaluating_processes(workers):
+        Path(f"/proc/{process}/clear_refs").write_text("5")
+
+
+def evaluating_processes(workers: int) -> list[int]:
+    """This process, or its Ray workers."""
+    return actor_processes() if workers else [os.getpid()]
 
 
 def actor_processes() -> list[int]:

@@ -131,8 +131,8 @@ def measure_real(weights: Path, folder: Path | None, images: int, repeats: int) 
         modes: dict[str, Callable[[], Any]] = {
             "one_process": lambda: together(whole)[0],
             "two_processes": lambda: together(left, right),
-            "one_actor": lambda: one.score(population),
-            "two_actors": lambda: two.score(population),
+            "one_actor": lambda: one.score(population, reuse=False),
+            "two_actors": lambda: two.score(population, reuse=False),
         }
         rows, scores = take_turns(modes, repeats)
     middle = {row["mode"]: statistics.median(row["seconds"]) for row in rows}
@@ -195,7 +195,7 @@ def serve(
     supernet, data = fashion.load(weights, folder, images, images)
     evaluator = open_evaluator(LocalPool(supernet, PROTOCOL), data, part, of)
     while connection.recv():
-        connection.send(evaluator.score(population))
+        connection.send(evaluator.score(population, reuse=False))
 
 
 def together(*helpers: Helper) -> list[Any]:

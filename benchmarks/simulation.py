@@ -144,7 +144,7 @@ def simulate(job: Job, actors: int, repeats: int) -> dict[str, Any]:
             PROTOCOL,
             seed=0,
         )
-        evaluator.score(job.population[:4])
+        evaluator.score(job.population[:4], reuse=False)
         rows = [generation(job, actors, evaluator, watched) for _ in range(repeats)]
     finally:
         pool.close()
@@ -167,7 +167,7 @@ def generation(
     watched.start()
     cpu = time.process_time()
     begun = time.perf_counter()
-    evaluator.score(job.population)
+    evaluator.score(job.population, reuse=False)
     ended = time.perf_counter()
     cpu = time.process_time() - cpu
     (_, calibrate, calibrated), (_, put, placed), (_, score, scored) = watched.inside

@@ -24,12 +24,12 @@ Statistics = Mapping[Path, np.ndarray]
 
 def assign(norms: Sequence[_BatchNorm], vector: Tensor) -> None:
     """Make the layers read and write their running statistics in `vector`."""
-    start = 0
-    for norm in norms:
-        stop = start + norm.num_features
-        norm.running_mean = vector[start:stop]
-        norm.running_var = vector[stop : stop + norm.num_features]
-        start = stop + norm.num_features
+    if not norms:
+        return
+    parts = iter(vector.split([norm.num_features for norm in norms for _ in range(2)]))
+    for norm, mean, variance in zip(norms, parts, parts, strict=True):
+        # Not by `Module.__setattr__`, which would take longer than small blocks leave room for.
+        norm._buffers["running_mean"], norm._buffers["running_var"] = mean, variance
 
 
 def gather(norms: Sequence[_BatchNorm], device: torch.device) -> Tensor:
@@ -49,8 +49,8 @@ def vector_size(norms: Sequence[_BatchNorm]) -> int:
 def set_calibrating(norms: Sequence[_BatchNorm], calibrating: bool) -> None:
     """Switch layers between batch statistics, which they then record, and fixed statistics."""
     for norm in norms:
-        norm.train(calibrating)
-        norm.momentum = 1.0
+        # As in `assign`; a batch norm has no children that `train` would have to reach.
+        vars(norm).update(training=calibrating, momentum=1.0)
 
 
 def pack(statistics: Mapping[Path, Tensor]) -> NodeVectors:

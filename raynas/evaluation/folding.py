@@ -84,11 +84,15 @@ class FoldedModule:
             strict=True,
         )
         for norm, layers, mean, variance, factor, bias in parts:
-            norm.running_mean, norm.running_var = mean, variance
+            if not layers:
+                norm._buffers["running_mean"], norm._buffers["running_var"] = mean, variance
             for layer in layers:
-                layer.weight = layer.conv.weight * factor.view(-1, 1, 1, 1)
                 own = layer.conv.bias
-                layer.bias = bias if own is None else bias + own * factor
+                # Not by `Module.__setattr__`, as in `batchnorm.assign`.
+                vars(layer).update(
+                    weight=layer.conv.weight * factor.view(-1, 1, 1, 1),
+                    bias=bias if own is None else bias + own * factor,
+                )
 
     def __call__(self, x: Tensor) -> Tensor:
         """Run the module."""
