@@ -226,7 +226,7 @@ def agreement(
         if own["frozen"] or not frozen_only:
             top1 = [[score[1] for score in o["scores"]] for o in (own, other)]
             taus.append(float(kendalltau(*top1).statistic))
-            overlaps.append(len(set(best(own)) & set(best(other))) / TOP_K)
+            overlaps.append(len(set(best(own)) & set(best(other))) / len(best(other)))
     return {
         "identical": identical,
         "kendall_tau": statistics.fmean(taus) if taus else None,

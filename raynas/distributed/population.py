@@ -161,10 +161,7 @@ class PopulationEvaluator:
     def score_in_full(
         self, architectures: Sequence[Architecture], *, reuse: bool = True
     ) -> list[CandidateScore]:
-        """Score candidates on all validation samples from the images on, nothing quantized.
-
-        Args, returns and raises: as `score`.
-        """
+        """As `score`, under the full protocol: all samples, from the images on, in float32."""
         return self._score(self._full, architectures, reuse)
 
     def outcomes(self, architectures: Sequence[Architecture]) -> ShardScores:
@@ -252,13 +249,13 @@ class PopulationEvaluator:
         """Which samples of the validation split to keep, if this is the first freeze."""
         if self._view.prefix or self._settings.sample_rate == 1.0:
             return None
-        asked: list[Sequence[Architecture]] = [[reference]]
-        if self._settings.sampling == "disagreement":
-            behind = [voter for voter in voters if voter[: len(prefix)] == prefix]
-            others = [voter for voter in voters if voter[: len(prefix)] != prefix]
-            asked = [group for group in (behind, others) if group] or asked
+        if self._settings.sampling != "disagreement":
+            voters = ()
+        behind = [voter for voter in voters if voter[: len(prefix)] == prefix]
+        others = [voter for voter in voters if voter[: len(prefix)] != prefix]
+        asked = [self._ask(group) for group in (behind, others) if group]
         rng = np.random.default_rng([self._seed, len(self._view.prefix)])
-        return select_samples([self._ask(group) for group in asked], self._settings, rng)
+        return select_samples(asked or [self._ask([reference])], self._settings, rng)
 
     def _ask(self, architectures: Sequence[Architecture]) -> ShardScores:
         """What architectures say of every sample; they are scored unless they were, last."""

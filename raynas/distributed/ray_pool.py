@@ -8,9 +8,7 @@ given to others, and a call that has killed two actors is given up by name.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -24,6 +22,7 @@ from raynas.distributed.cluster import (
     worker_resources,
 )
 from raynas.distributed.dispatch import Residence, Waiting
+from raynas.distributed.jobs import Job, Worker
 from raynas.distributed.pool import Call, WorkerCrashError
 from raynas.distributed.references import DEAD, await_any, cause_of, home_of
 from raynas.errors import require
@@ -39,30 +38,6 @@ DEATHS = 2
 
 START_SECONDS = 120.0
 """How long to wait for actors when none is left to work."""
-
-
-@dataclass(eq=False)
-class _Worker:
-    """An actor and the calls it holds, oldest first."""
-
-    actor: Any
-    ready: Any
-    attempt: int
-    machine: dict[str, str] | None = None
-    held: deque[int] = field(default_factory=deque)
-
-
-@dataclass
-class _Job:
-    """The calls of one run: waiting, under way, and how many actors each has killed."""
-
-    method: str
-    calls: Sequence[Call]
-    keep: bool
-    waiting: Waiting
-    running: dict[Any, tuple[int, _Worker, Any]]
-    deaths: list[int]
-    results: list[Any]
 
 
 class RayPool:
@@ -169,7 +144,7 @@ class RayPool:
         """
         count = len(calls)
         waiting = Waiting([home_of(call) for call in calls], self._residence)
-        job = _Job(method, calls, keep, waiting, {}, [0] * count, [None] * count)
+        job = Job(method, calls, keep, waiting, {}, [0] * count, [None] * count)
         try:
             self._finish(job)
         except Exception:
@@ -186,7 +161,7 @@ class RayPool:
     def _machines(self) -> list[dict[str, str]]:
         return [worker.machine for worker in self._pool if worker.machine is not None]
 
-    def _finish(self, job: _Job) -> None:
+    def _finish(self, job: Job) -> None:
         """Hand out calls and take in results until none is left."""
         alive = time.monotonic()
         while job.waiting or job.running:
@@ -200,7 +175,7 @@ class RayPool:
                 elif ref in self.starting:
                     self._welcome(ref)
 
-    def _submit(self, job: _Job) -> None:
+    def _submit(self, job: Job) -> None:
         """Give waiting calls to the started actors that hold the fewest.
 
         The last calls are given to actors that hold none, whichever those are: behind another
@@ -214,7 +189,7 @@ class RayPool:
                 if len(worker.held) == held:
                     self._hand_out(job, worker)
 
-    def _hand_out(self, job: _Job, worker: _Worker) -> None:
+    def _hand_out(self, job: Job, worker: Worker) -> None:
         """Give an actor a waiting call."""
         index = job.waiting.take(worker)
         worker.held.append(index)
@@ -225,7 +200,7 @@ class RayPool:
             kept, ref = None, worker.actor.call.remote(job.method, *job.calls[index])
         job.running[ref] = (index, worker, kept)
 
-    def _take(self, ref: Any, job: _Job) -> None:
+    def _take(self, ref: Any, job: Job) -> None:
         """Take in the result of a call, or find out what became of it."""
         index, worker, kept = job.running.pop(ref)
         try:
@@ -258,7 +233,7 @@ class RayPool:
         else:
             worker.machine = machine
 
-    def _bury(self, worker: _Worker, job: _Job) -> None:
+    def _bury(self, worker: Worker, job: Job) -> None:
         """Replace a dead actor and give its calls to others."""
         for ref in [ref for ref, (_, owner, _) in job.running.items() if owner is worker]:
             del job.running[ref]
@@ -273,20 +248,20 @@ class RayPool:
                 "crash in native code. Use smaller shards, or workers with more memory."
             )
 
-    def _hire(self, attempt: int = 1) -> _Worker:
+    def _hire(self, attempt: int = 1) -> Worker:
         actor = self._actor.options(
             num_cpus=self._each["CPU"], num_gpus=self._each.get("GPU", 0.0)
         ).remote()
-        return _Worker(actor, actor.start.remote(self._replica, self._settings), attempt)
+        return Worker(actor, actor.start.remote(self._replica, self._settings), attempt)
 
-    def _replace(self, worker: _Worker, attempt: int = 1) -> None:
+    def _replace(self, worker: Worker, attempt: int = 1) -> None:
         """Put a new actor in the place of a dead one."""
         ray.kill(worker.actor)
         self._residence.forget(worker)
         self._pool[self._pool.index(worker)] = self._hire(attempt)
         self.replaced += 1
 
-    def _drain(self, job: _Job) -> None:
+    def _drain(self, job: Job) -> None:
         """Wait for the calls under way, so that actors are free when an error is handled."""
         if job.running:
             ray.wait(list(job.running), num_returns=len(job.running), timeout=START_SECONDS)

@@ -1,0 +1,35 @@
+"""What a pool of actors keeps account of: its actors, and the calls of one run."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from raynas.distributed.dispatch import Waiting
+from raynas.distributed.pool import Call
+
+
+@dataclass(eq=False)
+class Worker:
+    """An actor and the calls it holds, oldest first."""
+
+    actor: Any
+    ready: Any
+    attempt: int
+    machine: dict[str, str] | None = None
+    held: deque[int] = field(default_factory=deque)
+
+
+@dataclass
+class Job:
+    """The calls of one run: waiting, under way, and how many actors each has killed."""
+
+    method: str
+    calls: Sequence[Call]
+    keep: bool
+    waiting: Waiting
+    running: dict[Any, tuple[int, Worker, Any]]
+    deaths: list[int]
+    results: list[Any]
