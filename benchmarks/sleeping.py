@@ -6,8 +6,8 @@ Nothing here imports torch, so that an actor's process stays small.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,14 @@ class SleepingShard:
     """Stands for a shard of so many images."""
 
     rows: int
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def features(self) -> np.ndarray:
+        """None: the digest of the data has nothing to read."""
+        return np.empty(0, np.uint8)
+
+    labels = samples = features
 
     @property
     def weights(self) -> np.ndarray:
