@@ -13,6 +13,7 @@ import torch
 
 import raynas
 from raynas import workflow
+from raynas.evaluation.machine import describe
 from raynas.runlog import GENERATIONS, RESULT
 
 HOME = Path("runs/fashion_mnist")
@@ -81,14 +82,10 @@ def recorded_search(
 
 def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
     return {
-        "processor": sorted(models) or platform.machine(),
+        **describe(torch.device("cpu")),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
         "ray": version("ray"),
         "raynas": raynas.__version__,
     }

@@ -66,7 +66,7 @@ class Generation:
             every.finite,
             0,
         )
-        return merge_scores(self.architectures, [seen], kept.weights, kept.dropped)
+        return merge_scores(self.architectures, seen, kept.weights, kept.dropped)
 
 
 def recorded_outcomes(

@@ -20,7 +20,7 @@ from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.importance import Selection
 from raynas.evaluation.memory import warn_of_halving
 from raynas.evaluation.protocol import frozen
-from raynas.evaluation.scores import ShardScores, join_parts
+from raynas.evaluation.scores import ShardScores, join_parts, join_shards
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.statistics import NodeVectors, ShardStatistics
 from raynas.space import Architecture
@@ -47,12 +47,12 @@ class Maps:
         sharing = self._settings.prefix_sharing
         return canonical(self._pool.equivalents, prefix) if sharing else prefix
 
-    def outcomes(self, view: View, architectures: Sequence[Architecture]) -> list[ShardScores]:
-        """The outcome of every validation shard, candidates in the order given."""
+    def outcomes(self, view: View, architectures: Sequence[Architecture]) -> ShardScores:
+        """The outcomes of all validation samples, candidates in the order given."""
         if not self._settings.prefix_sharing:
             return self._outcomes(view, architectures)
         wanted, places = distinct(self._pool.equivalents, architectures)
-        return [outcome.take(places) for outcome in self._outcomes(view, wanted)]
+        return self._outcomes(view, wanted).take(places)
 
     def calibrate(self, view: View, architectures: Sequence[Architecture]) -> Statistics | str:
         """Merged statistics of every node that the architectures reach, or `"inherited"`.
@@ -95,27 +95,34 @@ class Maps:
 
     def score_images(
         self, architecture: Architecture, shards: Sequence[Shard], statistics: Any
-    ) -> list[ShardScores]:
-        """The outcome of one canonical architecture on depth-0 shards, read a few at a time."""
+    ) -> tuple[ShardScores, np.ndarray]:
+        """The outcome of one canonical architecture on depth-0 shards, read a few at a time.
+
+        Returns:
+            The outcomes of all samples, and their weights.
+        """
         placed = self._pool.put(statistics)
         window = 4 * max(1, self._pool.workers)
         outcomes: list[ShardScores] = []
+        weights: list[np.ndarray] = []
         for start in range(0, len(shards), window):
             batch = [shards[i] for i in range(start, min(start + window, len(shards)))]
+            weights += [shard.weights for shard in batch]
             calls = [(self._pool.put(shard), [architecture], placed, True) for shard in batch]
             outcomes += self._pool.run("score", calls)
         self._notice(outcomes)
-        return outcomes
+        return join_shards(outcomes), np.concatenate(weights)
 
-    def _outcomes(self, view: View, architectures: Sequence[Architecture]) -> list[ShardScores]:
-        """The outcome of every validation shard, each architecture evaluated for itself."""
+    def _outcomes(self, view: View, architectures: Sequence[Architecture]) -> ShardScores:
+        """The outcomes of all validation samples, each architecture evaluated for itself."""
         statistics = self._pool.put(self.calibrate(view, architectures))
         split, depth = view.validation, len(view.prefix)
         planned, grid = self._units.run(
             "score", architectures, split.shards, split.rows, depth, statistics, view.exact
         )
         self._notice([result for results in grid for result in results])
-        return [join_parts(planned.parts, results) for results in zip(*grid, strict=True)]
+        shards = zip(*grid, strict=True)
+        return join_shards([join_parts(planned.parts, results) for results in shards])
 
     def _gather(self, split: Split, selection: Selection) -> Split:
         """The selected samples in shards as large as those that they come from.

@@ -22,7 +22,7 @@ from raynas.evaluation.importance import Selection, select_samples
 from raynas.evaluation.ledger import Ledger
 from raynas.evaluation.ledger_rows import Entry
 from raynas.evaluation.protocol import Protocol, evaluation_of, in_full
-from raynas.evaluation.scores import CandidateScore, ShardScores, join_shards, merge_scores
+from raynas.evaluation.scores import CandidateScore, ShardScores, merge_scores
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.trie import nodes_of
 from raynas.space import Architecture, starting_with
@@ -171,7 +171,7 @@ class PopulationEvaluator:
             architectures: as those of `score`, which raises for others, too.
         """
         wanted = [starting_with(self.prefix, each) for each in architectures]
-        return self._recovering(lambda: join_shards(self._maps.outcomes(self._view, wanted)))
+        return self._recovering(lambda: self._maps.outcomes(self._view, wanted))
 
     def statistics(self, architecture: Architecture) -> Statistics:
         """Merged batch-norm statistics of every node of one architecture, from the images on.
@@ -188,9 +188,7 @@ class PopulationEvaluator:
         """Score one architecture on held-out shards, reading a few of them at a time."""
         shared = self._maps.canonical(architecture)
         statistics = self._maps.calibrate(self._full, [shared])
-        outcomes = self._maps.score_images(shared, shards, statistics)
-        samples = sum(outcome.losses.shape[1] for outcome in outcomes)
-        return merge_scores([architecture], outcomes, np.ones(samples))[0]
+        return merge_scores([architecture], *self._maps.score_images(shared, shards, statistics))[0]
 
     def freeze(
         self, prefix: Architecture, reference: Architecture, voters: Sequence[Architecture] = ()
@@ -262,7 +260,7 @@ class PopulationEvaluator:
         known, scores = self._votes or ((), None)
         wanted = [self._maps.canonical(architecture) for architecture in architectures]
         if scores is None or not set(wanted) <= set(known):
-            return join_shards(self._maps.outcomes(self._view, wanted))
+            return self._maps.outcomes(self._view, wanted)
         return scores.take([known.index(architecture) for architecture in wanted])
 
     def _score(
@@ -284,10 +282,9 @@ class PopulationEvaluator:
     def _evaluate(self, view: View, architectures: Sequence[Architecture]) -> list[Entry]:
         outcomes = self._maps.outcomes(view, architectures)
         if not view.exact and not self._freezes and self._settings.sampling == "disagreement":
-            self._votes = (tuple(architectures), join_shards(outcomes))
+            self._votes = (tuple(architectures), outcomes)
         scores = merge_scores(architectures, outcomes, view.validation.weights, view.dropped)
-        bits = np.concatenate([outcome.correct for outcome in outcomes], axis=1)
-        return [Entry(score, correct) for score, correct in zip(scores, bits, strict=True)]
+        return [Entry(*each) for each in zip(scores, outcomes.correct, strict=True)]
 
     def _protocol(self, view: View) -> Protocol:
         """What scores behind a view depend on, beside the architecture."""

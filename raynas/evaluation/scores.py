@@ -121,24 +121,24 @@ def join_shards(outcomes: Sequence[ShardScores]) -> ShardScores:
         joined("losses"),
         np.logical_and.reduce([outcome.finite for outcome in outcomes]),
         sum(outcome.block_forwards for outcome in outcomes),
+        sum(outcome.halvings for outcome in outcomes),
     )
 
 
 def merge_scores(
     architectures: Sequence[Architecture],
-    outcomes: Sequence[ShardScores],
+    whole: ShardScores,
     weights: np.ndarray,
     dropped: Dropped = NOTHING,
 ) -> list[CandidateScore]:
-    """Scores from the outcomes of all shards: sums in sample order, integers where they can be.
+    """Scores from the outcomes of all samples: sums in their order, integers where they can be.
 
     Args:
         architectures: the k candidates.
-        outcomes: one per shard, in sample order.
+        whole: the outcomes of all shards, as `join_shards` joins them.
         weights: `[n]` of the samples that the shards hold.
         dropped: what the samples that they do not hold add.
     """
-    whole = join_shards(outcomes)
     losses = whole.losses.astype(np.float64)
     total = float(weights.sum()) + dropped.samples
 

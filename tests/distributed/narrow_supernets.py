@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from random_chains import Scene
+from random_chains import Scene, with_blocks
 from small_population import SEED
 from torch import Tensor, nn
 from troubled_supernets import troubled
@@ -15,7 +15,6 @@ from troubled_supernets import troubled
 from raynas.distributed.opening import open_pool
 from raynas.distributed.population import PopulationEvaluator
 from raynas.evaluation import Evaluation
-from raynas.supernets import ChainSupernet
 
 ROOM = 4
 EVERYONE = [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
@@ -40,13 +39,7 @@ def narrow_scene(folder: Path, room: int) -> Scene:
     supernet = scene.supernet
     blocks = [list(choices) for choices in supernet.blocks]
     blocks[1].append(Narrow(room))
-    narrow = ChainSupernet(
-        supernet.stem,
-        blocks,
-        supernet.head,
-        image_shape=supernet.image_shape,
-        num_classes=supernet.num_classes,
-    ).eval()
+    narrow = with_blocks(supernet, blocks)
     return Scene(narrow, scene.calibration, scene.validation, scene.seed)
 
 

@@ -12,7 +12,8 @@ from raynas.data.shard import Shard
 from raynas.distributed.pool import LocalPool
 from raynas.distributed.population import PopulationEvaluator
 from raynas.evaluation import Evaluation
-from raynas.supernets import spos
+from raynas.evaluation.ledger import Ledger
+from raynas.supernets import digest, spos
 
 SEED = 11
 """Of the importance sampling."""
@@ -30,14 +31,23 @@ def small_spos() -> Scene:
     return Scene(supernet, calibration, random_shards(supernet, "validation", 40, 9, seed=2), 3)
 
 
-def open_evaluator(scene: Scene, pool: Any = None, **options: Any) -> PopulationEvaluator:
-    protocol = Evaluation(device="cpu", **options)
+def open_evaluator(
+    scene: Scene,
+    pool: Any = None,
+    *,
+    ledger: Ledger | None = None,
+    seed: int = SEED,
+    **options: Any,
+) -> PopulationEvaluator:
+    protocol = Evaluation(**{"device": "cpu", **options})
     return PopulationEvaluator(
         pool or LocalPool(scene.supernet, protocol),
         scene.calibration,
         scene.validation,
         protocol,
-        SEED,
+        seed,
+        ledger=ledger,
+        supernet=digest(scene.supernet),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_chains import Scene, build_scene
+from random_chains import Scene, build_scene, with_blocks
 from small_population import open_evaluator, rows
 
 from raynas.distributed.pool import LocalPool
@@ -38,14 +38,7 @@ def doubled(seed: int) -> Scene:
             again = modules[index] if rng.random() < 0.5 else copy.deepcopy(modules[index])
             modules.insert(int(rng.integers(0, len(modules) + 1)), again)
         blocks.append(modules)
-    again = ChainSupernet(
-        supernet.stem,
-        blocks,
-        supernet.head,
-        image_shape=supernet.image_shape,
-        num_classes=supernet.num_classes,
-    )
-    return replace(scene, supernet=again.eval())
+    return replace(scene, supernet=with_blocks(supernet, blocks))
 
 
 DOUBLED = st.integers(0, 2**31).map(doubled)

@@ -57,9 +57,12 @@ def test_a_trie_keeps_one_activation_per_level(method: str):
 
 def objects_in_use() -> int:
     """How many objects of Ray's store this process refers to."""
+    import ray
     from ray._private.internal_api import memory_summary
 
-    return sum("LOCAL_REFERENCE" in line for line in memory_summary().splitlines())
+    # Without the address it refuses to choose where another process started a cluster, too.
+    summary = memory_summary(ray.get_runtime_context().gcs_address)
+    return sum("LOCAL_REFERENCE" in line for line in summary.splitlines())
 
 
 @pytest.mark.ray

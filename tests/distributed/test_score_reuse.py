@@ -10,29 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_chains import Scene, random_shards, scenes
-from small_population import SEED, small_spos
+from small_population import SEED, open_evaluator, small_spos
 
 from raynas.distributed.pool import LocalPool
 from raynas.distributed.population import PopulationEvaluator
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.evaluation.ledger import Ledger
-from raynas.supernets import digest
-
-
-def open_evaluator(
-    scene: Scene, ledger: Ledger | None, pool: Any = None, seed: int = SEED, **options: Any
-) -> PopulationEvaluator:
-    protocol = Evaluation(**{"device": "cpu", **options})
-    return PopulationEvaluator(
-        pool or LocalPool(scene.supernet, protocol),
-        scene.calibration,
-        scene.validation,
-        protocol,
-        seed,
-        ledger=ledger,
-        supernet=digest(scene.supernet),
-    )
 
 
 def effort(evaluator: PopulationEvaluator, architectures: list[Any]) -> tuple[int, int]:
@@ -45,7 +29,7 @@ def effort(evaluator: PopulationEvaluator, architectures: list[Any]) -> tuple[in
 def test_within_a_run_no_architecture_is_scored_twice():
     scene = small_spos()
     a, b, c = dict.fromkeys(scene.candidates(3))
-    evaluator = open_evaluator(scene, None)
+    evaluator = open_evaluator(scene)
     first = evaluator.score([a, b, a])
     assert first[0] == first[2]
     assert evaluator.known == 0
@@ -78,8 +62,8 @@ def test_reused_scores_are_those_that_would_be_evaluated(scene: Scene, options, 
     with Ledger() as shared:
         for _ in range(3):
             depths = data.draw(st.sets(st.integers(1, len(trunk)), max_size=3))
-            reusing = open_evaluator(scene, shared, **options)
-            alone = open_evaluator(scene, None, **options)
+            reusing = open_evaluator(scene, ledger=shared, **options)
+            alone = open_evaluator(scene, **options)
             for depth in (0, *sorted(depths)):
                 if depth:
                     reusing.freeze(trunk[:depth], trunk)
@@ -94,7 +78,7 @@ def test_what_was_scored_before_a_freeze_is_known_after_it():
     scene = small_spos()
     trunk = scene.candidates(1)[0]
     population = list(dict.fromkeys([trunk, *scene.candidates(3, trunk[:2])]))
-    evaluator = open_evaluator(scene, None)
+    evaluator = open_evaluator(scene)
     whole = evaluator.score(population)
     for depth in (1, 2):
         evaluator.freeze(trunk[:depth], trunk)
@@ -126,7 +110,7 @@ def test_behind_a_prefix_scores_are_kept_apart_by(name: str):
     with Ledger() as ledger:
 
         def behind(options: dict[str, Any], depths: list[int]) -> PopulationEvaluator:
-            evaluator = open_evaluator(scene, ledger, **options)
+            evaluator = open_evaluator(scene, ledger=ledger, **options)
             for depth in depths:
                 evaluator.freeze(trunk[:depth], trunk)
             return evaluator
@@ -141,16 +125,16 @@ def test_at_32_bits_neither_steps_nor_storage_settings_count():
     scene = small_spos()
     trunk = scene.candidates(1)[0]
     with Ledger() as ledger:
-        open_evaluator(scene, ledger, bits=16, sample_rate=0.5).score([trunk])
+        open_evaluator(scene, ledger=ledger, bits=16, sample_rate=0.5).score([trunk])
         for options in ({"prefix_sharing": False}, {"sampling": "weighted"}, {"device": "auto"}):
             if options == {"device": "auto"} and LocalPool(scene.supernet, Evaluation()).gpus:
                 continue
-            evaluator = open_evaluator(scene, ledger, **options)
+            evaluator = open_evaluator(scene, ledger=ledger, **options)
             evaluator.freeze(trunk[:3], trunk)
             assert effort(evaluator, [trunk]) == (0, 1)
         sampled = {"sample_rate": 0.5}
         for depths in ([1, 3], [1, 2]):
-            evaluator = open_evaluator(scene, ledger, **sampled)
+            evaluator = open_evaluator(scene, ledger=ledger, **sampled)
             for depth in depths:
                 evaluator.freeze(trunk[:depth], trunk)
             assert effort(evaluator, [trunk])[1] == (depths == [1, 2])
@@ -189,8 +173,8 @@ def test_what_changes_scores_separates_them(change: str):
     if change == "machine":
         options["pool"] = Elsewhere(scene.supernet, Evaluation(device="cpu"))
     with Ledger() as ledger:
-        open_evaluator(scene, ledger).score(candidates)
-        evaluator = open_evaluator(other, ledger, **options)
+        open_evaluator(scene, ledger=ledger).score(candidates)
+        evaluator = open_evaluator(other, ledger=ledger, **options)
         assert effort(evaluator, candidates)[1] == 0
         assert evaluator.known == 0
         assert len(ledger.contexts()) == 2
@@ -201,8 +185,8 @@ def test_inherited_statistics_do_not_depend_on_calibration():
     candidates = scene.candidates(2)
     other = other_scene(scene, "calibration")
     with Ledger() as ledger:
-        open_evaluator(scene, ledger, batch_norm="inherit").score(candidates)
-        found = effort(open_evaluator(other, ledger, batch_norm="inherit"), candidates)
+        open_evaluator(scene, ledger=ledger, batch_norm="inherit").score(candidates)
+        found = effort(open_evaluator(other, ledger=ledger, batch_norm="inherit"), candidates)
         assert found == (0, len(set(candidates)))
 
 
@@ -213,7 +197,10 @@ def test_ranking_settings_separate_ranked_scores_and_share_full_ones(options: di
     scene = small_spos()
     candidates = list(dict.fromkeys(scene.candidates(3)))
     with Ledger() as ledger:
-        plain, other = open_evaluator(scene, ledger), open_evaluator(scene, ledger, **options)
+        plain, other = (
+            open_evaluator(scene, ledger=ledger),
+            open_evaluator(scene, ledger=ledger, **options),
+        )
         full = plain.score(candidates)
         assert effort(other, candidates)[1] == 0
         forwards = other.block_forwards
@@ -225,8 +212,8 @@ def test_as_many_calibration_images_as_there_are_change_nothing():
     scene = small_spos()
     candidates = scene.candidates(2)
     with Ledger() as ledger:
-        open_evaluator(scene, ledger).score(candidates)
-        evaluator = open_evaluator(scene, ledger, calibration_images=12)
+        open_evaluator(scene, ledger=ledger).score(candidates)
+        evaluator = open_evaluator(scene, ledger=ledger, calibration_images=12)
         assert effort(evaluator, candidates) == (0, len(candidates))
 
 
@@ -234,7 +221,7 @@ def test_candidates_that_compute_the_same_are_scored_once():
     scene = small_spos()
     supernet = scene.supernet
     supernet.blocks[0][3] = copy.deepcopy(supernet.blocks[0][1])
-    evaluator = open_evaluator(scene, None)
+    evaluator = open_evaluator(scene)
     (one,) = evaluator.score([(1, 0, 2, 3)])
     assert effort(evaluator, [(3, 0, 2, 3)]) == (0, 1)
     assert evaluator.score([(3, 0, 2, 3)]) == [replace(one, architecture=(3, 0, 2, 3))]

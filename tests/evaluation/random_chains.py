@@ -109,6 +109,17 @@ def random_chain(seed: int) -> ChainSupernet:
     return supernet.eval()
 
 
+def with_blocks(supernet: ChainSupernet, blocks: list[list[nn.Module]]) -> ChainSupernet:
+    """The same stem and head around other blocks, in evaluation mode."""
+    return ChainSupernet(
+        supernet.stem,
+        blocks,
+        supernet.head,
+        image_shape=supernet.image_shape,
+        num_classes=supernet.num_classes,
+    ).eval()
+
+
 def scramble(supernet: nn.Module) -> None:
     """Draw all weights and statistics from torch's global generator."""
     with torch.no_grad():

@@ -34,7 +34,7 @@ def estimates(scored: ShardScores, kept: Selection) -> list[CandidateScore]:
     columns = (scored.correct, scored.correct_top5, scored.losses)
     seen = ShardScores(*(column[:, kept.rows] for column in columns), scored.finite, 0)
     names = [(index,) for index in range(len(scored.finite))]
-    return merge_scores(names, [seen], kept.weights, kept.dropped)
+    return merge_scores(names, seen, kept.weights, kept.dropped)
 
 
 def full(scored: ShardScores) -> list[CandidateScore]:

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raynas.evaluation.scores import CandidateScore, ShardScores, join_parts, merge_scores
+from raynas.evaluation.scores import (
+    CandidateScore,
+    ShardScores,
+    join_parts,
+    join_shards,
+    merge_scores,
+)
 
 CANDIDATES = [(0, 1), (1, 1), (0, 0)]
 
@@ -27,7 +33,7 @@ def test_scores_are_the_weighted_means_over_all_samples(sizes, seed):
     rng = np.random.default_rng(seed)
     outcomes = [outcome(rng, len(CANDIDATES), size) for size in sizes]
     weights = rng.uniform(0.5, 4.0, sum(sizes))
-    for index, score in enumerate(merge_scores(CANDIDATES, outcomes, weights)):
+    for index, score in enumerate(merge_scores(CANDIDATES, join_shards(outcomes), weights)):
         bits = [bool(bit) for o in outcomes for bit in o.correct[index]]
         losses = [float(loss) for o in outcomes for loss in o.losses[index]]
         fifth = [bool(bit) for o in outcomes for bit in o.correct_top5[index]]
@@ -46,18 +52,18 @@ def test_scores_are_the_weighted_means_over_all_samples(sizes, seed):
 def test_without_weights_accuracies_are_exact_ratios():
     rng = np.random.default_rng(0)
     outcomes = [outcome(rng, 3, 7), outcome(rng, 3, 6)]
-    for score in merge_scores(CANDIDATES, outcomes, np.ones(13)):
+    for score in merge_scores(CANDIDATES, join_shards(outcomes), np.ones(13)):
         assert score.top1 == score.correct / 13
 
 
 def test_one_shard_that_is_not_finite_marks_the_candidate_only():
     rng = np.random.default_rng(0)
     first, second = outcome(rng, 3, 4), outcome(rng, 3, 4)
-    clean = merge_scores(CANDIDATES, [first, second], np.ones(8))
+    clean = merge_scores(CANDIDATES, join_shards([first, second]), np.ones(8))
     losses = second.losses.copy()
     losses[1, 2] = math.nan
     broken = replace(second, losses=losses, finite=np.array([True, False, True]))
-    scores = merge_scores(CANDIDATES, [first, broken], np.ones(8))
+    scores = merge_scores(CANDIDATES, join_shards([first, broken]), np.ones(8))
     assert [score.finite for score in scores] == [True, False, True]
     assert scores[1].loss == math.inf
     assert isinstance(scores[1], CandidateScore)
