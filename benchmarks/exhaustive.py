@@ -1,9 +1,8 @@
 """Exhaustive tables: what every architecture of a small supernet says of every validation sample.
 
-A table is made by the library's own evaluation: a `Recorder` stands between `PopulationEvaluator`
-and its pool and keeps what the workers return. It holds one row per architecture of the space, in
-lexicographic order, so that a search, a choice of samples or a race can be played on it exactly,
-without computing anything (`tables.TablePool`).
+A table holds one row per architecture of the space, in lexicographic order, so that a search, a
+choice of samples or a race can be played on it exactly, without computing anything
+(`tables.TablePool`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import numpy as np
 import raynas
 from raynas.data.shard import Shard, make_shards
 from raynas.distributed.opening import open_pool
-from raynas.distributed.pool import Call, Pool
 from raynas.distributed.population import PopulationEvaluator
 from raynas.errors import InputError
 from raynas.evaluation.scores import ShardScores
@@ -28,83 +26,8 @@ from raynas.space import Architecture, SearchSpace
 from raynas.supernets.checkpoints import digest
 from raynas.supernets.equivalence import Equivalents
 
-Sink = Callable[[Sequence[Architecture], np.ndarray, ShardScores], None]
-"""Receives candidates, the ids of samples, and what the first say of the second."""
-
 History = tuple[Architecture, ...]
 """The prefixes that samples were advanced to, one after another; empty at the images."""
-
-
-class Recorder:
-    """A pool that hands on what its workers say of validation samples.
-
-    Args:
-        pool: does the work.
-        sink: is called with the outcome of each `score` call, in the order of the calls.
-        space: of the supernet; all its choices are evaluated, also those that compute the same.
-    """
-
-    def __init__(self, pool: Pool, sink: Sink, space: SearchSpace) -> None:
-        self.equivalents = all_different(space)
-        self._pool = pool
-        self._sink = sink
-        self._samples: dict[int, np.ndarray] = {}
-        self._handles: list[Any] = []
-
-    @property
-    def workers(self) -> int:
-        """Those of the pool."""
-        return self._pool.workers
-
-    @property
-    def gpus(self) -> int:
-        """Those of the pool."""
-        return self._pool.gpus
-
-    @property
-    def device(self) -> str:
-        """That of the pool."""
-        return self._pool.device
-
-    @property
-    def machine(self) -> dict[str, str]:
-        """That of the pool."""
-        return self._pool.machine
-
-    def wait(self) -> None:
-        """Wait for the pool's workers."""
-        self._pool.wait()
-
-    def put(self, value: Any) -> Any:
-        """Share a value with the pool's workers."""
-        handle = self._pool.put(value)
-        if isinstance(value, Shard):
-            self._note(handle, np.array(value.samples))
-        return handle
-
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
-        """Let the pool run the calls; record what `score` returns and where samples go."""
-        results = self._pool.run(method, calls, keep=keep)
-        for call, result in zip(calls, results, strict=True):
-            samples = self._samples[id(call[0])]
-            if method == "score":
-                self._sink(call[1], samples, result)
-            elif method == "advance":
-                self._note(result[0], samples)
-            elif method == "gather":
-                shards = (call[0], *call[3:])
-                parts = zip(shards, call[1], strict=True)
-                kept = [self._samples[id(shard)][rows] for shard, rows in parts]
-                self._note(result[0], np.concatenate(kept))
-        return results
-
-    def close(self) -> None:
-        """Nothing of its own to end."""
-
-    def _note(self, handle: Any, samples: np.ndarray) -> None:
-        """Remember the samples behind a handle, and keep it, since ids are used again."""
-        self._handles.append(handle)
-        self._samples[id(handle)] = samples
 
 
 @dataclass(frozen=True)
@@ -118,6 +41,7 @@ class Table:
         losses: `float32[k, n]` cross-entropy.
         finite: `bool[k]` whether all logits were finite.
         protocol: what determines the rest.
+        machine: that it was made on, as `raynas.evaluation.machine` describes it.
     """
 
     space: SearchSpace
@@ -126,6 +50,7 @@ class Table:
     losses: np.ndarray
     finite: np.ndarray
     protocol: dict[str, Any]
+    machine: dict[str, str]
 
     @property
     def top1(self) -> np.ndarray:
@@ -157,6 +82,7 @@ class Table:
         np.savez(
             part,
             protocol=np.array(json.dumps(self.protocol)),
+            machine=np.array(json.dumps(self.machine)),
             choices=np.array(self.space.choices),
             samples=np.array(self.correct.shape[1]),
             correct=np.packbits(self.correct, axis=1),
@@ -190,6 +116,7 @@ class Table:
                 held["losses"],
                 held["finite"],
                 there,
+                json.loads(str(held["machine"])),
             )
 
 
@@ -235,32 +162,21 @@ def build(
     """
     space = supernet.space
     size = (space.count(), sum(shard.rows for shard in validation))
-    table = Table(
-        space,
-        np.zeros(size, dtype=bool),
-        np.zeros(size, dtype=bool),
-        np.zeros(size, dtype=np.float32),
-        np.ones(size[0], dtype=bool),
-        describe(supernet, calibration, validation, settings),
-    )
-
-    def keep(candidates: Sequence[Architecture], samples: np.ndarray, scores: ShardScores) -> None:
-        rows = np.array([table.row(candidate) for candidate in candidates])
-        picked = np.ix_(rows, samples)
-        table.correct[picked] = scores.correct
-        table.correct_top5[picked] = scores.correct_top5
-        table.losses[picked] = scores.losses
-        table.finite[rows] &= scores.finite
-
+    correct, correct_top5 = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+    losses, finite = np.zeros(size, dtype=np.float32), np.zeros(size[0], dtype=bool)
     done = 0
     with open_pool(supernet, settings, workers) as pool:
-        recorder = Recorder(pool, keep, space)
-        evaluator = PopulationEvaluator(recorder, calibration, validation, settings, seed=0)
+        evaluator = PopulationEvaluator(pool, calibration, validation, settings, seed=0)
         for part in parts_of(space):
-            evaluator.score(part)
+            scores = evaluator.outcomes(part)
+            rows = slice(done, done + len(part))
+            correct[rows], correct_top5[rows] = scores.correct, scores.correct_top5
+            losses[rows], finite[rows] = scores.losses, scores.finite
             done += len(part)
             progress(done)
-    return table
+        machine = pool.machine
+    protocol = describe(supernet, calibration, validation, settings)
+    return Table(space, correct, correct_top5, losses, finite, protocol, machine)
 
 
 def all_different(space: SearchSpace) -> Equivalents:
@@ -269,7 +185,7 @@ def all_different(space: SearchSpace) -> Equivalents:
 
 
 def parts_of(space: SearchSpace, depth: int = 2) -> Iterator[list[Architecture]]:
-    """All architectures, cut by their first choices."""
+    """All architectures in lexicographic order, cut by their first choices."""
     first = SearchSpace(space.choices[:depth])
     for prefix in first.enumerate():
         yield list(space.enumerate(prefix))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exhaustive import History, Recorder, Table
+from exhaustive import History, Table
 
 import raynas
 from raynas.distributed.pool import LocalPool
@@ -56,7 +56,6 @@ class MeasuredOutcomes:
         self._path = path
         self._evaluators: dict[History, PopulationEvaluator] = {}
         self._known: dict[History, dict[Architecture, ShardScores]] = {}
-        self._measuring: dict[Architecture, list[ShardScores]] = {}
         self.measured = 0
         self._protocol = {**table.protocol, "bits": settings.bits}
         if path.exists():
@@ -124,17 +123,9 @@ class MeasuredOutcomes:
                 self._known.setdefault(history, {})[tuple(architecture)] = row
 
     def _measure(self, history: History, architectures: Sequence[Architecture]) -> None:
-        evaluator = self._evaluator(history, architectures[0])
-        self._measuring = {architecture: [] for architecture in architectures}
-        evaluator.score(architectures)
-        for architecture, parts in self._measuring.items():
-            self._known[history][architecture] = ShardScores(
-                np.concatenate([part.correct for part in parts], axis=1),
-                np.concatenate([part.correct_top5 for part in parts], axis=1),
-                np.concatenate([part.losses for part in parts], axis=1),
-                np.logical_and.reduce([part.finite for part in parts]),
-                0,
-            )
+        scores = self._evaluator(history, architectures[0]).outcomes(architectures)
+        for row, architecture in enumerate(architectures):
+            self._known[history][architecture] = scores.take([row])
         self.measured += len(architectures)
 
     def _evaluator(self, history: History, reference: Architecture) -> PopulationEvaluator:
@@ -142,7 +133,7 @@ class MeasuredOutcomes:
             self._evaluators[history] = self._evaluators.pop(history)
             return self._evaluators[history]
         evaluator = PopulationEvaluator(
-            Recorder(self._pool, self._note, self._table.space),
+            self._pool,
             self._data.calibration,
             self._data.validation,
             self._settings,
@@ -154,18 +145,3 @@ class MeasuredOutcomes:
         while len(self._evaluators) > KEPT:
             self._evaluators.pop(next(iter(self._evaluators)))
         return evaluator
-
-    def _note(
-        self, candidates: Sequence[Architecture], samples: np.ndarray, scores: ShardScores
-    ) -> None:
-        for index, candidate in enumerate(candidates):
-            one = slice(index, index + 1)
-            self._measuring[candidate].append(
-                ShardScores(
-                    scores.correct[one],
-                    scores.correct_top5[one],
-                    scores.losses[one],
-                    scores.finite[one],
-                    0,
-                )
-            )

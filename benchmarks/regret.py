@@ -8,8 +8,9 @@ change to the search is judged.
 Protocol: a supernet of six SPOS blocks (4,096 architectures), trained on 50,000 images of
 Fashion-MNIST for 12 epochs. Full protocol: 2,000 validation images, batch norm recalibrated on
 2,000 others in shards of 125, 32 bits, one thread. Every architecture is scored under it, through
-the trie, and the per-sample outcomes are kept as a table; so are those under fewer calibration
-images and in bfloat16. The searches are the library's own (`search_generation` on
+the trie, and kept: in `ledger.sqlite`, from which searches of this supernet take all they ask for,
+and with the per-sample losses as a table; so are those under fewer calibration images and in
+bfloat16. The searches are the library's own (`search_generation` on
 `PopulationEvaluator`), with workers that look outcomes up; choices of samples and races are played
 exactly. Activations stored at fewer bits are really evaluated and remembered, on all samples of a
 shard, so that 8- and 4-bit scales are those of the whole shard even where samples are selected.
@@ -26,7 +27,7 @@ each single test. Where samples are selected, races are run on the selected ones
 Usage:
     python benchmarks/regret.py --json regret.json    (first builds supernet and tables)
     python benchmarks/regret.py --quick               (< 2 minutes: five blocks, few images)
-    python benchmarks/regret.py --rebuild             (makes the tables again)
+    python benchmarks/regret.py --rebuild             (makes ledger and tables again)
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from playing import Population, Setting, Truth, play, summarize
 from racing import Race
 from rich.console import Console
 from rich.table import Table as Printed
-from small import FULL, HOME, QUICK, Bench, file_name, open_bench, unfrozen
+from small import FULL, HOME, LEDGER, QUICK, Bench, file_name, open_bench, unfrozen
 from tables import Outcomes
 
 import raynas
@@ -123,7 +124,7 @@ def main(
         only: the names of the settings to run beside EA; all of them if none is given.
     """
     home = home / "quick" if quick else home
-    for file in home.glob("*.npz") if rebuild else ():
+    for file in (*home.glob("*.npz"), *home.glob(f"{LEDGER}*")) if rebuild else ():
         file.unlink()
     bench = open_bench(home, data, QUICK if quick else FULL)
     shared = Population()

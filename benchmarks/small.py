@@ -11,11 +11,13 @@ from pathlib import Path
 import torch
 from exhaustive import Table, build, describe
 from rich.console import Console
+from tables import write_ledger
 
 import raynas
 from raynas import workflow
 
 HOME = Path("runs/fashion_mnist/regret")
+LEDGER = "ledger.sqlite"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Bench:
     def table(self, settings: raynas.Evaluation, *, workers: int = 0) -> Table:
         """The table under the protocol of unfrozen candidates; built if its file is missing.
 
+        A table that is built is also added to the ledger beside it.
+
         Args:
             settings: what is sampled or quantized behind a prefix does not matter here.
             workers: Ray actors that build it.
@@ -85,6 +89,7 @@ class Bench:
             console.print(f"{path.name}: {done:,} of {total:,} architectures")
 
         table = build(self.supernet, *splits, protocol, workers=workers, progress=progress)
+        write_ledger(table, self.supernet, self.data, protocol, self.home / LEDGER)
         table.save(path)
         return table
 

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from exhaustive import History, Table, all_different
+from exhaustive import History, Table, all_different, parts_of
 
+import raynas
 from raynas.data.shard import Shard
 from raynas.distributed.pool import Call
+from raynas.distributed.population import PopulationEvaluator
+from raynas.evaluation.ledger import Ledger
 from raynas.evaluation.scores import ShardScores
-from raynas.evaluation.statistics import NodeVectors, ShardStatistics
+from raynas.evaluation.statistics import ShardStatistics
 from raynas.space import Architecture
+from raynas.supernets.checkpoints import digest
 
 
 class Outcomes(Protocol):
@@ -58,14 +63,10 @@ class TablePool:
 
     def __init__(self, outcomes: Outcomes, exact: Table, *, sharing: bool = True) -> None:
         self.equivalents = all_different(exact.space)
+        self.machine = exact.machine
         self.outcomes = outcomes
         self.exact = exact
         self.sharing = sharing
-
-    @property
-    def machine(self) -> dict[str, str]:
-        """What the table was measured on plays no part."""
-        return {"device": self.device}
 
     def wait(self) -> None:
         """Nothing to wait for."""
@@ -79,8 +80,8 @@ class TablePool:
         answers: dict[str, Callable[..., Any]] = {
             "calibrate": self.calibrate,
             "score": self.score,
-            "advance": self.advance,
             "gather": self.gather,
+            "advance": self.advance,
         }
         answer = answers[method]
         return [answer(*call) for call in calls]
@@ -89,7 +90,7 @@ class TablePool:
         self, shard: Samples, architectures: Sequence[Architecture], exact: bool = False
     ) -> ShardStatistics:
         """No statistics, but the block-forwards that they take."""
-        return nothing_recorded(self.executed(shard.prefix, architectures) * len(shard.ids))
+        return ShardStatistics({}, self.executed(shard.prefix, architectures) * len(shard.ids))
 
     def score(
         self,
@@ -108,9 +109,9 @@ class TablePool:
     def gather(
         self, shard: Samples, rows: Sequence[np.ndarray], weights: np.ndarray, *more: Samples
     ) -> tuple[Samples, int]:
-        """The kept samples of several shards."""
-        pairs = zip((shard, *more), rows, strict=True)
-        ids = np.concatenate([each.ids[kept] for each, kept in pairs])
+        """Some samples of several shards."""
+        pieces = zip((shard, *more), rows, strict=True)
+        ids = np.concatenate([each.ids[kept] for each, kept in pieces])
         return Samples(ids, shard.history), len(ids)
 
     def advance(
@@ -118,7 +119,8 @@ class TablePool:
     ) -> tuple[Samples, ShardStatistics]:
         """The samples, one step further in their history."""
         forwards = (len(prefix) - len(shard.prefix)) * len(shard.ids)
-        return Samples(shard.ids, (*shard.history, tuple(prefix))), nothing_recorded(forwards)
+        history = (*shard.history, tuple(prefix))
+        return Samples(shard.ids, history), ShardStatistics({}, forwards)
 
     def executed(self, prefix: Architecture, architectures: Sequence[Architecture]) -> int:
         """How many blocks a population takes on each sample behind a prefix."""
@@ -128,9 +130,30 @@ class TablePool:
         """Nothing to end."""
 
 
-def nothing_recorded(block_forwards: int) -> ShardStatistics:
-    """No statistics, but what they would have taken."""
-    return ShardStatistics(NodeVectors.join({}), block_forwards)
+def write_ledger(
+    table: Table,
+    supernet: raynas.ChainSupernet,
+    data: raynas.data.SearchData,
+    settings: raynas.Evaluation,
+    path: Path,
+) -> None:
+    """Add every score of a table to a ledger, as searches of the supernet look them up.
+
+    Args:
+        table: of the supernet.
+        supernet: trained.
+        data: the splits that the table is of.
+        settings: the protocol that it is of.
+        path: of the ledger, created if missing.
+    """
+    pool = TablePool(table, table)
+    splits = (data.calibration, data.validation)
+    with Ledger(path) as ledger:
+        evaluator = PopulationEvaluator(
+            pool, *splits, settings, seed=0, ledger=ledger, supernet=digest(supernet)
+        )
+        for part in parts_of(table.space):
+            evaluator.score(part)
 
 
 def executed_blocks(

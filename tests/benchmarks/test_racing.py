@@ -54,7 +54,7 @@ def test_dropped_are_those_that_enough_rivals_lead(
 def make_table(seed: int, samples: int = 400) -> Table:
     known = bits(seed, SPACE.count(), samples)
     losses = np.where(known, 0.1, 2.0).astype(np.float32)
-    return Table(SPACE, known, known, losses, np.ones(SPACE.count(), dtype=bool), {})
+    return Table(SPACE, known, known, losses, np.ones(SPACE.count(), dtype=bool), {}, {})
 
 
 def shards(samples: int = 400, size: int = 50) -> list[Samples]:

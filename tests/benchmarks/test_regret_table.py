@@ -11,7 +11,7 @@ import pytest
 from exhaustive import Table, build, describe
 from measured import MeasuredOutcomes
 from small_search import records, small_data, small_supernet
-from tables import TablePool, executed_blocks
+from tables import TablePool, executed_blocks, write_ledger
 
 import raynas
 from raynas.costs import Budget, flops_table
@@ -20,7 +20,7 @@ from raynas.distributed.population import PopulationEvaluator
 from raynas.errors import InputError
 from raynas.evolution.strategy import Problem, State, Strategy
 from raynas.generation import search_generation
-from raynas.runlog import GENERATIONS, RunLog
+from raynas.runlog import GENERATIONS, METRICS, RunLog
 from raynas.supernets import ChainSupernet
 
 SHARED: dict[str, Any] = {"population": 8, "generations": 6, "top_k": 4}
@@ -85,7 +85,7 @@ def options() -> Iterator[Any]:
     for name in STRATEGIES:
         yield pytest.param(name, {}, id=name)
     yield pytest.param("pcf", {"prefix_sharing": False}, id="pcf, nothing shared")
-    for sampling in ("top", "weighted"):
+    for sampling in ("top", "weighted", "disagreement", "random"):
         sampled = {"sample_rate": 0.5, "sampling": sampling}
         yield pytest.param("pcf", sampled, id=f"pcf, {sampling} samples")
 
@@ -147,6 +147,23 @@ def test_frozen_activations_of_fewer_bits_are_measured(
         for run in ("real", "played", "remembered")
     )
     assert real == played == again
+
+
+def test_search_takes_all_it_asks_for_from_the_ledger_of_a_table(
+    supernet: ChainSupernet, data: raynas.data.SearchData, table: Table, tmp_path: Path
+) -> None:
+    settings = raynas.Evaluation(device="cpu")
+    write_ledger(table, supernet, data, settings, tmp_path / "ledger.sqlite")
+    chosen: dict[str, Any] = {"strategy": STRATEGIES["pcf"], "evaluation": settings, "seed": SEED}
+    chosen["workers"] = 0
+    evaluated = raynas.search(supernet, data, run_dir=tmp_path / "evaluated", **chosen)
+    known = raynas.search(
+        supernet, data, run_dir=tmp_path / "known", ledger=tmp_path / "ledger.sqlite", **chosen
+    )
+    assert known.best == evaluated.best
+    assert_same_history(tmp_path / "evaluated", tmp_path / "known", identical=True)
+    asked = sum(metrics["known"] for metrics in records(tmp_path / "known", METRICS))
+    assert asked == known.record["evaluations"]
 
 
 def test_table_survives_its_file(
