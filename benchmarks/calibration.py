@@ -52,7 +52,7 @@ EXACT = raynas.Evaluation(device="cpu")
 def main(
     json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("calibration.json"),
     quick: bool = False,
-    images: tuple[int, ...] = (100, 250, 500, 1000, 2000),
+    images: tuple[int, ...] = (125, 250, 500, 1000, 2000),
     shard_sizes: tuple[int, ...] = (50, 100, 125, 250, 500),
     architectures: int = 100,
     seeds: int = 100,
@@ -64,7 +64,7 @@ def main(
 
     Args:
         json_path: receives the raw rows, rewritten after each.
-        quick: five blocks, at most 200 calibration images, five seeds, 20 architectures.
+        quick: five blocks, at most 200 calibration images, three seeds, 20 architectures.
         images: numbers of calibration images.
         shard_sizes: how many of them are normalised together.
         architectures: how many random ones the grid ranks.
@@ -75,7 +75,7 @@ def main(
     """
     if quick:
         home, images, shard_sizes = home / "quick", (50, 100, 200), (25, 50)
-        architectures, seeds = 20, 5
+        architectures, seeds = 20, 3
     bench = open_bench(home, data, QUICK if quick else FULL)
     truth = bench.table(EXACT, workers=workers)
     report: dict[str, Any] = {"quick": quick, "machine": fashion.machine()}

@@ -1,8 +1,9 @@
 """Outcomes behind frozen prefixes at fewer bits: measured when first asked for, and remembered.
 
 What is stored at 16 bits or fewer depends on every prefix at which it was stored, so there are too
-many protocols for a table of all. Searches agree on what they freeze, though, so most of what one
-asks for is known from another.
+many protocols for a table of all. Searches agree on much of what they freeze, though. When one
+freezes what none has frozen before, all that can follow is measured at once: through the trie that
+costs hardly more than a few generations do.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from exhaustive import History, Table
@@ -23,15 +23,14 @@ from raynas.errors import InputError
 from raynas.evaluation.scores import ShardScores
 from raynas.space import Architecture
 
-KEPT = 4
-"""How many evaluators are kept, with the activations that they hold."""
+COLUMNS = ("correct", "correct_top5", "losses", "finite")
 
 
 class MeasuredOutcomes:
     """Outcomes from a table while nothing is frozen, and from real evaluations afterwards.
 
-    All samples are measured, whatever selection asks for them: a scale that the samples of a shard
-    share is then that of all of them.
+    All samples are measured, whatever selection asks for them: scales that the samples of a shard
+    share are then those of the whole split's shards.
 
     Args:
         table: of the same protocol, at 32 bits.
@@ -39,6 +38,9 @@ class MeasuredOutcomes:
         data: the splits that it is of.
         settings: the protocol, all samples, with the bits of stored activations.
         path: remembers the outcomes; read if it exists.
+
+    Raises:
+        InputError: the file is of another protocol.
     """
 
     def __init__(
@@ -50,14 +52,13 @@ class MeasuredOutcomes:
         path: Path,
     ) -> None:
         self._table = table
-        self._pool = LocalPool(supernet, settings)
+        self._supernet = supernet
         self._data = data
         self._settings = settings
         self._path = path
-        self._evaluators: dict[History, PopulationEvaluator] = {}
-        self._known: dict[History, dict[Architecture, ShardScores]] = {}
+        self._known: dict[History, ShardScores] = {}
+        self._protocol = json.dumps({**table.protocol, "bits": settings.bits})
         self.measured = 0
-        self._protocol = {**table.protocol, "bits": settings.bits}
         if path.exists():
             self._load()
 
@@ -67,81 +68,67 @@ class MeasuredOutcomes:
         """What candidates say of samples that were advanced along a history."""
         if not history:
             return self._table.look_up(history, architectures, samples)
-        known = self._known.setdefault(history, {})
-        missing = [a for a in dict.fromkeys(architectures) if a not in known]
-        if missing:
-            self._measure(history, missing)
-        rows = [known[architecture] for architecture in architectures]
+        if history not in self._known:
+            self._known[history] = self._measure(history)
+        known, first = self._known[history], self._first_row(history)
+        rows = [self._table.row(architecture) - first for architecture in architectures]
+        picked = np.ix_(np.array(rows, dtype=np.int64), samples)
         return ShardScores(
-            np.stack([row.correct[0][samples] for row in rows]),
-            np.stack([row.correct_top5[0][samples] for row in rows]),
-            np.stack([row.losses[0][samples] for row in rows]),
-            np.array([row.finite[0] for row in rows]),
+            known.correct[picked],
+            known.correct_top5[picked],
+            known.losses[picked],
+            known.finite[rows],
             0,
         )
 
     def save(self) -> None:
         """Write what is known as one file, at once."""
-        entries = [(h, a, row) for h, known in self._known.items() for a, row in known.items()]
-        if not entries:
-            return
         part = self._path.with_suffix(".part.npz")
-        np.savez(
+        histories = list(self._known)
+        arrays = {
+            f"{name}{index}": getattr(self._known[history], name)
+            for index, history in enumerate(histories)
+            for name in COLUMNS
+        }
+        np.savez_compressed(
             part,
-            protocol=np.array(json.dumps(self._protocol)),
-            keys=np.array([json.dumps([h, a]) for h, a, _ in entries]),
-            samples=np.array(entries[0][2].correct.shape[1]),
-            correct=np.packbits(np.concatenate([row.correct for *_, row in entries]), axis=1),
-            correct_top5=np.packbits(
-                np.concatenate([row.correct_top5 for *_, row in entries]), axis=1
-            ),
-            losses=np.concatenate([row.losses for *_, row in entries]),
-            finite=np.concatenate([row.finite for *_, row in entries]),
+            protocol=np.array(self._protocol),
+            histories=np.array(json.dumps(histories)),
+            **arrays,
         )
         os.replace(part, self._path)
 
     def _load(self) -> None:
         with np.load(self._path) as held:
-            there = json.loads(str(held["protocol"]))
-            if there != json.loads(json.dumps(self._protocol)):
+            there = str(held["protocol"])
+            if there != self._protocol:
                 raise InputError(
                     "measured outcomes",
-                    str(self._protocol),
+                    self._protocol,
                     f"{there} in {self._path}",
                     "Remove the file to have them measured again.",
                 )
-            count = int(held["samples"])
-            correct = np.unpackbits(held["correct"], axis=1, count=count).astype(bool)
-            top5 = np.unpackbits(held["correct_top5"], axis=1, count=count).astype(bool)
-            columns: Any = zip(
-                held["keys"], correct, top5, held["losses"], held["finite"], strict=True
-            )
-            for key, bits, bits5, losses, finite in columns:
-                prefixes, architecture = json.loads(str(key))
+            for index, prefixes in enumerate(json.loads(str(held["histories"]))):
                 history = tuple(tuple(prefix) for prefix in prefixes)
-                row = ShardScores(bits[None], bits5[None], losses[None], np.array([finite]), 0)
-                self._known.setdefault(history, {})[tuple(architecture)] = row
+                columns = {name: held[f"{name}{index}"] for name in COLUMNS}
+                self._known[history] = ShardScores(**columns, block_forwards=0)
 
-    def _measure(self, history: History, architectures: Sequence[Architecture]) -> None:
-        scores = self._evaluator(history, architectures[0]).outcomes(architectures)
-        for row, architecture in enumerate(architectures):
-            self._known[history][architecture] = scores.take([row])
-        self.measured += len(architectures)
-
-    def _evaluator(self, history: History, reference: Architecture) -> PopulationEvaluator:
-        if history in self._evaluators:
-            self._evaluators[history] = self._evaluators.pop(history)
-            return self._evaluators[history]
+    def _measure(self, history: History) -> ShardScores:
+        """What every architecture that starts with the last prefix says of all samples."""
+        candidates = list(self._table.space.enumerate(history[-1]))
         evaluator = PopulationEvaluator(
-            self._pool,
+            LocalPool(self._supernet, self._settings),
             self._data.calibration,
             self._data.validation,
             self._settings,
             seed=0,
         )
         for prefix in history:
-            evaluator.freeze(prefix, reference)
-        self._evaluators[history] = evaluator
-        while len(self._evaluators) > KEPT:
-            self._evaluators.pop(next(iter(self._evaluators)))
-        return evaluator
+            evaluator.freeze(prefix, candidates[0])
+        self.measured += len(candidates)
+        return evaluator.outcomes(candidates)
+
+    def _first_row(self, history: History) -> int:
+        """The row, in the table, of the first architecture that starts with the last prefix."""
+        prefix = history[-1]
+        return self._table.row((*prefix, *(0,) * (self._table.space.blocks - len(prefix))))

@@ -44,9 +44,9 @@ class Size:
 FULL = Size()
 QUICK = Size(
     calibration=200,
-    validation=250,
+    validation=200,
     shard_size=50,
-    train=5_000,
+    train=3_000,
     epochs=2,
     stages=((32, 1, 2), (64, 2, 2), (128, 2, 2)),
 )
