@@ -40,11 +40,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau, spearmanr
 
-import raynas
 from raynas import workflow
 from raynas.evaluation.importance import Selection, select_disagreement, select_samples
+from raynas.evaluation.settings import Sampling
 
-MODES = ("disagreement", "top", "weighted", "random")
+MODES: tuple[Sampling, ...] = ("disagreement", "top", "weighted", "random")
 DRAWN = ("weighted", "random", "parents and last, weighted by p/q")
 RATES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)
 FEWEST, TOP, DRAWS = 5, 10, 5
@@ -118,13 +118,12 @@ def main(
 Draw = Callable[[Freeze, np.random.Generator], Selection]
 
 
-def by(mode: str, rate: float) -> tuple[Draw, int]:
+def by(mode: Sampling, rate: float) -> tuple[Draw, int]:
     """How the library selects under a protocol, and how often to draw."""
-    protocol = raynas.Evaluation(sampling=mode, sample_rate=rate)  # type: ignore[arg-type]
 
     def select(freeze: Freeze, rng: np.random.Generator) -> Selection:
         electorates = [freeze.parents, freeze.last]
-        return select_samples(electorates, protocol, rng)
+        return select_samples(electorates, mode, rate, rng)
 
     return select, DRAWS if mode in DRAWN else 1
 

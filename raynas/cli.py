@@ -140,7 +140,11 @@ def search(
     batch_norm: Literal["recalibrate", "inherit"] = "recalibrate",
     sample_rate: float = 1.0,
     sampling: Literal["top", "weighted", "disagreement", "random"] = "top",
+    unfrozen_sample_rate: float = 1.0,
+    calibration_images: int | None = None,
     bits: int = 32,
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    fold_batch_norm: bool = False,
     prefix_sharing: bool = True,
     threads: int = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -169,7 +173,12 @@ def search(
         sample_rate: the share of validation samples kept after the first freeze.
         sampling: keep the samples of largest loss (top), those that the last generation disagrees
             on (disagreement), or draw them: by loss, weighted (weighted), or uniformly (random).
+        unfrozen_sample_rate: the share kept from the first generation to the first freeze; below 1
+            only with disagreement.
+        calibration_images: how many calibration images rank candidates; all if omitted.
         bits: how activations behind the frozen prefix are stored: 32, 16, 8 or 4.
+        precision: what candidates are ranked in; winners are always scored in float32.
+        fold_batch_norm: fold fixed batch norm into convolutions when candidates are ranked.
         prefix_sharing: compute each distinct prefix of a generation once.
         threads: CPU threads of each worker; part of the protocol.
         device: auto (CUDA where a worker has it), cpu or cuda.
@@ -192,7 +201,11 @@ def search(
         batch_norm=batch_norm,
         sample_rate=sample_rate,
         sampling=sampling,
+        unfrozen_sample_rate=unfrozen_sample_rate,
+        calibration_images=calibration_images,
         bits=bits,
+        precision=precision,
+        fold_batch_norm=fold_batch_norm,
         prefix_sharing=prefix_sharing,
         threads=threads,
         device=device,

@@ -38,7 +38,8 @@ def search_generation(
     follow_freeze(evaluator, proposal, state)
     freeze_seconds = meter.seconds
     wanted = (*proposal.rescored, *proposal.population)
-    scores = evaluator.score(wanted) if wanted else []
+    first = state.generation == 0
+    scores = evaluator.score_first(wanted) if first else evaluator.score(wanted)
     after = strategy.tell(state, proposal, [to_score(score) for score in scores])
     record = generation_record(state.generation, proposal, scores, after, evaluator.samples)
     metrics = {
@@ -177,6 +178,8 @@ def replay(
             )
         if evaluator is not None:
             follow_freeze(evaluator, proposal, state)
+            if state.generation == 0 and evaluator.votes_first:
+                evaluator.score_first(proposed)
         state = strategy.tell(state, proposal, scores)
         notify(record, timings.get(record["generation"], {}))
     return state

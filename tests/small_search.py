@@ -108,6 +108,16 @@ SETTINGS = {
     "pcf, disagreeing samples": Setting(
         PCF, raynas.Evaluation(sample_rate=0.3, sampling="disagreement", device="cpu")
     ),
+    "pcf, first votes": Setting(
+        PCF,
+        raynas.Evaluation(
+            unfrozen_sample_rate=0.6,
+            sample_rate=0.4,
+            sampling="disagreement",
+            bits=16,
+            device="cpu",
+        ),
+    ),
     "cf, inherited": Setting(
         raynas.CFES(**SHARED, threshold=0.55),
         raynas.Evaluation(batch_norm="inherit", bits=16, device="cpu"),

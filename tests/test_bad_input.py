@@ -151,6 +151,18 @@ def test_a_check_looks_at_the_run_directory_and_counts(tmp_path: Path) -> None:
         (lambda: raynas.EA(crossover=40, mutation=40), r"crossover \+ mutation: expected at most"),
         (lambda: raynas.Evaluation(bits=2), "bits: expected 32 or 16 or 8 or 4, got 2"),
         (lambda: raynas.Evaluation(sample_rate=0.0), "sample_rate: expected a share above 0"),
+        (
+            lambda: raynas.Evaluation(unfrozen_sample_rate=0.0),
+            "unfrozen_sample_rate: expected a share above 0",
+        ),
+        (
+            lambda: raynas.Evaluation(unfrozen_sample_rate=0.5),
+            "sampling: expected 'disagreement', beside an unfrozen_sample_rate below 1",
+        ),
+        (
+            lambda: raynas.Evaluation(sampling="disagreement", unfrozen_sample_rate=0.5),
+            r"sample_rate: expected at most the unfrozen_sample_rate, 0\.5, got 1\.0",
+        ),
         (lambda: raynas.Evaluation(sample_rate=1.01), "sample_rate: expected a share above 0"),
         (lambda: raynas.Evaluation(sample_rate=float("nan")), "sample_rate: expected a share"),
         (lambda: raynas.Evaluation(threads=0), "threads: expected at least 1"),

@@ -71,22 +71,19 @@ class Maps:
         parts = [batchnorm.merge([result.statistics for result in results]) for results in grid]
         return NodeVectors.unite(parts)
 
-    def advance(self, view: View, prefix: Architecture, selection: Selection | None) -> View:
-        """The view behind a longer prefix, of the samples that a selection keeps, or of all it has.
+    def select(self, view: View, selection: Selection) -> View:
+        """The samples of a view of images that a selection keeps."""
+        return replace(
+            view,
+            validation=self._gather(view.validation, selection),
+            dropped=view.dropped + selection.dropped,
+            freezes=(*view.freezes, frozen(view.freezes, (), selection)),
+        )
 
-        Args:
-            view: behind a shorter prefix; of images, if there is a selection.
-            prefix: starting with the view's.
-            selection: what to keep of the validation split.
-        """
+    def advance(self, view: View, prefix: Architecture) -> View:
+        """The view behind a longer prefix, which starts with the view's."""
         shared = self.canonical(prefix)
-        freezes = (*view.freezes, frozen(view.freezes, shared, selection))
-        if selection is not None:
-            view = replace(
-                view,
-                validation=self._gather(view.validation, selection),
-                dropped=selection.dropped,
-            )
+        freezes = (*view.freezes, frozen(view.freezes, shared, None))
         calibration, statistics = self._advance_calibration(view, shared)
         validation, _ = self._advance(view, view.validation, shared, self._pool.put(statistics))
         return replace(

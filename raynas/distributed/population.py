@@ -1,24 +1,22 @@
 """`PopulationEvaluator`: scores of a generation, freezes, and what is known already.
 
-The driver's side of the evaluation. It holds what stands for the shards in the pool's store, and
-makes them again when they are lost.
+The driver's side of the evaluation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
-
-import numpy as np
 
 from raynas.data.shard import Shard, ShardDigest
 from raynas.distributed.maps import Maps
-from raynas.distributed.pool import LostObjectError, Pool
+from raynas.distributed.pool import Pool
+from raynas.distributed.recovery import RecoverableView
 from raynas.distributed.views import View, first_images, place
+from raynas.distributed.voting import Voting
 from raynas.errors import require
 from raynas.evaluation.batchnorm import Statistics
-from raynas.evaluation.importance import Selection, select_samples
+from raynas.evaluation.importance import kept_samples
 from raynas.evaluation.ledger import Ledger
 from raynas.evaluation.ledger_rows import Entry
 from raynas.evaluation.protocol import Protocol, evaluation_of, in_full
@@ -26,11 +24,6 @@ from raynas.evaluation.scores import CandidateScore, ShardScores, merge_scores
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.trie import nodes_of
 from raynas.space import Architecture, starting_with
-
-RECOVERIES = 3
-"""How often shards that went away with a node are made again for one action."""
-
-T = TypeVar("T")
 
 
 class PopulationEvaluator:
@@ -77,7 +70,6 @@ class PopulationEvaluator:
         self._machine: dict[str, str] | None = None
         self._digest = ShardDigest()
         self._settings = settings
-        self._seed = seed
         self.known = 0
 
         def read(shard: Shard) -> None:
@@ -86,14 +78,14 @@ class PopulationEvaluator:
 
         everything = place(pool, calibration if settings.batch_norm == "recalibrate" else (), read)
         self._full = View((), everything, place(pool, validation, read), exact=True)
-        self._start = replace(
-            self._full,
-            calibration=first_images(everything, settings.calibration_images),
-            exact=False,
+        self._standing = RecoverableView(
+            replace(
+                self._full,
+                calibration=first_images(everything, settings.calibration_images),
+                exact=False,
+            )
         )
-        self._view = self._start
-        self._freezes: list[tuple[Architecture, Selection | None]] = []
-        self._votes: tuple[tuple[Architecture, ...], ShardScores] | None = None
+        self._voting = Voting(self._maps, self._standing, settings.sampling, seed)
         if settings.batch_norm == "recalibrate":
             rows = self._full.calibration.rows
             require(
@@ -103,6 +95,10 @@ class PopulationEvaluator:
                 rows,
                 "Give more calibration images or larger shards, or use batch_norm='inherit'.",
             )
+
+    @property
+    def _view(self) -> View:
+        return self._standing.current
 
     @property
     def prefix(self) -> Architecture:
@@ -135,6 +131,11 @@ class PopulationEvaluator:
         return self._pool.gpus
 
     @property
+    def votes_first(self) -> bool:
+        """Whether the first generation votes on the samples that are kept from then on."""
+        return self._settings.unfrozen_sample_rate < 1.0
+
+    @property
     def samples(self) -> int:
         """How many validation samples a candidate is scored on."""
         return sum(self._view.validation.rows)
@@ -156,7 +157,27 @@ class PopulationEvaluator:
             InputError: an architecture that the supernet does not have, or with another prefix, or
                 a ledger that cannot be used, or that has another score of one of them.
         """
-        return self._recovering(lambda: self._score(self._view, architectures, reuse))
+        self._voting.forget()
+        return self._standing.run(lambda view: self._score(view, architectures, reuse))
+
+    def score_first(self, architectures: Sequence[Architecture]) -> list[CandidateScore]:
+        """Score a search's first generation, before any other.
+
+        It is scored on all samples. Under `unfrozen_sample_rate` only those are kept from now on
+        that it disagrees on most; its scores, too, are then those on the kept samples, and compare
+        with later ones.
+
+        Args: as those of `score`.
+        """
+        if not (self.votes_first and architectures):
+            return self.score(architectures)
+        outcomes = self.outcomes(architectures)
+        self._remember(architectures, outcomes)
+        selection = self._voting.count([outcomes], self._settings.unfrozen_sample_rate)
+        self._standing.take(lambda view: self._maps.select(view, selection))
+        kept = outcomes.on(selection.rows)
+        self._voting.note([self._maps.canonical(each) for each in architectures], kept)
+        return merge_scores(architectures, kept, selection.weights, selection.dropped)
 
     def score_in_full(
         self, architectures: Sequence[Architecture], *, reuse: bool = True
@@ -171,7 +192,7 @@ class PopulationEvaluator:
             architectures: as those of `score`, which raises for others, too.
         """
         wanted = [starting_with(self.prefix, each) for each in architectures]
-        return self._recovering(lambda: self._maps.outcomes(self._view, wanted))
+        return self._standing.run(lambda view: self._maps.outcomes(view, wanted))
 
     def statistics(self, architecture: Architecture) -> Statistics:
         """Merged batch-norm statistics of every node of one architecture, from the images on.
@@ -195,8 +216,9 @@ class PopulationEvaluator:
     ) -> None:
         """Advance all shards to a longer prefix; at the first freeze, select samples.
 
-        What is selected depends on the arguments alone: voters that were scored last are not
-        scored again, others are, with the same outcome.
+        Of the samples that are there, as many are kept as `sample_rate` wants of all. What is
+        selected depends on the arguments alone: voters that were scored last are not scored again,
+        others are, with the same outcome.
 
         Args:
             prefix: the frozen choices, starting with the current ones.
@@ -216,52 +238,23 @@ class PopulationEvaluator:
             list(reference),
             "Give a candidate that is to be scored behind the prefix.",
         )
-        selection = self._recovering(lambda: self._select(prefix, reference, voters))
-        self._recovering(lambda: self._freeze(prefix, selection))
-        self._freezes.append((prefix, selection))
-        self._votes = None
-
-    def _recovering(self, action: Callable[[], T]) -> T:
-        """Run an action; if shards went away with a node, make them again from the images."""
-        lost = LostObjectError()
-        for _ in range(1 + RECOVERIES):
-            try:
-                self._restore()
-                return action()
-            except LostObjectError as error:
-                self._view, lost = self._start, error
-        raise lost
-
-    def _restore(self) -> None:
-        """Advance the shards as far as they were before some of them went away."""
-        if self._view is self._start:
-            for prefix, selection in self._freezes:
-                self._freeze(prefix, selection)
-
-    def _freeze(self, prefix: Architecture, selection: Selection | None) -> None:
-        self._view = self._maps.advance(self._view, prefix, selection)
+        self._select(prefix, reference, voters)
+        self._standing.take(lambda view: self._maps.advance(view, prefix))
 
     def _select(
         self, prefix: Architecture, reference: Architecture, voters: Sequence[Architecture]
-    ) -> Selection | None:
-        """Which samples of the validation split to keep, if this is the first freeze."""
-        if self._view.prefix or self._settings.sample_rate == 1.0:
-            return None
-        if self._settings.sampling != "disagreement":
-            voters = ()
-        behind = [voter for voter in voters if voter[: len(prefix)] == prefix]
-        others = [voter for voter in voters if voter[: len(prefix)] != prefix]
-        asked = [self._ask(group) for group in (behind, others) if group]
-        rng = np.random.default_rng([self._seed, len(self._view.prefix)])
-        return select_samples(asked or [self._ask([reference])], self._settings, rng)
+    ) -> None:
+        """At the first freeze, keep as many of all samples as the protocol wants."""
+        kept = kept_samples(sum(self._full.validation.rows), self._settings.sample_rate)
+        if not self.prefix and kept < self.samples:
+            selection = self._voting.select(kept / self.samples, prefix, reference, voters)
+            self._standing.take(lambda view: self._maps.select(view, selection))
 
-    def _ask(self, architectures: Sequence[Architecture]) -> ShardScores:
-        """What architectures say of every sample; they are scored unless they were, last."""
-        known, scores = self._votes or ((), None)
-        wanted = [self._maps.canonical(architecture) for architecture in architectures]
-        if scores is None or not set(wanted) <= set(known):
-            return self._maps.outcomes(self._view, wanted)
-        return scores.take([known.index(architecture) for architecture in wanted])
+    def _remember(self, architectures: Sequence[Architecture], outcomes: ShardScores) -> None:
+        """Add the scores of candidates on the samples of the view to the ledger."""
+        shared = [self._maps.canonical(each) for each in architectures]
+        entries = dict(zip(shared, self._entries(self._view, shared, outcomes), strict=True))
+        self._ledger.add(self._protocol(self._view), list(entries.values()))
 
     def _score(
         self, view: View, architectures: Sequence[Architecture], reuse: bool
@@ -281,8 +274,14 @@ class PopulationEvaluator:
 
     def _evaluate(self, view: View, architectures: Sequence[Architecture]) -> list[Entry]:
         outcomes = self._maps.outcomes(view, architectures)
-        if not view.exact and not self._freezes and self._settings.sampling == "disagreement":
-            self._votes = (tuple(architectures), outcomes)
+        if not (view.exact or view.prefix):
+            self._voting.note(architectures, outcomes)
+        return self._entries(view, architectures, outcomes)
+
+    def _entries(
+        self, view: View, architectures: Sequence[Architecture], outcomes: ShardScores
+    ) -> list[Entry]:
+        """What the ledger holds of candidates."""
         scores = merge_scores(architectures, outcomes, view.validation.weights, view.dropped)
         return [Entry(*each) for each in zip(scores, outcomes.correct, strict=True)]
 

@@ -1,7 +1,8 @@
 """Which validation samples the shards behind a frozen prefix keep (PCF-ES, section 3.5).
 
-Not all samples tell candidates apart. A selection is made once, at the first freeze, from scores
-on the whole validation split; each mode is one function here, pure but for the generator.
+Not all samples tell candidates apart. A selection is made at the first freeze, and under
+`unfrozen_sample_rate` already from the first generation, of the samples that are there then; each
+mode is one function here, pure but for the generator.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raynas.evaluation.scores import NOTHING, Dropped, ShardScores
-from raynas.evaluation.settings import Evaluation
+from raynas.evaluation.settings import Sampling
 
 FLOOR = 1e-6
 """Every sample keeps this share of the mean probability, since q > 0 wherever p > 0."""
@@ -38,23 +39,23 @@ class Selection:
 
 
 def select_samples(
-    scored: Sequence[ShardScores], settings: Evaluation, rng: np.random.Generator
+    scored: Sequence[ShardScores], sampling: Sampling, rate: float, rng: np.random.Generator
 ) -> Selection:
-    """Select by the protocol's mode and rate.
+    """Select by the protocol's mode.
 
     Args:
         scored: what candidates say of all `n` samples: under `"disagreement"` the electorates,
             else one subnet with the frozen prefix.
-        settings: the protocol.
+        sampling: the mode.
+        rate: the share of the `n` samples to keep.
         rng: for what the mode draws.
     """
-    rate = settings.sample_rate
-    if settings.sampling == "disagreement":
+    if sampling == "disagreement":
         return select_disagreement(scored, rate)
     losses = scored[0].losses[0]
-    if settings.sampling == "random":
+    if sampling == "random":
         return select_random(len(losses), rate, rng)
-    if settings.sampling == "weighted":
+    if sampling == "weighted":
         return select_weighted(losses, rate, rng)
     return select_top(losses, rate)
 

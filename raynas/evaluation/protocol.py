@@ -21,7 +21,9 @@ ARITHMETIC = 1
 EXACT = ("prefix_sharing",)
 """Settings that change no score."""
 
-INDIRECT = ("sample_rate", "sampling", "bits", "calibration_images", "device")
+INDIRECT = (
+    "sample_rate", "unfrozen_sample_rate", "sampling", "bits", "calibration_images", "device",
+)  # fmt: skip
 """Settings that act only through what a freeze does, how much is calibrated on, and the machine."""
 
 
@@ -73,10 +75,10 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Freeze:
-    """What one freeze did to the shards.
+    """What one freeze, or a selection before it, did to the shards.
 
     Args:
-        prefix: that they were advanced to.
+        prefix: that they were advanced to; empty if they still hold images.
         selection: a digest of the samples that they hold since then, of their weights, and of
             what the others add to scores; `None` if they hold all.
     """
@@ -145,10 +147,11 @@ def in_full(settings: Evaluation) -> Evaluation:
 
 def stored(settings: Evaluation, freezes: tuple[Freeze, ...]) -> dict[str, Any] | None:
     """How activations were rounded on the way; `None` if they were not."""
+    steps = [asdict(freeze) for freeze in freezes if freeze.prefix]
     # Under autocast a block may leave float32, which is rounded where it is read back.
-    if not freezes or (settings.bits == 32 and settings.precision == "float32"):
+    if not steps or (settings.bits == 32 and settings.precision == "float32"):
         return None
-    return {"bits": settings.bits, "freezes": [asdict(freeze) for freeze in freezes]}
+    return {"bits": settings.bits, "freezes": steps}
 
 
 def digest_of(*parts: bytes) -> str:

@@ -34,6 +34,15 @@ class ShardScores:
     halvings: int = 0
     times: CallTimes = field(default_factory=CallTimes, compare=False)
 
+    def on(self, samples: np.ndarray) -> ShardScores:
+        """The outcomes of all candidates on some of the samples."""
+        return replace(
+            self,
+            correct=self.correct[:, samples],
+            correct_top5=self.correct_top5[:, samples],
+            losses=self.losses[:, samples],
+        )
+
     def take(self, members: Sequence[int] | np.ndarray) -> ShardScores:
         """The outcomes of some candidates, each as often as it is named."""
         rows = np.asarray(members, dtype=np.int64)
@@ -62,6 +71,15 @@ class Dropped:
     correct: float = 0.0
     correct_top5: float = 0.0
     loss: float = 0.0
+
+    def __add__(self, more: Dropped) -> Dropped:
+        """What the samples of two selections add, the second one of what the first has kept."""
+        return Dropped(
+            self.samples + more.samples,
+            self.correct + more.correct,
+            self.correct_top5 + more.correct_top5,
+            self.loss + more.loss,
+        )
 
 
 NOTHING = Dropped()

@@ -7,6 +7,9 @@ from typing import Literal
 
 from raynas.errors import require
 
+Sampling = Literal["top", "weighted", "disagreement", "random"]
+"""Which samples are kept; see `Evaluation`."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -21,6 +24,8 @@ class Evaluation:
             probability proportional to loss and weights them by p/q, which is unbiased
             (PCF-ES, equations 1 and 2); `"disagreement"` keeps those that the last generation
             disagrees on most, and counts the others as constants; `"random"` draws uniformly.
+        unfrozen_sample_rate: the share kept from the first generation, which is scored on all, to
+            the first freeze, in [`sample_rate`, 1]; below 1 only under `"disagreement"`.
         bits: 32, 16, 8 or 4, how activations behind the frozen prefix are stored (PCF-ES, appendix
             A.5): as float32, float16, or integer codes with a scale for each channel of a shard.
             Each freeze stores them anew.
@@ -43,7 +48,8 @@ class Evaluation:
 
     batch_norm: Literal["recalibrate", "inherit"] = "recalibrate"
     sample_rate: float = 1.0
-    sampling: Literal["top", "weighted", "disagreement", "random"] = "top"
+    sampling: Sampling = "top"
+    unfrozen_sample_rate: float = 1.0
     bits: int = 32
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     fold_batch_norm: bool = False
@@ -76,6 +82,28 @@ class Evaluation:
             self.sample_rate,
             "Use 1 for all samples, 0.4 for the paper's setting.",
         )
+        require(
+            0.0 < self.unfrozen_sample_rate <= 1.0,
+            "unfrozen_sample_rate",
+            "a share above 0 and at most 1",
+            self.unfrozen_sample_rate,
+            "Use 1 to score on all samples before the first freeze.",
+        )
+        if self.unfrozen_sample_rate < 1.0:
+            require(
+                self.sampling == "disagreement",
+                "sampling",
+                "'disagreement', beside an unfrozen_sample_rate below 1",
+                repr(self.sampling),
+                "Choose it, or set unfrozen_sample_rate to 1.",
+            )
+            require(
+                self.sample_rate <= self.unfrozen_sample_rate,
+                "sample_rate",
+                f"at most the unfrozen_sample_rate, {self.unfrozen_sample_rate}",
+                self.sample_rate,
+                "Lower it; samples that were dropped do not come back.",
+            )
         require(
             self.calibration_images is None or self.calibration_images >= 2,
             "calibration_images",

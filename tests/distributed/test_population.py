@@ -37,7 +37,7 @@ def test_after_the_first_freeze_scores_are_those_of_the_selected_samples(mode, s
     }
     whole = {score.architecture: score for score in evaluator.score(list(plain))}
     selected = select_samples(
-        [as_votes([plain[trunk]])], Evaluation(**protocol), np.random.default_rng([SEED, 0])
+        [as_votes([plain[trunk]])], mode, percent / 100, np.random.default_rng([SEED, 0])
     )
     kept, weights = selected.rows, selected.weights
     for depth in sorted({1, len(trunk)}):

@@ -14,7 +14,7 @@ from small_population import open_evaluator, small_spos
 
 from raynas.data.shard import Shard
 from raynas.distributed.pool import Call, LocalPool, LostObjectError
-from raynas.distributed.population import RECOVERIES
+from raynas.distributed.recovery import RECOVERIES
 from raynas.evaluation import Evaluation
 
 

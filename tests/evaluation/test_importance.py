@@ -8,7 +8,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from raynas.evaluation import Evaluation
 from raynas.evaluation.importance import (
     inclusion_probabilities,
     select_random,
@@ -41,7 +40,7 @@ def select(mode: str, losses: np.ndarray, percent: int, seed: int):
     bits = np.zeros((1, len(losses)), bool)
     finite = np.isfinite(losses).all(keepdims=True)
     scored = ShardScores(bits, bits, losses[None], finite, 0)
-    return select_samples([scored], Evaluation(sampling=mode, sample_rate=percent / 100), rng(seed))
+    return select_samples([scored], mode, percent / 100, rng(seed))
 
 
 def expected_size(percent: int, samples: int) -> int:
