@@ -10,12 +10,15 @@ again in each mode. Every mode runs in a process of its own, which holds the sup
 images and is warmed up; for each generation the modes take turns, in an order that is reversed
 every other time, so that drifts of the machine meet all of them. Modes:
 
-    reference       the SPOS protocol: one candidate at a time, batch norm calibrated from scratch
+    reference       the SPOS protocol: one candidate at a time, batch norm calibrated from scratch,
+                    in plain PyTorch (`plain.py`)
+    one by one      the same by raynas, whose activations are channels-last
     trie            shared prefixes; exact
     frozen          one candidate at a time behind the frozen prefix, from shards
     frozen+trie     both; exact
     +sampled        and after the first freeze the 20 % of the samples that candidates disagree on
-    +calibration    and 500 of the 2,000 calibration images
+    +first votes    and from the first generation on those 30 % that ten of it disagree on
+    +calibration    and 250 of the 2,000 calibration images
     +folded         and fixed batch norm folded into convolutions
     +bf16           and convolutions in bfloat16
     all             all of these, on two Ray workers with one thread each
@@ -25,9 +28,11 @@ the others on the PCF-ES's, with one thread; `all` against the reference in one 
 cores, as PyTorch uses them by default. `search_speedup` is the seconds of the whole EA under the
 reference over those of the mode's whole PCF-ES, freezes included, at the same cores; for `all` the
 PCF-ES is searched anew with its own scores, and its final re-scoring counts. Kendall's tau and the
-overlap of the Top-10 compare with the reference's scores, over the frozen generations where modes
-freeze; `identical` says whether all correct counts are equal. `spread` holds the quartiles of the
-speed-ups of single generations.
+overlap of the Top-10 compare with the scores of `one by one`, over the frozen generations where
+modes freeze, and `kendall_tau_unfrozen` over the others; `identical` says whether all correct
+counts are equal to its. Those of `reference`, whose convolutions add in another order, may differ
+by a sample: its row says how many do. `spread` holds the quartiles of the speed-ups of single
+generations.
 
 Usage:
     python benchmarks/evaluation.py --json evaluation.json             (all generations: 2 hours)
@@ -56,29 +61,34 @@ import raynas
 from raynas import workflow
 
 TOP_K = 10
-PLAIN = raynas.Evaluation(prefix_sharing=False)
+ALONE = raynas.Evaluation(prefix_sharing=False)
 SHARED = raynas.Evaluation()
 SAMPLED = replace(SHARED, sampling="disagreement", sample_rate=0.2)
-BUDGETED = replace(SAMPLED, calibration_images=500)
+VOTED = replace(SAMPLED, unfrozen_sample_rate=0.3, voters=10)
+BUDGETED = replace(VOTED, calibration_images=250)
 FOLDED = replace(BUDGETED, fold_batch_norm=True)
 FAST = replace(FOLDED, precision="bfloat16")
 
 
 def modes(cores: int) -> list[Mode]:
     """The rows of the benchmark, each reference before what is compared with it."""
+    both = replace(ALONE, threads=cores)
     return [
-        Mode("reference", "ea", PLAIN),
+        Mode("reference", "ea", ALONE, plain=True),
+        Mode("one by one", "ea", ALONE),
         Mode("trie", "ea", SHARED),
-        Mode("reference", "ea", replace(PLAIN, threads=cores)),
-        Mode("reference", "pcf", PLAIN),
+        Mode("reference", "ea", both, plain=True),
+        Mode("reference", "pcf", ALONE, plain=True),
+        Mode("one by one", "pcf", ALONE),
         Mode("trie", "pcf", SHARED),
-        Mode("frozen", "pcf", PLAIN, freezing=True),
+        Mode("frozen", "pcf", ALONE, freezing=True),
         Mode("frozen+trie", "pcf", SHARED, freezing=True),
         Mode("+sampled", "pcf", SAMPLED, freezing=True),
+        Mode("+first votes", "pcf", VOTED, freezing=True),
         Mode("+calibration", "pcf", BUDGETED, freezing=True),
         Mode("+folded", "pcf", FOLDED, freezing=True),
         Mode("+bf16", "pcf", FAST, freezing=True),
-        Mode("reference", "pcf", replace(PLAIN, threads=cores)),
+        Mode("reference", "pcf", both, plain=True),
         Mode("all", "pcf", FAST, freezing=True, workers=cores),
     ]
 
@@ -175,6 +185,7 @@ def summarize(
         for mode in measured
         if mode.name == "reference"
     }
+    exact = {mode.populations: mode for mode in measured if mode.name == "one by one"}
     for mode, outcomes in measured.items():
         if not outcomes:
             continue
@@ -188,7 +199,7 @@ def summarize(
             "seconds": whole_seconds(outcomes, counts[mode.populations]),
             "images": sum(outcome["images"] for outcome in outcomes),
             "block_forwards": sum(outcome["block_forwards"] for outcome in outcomes),
-            **agreement(outcomes, measured[own], frozen_only=mode.freezing),
+            **agreement(outcomes, measured[exact[mode.populations]], freezing=mode.freezing),
             "peak_rss_mb": peaks.get(mode),
             "spread": quartiles(outcomes, measured[own]),
             "generations": outcomes,
@@ -196,7 +207,7 @@ def summarize(
         rows.append(row)
         if mode.name == "reference":
             continue
-        if (mode.name, mode.populations) != ("trie", "pcf"):
+        if (mode.name, mode.populations) not in (("trie", "pcf"), ("one by one", "pcf")):
             speedup[mode.name] = (
                 whole_seconds(measured[own], counts[mode.populations]) / row["seconds"]
             )
@@ -215,23 +226,33 @@ def whole_seconds(outcomes: Sequence[dict[str, Any]], generations: int) -> float
 
 
 def agreement(
-    outcomes: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]], *, frozen_only: bool
+    outcomes: Sequence[dict[str, Any]], exact: Sequence[dict[str, Any]], *, freezing: bool
 ) -> dict[str, Any]:
-    """How the scores of a mode compare with the reference's, generation by generation."""
-    taus, overlaps, identical = [], [], True
-    for own, other in zip(outcomes, reference, strict=False):
+    """How the scores of a mode compare with those of `one by one`, generation by generation."""
+    taus: dict[bool, list[float]] = {True: [], False: []}
+    overlaps, differing = [], 0
+    for own, other in zip(outcomes, exact, strict=False):
         if not own["scores"]:
             continue
-        identical &= [s[0] for s in own["scores"]] == [s[0] for s in other["scores"]]
-        if own["frozen"] or not frozen_only:
-            top1 = [[score[1] for score in o["scores"]] for o in (own, other)]
-            taus.append(float(kendalltau(*top1).statistic))
+        pairs = zip(own["scores"], other["scores"], strict=True)
+        differing += sum(one[0] != two[0] for one, two in pairs)
+        top1 = [[score[1] for score in o["scores"]] for o in (own, other)]
+        counted = own["frozen"] > 0 or not freezing
+        taus[counted].append(float(kendalltau(*top1).statistic))
+        if counted:
             overlaps.append(len(set(best(own)) & set(best(other))) / len(best(other)))
     return {
-        "identical": identical,
-        "kendall_tau": statistics.fmean(taus) if taus else None,
-        "top_k_overlap": statistics.fmean(overlaps) if overlaps else None,
+        "identical": differing == 0,
+        "differing_counts": differing,
+        "kendall_tau": mean(taus[True]),
+        "kendall_tau_unfrozen": mean(taus[False]),
+        "top_k_overlap": mean(overlaps),
     }
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Of nothing it is `None`."""
+    return statistics.fmean(values) if values else None
 
 
 def best(outcome: dict[str, Any]) -> list[int]:
@@ -257,7 +278,7 @@ def show(report: dict[str, Any]) -> None:
     table = Table(title="Speed-ups against the reference")
     for column in ("mode", "populations", "workers x threads", "seconds", "speed-up", "quartiles"):
         table.add_column(column)
-    for column in ("whole search", "identical", "tau", "Top-10 overlap", "peak MB"):
+    for column in ("whole search", "identical", "tau", "unfrozen", "Top-10 overlap", "peak MB"):
         table.add_column(column)
     for row in report["rows"]:
         ratios = [
@@ -268,7 +289,7 @@ def show(report: dict[str, Any]) -> None:
             else ""
             for key in ("speedup", "search_speedup")
         ]
-        shown_tau, overlap = row["kendall_tau"], row["top_k_overlap"]
+        shares = [row[key] for key in ("kendall_tau", "kendall_tau_unfrozen", "top_k_overlap")]
         table.add_row(
             row["mode"],
             row["populations"],
@@ -278,8 +299,7 @@ def show(report: dict[str, Any]) -> None:
             " ".join(f"{ratio:.2f}" for ratio in row["spread"]),
             ratios[1],
             str(row["identical"]),
-            "" if shown_tau is None else f"{shown_tau:.3f}",
-            "" if overlap is None else f"{overlap:.2f}",
+            *("" if share is None else f"{share:.3f}" for share in shares),
             f"{row['peak_rss_mb']:.0f}",
         )
     Console(width=160).print(table)

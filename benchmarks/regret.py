@@ -69,6 +69,10 @@ def settings(images: int) -> list[Setting]:
     Args:
         images: for calibration, under the full protocol.
     """
+
+    def votes(rate: float) -> dict[str, Any]:
+        return {"unfrozen_sample_rate": rate, "voters": 10}
+
     few: dict[str, Any] = {"calibration_images": images // 4}
     fast = few | {"precision": "bfloat16", "fold_batch_norm": True}
     sampled: dict[str, Any] = {"sample_rate": 0.2, "sampling": "disagreement"}
@@ -97,6 +101,13 @@ def settings(images: int) -> list[Setting]:
         Setting("PCF, disagreement 20 %, bold racing", "pcf", sampled, race=BOLD),
         Setting("PCF, a quarter calibrated", "pcf", few),
         Setting("PCF, bfloat16, a quarter calibrated", "pcf", fast),
+        *(
+            Setting(f"PCF, {name}first votes {rate:.0%}", "pcf", options | sampled | votes(rate))
+            for name, options in (("", {}), ("a quarter calibrated, ", few), ("all, ", fast))
+            for rate in (0.5, 0.4, 0.3, 0.2)
+        ),
+        Setting("EA, first votes 30 %", "ea", sampled | votes(0.3)),
+        Setting("CF, first votes 30 %", "cf", sampled | votes(0.3)),
         Setting("PCF, all", "pcf", fast | sampled),
         Setting("PCF, all, racing", "pcf", fast | sampled, race=RACE),
         Setting("CF, a quarter calibrated, 8 bits", "cf", few | {"bits": 8}),

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import fashion
 import numpy as np
+from plain import PlainEvaluator
 
 import raynas
 from raynas.distributed.opening import open_pool
@@ -33,6 +34,7 @@ class Mode:
         evaluation: the protocol, with the number of intra-op threads.
         freezing: whether shards are advanced to the prefixes of the generations.
         workers: Ray actors; 0 for the process itself.
+        plain: without raynas, see `plain.py`; of the protocol only the threads count.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Mode:
     evaluation: raynas.Evaluation
     freezing: bool = False
     workers: int = 0
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,14 @@ def serve(mode: Mode, sources: Sources, connection: Connection) -> None:
         sources.weights, sources.folder, sources.calibration, sources.validation
     )
     rng = np.random.default_rng(12345)
+    evaluator: Any
     with open_pool(supernet, mode.evaluation, mode.workers) as pool:
         pool.wait()
-        evaluator = PopulationEvaluator(
-            pool, images.calibration, images.validation, mode.evaluation, seed=0
-        )
+        if mode.plain:
+            evaluator = PlainEvaluator(supernet, images, mode.evaluation.threads)
+        else:
+            splits = (images.calibration, images.validation)
+            evaluator = PopulationEvaluator(pool, *splits, mode.evaluation, seed=0)
         evaluator.score([supernet.space.sample(rng) for _ in range(4)])
         forget_peaks(pool.workers)
         connection.send("ready")
@@ -117,7 +123,7 @@ def serve(mode: Mode, sources: Sources, connection: Connection) -> None:
 
 
 def evaluate(
-    evaluator: PopulationEvaluator,
+    evaluator: Any,
     generation: Generation,
     voters: tuple[Architecture, ...],
     mode: Mode,
@@ -133,8 +139,7 @@ def evaluate(
         evaluator.freeze(prefix, wanted[0], (*parents, *voters))
     frozen = time.perf_counter()
     forwards = evaluator.block_forwards
-    # What is compared is the evaluation of a mode, so none takes scores from the ledger.
-    scores = evaluator.score(wanted, reuse=False) if score else []
+    scores = score_generation(evaluator, generation, wanted) if score else []
     return {
         "freeze_seconds": frozen - begun,
         "seconds": time.perf_counter() - frozen,
@@ -142,6 +147,18 @@ def evaluate(
         "block_forwards": evaluator.block_forwards - forwards,
         "images": evaluator.samples * len(scores),
     }
+
+
+def score_generation(
+    evaluator: Any, generation: Generation, wanted: tuple[Architecture, ...]
+) -> list[Any]:
+    """The scores of a generation; the first one may vote on the samples."""
+    if generation["generation"] == 0 and getattr(evaluator, "votes_first", False):
+        first: list[Any] = evaluator.score_first(wanted)
+        return first
+    # What is compared is the evaluation of a mode, so none takes scores from the ledger.
+    scores: list[Any] = evaluator.score(wanted, reuse=False)
+    return scores
 
 
 def architectures(scored: Sequence[dict[str, Any]]) -> tuple[Architecture, ...]:

@@ -141,6 +141,7 @@ def search(
     sample_rate: float = 1.0,
     sampling: Literal["top", "weighted", "disagreement", "random"] = "top",
     unfrozen_sample_rate: float = 1.0,
+    voters: int | None = None,
     calibration_images: int | None = None,
     bits: int = 32,
     precision: Literal["float32", "bfloat16", "float16"] = "float32",
@@ -175,6 +176,7 @@ def search(
             on (disagreement), or draw them: by loss, weighted (weighted), or uniformly (random).
         unfrozen_sample_rate: the share kept from the first generation to the first freeze; below 1
             only with disagreement.
+        voters: how many of the first generation choose that share; all if omitted.
         calibration_images: how many calibration images rank candidates; all if omitted.
         bits: how activations behind the frozen prefix are stored: 32, 16, 8 or 4.
         precision: what candidates are ranked in; winners are always scored in float32.
@@ -202,6 +204,7 @@ def search(
         sample_rate=sample_rate,
         sampling=sampling,
         unfrozen_sample_rate=unfrozen_sample_rate,
+        voters=voters,
         calibration_images=calibration_images,
         bits=bits,
         precision=precision,

@@ -112,6 +112,7 @@ SETTINGS = {
         PCF,
         raynas.Evaluation(
             unfrozen_sample_rate=0.6,
+            voters=3,
             sample_rate=0.4,
             sampling="disagreement",
             bits=16,

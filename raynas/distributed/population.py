@@ -163,21 +163,26 @@ class PopulationEvaluator:
     def score_first(self, architectures: Sequence[Architecture]) -> list[CandidateScore]:
         """Score a search's first generation, before any other.
 
-        It is scored on all samples. Under `unfrozen_sample_rate` only those are kept from now on
-        that it disagrees on most; its scores, too, are then those on the kept samples, and compare
-        with later ones.
+        Under `unfrozen_sample_rate` its first `voters` are scored on all samples, and only those
+        are kept from now on that they disagree on most. All scores are those on the kept samples,
+        so that they compare with later ones.
 
         Args: as those of `score`.
         """
         if not (self.votes_first and architectures):
             return self.score(architectures)
-        outcomes = self.outcomes(architectures)
-        self._remember(architectures, outcomes)
+        count = self._settings.voters or len(architectures)
+        voters, others = architectures[:count], architectures[count:]
+        outcomes = self.outcomes(voters)
+        self._remember(voters, outcomes)
         selection = self._voting.count([outcomes], self._settings.unfrozen_sample_rate)
         self._standing.take(lambda view: self._maps.select(view, selection))
         kept = outcomes.on(selection.rows)
-        self._voting.note([self._maps.canonical(each) for each in architectures], kept)
-        return merge_scores(architectures, kept, selection.weights, selection.dropped)
+        scores = merge_scores(voters, kept, selection.weights, selection.dropped)
+        if others:
+            return scores + self.score(others)
+        self._voting.note([self._maps.canonical(each) for each in voters], kept)
+        return scores
 
     def score_in_full(
         self, architectures: Sequence[Architecture], *, reuse: bool = True

@@ -22,7 +22,8 @@ EXACT = ("prefix_sharing",)
 """Settings that change no score."""
 
 INDIRECT = (
-    "sample_rate", "unfrozen_sample_rate", "sampling", "bits", "calibration_images", "device",
+    "sample_rate", "unfrozen_sample_rate", "voters", "sampling", "bits", "calibration_images",
+    "device",
 )  # fmt: skip
 """Settings that act only through what a freeze does, how much is calibrated on, and the machine."""
 

@@ -24,8 +24,10 @@ class Evaluation:
             probability proportional to loss and weights them by p/q, which is unbiased
             (PCF-ES, equations 1 and 2); `"disagreement"` keeps those that the last generation
             disagrees on most, and counts the others as constants; `"random"` draws uniformly.
-        unfrozen_sample_rate: the share kept from the first generation, which is scored on all, to
-            the first freeze, in [`sample_rate`, 1]; below 1 only under `"disagreement"`.
+        unfrozen_sample_rate: the share kept from the first generation to the first freeze, in
+            [`sample_rate`, 1]; below 1 only under `"disagreement"`.
+        voters: how many of the first generation are scored on all samples to choose that share;
+            all if `None`. Without it below 1 nobody votes then.
         bits: 32, 16, 8 or 4, how activations behind the frozen prefix are stored (PCF-ES, appendix
             A.5): as float32, float16, or integer codes with a scale for each channel of a shard.
             Each freeze stores them anew.
@@ -50,6 +52,7 @@ class Evaluation:
     sample_rate: float = 1.0
     sampling: Sampling = "top"
     unfrozen_sample_rate: float = 1.0
+    voters: int | None = None
     bits: int = 32
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     fold_batch_norm: bool = False
@@ -104,6 +107,13 @@ class Evaluation:
                 self.sample_rate,
                 "Lower it; samples that were dropped do not come back.",
             )
+        require(
+            self.voters is None or self.voters >= 2,
+            "voters",
+            "at least 2, or None for the whole first generation",
+            self.voters,
+            "Use 10; see benchmarks/regret.py.",
+        )
         require(
             self.calibration_images is None or self.calibration_images >= 2,
             "calibration_images",

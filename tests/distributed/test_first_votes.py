@@ -41,8 +41,14 @@ def assert_estimates(
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
-@given(scene=scenes, percents=st.tuples(st.integers(10, 90), st.integers(20, 95)).map(sorted))
-def test_scores_are_those_of_the_samples_that_each_vote_kept(scene: Scene, percents: list[int]):
+@given(
+    scene=scenes,
+    percents=st.tuples(st.integers(10, 90), st.integers(20, 95)).map(sorted),
+    voters=st.sampled_from([None, 2, 3, 50]),
+)
+def test_scores_are_those_of_the_samples_that_each_vote_kept(
+    scene: Scene, percents: list[int], voters: int | None
+):
     trunk = scene.candidates(1)[0]
     first = list(dict.fromkeys([*scene.candidates(5), trunk]))
     later = [trunk, *scene.candidates(3, trunk[:1])]
@@ -56,11 +62,15 @@ def test_scores_are_those_of_the_samples_that_each_vote_kept(scene: Scene, perce
 
     frozen, unfrozen = (percent / 100 for percent in percents)
     evaluator = open_evaluator(
-        scene, sampling="disagreement", sample_rate=frozen, unfrozen_sample_rate=unfrozen
+        scene,
+        sampling="disagreement",
+        sample_rate=frozen,
+        unfrozen_sample_rate=unfrozen,
+        voters=voters,
     )
     samples = evaluator.samples
     scores = evaluator.score_first(first)
-    selected = select_disagreement([votes(first)], unfrozen)
+    selected = select_disagreement([votes(first[:voters])], unfrozen)
     assert evaluator.samples == len(selected.rows)
     assert_estimates(scores, plain, selected.rows, selected.dropped)
     assert_estimates(evaluator.score(later), plain, selected.rows, selected.dropped)
@@ -82,7 +92,7 @@ def test_scores_are_those_of_the_samples_that_each_vote_kept(scene: Scene, perce
 
 
 def history(scene: Scene, pool: Any = None, **options: Any) -> list[Any]:
-    """Scores of generations before and behind a freeze."""
+    """Scores of generations before and behind a freeze; all of the first one vote, or some."""
     trunk = scene.candidates(1)[0]
     evaluator = open_evaluator(scene, pool, **{**EARLY, "bits": 16, **options})
     first = evaluator.score_first(scene.candidates(6))
@@ -96,6 +106,7 @@ def test_a_first_generation_does_not_change_what_it_votes_with():
     scene = small_spos()
     assert history(scene) == history(scene)
     assert history(scene) != history(scene, unfrozen_sample_rate=0.5)
+    assert history(scene) == history(scene, voters=6) != history(scene, voters=2)
 
 
 def test_at_rate_one_nothing_is_dropped():
@@ -124,21 +135,23 @@ def test_a_ledger_changes_no_score_and_keeps_the_full_ones_of_the_first_generati
         assert len({protocol.key for protocol in protocols}) == 3, "all, voted, behind the prefix"
 
 
+@pytest.mark.parametrize("voters", [None, 2])
 @pytest.mark.parametrize("losses", [[run] for run in range(2, 12)])
-def test_the_votes_outlive_shards_that_went_away(losses: list[int]):
+def test_the_votes_outlive_shards_that_went_away(losses: list[int], voters: int | None):
     scene = small_spos()
     pool = ForgetfulPool(scene, **EARLY, bits=16)
     pool.losses = losses
-    assert history(scene, pool) == history(scene)
+    assert history(scene, pool, voters=voters) == history(scene, voters=voters)
 
 
 def test_the_kept_samples_are_executed_and_no_others():
     scene = small_spos()
-    evaluator = open_evaluator(scene, **EARLY, batch_norm="inherit")
+    evaluator = open_evaluator(scene, **EARLY, voters=2, batch_norm="inherit")
     samples, blocks = evaluator.samples, scene.supernet.space.blocks
-    candidate, other = dict.fromkeys(scene.candidates(9)[:2])
-    evaluator.score_first([candidate])
-    assert evaluator.block_forwards == samples * blocks
-    evaluator.score([other])
-    assert evaluator.block_forwards == (samples + evaluator.samples) * blocks
+    disjoint = [(choice,) * blocks for choice in range(4)]
+    evaluator.score_first(disjoint[:3])
+    kept = evaluator.samples
+    assert evaluator.block_forwards == (2 * samples + kept) * blocks
+    evaluator.score(disjoint[3:])
+    assert evaluator.block_forwards == (2 * samples + 2 * kept) * blocks
     assert evaluator.samples == -(-6 * samples // 10)

@@ -1,0 +1,95 @@
+"""The SPOS protocol in plain PyTorch, one candidate at a time: what a search does without raynas.
+
+For each candidate batch-norm statistics are reset, calibrated by forwards in training mode
+(SPOS, section 3.4), and the validation images are classified: in PyTorch's default memory layout,
+with the images in memory as tensors.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import raynas
+from raynas.data.shard import Shard
+from raynas.evaluation.scores import CandidateScore
+from raynas.space import Architecture
+
+TOP = 5
+
+
+class PlainEvaluator:
+    """Scores candidates as a loop over a plain module does.
+
+    Args:
+        supernet: trained; it is copied.
+        data: its calibration and validation shards are the batches.
+        threads: intra-op threads, of the whole process.
+    """
+
+    prefix: Architecture = ()
+
+    def __init__(
+        self, supernet: raynas.ChainSupernet, data: raynas.data.SearchData, threads: int
+    ) -> None:
+        torch.set_num_threads(threads)
+        self._supernet = copy.deepcopy(supernet)
+        self._calibration = [pixels(shard) for shard in data.calibration]
+        self._validation = [
+            (pixels(shard), torch.tensor(shard.labels)) for shard in data.validation
+        ]
+        self.samples = sum(len(labels) for _, labels in self._validation)
+        self.block_forwards = 0
+
+    def score(
+        self, architectures: Sequence[Architecture], *, reuse: bool = False
+    ) -> list[CandidateScore]:
+        """Score candidates one after the other; nothing is ever reused."""
+        return [self._score(architecture) for architecture in architectures]
+
+    @torch.inference_mode()
+    def _score(self, architecture: Architecture) -> CandidateScore:
+        subnet = nn.Sequential(*self._supernet.subnet(architecture))
+        calibrate(subnet, self._calibration)
+        logits = [subnet(images) for images, _ in self._validation]
+        labels = [labels for _, labels in self._validation]
+        calibrated = sum(len(images) for images in self._calibration)
+        self.block_forwards += (calibrated + self.samples) * len(architecture)
+        return judge(architecture, torch.cat(logits), torch.cat(labels))
+
+
+def calibrate(subnet: nn.Module, batches: Sequence[Tensor]) -> None:
+    """Reset batch-norm statistics and take their means over batches; leaves evaluation mode."""
+    for module in subnet.modules():
+        if isinstance(module, _BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None
+    subnet.train()
+    for images in batches:
+        subnet(images)
+    subnet.eval()
+
+
+def judge(architecture: Architecture, logits: Tensor, labels: Tensor) -> CandidateScore:
+    """Hits and loss of all samples."""
+    best = logits.topk(TOP, dim=1).indices == labels[:, None]
+    correct, samples = int(best[:, 0].sum()), len(labels)
+    return CandidateScore(
+        architecture,
+        correct,
+        samples,
+        correct / samples,
+        float(best.any(1).float().mean()),
+        float(F.cross_entropy(logits, labels)),
+        bool(logits.isfinite().all()),
+    )
+
+
+def pixels(shard: Shard) -> Tensor:
+    """The images of a depth-0 shard in the default layout."""
+    return torch.tensor(shard.features).contiguous()
