@@ -105,14 +105,14 @@ def main(
 
     Args:
         json_path: receives the raw rows, rewritten after each generation.
-        quick: 250 validation and 250 calibration images, searches of 6 generations of 20.
+        quick: 250 validation and 250 calibration images, searches of 4 generations of 16.
         every: evaluate generations 0, n, 2n, … of the EA and scale their seconds to all.
         cores: of the machine; workers of `all`, and threads of its reference.
         supernet: the trained weights; trained first if the file is missing.
         data: the folder with the four idx files; Debian's if omitted.
     """
     size = 250 if quick else 2_000
-    brief = {"population": 20, "generations": 6} if quick else {}
+    brief = {"population": 16, "generations": 4} if quick else {}
     network, images = fashion.load(supernet, data, size, size)
     home = fashion.HOME / ("recorded-quick" if quick else "recorded")
     recorded = {

@@ -22,11 +22,13 @@ at 0.5 four of six blocks freeze and a search ends after half its evaluations, a
 block does); once unlimited and once with a FLOPs limit at the median of the space. The finalists
 (Top-8, and the best before each freeze) are scored under the full protocol, and the best of them is
 what was found. 100 seeds, the same for all settings; differences from EA are taken seed by seed.
-`block_forwards` are blocks executed times images, through the trie, finalists included. `all` is a
-quarter of the calibration images, bfloat16, folded batch norm, and the 20 % of the samples that
-candidates disagree on. Racing loses one of a generation's Top-8 with a probability of at most 5 %;
-`bold` racing allows that to each single test. Where samples are selected, candidates race on these,
-and on none before the selection, which needs all.
+`block_forwards` are blocks executed times images, through the trie, finalists included. `first
+votes` keep a share of the samples from the first generation on, by the votes of all of it or of ten
+candidates, and 20 % from the first freeze on. `all` is an eighth of the calibration images,
+bfloat16, folded batch norm, and ten first votes for 30 % of the samples. Racing loses one of a
+generation's Top-8 with a probability of at most 5 %; `bold` racing allows that to each single test.
+Where samples are selected, candidates race on these, and on none before the selection, which needs
+all.
 
 Usage:
     python benchmarks/regret.py --json regret.json    (first builds supernet and tables)
@@ -69,18 +71,21 @@ def settings(images: int) -> list[Setting]:
     Args:
         images: for calibration, under the full protocol.
     """
-
-    def votes(rate: float) -> dict[str, Any]:
-        return {"unfrozen_sample_rate": rate, "voters": 10}
-
     few: dict[str, Any] = {"calibration_images": images // 4}
-    fast = few | {"precision": "bfloat16", "fold_batch_norm": True}
+    fewer: dict[str, Any] = {"calibration_images": images // 8}
+    fast = fewer | {"precision": "bfloat16", "fold_batch_norm": True}
     sampled: dict[str, Any] = {"sample_rate": 0.2, "sampling": "disagreement"}
+    voted = sampled | {"unfrozen_sample_rate": 0.3}
+    ten = voted | {"voters": 10}
     return [
         Setting("EA", "ea"),
         Setting("EA, racing", "ea", race=RACE),
         Setting("EA, bold racing", "ea", race=BOLD),
         Setting("EA, a quarter calibrated", "ea", few),
+        Setting("EA, an eighth calibrated", "ea", fewer),
+        Setting("EA, first votes 30 %", "ea", voted),
+        Setting("EA, ten first votes 30 %", "ea", ten),
+        Setting("EA, all", "ea", fast | ten),
         Setting("random", "random"),
         Setting("random, racing", "random", race=RACE),
         Setting("CF", "cf"),
@@ -95,27 +100,26 @@ def settings(images: int) -> list[Setting]:
         Setting("PCF, disagreement 40 %", "pcf", sampled | {"sample_rate": 0.4}),
         Setting("PCF, disagreement 20 %", "pcf", sampled),
         Setting("PCF, disagreement 10 %", "pcf", sampled | {"sample_rate": 0.1}),
+        Setting("PCF, first votes 50 %", "pcf", voted | {"unfrozen_sample_rate": 0.5}),
+        Setting("PCF, first votes 30 %", "pcf", voted),
+        Setting("PCF, first votes 20 %", "pcf", voted | {"unfrozen_sample_rate": 0.2}),
+        Setting("PCF, ten first votes 30 %", "pcf", ten),
         Setting("PCF, racing", "pcf", race=RACE),
         Setting("PCF, bold racing", "pcf", race=BOLD),
-        Setting("PCF, disagreement 20 %, racing", "pcf", sampled, race=RACE),
         Setting("PCF, disagreement 20 %, bold racing", "pcf", sampled, race=BOLD),
         Setting("PCF, a quarter calibrated", "pcf", few),
-        Setting("PCF, bfloat16, a quarter calibrated", "pcf", fast),
+        Setting("PCF, an eighth calibrated", "pcf", fewer),
+        Setting("PCF, bfloat16, an eighth calibrated", "pcf", fast),
+        Setting("PCF, all", "pcf", fast | ten),
+        Setting("PCF, all, threshold 0.5", "pcf", fast | ten, threshold=0.5),
+        Setting("PCF, all, threshold 0.7", "pcf", fast | ten, threshold=0.7),
+        Setting("PCF, all, bold racing", "pcf", fast | ten, race=BOLD),
+        Setting("CF, an eighth calibrated, 8 bits", "cf", fewer | {"bits": 8}),
         *(
-            Setting(f"PCF, {name}first votes {rate:.0%}", "pcf", options | sampled | votes(rate))
-            for name, options in (("", {}), ("a quarter calibrated, ", few), ("all, ", fast))
-            for rate in (0.5, 0.4, 0.3, 0.2)
-        ),
-        Setting("EA, first votes 30 %", "ea", sampled | votes(0.3)),
-        Setting("CF, first votes 30 %", "cf", sampled | votes(0.3)),
-        Setting("PCF, all", "pcf", fast | sampled),
-        Setting("PCF, all, racing", "pcf", fast | sampled, race=RACE),
-        Setting("CF, a quarter calibrated, 8 bits", "cf", few | {"bits": 8}),
-        *(
-            Setting(f"PCF, a quarter calibrated, {bits} bits", "pcf", few | {"bits": bits})
+            Setting(f"PCF, an eighth calibrated, {bits} bits", "pcf", fewer | {"bits": bits})
             for bits in (16, 8, 4)
         ),
-        Setting("PCF, all, 8 bits", "pcf", fast | sampled | {"bits": 8}),
+        Setting("PCF, all, 8 bits", "pcf", fast | ten | {"bits": 8}),
     ]
 
 

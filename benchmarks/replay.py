@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,13 +65,17 @@ class Replayer:
         context = multiprocessing.get_context("spawn")
         self._process = context.Process(target=serve, args=(mode, sources, other))
         self._process.start()
+
+    def wait(self) -> None:
+        """Until it is warmed up."""
         self._connection.recv()
 
     def evaluate(self, generation: Generation, *, score: bool) -> dict[str, Any]:
         """Follow the freeze of a generation and, if `score`, score its candidates.
 
         Returns:
-            `freeze_seconds`, `seconds` of the scoring, `scores`, `block_forwards` and `images`.
+            `freeze_seconds`, `seconds` of the scoring, `scores`, `block_forwards`, and `images`:
+            those, for calibration and for scoring, that the scores of all candidates stand on.
         """
         self._connection.send((generation, score))
         answer: dict[str, Any] = self._connection.recv()
@@ -91,6 +96,8 @@ def replayers(modes: Sequence[Mode], sources: Sources) -> Iterator[list[Replayer
     try:
         for mode in modes:
             running.append(Replayer(mode, sources))
+        for replayer in running:
+            replayer.wait()
         yield running
     finally:
         for replayer in running:
@@ -115,9 +122,11 @@ def serve(mode: Mode, sources: Sources, connection: Connection) -> None:
         forget_peaks(pool.workers)
         connection.send("ready")
         voters: tuple[Architecture, ...] = ()
+        calibrated = min(sources.calibration, mode.evaluation.calibration_images or sys.maxsize)
         while (order := connection.recv()) is not None:
             generation, score = order
-            connection.send(evaluate(evaluator, generation, voters, mode, score=score))
+            outcome = evaluate(evaluator, generation, voters, mode, calibrated, score=score)
+            connection.send(outcome)
             voters = architectures(generation["population"])
         connection.send(peak_mb(pool.workers))
 
@@ -127,10 +136,20 @@ def evaluate(
     generation: Generation,
     voters: tuple[Architecture, ...],
     mode: Mode,
+    calibrated: int,
     *,
     score: bool,
 ) -> dict[str, Any]:
-    """One generation in one mode, as a search evaluates it."""
+    """One generation in one mode, as a search evaluates it.
+
+    Args:
+        evaluator: of the mode.
+        generation: as it was recorded.
+        voters: the population of the one before.
+        mode: of the evaluator.
+        calibrated: how many calibration images it uses.
+        score: whether to score it, or only to follow its freeze.
+    """
     wanted = architectures([*generation["rescored"], *generation["population"]])
     prefix = tuple(generation["prefix"])
     begun = time.perf_counter()
@@ -145,7 +164,7 @@ def evaluate(
         "seconds": time.perf_counter() - frozen,
         "scores": [(s.correct, s.top1, s.loss) for s in scores],
         "block_forwards": evaluator.block_forwards - forwards,
-        "images": evaluator.samples * len(scores),
+        "images": (evaluator.samples + calibrated) * len(scores),
     }
 
 

@@ -23,6 +23,7 @@ from raynas.evaluation.protocol import frozen
 from raynas.evaluation.scores import ShardScores, join_parts, join_shards
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.statistics import NodeVectors, ShardStatistics
+from raynas.evaluation.trie import nodes_of
 from raynas.space import Architecture
 from raynas.supernets.equivalence import canonical, distinct
 
@@ -39,6 +40,7 @@ class Maps:
         self._pool = pool
         self._settings = settings
         self._units = UnitRunner(pool, sharing=settings.prefix_sharing)
+        self._exact: Statistics = {}
         self.block_forwards = 0
         self.halvings = 0
 
@@ -69,7 +71,21 @@ class Maps:
         )
         self._notice([result for results in grid for result in results])
         parts = [batchnorm.merge([result.statistics for result in results]) for results in grid]
-        return NodeVectors.unite(parts)
+        merged = NodeVectors.unite(parts)
+        if view.exact:
+            self._exact = merged
+        return merged
+
+    def statistics_of(self, view: View, architecture: Architecture) -> Statistics | str:
+        """As `calibrate` for one canonical architecture behind an exact view.
+
+        A node's statistics do not depend on the population, so those of the architectures that
+        were calibrated last are given again: the winner's, after the finalists'.
+        """
+        nodes = nodes_of(architecture)
+        if all(node in self._exact for node in nodes):
+            return NodeVectors.join({node: self._exact[node] for node in nodes})
+        return self.calibrate(view, [architecture])
 
     def select(self, view: View, selection: Selection) -> View:
         """The samples of a view of images that a selection keeps."""

@@ -1,7 +1,4 @@
-"""`PopulationEvaluator`: scores of a generation, freezes, and what is known already.
-
-The driver's side of the evaluation.
-"""
+"""`PopulationEvaluator`: scores of a generation, freezes, and what is known already."""
 
 from __future__ import annotations
 
@@ -205,7 +202,7 @@ class PopulationEvaluator:
         The protocol must recalibrate.
         """
         shared = self._maps.canonical(architecture)
-        statistics = self._maps.calibrate(self._full, [shared])
+        statistics = self._maps.statistics_of(self._full, shared)
         assert not isinstance(statistics, str)
         paths = zip(nodes_of(tuple(architecture)), nodes_of(shared), strict=True)
         return {own: statistics[path] for own, path in paths}
@@ -213,7 +210,7 @@ class PopulationEvaluator:
     def test(self, architecture: Architecture, shards: Sequence[Shard]) -> CandidateScore:
         """Score one architecture on held-out shards, reading a few of them at a time."""
         shared = self._maps.canonical(architecture)
-        statistics = self._maps.calibrate(self._full, [shared])
+        statistics = self._maps.statistics_of(self._full, shared)
         return merge_scores([architecture], *self._maps.score_images(shared, shards, statistics))[0]
 
     def freeze(

@@ -88,6 +88,9 @@ def options() -> Iterator[Any]:
     for sampling in ("top", "weighted", "disagreement", "random"):
         sampled = {"sample_rate": 0.5, "sampling": sampling}
         yield pytest.param("pcf", sampled, id=f"pcf, {sampling} samples")
+    voted = {"sampling": "disagreement", "sample_rate": 0.4, "unfrozen_sample_rate": 0.7}
+    for voters in (None, 4):
+        yield pytest.param("pcf", voted | {"voters": voters}, id=f"pcf, {voters} first votes")
 
 
 @pytest.mark.parametrize(("name", "chosen"), list(options()))

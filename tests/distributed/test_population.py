@@ -146,6 +146,26 @@ def test_held_out_shards_are_scored_once_from_the_images_on(batch_norm):
     assert score.loss == pytest.approx(plain.losses.mean(), abs=1e-5)
 
 
+def test_a_finalist_is_not_calibrated_again():
+    scene = small_spos()
+    winner, *others = dict.fromkeys(scene.candidates(4))
+    held_out = random_shards(scene.supernet, "test", 60, 5, seed=9)
+    blocks, calibrated = scene.supernet.space.blocks, sum(s.rows for s in scene.calibration)
+    found = []
+    for finalists, calibrations in (([], 1), ([others[0]], 1), ([winner, *others], 0)):
+        evaluator = open_evaluator(scene, calibration_images=5)
+        evaluator.score_in_full(finalists)
+        evaluator.score([others[-1]], reuse=False)
+        before = evaluator.block_forwards
+        found.append((evaluator.test(winner, held_out), evaluator.statistics(winner)))
+        executed = evaluator.block_forwards - before
+        assert executed == (60 + calibrations * calibrated) * blocks
+    for score, statistics in found:
+        assert score == found[0][0]
+        assert statistics.keys() == found[0][1].keys()
+        assert all((statistics[node] == found[0][1][node]).all() for node in statistics)
+
+
 @pytest.mark.parametrize("batch_norm", ["recalibrate", "inherit"])
 def test_each_shard_that_is_needed_is_read_and_observed_once(batch_norm):
     scene = small_spos()
