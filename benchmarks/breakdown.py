@@ -88,7 +88,7 @@ def main(
     """Divide the time of a generation, unfrozen and behind a frozen prefix.
 
     Args:
-        json_path: receives the raw rows, rewritten after each generation.
+        json_path: receives the raw rows.
         quick: 500 + 500 images and 3 repeats.
         workers: Ray actors, at least 1.
         repeats: of each generation.

@@ -61,6 +61,7 @@ import raynas
 from raynas import workflow
 
 TOP_K = 10
+RATIOS = ("speedup", "search_speedup")
 ALONE = raynas.Evaluation(prefix_sharing=False)
 SHARED = raynas.Evaluation()
 SAMPLED = replace(SHARED, sampling="disagreement", sample_rate=0.2)
@@ -179,7 +180,9 @@ def summarize(
     counts: Mapping[str, int],
 ) -> None:
     """Rows and ratios from what has been measured so far."""
-    rows, speedup, search_speedup = [], {}, {}
+    rows: list[dict[str, Any]] = []
+    speedup: dict[str, float] = {}
+    search_speedup: dict[str, float] = {}
     reference: dict[tuple[str, int], Mode] = {
         (mode.populations, mode.evaluation.threads): mode
         for mode in measured
@@ -207,14 +210,13 @@ def summarize(
         rows.append(row)
         if mode.name == "reference":
             continue
-        if (mode.name, mode.populations) not in (("trie", "pcf"), ("one by one", "pcf")):
-            speedup[mode.name] = (
-                whole_seconds(measured[own], counts[mode.populations]) / row["seconds"]
-            )
+        row["speedup"] = whole_seconds(measured[own], counts[mode.populations]) / row["seconds"]
+        speedup.setdefault(mode.name, row["speedup"])
         if mode.populations == "pcf":
             whole = whole_seconds(measured[reference["ea", cores]], counts["ea"])
             own_search = report.get("searches", {}).get(mode.name)
-            search_speedup[mode.name] = whole / (own_search or row)["seconds"]
+            row["search_speedup"] = whole / (own_search or row)["seconds"]
+            search_speedup[mode.name] = row["search_speedup"]
     report |= {"rows": rows, "speedup": speedup, "search_speedup": search_speedup}
 
 
@@ -281,14 +283,7 @@ def show(report: dict[str, Any]) -> None:
     for column in ("whole search", "identical", "tau", "unfrozen", "Top-10 overlap", "peak MB"):
         table.add_column(column)
     for row in report["rows"]:
-        ratios = [
-            ""
-            if row["mode"] == "reference"
-            else f"{report[key][row['mode']]:.2f}×"
-            if row["mode"] in report[key]
-            else ""
-            for key in ("speedup", "search_speedup")
-        ]
+        ratios = [f"{row[key]:.2f}×" if key in row else "" for key in RATIOS]
         shares = [row[key] for key in ("kendall_tau", "kendall_tau_unfrozen", "top_k_overlap")]
         table.add_row(
             row["mode"],

@@ -50,7 +50,7 @@ def recorded_search(
     workers: int | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """The generations of a whole search under the full protocol, searched first if missing.
+    """The generations of a whole search under the full protocol, searched as far as missing.
 
     Args:
         supernet: searched.
@@ -64,19 +64,21 @@ def recorded_search(
     Returns:
         What `generations.jsonl` holds: of each generation the `prefix`, and under `rescored` and
         `population` the architectures with their scores.
+
+    Raises:
+        InputError: the folder holds another search.
     """
     run_dir = home / f"{name}-seed{seed}"
-    if not (run_dir / RESULT).exists():
-        raynas.search(
-            supernet,
-            images,
-            strategy=workflow.make_strategy(name, threshold=THRESHOLD, **options),
-            constraint=CONSTRAINT,
-            run_dir=run_dir,
-            workers=workers,
-            seed=seed,
-            resume=True,
-        )
+    raynas.search(
+        supernet,
+        images,
+        strategy=workflow.make_strategy(name, threshold=THRESHOLD, **options),
+        constraint=CONSTRAINT,
+        run_dir=run_dir,
+        workers=0 if (run_dir / RESULT).exists() else workers,
+        seed=seed,
+        resume=True,
+    )
     return [json.loads(line) for line in (run_dir / GENERATIONS).read_text().splitlines()]
 
 

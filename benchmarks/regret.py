@@ -61,6 +61,7 @@ from raynas.evolution.strategy import Problem
 
 RACE = Race()
 BOLD = Race(corrected=False)
+TABLES = ("full*.npz", "calibration-*.npz", f"{LEDGER}*")
 QUICK_SEEDS = 3
 MEASURED_SEEDS = 20
 
@@ -146,8 +147,9 @@ def main(
         only: the names of the settings to run beside EA; all of them if none is given.
     """
     home = home / "quick" if quick else home
-    for file in (*home.glob("*.npz"), *home.glob(f"{LEDGER}*")) if rebuild else ():
-        file.unlink()
+    for pattern in TABLES if rebuild else ():
+        for file in home.glob(pattern):
+            file.unlink()
     bench = open_bench(home, data, QUICK if quick else FULL)
     shared = Population()
     chosen = [

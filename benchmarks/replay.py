@@ -158,7 +158,10 @@ def evaluate(
         evaluator.freeze(prefix, wanted[0], (*parents, *voters))
     frozen = time.perf_counter()
     forwards = evaluator.block_forwards
-    scores = score_generation(evaluator, generation, wanted) if score else []
+    if generation["generation"] == 0 and not mode.plain:
+        evaluator.vote_first(wanted)
+    # What is compared is the evaluation of a mode, so none takes scores from the ledger.
+    scores = evaluator.score(wanted, reuse=False) if score else []
     return {
         "freeze_seconds": frozen - begun,
         "seconds": time.perf_counter() - frozen,
@@ -166,18 +169,6 @@ def evaluate(
         "block_forwards": evaluator.block_forwards - forwards,
         "images": (evaluator.samples + calibrated) * len(scores),
     }
-
-
-def score_generation(
-    evaluator: Any, generation: Generation, wanted: tuple[Architecture, ...]
-) -> list[Any]:
-    """The scores of a generation; the first one may vote on the samples."""
-    if generation["generation"] == 0 and getattr(evaluator, "votes_first", False):
-        first: list[Any] = evaluator.score_first(wanted)
-        return first
-    # What is compared is the evaluation of a mode, so none takes scores from the ledger.
-    scores: list[Any] = evaluator.score(wanted, reuse=False)
-    return scores
 
 
 def architectures(scored: Sequence[dict[str, Any]]) -> tuple[Architecture, ...]:

@@ -38,10 +38,12 @@ def search_generation(
     follow_freeze(evaluator, proposal, state)
     freeze_seconds = meter.seconds
     wanted = (*proposal.rescored, *proposal.population)
-    first = state.generation == 0
-    scores = evaluator.score_first(wanted) if first else evaluator.score(wanted)
+    if state.generation == 0:
+        evaluator.vote_first(wanted)
+    scores = evaluator.score(wanted)
     after = strategy.tell(state, proposal, [to_score(score) for score in scores])
-    record = generation_record(state.generation, proposal, scores, after, evaluator.samples)
+    kept = {"samples": evaluator.samples, "selection": evaluator.selection}
+    record = generation_record(state.generation, proposal, scores, after, kept)
     metrics = {
         "generation": state.generation,
         "seconds": meter.seconds,
@@ -67,8 +69,7 @@ def generation_rng(seed: int, state: State) -> np.random.Generator:
 def follow_freeze(evaluator: PopulationEvaluator, proposal: Proposal, state: State) -> None:
     """Advance the shards to the proposal's prefix, if anything is evaluated behind it.
 
-    The parents behind it and the last generation, which was scored on all samples, vote on those
-    to keep.
+    The parents behind it and the last generation vote on the samples to keep.
     """
     if proposal.prefix != evaluator.prefix and (proposal.rescored or proposal.population):
         reference = (*proposal.rescored, *proposal.population)[0]
@@ -86,7 +87,7 @@ def generation_record(
     proposal: Proposal,
     scores: Sequence[CandidateScore],
     after: State,
-    samples: int,
+    kept: Record,
 ) -> Record:
     """What `generations.jsonl` holds of one generation: only what seed and protocol determine."""
     scored = [
@@ -107,7 +108,7 @@ def generation_record(
         "frozen": len(proposal.prefix),
         "refused": proposal.refused,
         "finished": after.finished,
-        "samples": samples,
+        **kept,
         "origins": dict(proposal.origins),
         "best": None
         if best is None
@@ -178,8 +179,24 @@ def replay(
             )
         if evaluator is not None:
             follow_freeze(evaluator, proposal, state)
-            if state.generation == 0 and evaluator.votes_first:
-                evaluator.score_first(proposed)
+            if state.generation == 0:
+                evaluator.vote_first(proposed)
+            require_same_samples(evaluator, record, log)
         state = strategy.tell(state, proposal, scores)
         notify(record, timings.get(record["generation"], {}))
     return state
+
+
+def require_same_samples(evaluator: PopulationEvaluator, record: Record, log: RunLog) -> None:
+    """Raise `InputError` unless candidates are scored on the samples of a recorded generation.
+
+    Elsewhere losses round differently, and so other samples may be selected.
+    """
+    recorded = (record.get("samples"), record.get("selection"))
+    if recorded != (evaluator.samples, evaluator.selection):
+        raise InputError(
+            "resume",
+            "the samples that the recorded scores are of",
+            f"others from generation {record['generation']} on in {log.directory}",
+            "Resume on a machine and with the versions that the run began with.",
+        )

@@ -88,7 +88,6 @@ def search(
             ledger=scores,
             supernet=config["supernet"]["digest"],
         )
-        pool.wait()
         config["data"]["digest"] = evaluator.data_digest
         config["device"] = pool.device
         with RunLog(run_dir, config, resume=resume) as log:

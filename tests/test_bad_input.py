@@ -163,7 +163,7 @@ def test_a_check_looks_at_the_run_directory_and_counts(tmp_path: Path) -> None:
             lambda: raynas.Evaluation(sampling="disagreement", unfrozen_sample_rate=0.5),
             r"sample_rate: expected at most the unfrozen_sample_rate, 0\.5, got 1\.0",
         ),
-        (lambda: raynas.Evaluation(voters=1), "voters: expected at least 2, or None"),
+        (lambda: raynas.Evaluation(voters=10), "voters: expected at least 2, beside an unfroz"),
         (lambda: raynas.Evaluation(sample_rate=1.01), "sample_rate: expected a share above 0"),
         (lambda: raynas.Evaluation(sample_rate=float("nan")), "sample_rate: expected a share"),
         (lambda: raynas.Evaluation(threads=0), "threads: expected at least 1"),

@@ -91,6 +91,7 @@ class Maps:
         """The samples of a view of images that a selection keeps."""
         return replace(
             view,
+            kept=selection.rows if view.kept is None else view.kept[selection.rows],
             validation=self._gather(view.validation, selection),
             dropped=view.dropped + selection.dropped,
             freezes=(*view.freezes, frozen(view.freezes, (), selection)),

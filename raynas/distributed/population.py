@@ -9,7 +9,7 @@ from raynas.data.shard import Shard, ShardDigest
 from raynas.distributed.maps import Maps
 from raynas.distributed.pool import Pool
 from raynas.distributed.recovery import RecoverableView
-from raynas.distributed.views import View, first_images, place
+from raynas.distributed.views import View, first_images, place, require_longer
 from raynas.distributed.voting import Voting
 from raynas.errors import require
 from raynas.evaluation.batchnorm import Statistics
@@ -21,6 +21,7 @@ from raynas.evaluation.scores import CandidateScore, ShardScores, merge_scores
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.trie import nodes_of
 from raynas.space import Architecture, starting_with
+from raynas.supernets.equivalence import canonical
 
 
 class PopulationEvaluator:
@@ -40,6 +41,7 @@ class PopulationEvaluator:
     Raises:
         InputError: a ledger without the digest; recalibration without calibration shards, or with
             a shard of one image.
+        WorkerCrashError: no worker could be started.
     """
 
     def __init__(
@@ -64,7 +66,6 @@ class PopulationEvaluator:
         self._maps = Maps(pool, settings)
         self._ledger = Ledger() if ledger is None else ledger
         self._supernet = supernet
-        self._machine: dict[str, str] | None = None
         self._digest = ShardDigest()
         self._settings = settings
         self.known = 0
@@ -92,6 +93,7 @@ class PopulationEvaluator:
                 rows,
                 "Give more calibration images or larger shards, or use batch_norm='inherit'.",
             )
+        pool.wait()
 
     @property
     def _view(self) -> View:
@@ -128,14 +130,14 @@ class PopulationEvaluator:
         return self._pool.gpus
 
     @property
-    def votes_first(self) -> bool:
-        """Whether the first generation votes on the samples that are kept from then on."""
-        return self._settings.unfrozen_sample_rate < 1.0
-
-    @property
     def samples(self) -> int:
         """How many validation samples a candidate is scored on."""
         return sum(self._view.validation.rows)
+
+    @property
+    def selection(self) -> str | None:
+        """A digest of the samples that candidates are scored on; `None` for all."""
+        return self._view.selection
 
     def score(
         self, architectures: Sequence[Architecture], *, reuse: bool = True
@@ -157,29 +159,33 @@ class PopulationEvaluator:
         self._voting.forget()
         return self._standing.run(lambda view: self._score(view, architectures, reuse))
 
-    def score_first(self, architectures: Sequence[Architecture]) -> list[CandidateScore]:
-        """Score a search's first generation, before any other.
+    def vote_first(self, architectures: Sequence[Architecture]) -> None:
+        """Let a search's first generation choose the samples that are kept before any freeze.
 
-        Under `unfrozen_sample_rate` its first `voters` are scored on all samples, and only those
-        are kept from now on that they disagree on most. All scores are those on the kept samples,
-        so that they compare with later ones.
+        Under `unfrozen_sample_rate` its first `voters` are scored on all samples, and those that
+        they disagree on most are kept. The ledger does not hold all that is asked of them.
 
-        Args: as those of `score`.
+        Args:
+            architectures: as those of `score`.
+
+        Raises:
+            InputError: samples have been selected before, or as `score` does.
         """
-        if not (self.votes_first and architectures):
-            return self.score(architectures)
-        count = self._settings.voters or len(architectures)
-        voters, others = architectures[:count], architectures[count:]
+        rate = self._settings.unfrozen_sample_rate
+        if rate == 1.0 or not architectures:
+            return
+        require(
+            not self._view.freezes,
+            "architectures",
+            "those of the first generation",
+            "others, after a selection of samples",
+            "Let candidates vote once, before any freeze.",
+        )
+        voters = architectures[: self._settings.voters]
         outcomes = self.outcomes(voters)
         self._remember(voters, outcomes)
-        selection = self._voting.count([outcomes], self._settings.unfrozen_sample_rate)
+        selection = self._voting.count([outcomes], rate)
         self._standing.take(lambda view: self._maps.select(view, selection))
-        kept = outcomes.on(selection.rows)
-        scores = merge_scores(voters, kept, selection.weights, selection.dropped)
-        if others:
-            return scores + self.score(others)
-        self._voting.note([self._maps.canonical(each) for each in voters], kept)
-        return scores
 
     def score_in_full(
         self, architectures: Sequence[Architecture], *, reuse: bool = True
@@ -233,13 +239,8 @@ class PopulationEvaluator:
         Raises:
             InputError: the prefix does not continue the current one, or the reference not it.
         """
-        require(
-            tuple(reference[: len(prefix)]) == tuple(prefix),
-            "reference",
-            f"an architecture with the prefix {list(prefix)}",
-            list(reference),
-            "Give a candidate that is to be scored behind the prefix.",
-        )
+        canonical(self._pool.equivalents, reference)
+        require_longer(self.prefix, prefix, reference)
         self._select(prefix, reference, voters)
         self._standing.take(lambda view: self._maps.advance(view, prefix))
 
@@ -253,10 +254,13 @@ class PopulationEvaluator:
             self._standing.take(lambda view: self._maps.select(view, selection))
 
     def _remember(self, architectures: Sequence[Architecture], outcomes: ShardScores) -> None:
-        """Add the scores of candidates on the samples of the view to the ledger."""
+        """Add new scores of candidates on the samples of the view to the ledger."""
         shared = [self._maps.canonical(each) for each in architectures]
         entries = dict(zip(shared, self._entries(self._view, shared, outcomes), strict=True))
-        self._ledger.add(self._protocol(self._view), list(entries.values()))
+        protocol = self._protocol(self._view)
+        # Known ones stay: batches that were halved, say, may move the last bits of a loss.
+        known = self._ledger.known(protocol, shared)
+        self._ledger.add(protocol, [entries[each] for each in entries if each not in known])
 
     def _score(
         self, view: View, architectures: Sequence[Architecture], reuse: bool
@@ -265,12 +269,13 @@ class PopulationEvaluator:
             return []
         prefix = self._maps.canonical(view.prefix)
         shared = [starting_with(prefix, self._maps.canonical(each)) for each in architectures]
-        if not reuse:
-            return [entry.score for entry in self._evaluate(view, architectures)]
-        entries, known = self._ledger.complete(
-            self._protocol(view), shared, lambda missing: self._evaluate(view, missing)
-        )
-        self.known += known
+        if reuse:
+            entries, known = self._ledger.complete(
+                self._protocol(view), shared, lambda missing: self._evaluate(view, missing)
+            )
+            self.known += known
+        else:
+            entries = self._evaluate(view, shared)
         named = zip(architectures, entries, strict=True)
         return [replace(entry.score, architecture=tuple(each)) for each, entry in named]
 
@@ -289,10 +294,7 @@ class PopulationEvaluator:
 
     def _protocol(self, view: View) -> Protocol:
         """What scores behind a view depend on, beside the architecture."""
-        if self._machine is None:
-            self._pool.wait()
-            self._machine = self._pool.machine
         calibration = sum(view.calibration.rows)
         settings = in_full(self._settings) if view.exact else self._settings
-        evaluation = evaluation_of(settings, calibration, self._machine, view.freezes)
+        evaluation = evaluation_of(settings, calibration, self._pool.machine, view.freezes)
         return Protocol(self._supernet, self.data_digest, evaluation, sum(view.validation.rows))

@@ -55,5 +55,7 @@ class RecoverableView:
 
     def _restore(self) -> None:
         if self._view is self._start:
+            view = self._start
             for step in self._steps:
-                self._view = step(self._view)
+                view = step(view)
+            self._view = view

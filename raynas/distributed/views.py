@@ -10,7 +10,8 @@ import numpy as np
 
 from raynas.data.shard import Shard
 from raynas.distributed.pool import Pool
-from raynas.evaluation.protocol import Freeze
+from raynas.errors import require
+from raynas.evaluation.protocol import Freeze, digest_of
 from raynas.evaluation.scores import NOTHING, Dropped
 from raynas.space import Architecture
 
@@ -41,6 +42,7 @@ class View:
         exact: whether candidates are scored in float32 and unfolded, whatever the settings say.
         freezes: that led here from the images.
         dropped: what the validation samples that are not here add to scores.
+        kept: the rows of the validation split that are here; `None` for all.
     """
 
     prefix: Architecture
@@ -49,6 +51,12 @@ class View:
     exact: bool
     freezes: tuple[Freeze, ...] = ()
     dropped: Dropped = NOTHING
+    kept: np.ndarray | None = None
+
+    @property
+    def selection(self) -> str | None:
+        """A digest of the samples that are here; `None` for all."""
+        return None if self.kept is None else digest_of(self.kept.astype(np.int64).tobytes())
 
 
 def place(pool: Pool, shards: Sequence[Shard], observe: Callable[[Shard], None]) -> Split:
@@ -61,6 +69,24 @@ def place(pool: Pool, shards: Sequence[Shard], observe: Callable[[Shard], None])
         rows.append(shard.rows)
         weights.append(np.array(shard.weights))
     return Split(tuple(placed), tuple(rows), np.concatenate(weights or [np.empty(0)]))
+
+
+def require_longer(before: Architecture, prefix: Architecture, reference: Architecture) -> None:
+    """Raise `InputError` unless a prefix continues the one before, and a reference it."""
+    require(
+        len(prefix) > len(before) and tuple(prefix[: len(before)]) == before,
+        "prefix",
+        f"a longer one that starts with that of the shards, {list(before)}",
+        list(prefix),
+        "Freeze further blocks; frozen ones stay as they are.",
+    )
+    require(
+        tuple(reference[: len(prefix)]) == tuple(prefix),
+        "reference",
+        f"an architecture with the prefix {list(prefix)}",
+        list(reference),
+        "Give a candidate that is to be scored behind the prefix.",
+    )
 
 
 def first_images(split: Split, images: int | None) -> Split:

@@ -60,6 +60,13 @@ def pack(statistics: Mapping[Path, Tensor]) -> NodeVectors:
     return NodeVectors(tuple(statistics), tuple(map(len, vectors)), flat)
 
 
+def place(statistics: Statistics, device: torch.device) -> dict[Path, Tensor]:
+    """Vectors on a device, all copied at once."""
+    vectors = NodeVectors.join(statistics)
+    flat = torch.tensor(vectors.flat).to(device)
+    return dict(zip(vectors.paths, flat.split(list(vectors.sizes)), strict=True))
+
+
 def merge(shards: Sequence[Statistics]) -> NodeVectors:
     """The mean over shards of each node's vector, summed in float64 in shard order.
 

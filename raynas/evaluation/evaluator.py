@@ -6,7 +6,7 @@ depends on an earlier call, so any worker can run any call again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -34,6 +34,9 @@ from raynas.supernets.chain import ChainSupernet, Path, batch_norms
 
 Mode = Statistics | Literal["batch", "inherited"]
 """Which batch-norm statistics a run uses: given ones, the batch's own, or the supernet's."""
+
+Fixed = Mapping[Path, Tensor] | Literal["inherited"]
+"""Statistics that do not depend on the batch, on the device."""
 
 
 class Evaluator:
@@ -230,16 +233,17 @@ class Evaluator:
         """A function that executes one node under the given statistics."""
         self._block_forwards = 0
         watch = self._watch = Stopwatch(self.device)
+        fixed = mode if isinstance(mode, str) else batchnorm.place(mode, self.device)
 
         def run(path: Path, x: Tensor) -> Tensor:
             begun = watch.mark()
             version = x._version
-            if mode == "batch":
+            if fixed == "batch":
                 y, vector = self._run_on_batch(path, x)
                 if recorded is not None:
                     recorded[path] = vector
             else:
-                y = self._run_on_fixed(path, x, mode, exact)
+                y = self._run_on_fixed(path, x, fixed, exact)
             if x._version != version:
                 raise InputError(
                     f"supernet node {path}",
@@ -267,15 +271,10 @@ class Evaluator:
         finally:
             batchnorm.set_calibrating(norms, False)
 
-    def _run_on_fixed(
-        self, path: Path, x: Tensor, mode: Statistics | Literal["inherited"], exact: bool
-    ) -> Tensor:
+    def _run_on_fixed(self, path: Path, x: Tensor, fixed: Fixed, exact: bool) -> Tensor:
         """Run a node under fixed statistics."""
         module = self.supernet.node(path)
-        if mode == "inherited":
-            vector = self._inherited[id(module)]
-        else:
-            vector = torch.tensor(mode[path]).to(self.device)
+        vector = self._inherited[id(module)] if fixed == "inherited" else fixed[path]
         if self.settings.fold_batch_norm and not exact:
             folded = self._folded[id(module)]
             folded.assign(vector)

@@ -176,7 +176,9 @@ def remedy(reason: str) -> str:
     """What to do about an error of SQLite's."""
     if "locked" in reason:
         return "Let the process that writes to it go on or end it, and try again."
-    if "malformed" in reason or "not a database" in reason:
+    if "not a database" in reason:
+        return "Give the path of a ledger, or of a new file."
+    if "malformed" in reason:
         return "List the damage with raynas ledger verify, and use another file."
     return "Check the path, its permissions and the free space, or use another file."
 

@@ -74,8 +74,8 @@ def entry_of(row: Row) -> Entry:
     return Entry(score, bits)
 
 
-def checksum(key: str, row: Row) -> bytes:
-    """Of a row's values, all but the last, and of the protocol that they belong to."""
+def checksum(key: str, row: Row) -> bytes | None:
+    """Of a row's values, all but the last, and of their protocol; `None` for no such values."""
     try:
         architecture, correct, samples, top1, top5, loss, finite, bits = row
         numbers = struct.pack(
@@ -84,12 +84,13 @@ def checksum(key: str, row: Row) -> bytes:
         content = (key.encode(), architecture.encode(), numbers, bits)
         return bytes.fromhex(digest_of(*content))
     except (struct.error, TypeError, AttributeError, ValueError):
-        return b""
+        return None
 
 
 def damage(key: str, row: Row) -> str | None:
     """What is wrong with a row, if anything is."""
-    if checksum(key, row[:-1]) != row[-1]:
+    found = checksum(key, row[:-1])
+    if found is None or found != row[-1]:
         return "another checksum"
     entry = entry_of(row)
     if len(entry.bits) != entry.score.samples or int(entry.bits.sum()) != entry.score.correct:

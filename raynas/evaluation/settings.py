@@ -27,7 +27,7 @@ class Evaluation:
         unfrozen_sample_rate: the share kept from the first generation to the first freeze, in
             [`sample_rate`, 1]; below 1 only under `"disagreement"`.
         voters: how many of the first generation are scored on all samples to choose that share;
-            all if `None`. Without it below 1 nobody votes then.
+            all if `None`. They are evaluated even if a ledger knows their scores.
         bits: 32, 16, 8 or 4, how activations behind the frozen prefix are stored (PCF-ES, appendix
             A.5): as float32, float16, or integer codes with a scale for each channel of a shard.
             Each freeze stores them anew.
@@ -108,11 +108,11 @@ class Evaluation:
                 "Lower it; samples that were dropped do not come back.",
             )
         require(
-            self.voters is None or self.voters >= 2,
+            self.voters is None or (self.voters >= 2 and self.unfrozen_sample_rate < 1.0),
             "voters",
-            "at least 2, or None for the whole first generation",
+            "at least 2, beside an unfrozen_sample_rate below 1, or None",
             self.voters,
-            "Use 10; see benchmarks/regret.py.",
+            "Use 10 beside such a rate (see benchmarks/regret.py), and leave it out otherwise.",
         )
         require(
             self.calibration_images is None or self.calibration_images >= 2,

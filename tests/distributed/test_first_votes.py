@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from random_chains import Scene, scenes
 from small_population import open_evaluator, small_spos
 from test_recovery import ForgetfulPool
 
+from raynas.errors import InputError
 from raynas.evaluation.importance import Selection, select_disagreement
 from raynas.evaluation.ledger import Ledger
 from raynas.evaluation.scores import NOTHING, Dropped
@@ -69,7 +71,8 @@ def test_scores_are_those_of_the_samples_that_each_vote_kept(
         voters=voters,
     )
     samples = evaluator.samples
-    scores = evaluator.score_first(first)
+    evaluator.vote_first(first)
+    scores = evaluator.score(first)
     selected = select_disagreement([votes(first[:voters])], unfrozen)
     assert evaluator.samples == len(selected.rows)
     assert_estimates(scores, plain, selected.rows, selected.dropped)
@@ -95,11 +98,12 @@ def history(scene: Scene, pool: Any = None, **options: Any) -> list[Any]:
     """Scores of generations before and behind a freeze; all of the first one vote, or some."""
     trunk = scene.candidates(1)[0]
     evaluator = open_evaluator(scene, pool, **{**EARLY, "bits": 16, **options})
-    first = evaluator.score_first(scene.candidates(6))
+    evaluator.vote_first(scene.candidates(6))
+    first = evaluator.score(scene.candidates(6))
     second = evaluator.score(scene.candidates(9)[6:])
     evaluator.freeze(trunk[:2], trunk, scene.candidates(9))
     third = evaluator.score(scene.candidates(3, trunk[:2]))
-    return [first, second, third, evaluator.samples]
+    return [first, second, third, evaluator.samples, evaluator.selection]
 
 
 def test_a_first_generation_does_not_change_what_it_votes_with():
@@ -113,11 +117,34 @@ def test_at_rate_one_nothing_is_dropped():
     scene = small_spos()
     evaluator = open_evaluator(scene, sampling="disagreement", sample_rate=0.4)
     samples = evaluator.samples
-    assert not evaluator.votes_first
-    first = evaluator.score_first(scene.candidates(6))
-    assert first == open_evaluator(scene).score(scene.candidates(6))
-    assert evaluator.samples == samples
-    assert evaluator.score_first([]) == []
+    evaluator.vote_first(scene.candidates(6))
+    assert (evaluator.samples, evaluator.selection) == (samples, None)
+    assert evaluator.block_forwards == 0
+
+
+def test_candidates_vote_once():
+    scene = small_spos()
+    evaluator = open_evaluator(scene, **EARLY)
+    evaluator.vote_first([])
+    assert evaluator.selection is None
+    evaluator.vote_first(scene.candidates(6))
+    selection = evaluator.selection
+    with pytest.raises(InputError, match=r"architectures: expected those of the first generation"):
+        evaluator.vote_first(scene.candidates(6))
+    assert evaluator.selection == selection is not None
+
+
+def test_a_freeze_that_is_refused_selects_nothing():
+    scene = small_spos()
+    trunk = scene.candidates(1)[0]
+    evaluator = open_evaluator(scene, **EARLY)
+    evaluator.vote_first(scene.candidates(6))
+    before = (evaluator.samples, evaluator.selection, evaluator.score([trunk]))
+    other = ((trunk[0] + 1) % 4, *trunk[1:])
+    for prefix, reference in (((), trunk), ((9,), (9, *trunk[1:])), (trunk[:1], other)):
+        with pytest.raises(InputError):
+            evaluator.freeze(prefix, reference, scene.candidates(6))
+        assert (evaluator.samples, evaluator.selection, evaluator.score([trunk])) == before
 
 
 def test_a_ledger_changes_no_score_and_keeps_the_full_ones_of_the_first_generation():
@@ -133,15 +160,33 @@ def test_a_ledger_changes_no_score_and_keeps_the_full_ones_of_the_first_generati
         assert (evaluator.known, evaluator.block_forwards) == (6, 0)
         protocols = [context.protocol for context in ledger.contexts()]
         assert len({protocol.key for protocol in protocols}) == 3, "all, voted, behind the prefix"
+        assert ledger.verify() == []
+
+
+def test_voters_do_not_quarrel_with_the_ledger_about_last_bits():
+    scene = small_spos()
+    (candidate,) = scene.candidates(1)
+    with Ledger() as ledger:
+        evaluator = open_evaluator(scene, ledger=ledger)
+        evaluator.score([candidate])
+        ((context,), (score,)) = ledger.contexts(), evaluator.score([candidate])
+        entry = ledger.known(context.protocol, [candidate])[candidate]
+    rounded = replace(score, loss=np.nextafter(score.loss, np.inf))
+    with Ledger() as ledger:
+        ledger.add(context.protocol, [replace(entry, score=rounded)])
+        assert history(scene, ledger=ledger) == history(scene)
 
 
 @pytest.mark.parametrize("voters", [None, 2])
-@pytest.mark.parametrize("losses", [[run] for run in range(2, 12)])
+@pytest.mark.parametrize("losses", [[run] for run in range(4, 12)])
 def test_the_votes_outlive_shards_that_went_away(losses: list[int], voters: int | None):
     scene = small_spos()
     pool = ForgetfulPool(scene, **EARLY, bits=16)
     pool.losses = losses
     assert history(scene, pool, voters=voters) == history(scene, voters=voters)
+    whole = ForgetfulPool(scene, **EARLY, bits=16)
+    history(scene, whole, voters=voters)
+    assert pool.runs > whole.runs
 
 
 def test_the_kept_samples_are_executed_and_no_others():
@@ -149,9 +194,8 @@ def test_the_kept_samples_are_executed_and_no_others():
     evaluator = open_evaluator(scene, **EARLY, voters=2, batch_norm="inherit")
     samples, blocks = evaluator.samples, scene.supernet.space.blocks
     disjoint = [(choice,) * blocks for choice in range(4)]
-    evaluator.score_first(disjoint[:3])
-    kept = evaluator.samples
-    assert evaluator.block_forwards == (2 * samples + kept) * blocks
-    evaluator.score(disjoint[3:])
-    assert evaluator.block_forwards == (2 * samples + 2 * kept) * blocks
+    evaluator.vote_first(disjoint[:3])
+    assert evaluator.block_forwards == 2 * samples * blocks
+    evaluator.score(disjoint)
+    assert evaluator.block_forwards == (2 * samples + 4 * evaluator.samples) * blocks
     assert evaluator.samples == -(-6 * samples // 10)
