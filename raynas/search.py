@@ -52,7 +52,8 @@ def search(
         seed: of everything random.
         resume: continue the run that `run_dir` holds, if it holds one.
         ledger: a file of scores that searches share, created if missing: what it holds is not
-            evaluated again, what is evaluated is added. The history is the same with and without.
+            evaluated again, but for candidates that vote on samples; what is evaluated is added.
+            The history is the same with and without.
         observer: is told of each generation.
 
     Raises:

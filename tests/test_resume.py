@@ -107,6 +107,17 @@ def test_every_strategy_resumes(name: str, tmp_path: Path) -> None:
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("generations", [1, 2])
+def test_what_the_first_generation_selected_outlives_a_kill(
+    generations: int, tmp_path: Path
+) -> None:
+    setting = SETTINGS["pcf, first votes"]
+    run_search(tmp_path / "whole", setting)
+    interrupt(tmp_path / "run", generations, setting=setting)
+    run_search(tmp_path / "run", setting, resume=True)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
 def test_a_kill_before_the_result_was_written(whole: Path, tmp_path: Path) -> None:
     run_dir = copy_of(whole, tmp_path)
     (run_dir / "result.json").rename(run_dir / "result.json.part")

@@ -13,6 +13,7 @@ import torch
 from small_search import (
     PCF,
     SAMPLED,
+    SETTINGS,
     contents,
     copy_of,
     count_calls,
@@ -176,3 +177,20 @@ def test_a_damaged_line_in_the_middle_is_named(either: Path) -> None:
     with pytest.raises(InputError, match=r"generations\.jsonl: .*line 2: .*Restore the file"):
         run_search(either, resume=True)
     assert history(either) == b"".join(lines)
+
+
+@pytest.mark.parametrize("name", ["pcf, top samples, 16 bits", "pcf, first votes"])
+def test_scores_of_other_samples_are_not_built_upon(name: str, tmp_path: Path) -> None:
+    setting = SETTINGS[name]
+    interrupt(tmp_path, 4, setting=setting)
+    path = tmp_path / "generations.jsonl"
+    before = path.read_text()
+    selection = records(tmp_path)[-1]["selection"]
+    assert selection is not None
+    path.write_text(before.replace(selection, "0" * len(selection)))
+    changed = history(tmp_path)
+    with pytest.raises(InputError, match="the samples that the recorded scores are of"):
+        run_search(tmp_path, setting, resume=True)
+    assert history(tmp_path) == changed, "nothing is overwritten"
+    path.write_text(before)
+    run_search(tmp_path, setting, resume=True)

@@ -128,13 +128,22 @@ def cluster() -> Iterator[None]:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize("workers", [1, 2])
-def test_the_same_with_workers(workers: int, runs: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "workers"),
+    [
+        ("pcf, top samples, 16 bits", 1),
+        ("pcf, top samples, 16 bits", 2),
+        ("pcf, first votes", 2),
+    ],
+)
+def test_the_same_with_workers(
+    name: str, workers: int, runs: dict[str, Path], tmp_path: Path
+) -> None:
     import ray
 
-    result = run_search(tmp_path, SAMPLED, workers=workers)
+    result = run_search(tmp_path, SETTINGS[name], workers=workers)
     assert result.record["workers"] == workers
-    assert_same_run(tmp_path, runs["pcf, top samples, 16 bits"])
+    assert_same_run(tmp_path, runs[name])
     assert ray.is_initialized(), "the caller's connection is left as it was found"
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 from random_chains import Scene
 from small_population import open_evaluator, small_spos
 
 from raynas.data.shard import Shard
 from raynas.distributed.pool import Call, LocalPool, LostObjectError
-from raynas.distributed.recovery import RECOVERIES
+from raynas.distributed.recovery import RECOVERIES, RecoverableView
+from raynas.distributed.views import Split, View
 from raynas.evaluation import Evaluation
+
+NO_SAMPLES = Split((), (), np.empty(0))
 
 
 class WatchedPool(LocalPool):
@@ -155,3 +159,31 @@ def test_shards_that_go_away_again_and_again_are_given_up():
     assert pool.runs < 10 * (1 + RECOVERIES)
     pool.losses = []
     assert evaluator.score([trunk]) == open_evaluator(scene).score([trunk])
+
+
+def test_a_restore_that_fails_leaves_nothing_half_done():
+    start = View((), NO_SAMPLES, NO_SAMPLES, exact=False)
+    standing = RecoverableView(start)
+    failures: list[Exception] = []
+
+    def step(prefix: tuple[int, ...]) -> Any:
+        def take(view: View) -> View:
+            if len(prefix) == 2 and failures:
+                raise failures.pop()
+            return replace(view, prefix=prefix)
+
+        return take
+
+    standing.take(step((1,)))
+    standing.take(step((1, 0)))
+    losses: list[Exception] = [LostObjectError()]
+
+    def action(view: View) -> tuple[int, ...]:
+        if losses:
+            raise losses.pop()
+        return view.prefix
+
+    failures.append(RuntimeError("no memory"))
+    with pytest.raises(RuntimeError):
+        standing.run(action)
+    assert standing.run(action) == standing.current.prefix == (1, 0)

@@ -381,6 +381,7 @@ def test_damage_to_pages_is_found_and_named(tmp_path: Path):
         ("UPDATE scores SET loss = 'none' WHERE id = 2", "another checksum"),
         ("UPDATE scores SET bits = x'00' WHERE id = 2", "another checksum"),
         ("UPDATE scores SET architecture = '0,0,0,0,0,9' WHERE id = 2", "another checksum"),
+        ("UPDATE scores SET bits = 5, checksum = x'' WHERE id = 2", "another checksum"),
         ("UPDATE protocols SET content = replace(content, 'data', 'atad')", "another digest"),
         ("UPDATE scores SET protocol = 7 WHERE id = 2", "row 2 has no protocol"),
     ],
