@@ -37,7 +37,8 @@ class Evaluation:
         fold_batch_norm: fold fixed batch norm into the convolution before it when candidates are
             ranked: faster, and moves losses in their last digits.
         calibration_images: how many calibration images rank candidates, taken in whole shards from
-            the first on; all if `None`. Winners are always scored with all (SPOS: 20,000).
+            the first on; all if `None`. A few hundred rank about as well as any number
+            (`benchmarks/calibration.py`); winners are always scored with all (SPOS: 20,000).
         prefix_sharing: compute each distinct prefix of a generation once per shard, where choices
             that compute the same thing count as one; exact.
         threads: intra-op threads of each worker on the CPU; part of the protocol, since
