@@ -240,7 +240,7 @@ class PopulationEvaluator:
             InputError: the prefix does not continue the current one, or the reference not it.
         """
         canonical(self._pool.equivalents, reference)
-        require_longer(self.prefix, prefix, reference)
+        require_longer(*map(self._maps.canonical, (self.prefix, prefix, reference)))
         self._select(prefix, reference, voters)
         self._standing.take(lambda view: self._maps.advance(view, prefix))
 
