@@ -37,7 +37,7 @@ generations.
 Usage:
     python benchmarks/evaluation.py --json evaluation.json             (all generations: 2 hours)
     python benchmarks/evaluation.py --json evaluation.json --every 5   (every fifth of the EA's)
-    python benchmarks/evaluation.py --quick                            (< 2 minutes)
+    python benchmarks/evaluation.py --quick                            (4 minutes the first time)
 """
 
 from __future__ import annotations
