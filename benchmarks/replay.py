@@ -112,7 +112,6 @@ def serve(mode: Mode, sources: Sources, connection: Connection) -> None:
     rng = np.random.default_rng(12345)
     evaluator: Any
     with open_pool(supernet, mode.evaluation, mode.workers) as pool:
-        pool.wait()
         if mode.plain:
             evaluator = PlainEvaluator(supernet, images, mode.evaluation.threads)
         else:

@@ -120,7 +120,6 @@ def measure_real(weights: Path, folder: Path | None, images: int, repeats: int) 
         for workers in (1, 2):
             pool = RayPool(supernet, PROTOCOL, workers)
             stack.callback(pool.close)
-            pool.wait()
             evaluators.append(open_evaluator(pool, data))
         helpers = []
         for share in ((0, 1), (0, 2), (1, 2)):

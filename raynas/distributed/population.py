@@ -257,10 +257,10 @@ class PopulationEvaluator:
         """Add new scores of candidates on the samples of the view to the ledger."""
         shared = [self._maps.canonical(each) for each in architectures]
         entries = dict(zip(shared, self._entries(self._view, shared, outcomes), strict=True))
-        protocol = self._protocol(self._view)
         # Known ones stay: batches that were halved, say, may move the last bits of a loss.
-        known = self._ledger.known(protocol, shared)
-        self._ledger.add(protocol, [entries[each] for each in entries if each not in known])
+        self._ledger.complete(
+            self._protocol(self._view), shared, lambda missing: [entries[each] for each in missing]
+        )
 
     def _score(
         self, view: View, architectures: Sequence[Architecture], reuse: bool

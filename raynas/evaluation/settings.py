@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from raynas.errors import require
 
@@ -65,7 +65,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         options = {
             "batch_norm": ("recalibrate", "inherit"),
-            "sampling": ("top", "weighted", "disagreement", "random"),
+            "sampling": get_args(Sampling),
             "bits": (32, 16, 8, 4),
             "precision": ("float32", "bfloat16", "float16"),
             "device": ("auto", "cpu", "cuda"),
