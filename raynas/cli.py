@@ -10,6 +10,7 @@ from typing import Any, Literal
 import raynas
 from raynas import console as terminal
 from raynas.errors import InputError, require
+from raynas.evaluation.settings import Sampling
 from raynas.ledger_cli import ledger as ledger_commands
 from raynas.runlog import require_usable
 from raynas.space import decode, encode
@@ -139,7 +140,7 @@ def search(
     monitor: int = 3,
     batch_norm: Literal["recalibrate", "inherit"] = "recalibrate",
     sample_rate: float = 1.0,
-    sampling: Literal["top", "weighted", "disagreement", "random"] = "top",
+    sampling: Sampling = "top",
     unfrozen_sample_rate: float = 1.0,
     voters: int | None = None,
     calibration_images: int | None = None,
