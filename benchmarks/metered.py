@@ -17,16 +17,17 @@ from raynas.distributed.actors import RemoteEvaluator
 from raynas.distributed.pool import Call, Pool
 from raynas.distributed.units import UnitRunner
 from raynas.evaluation import batchnorm, evaluator, judging
-from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.ledger import Ledger
+from raynas.evaluation.running import NodeRunner
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
 
 METHODS = ("calibrate", "score")
 
 IN_WORKERS = (
-    (Evaluator, "_run_on_batch", "statistics"),
-    (Evaluator, "_run_on_fixed", "statistics"),
+    (NodeRunner, "run_batch", "statistics"),
+    (NodeRunner, "run_fixed", "statistics"),
+    (NodeRunner, "fixed", "statistics"),
     (batchnorm, "pack", "statistics"),
     (evaluator, "decode", "copies"),
     (evaluator, "channels_last", "copies"),
@@ -88,7 +89,6 @@ class Meter:
         """Time what a supernet's nodes compute, apart from what is done around it."""
         choices = [choice for block in supernet.blocks for choice in block]  # type: ignore[attr-defined]
         nodes: list[nn.Module] = [supernet.stem, *choices, supernet.head]
-        # Functions, since the copies with folded batch norm have to share this meter.
         for module in {id(node): node for node in nodes}.values():
             module.register_forward_pre_hook(lambda *_: self.enter("compute"))
             module.register_forward_hook(lambda *_: self.leave())

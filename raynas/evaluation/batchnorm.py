@@ -22,14 +22,22 @@ Statistics = Mapping[Path, np.ndarray]
 """`float32[2 * channels]` of every node, keyed by its path."""
 
 
-def assign(norms: Sequence[_BatchNorm], vector: Tensor) -> None:
-    """Make the layers read and write their running statistics in `vector`."""
-    if not norms:
-        return
-    parts = iter(vector.split([norm.num_features for norm in norms for _ in range(2)]))
-    for norm, mean, variance in zip(norms, parts, parts, strict=True):
+def lend(norms: Sequence[_BatchNorm], moments: Sequence[Tensor]) -> None:
+    """Make the layers read and write their running statistics in given tensors.
+
+    Args:
+        norms: the layers.
+        moments: mean and variance of each by turns.
+    """
+    for norm, mean, variance in zip(norms, moments[0::2], moments[1::2], strict=True):
         # Not by `Module.__setattr__`, which would take longer than small blocks leave room for.
         norm._buffers["running_mean"], norm._buffers["running_var"] = mean, variance
+
+
+def assign(norms: Sequence[_BatchNorm], vector: Tensor) -> None:
+    """Make the layers read and write their running statistics in `vector`."""
+    if norms:
+        lend(norms, vector.split([norm.num_features for norm in norms for _ in range(2)]))
 
 
 def gather(norms: Sequence[_BatchNorm], device: torch.device) -> Tensor:
@@ -58,13 +66,6 @@ def pack(statistics: Mapping[Path, Tensor]) -> NodeVectors:
     vectors = list(statistics.values())
     flat = torch.cat(vectors).cpu().numpy() if vectors else np.empty(0, np.float32)
     return NodeVectors(tuple(statistics), tuple(map(len, vectors)), flat)
-
-
-def place(statistics: Statistics, device: torch.device) -> dict[Path, Tensor]:
-    """Vectors on a device, all copied at once."""
-    vectors = NodeVectors.join(statistics)
-    flat = torch.tensor(vectors.flat).to(device)
-    return dict(zip(vectors.paths, flat.split(list(vectors.sizes)), strict=True))
 
 
 def merge(shards: Sequence[Statistics]) -> NodeVectors:

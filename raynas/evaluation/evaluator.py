@@ -6,7 +6,7 @@ depends on an earlier call, so any worker can run any call again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -19,24 +19,18 @@ from raynas.data.shard import Shard, gather
 from raynas.errors import InputError, require
 from raynas.evaluation import batchnorm, machine
 from raynas.evaluation.batchnorm import Statistics
-from raynas.evaluation.folding import FoldedModule
 from raynas.evaluation.judging import join_batches, judge_forest
 from raynas.evaluation.memory import halve_until_it_fits, undivided
 from raynas.evaluation.numerics import numerics, resolve_device
 from raynas.evaluation.quantize import channels_last, decode, encode
+from raynas.evaluation.running import Mode, NodeRunner
 from raynas.evaluation.scores import ShardScores
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.statistics import ShardStatistics
 from raynas.evaluation.timing import Stopwatch
 from raynas.evaluation.trie import Node, build_forest, trunk, walk
 from raynas.space import Architecture
-from raynas.supernets.chain import ChainSupernet, Path, batch_norms
-
-Mode = Statistics | Literal["batch", "inherited"]
-"""Which batch-norm statistics a run uses: given ones, the batch's own, or the supernet's."""
-
-Fixed = Mapping[Path, Tensor] | Literal["inherited"]
-"""Statistics that do not depend on the batch, on the device."""
+from raynas.supernets.chain import ChainSupernet, Path
 
 
 class Evaluator:
@@ -47,7 +41,8 @@ class Evaluator:
     bits; where it is normalised as a whole, that is an error.
 
     Args:
-        supernet: the replica; its batch-norm buffers belong to the evaluator from now on.
+        supernet: the replica, which belongs to the evaluator from now on: its batch norms change,
+            and become one module with the convolutions before them.
         settings: the evaluation protocol.
     """
 
@@ -55,14 +50,7 @@ class Evaluator:
         self.settings = settings
         self.device = resolve_device(settings.device)
         self.supernet = supernet.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        modules = [supernet.stem, *(c for block in supernet.blocks for c in block), supernet.head]  # type: ignore[attr-defined]
-        self._norms = {id(module): batch_norms(module) for module in modules}
-        self._inherited = {
-            id(module): batchnorm.gather(self._norms[id(module)], self.device) for module in modules
-        }
-        self._folded = {
-            id(module): FoldedModule(module) for module in modules if settings.fold_batch_norm
-        }
+        self._nodes = NodeRunner(self.supernet, self.device)
         self._block_forwards = 0
         self._watch = Stopwatch(self.device)
 
@@ -233,17 +221,18 @@ class Evaluator:
         """A function that executes one node under the given statistics."""
         self._block_forwards = 0
         watch = self._watch = Stopwatch(self.device)
-        fixed = mode if isinstance(mode, str) else batchnorm.place(mode, self.device)
+        fixed = self._nodes.fixed(mode)
+        fold = self.settings.fold_batch_norm and not exact
 
         def run(path: Path, x: Tensor) -> Tensor:
             begun = watch.mark()
             version = x._version
-            if fixed == "batch":
-                y, vector = self._run_on_batch(path, x)
+            if fixed is None:
+                y, vector = self._nodes.run_batch(path, x)
                 if recorded is not None:
                     recorded[path] = vector
             else:
-                y = self._run_on_fixed(path, x, fixed, exact)
+                y = self._nodes.run_fixed(path, x, fixed(path), fold=fold)
             if x._version != version:
                 raise InputError(
                     f"supernet node {path}",
@@ -258,30 +247,6 @@ class Evaluator:
             return y
 
         return run
-
-    def _run_on_batch(self, path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run a node under the batch's own statistics, and these."""
-        module = self.supernet.node(path)
-        norms = self._norms[id(module)]
-        vector = torch.zeros(batchnorm.vector_size(norms), device=self.device)
-        batchnorm.assign(norms, vector)
-        batchnorm.set_calibrating(norms, True)
-        try:
-            return module(x), vector
-        finally:
-            batchnorm.set_calibrating(norms, False)
-
-    def _run_on_fixed(self, path: Path, x: Tensor, fixed: Fixed, exact: bool) -> Tensor:
-        """Run a node under fixed statistics."""
-        module = self.supernet.node(path)
-        vector = self._inherited[id(module)] if fixed == "inherited" else fixed[path]
-        if self.settings.fold_batch_norm and not exact:
-            folded = self._folded[id(module)]
-            folded.assign(vector)
-            return folded(x)
-        batchnorm.assign(self._norms[id(module)], vector)
-        y: Tensor = module(x)
-        return y
 
     def _decode(self, stored: StoredFeatures, exact: bool) -> Tensor:
         """Stored features on the device, as the blocks before them left them."""

@@ -15,7 +15,7 @@ from raynas.evaluation.importance import Selection
 from raynas.evaluation.settings import Evaluation
 from raynas.space import Architecture
 
-ARITHMETIC = 1
+ARITHMETIC = 2
 """Of the evaluator; raised with each change that gives scores of other bits."""
 
 EXACT = ("prefix_sharing",)

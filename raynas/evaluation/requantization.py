@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from raynas.data.shard import Shard
-from raynas.evaluation.evaluator import Evaluator, Mode
+from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.quantize import decode
+from raynas.evaluation.running import Mode
 from raynas.evaluation.settings import Evaluation
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet

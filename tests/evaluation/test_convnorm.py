@@ -1,0 +1,223 @@
+"""Convolutions joined with batch norm, and folded, against the layers apart."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from random_chains import Scene, build_scene, scenes
+from torch import Tensor, nn
+
+from raynas.evaluation import Evaluation, batchnorm, convnorm
+from raynas.evaluation.convnorm import ConvNorm, join_pairs
+from raynas.evaluation.evaluator import Evaluator
+from raynas.evaluation.fixing import NodeNorms, prepare
+from raynas.supernets.chain import batch_norms
+
+CPU = torch.device("cpu")
+
+
+class Reordered(nn.Sequential):
+    """A Sequential that runs something between its convolution and its batch norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self[1](self[0](x).relu())
+
+
+def joined(module: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(module)
+    join_pairs(copied)
+    return copied
+
+
+def fixed(module: nn.Module, *, fold: bool = False, vector: Tensor | None = None) -> nn.Module:
+    """The module with its pairs joined, under given statistics or its own."""
+    copied = joined(module)
+    norms = NodeNorms(copied, CPU)
+    own = batchnorm.gather(norms.norms, CPU) if vector is None else vector
+    norms.assign(prepare([norms], own)[0], fold=fold)
+    return copied
+
+
+def pairs(module: nn.Module) -> int:
+    return sum(isinstance(layer, ConvNorm) for layer in joined(module).modules())
+
+
+def evaluator_of(scene: Scene, **options) -> Evaluator:
+    return Evaluator(copy.deepcopy(scene.supernet), Evaluation(device="cpu", **options))
+
+
+@settings(max_examples=25, deadline=None)
+@given(scenes)
+def test_a_joined_module_computes_what_it_computed_before(scene: Scene):
+    supernet = scene.supernet.to(memory_format=torch.channels_last)
+    x = torch.tensor(scene.validation[0].features)
+    path = ()
+    for depth in range(supernet.space.blocks + 2):
+        module = supernet.node(path)
+        with torch.no_grad():
+            expected = module(x)
+            assert torch.equal(fixed(module)(x), expected)
+            folded = fixed(module, fold=True)(x)
+            torch.testing.assert_close(folded, expected, rtol=1e-4, atol=1e-4)
+        x = expected
+        path = (*path, 0) if depth <= supernet.space.blocks else path
+
+
+def pair_of(channels: int, affine: bool) -> nn.Sequential:
+    torch.manual_seed(channels)
+    pair = nn.Sequential(nn.Conv2d(3, channels, 1), nn.BatchNorm2d(channels, affine=affine)).eval()
+    norm = pair[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    if affine:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    norm.running_mean, norm.running_var = torch.randn(channels), torch.rand(channels) + 0.1
+    return pair
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "images", "size"),
+    [(1, 3, 5), (16, 3, 14), (16, 125, 14), (24, 32, 28), (80, 20, 14)],
+)
+def test_fixed_statistics_give_what_torch_gives_to_the_bit(channels, images, size, affine):
+    pair = pair_of(channels, affine)
+    x = torch.randn(images, 3, size, size).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        assert torch.equal(fixed(pair)(x), pair(x))
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "images", "size", "large"),
+    [
+        (16, 30, 14, False),
+        (32, 125, 7, True),
+        (16, 125, 14, True),
+        (24, 60, 14, True),
+        (80, 30, 14, True),
+        (11, 50, 23, True),
+        (300, 20, 7, True),
+    ],
+)
+def test_the_statistics_of_a_batch_are_those_of_torch(channels, images, size, large, affine):
+    pair = pair_of(channels, affine)
+    own = joined(pair)
+    x = 3 + 2 * torch.randn(images, 3, size, size).to(memory_format=torch.channels_last)
+    assert (images * channels * size**2 >= convnorm.LARGE) == large
+    with torch.no_grad():
+        outputs = []
+        for module in (pair, own):
+            batchnorm.set_calibrating(batch_norms(module), True)
+            outputs.append(module(x))
+        found, expected = (batchnorm.gather(batch_norms(module), CPU) for module in (own, pair))
+        exact = pair[0](x).double().permute(1, 0, 2, 3).flatten(1)
+    if not large:
+        assert torch.equal(outputs[0], outputs[1])
+        assert torch.equal(found, expected)
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-4)
+    truth = torch.cat([exact.mean(1), exact.var(1)])
+    torch.testing.assert_close(found.double(), truth, rtol=1e-5, atol=1e-5)
+
+
+def test_numbers_that_are_not_finite_stay_so_in_their_channel():
+    pair = pair_of(16, affine=False)
+    x = torch.randn(125, 3, 14, 14).to(memory_format=torch.channels_last)
+    own = joined(pair)
+    with torch.no_grad():
+        own[0].conv.weight[3] = float("nan")
+        batchnorm.set_calibrating(batch_norms(own), True)
+        y = own(x)
+    assert y[:, 3].isnan().all()
+    assert y[:, :3].isfinite().all()
+    assert y[:, 4:].isfinite().all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(scenes)
+def test_folded_scores_are_those_of_unfolded_ones(scene: Scene):
+    candidates = scene.candidates(3)
+    plain, folded = evaluator_of(scene), evaluator_of(scene, fold_batch_norm=True)
+    statistics = plain.calibrate(scene.calibration[0], candidates).statistics
+    shard = scene.validation[0]
+    expected = plain.score(shard, candidates, statistics)
+    near = folded.score(shard, candidates, statistics)
+    assert np.allclose(near.losses, expected.losses, rtol=1e-3, atol=1e-3)
+    exact = folded.score(shard, candidates, statistics, exact=True)
+    assert np.array_equal(exact.losses, expected.losses)
+    inherited = folded.score(shard, candidates, "inherited", exact=True)
+    assert np.array_equal(inherited.losses, plain.score(shard, candidates, "inherited").losses)
+
+
+def test_only_what_surely_runs_in_order_is_joined():
+    def conv() -> nn.Conv2d:
+        return nn.Conv2d(3, 4, 1)
+
+    assert pairs(nn.Sequential(conv(), nn.BatchNorm2d(4))) == 1
+    assert pairs(nn.Sequential(nn.ReLU(), nn.Sequential(conv(), nn.BatchNorm2d(4)))) == 1
+    assert pairs(Reordered(conv(), nn.BatchNorm2d(4))) == 0
+    assert pairs(nn.Sequential(conv(), nn.ReLU(), nn.BatchNorm2d(4))) == 0
+    circular = nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")
+    assert pairs(nn.Sequential(circular, nn.BatchNorm2d(4))) == 0
+    assert pairs(nn.Sequential(conv(), nn.BatchNorm2d(4, track_running_stats=False))) == 0
+    watched = nn.Sequential(conv(), nn.BatchNorm2d(4))
+    watched[0].register_forward_hook(lambda module, inputs, output: output + 1)
+    assert pairs(watched) == 0
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_a_batch_norm_after_two_convolutions_is_joined_with_both(fold):
+    norm = nn.BatchNorm2d(3)
+    module = nn.Sequential(nn.Conv2d(3, 3, 1), norm, nn.Conv2d(3, 3, 1), norm).eval()
+    vector = torch.tensor([0.5, -1.0, 2.0, 0.3, 1.5, 4.0])
+    own = fixed(module, fold=fold, vector=vector)
+    norm.running_mean, norm.running_var = vector.view(2, 3)
+    x = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(own(x), module(x))
+
+
+def test_parameters_and_places_stay():
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+    before = {id(parameter) for parameter in module.parameters()}
+    join_pairs(module)
+    assert {id(parameter) for parameter in module.parameters()} == before
+    assert isinstance(module[2], nn.ReLU)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_low_precision_moves_scores_a_little_and_the_exact_ones_not(precision):
+    scene = build_scene(15)
+    candidates = scene.candidates(4)
+    plain, fast = evaluator_of(scene), evaluator_of(scene, precision=precision)
+    shard, calibration = scene.validation[0], scene.calibration[0]
+    statistics = plain.calibrate(calibration, candidates).statistics
+    expected = plain.score(shard, candidates, statistics)
+    rough = fast.score(shard, candidates, fast.calibrate(calibration, candidates).statistics)
+    assert not np.array_equal(rough.losses, expected.losses)
+    assert np.allclose(rough.losses, expected.losses, rtol=0.2, atol=0.2)
+    again = fast.calibrate(calibration, candidates, exact=True).statistics
+    assert all(np.array_equal(again[path], statistics[path]) for path in statistics)
+    exact = fast.score(shard, candidates, statistics, exact=True)
+    assert np.array_equal(exact.losses, expected.losses)
+
+
+@settings(max_examples=15, deadline=None)
+@given(scenes)
+def test_in_low_precision_too_a_shard_scores_as_the_images_do(scene: Scene):
+    candidates = scene.candidates(1)
+    prefix = candidates[0][:1]
+    fast = evaluator_of(scene, precision="bfloat16", fold_batch_norm=True)
+    calibration, shard = scene.calibration[0], scene.validation[0]
+    whole = fast.calibrate(calibration, candidates).statistics
+    deeper, recorded = fast.advance(calibration, prefix, "batch")
+    suffix = fast.calibrate(deeper, candidates).statistics
+    joined = {**recorded.statistics, **suffix}
+    assert all(np.array_equal(joined[path], whole[path]) for path in whole)
+    behind, _ = fast.advance(shard, prefix, whole)
+    expected = fast.score(shard, candidates, whole)
+    assert np.array_equal(fast.score(behind, candidates, whole).losses, expected.losses)
