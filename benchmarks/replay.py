@@ -7,9 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from plain import PlainEvaluator
 
 import raynas
 from raynas.distributed.opening import open_pool
+from raynas.distributed.pool import Pool
 from raynas.distributed.population import PopulationEvaluator
 from raynas.space import Architecture
 
@@ -57,18 +59,16 @@ class Sources:
 
 
 class Replayer:
-    """A process that evaluates generations in one mode when it is told to."""
+    """One mode, evaluated by a process when it is told to.
 
-    def __init__(self, mode: Mode, sources: Sources) -> None:
+    Args:
+        mode: of the evaluator.
+        connection: to its process.
+    """
+
+    def __init__(self, mode: Mode, connection: Connection) -> None:
         self.mode = mode
-        self._connection, other = multiprocessing.Pipe()
-        context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=serve, args=(mode, sources, other))
-        self._process.start()
-
-    def wait(self) -> None:
-        """Until it is warmed up."""
-        self._connection.recv()
+        self._connection = connection
 
     def evaluate(self, generation: Generation, *, score: bool) -> dict[str, Any]:
         """Follow the freeze of a generation and, if `score`, score its candidates.
@@ -77,57 +77,97 @@ class Replayer:
             `freeze_seconds`, `seconds` of the scoring, `scores`, `block_forwards`, and `images`:
             those, for calibration and for scoring, that the scores of all candidates stand on.
         """
-        self._connection.send((generation, score))
+        self._connection.send((self.mode, generation, score))
         answer: dict[str, Any] = self._connection.recv()
         return answer
 
-    def close(self) -> float:
-        """End the process; the peak memory of it or of each of its workers, in MB."""
-        self._connection.send(None)
+    def peak_mb(self) -> float:
+        """The peak memory of its process or of each of its workers."""
+        self._connection.send((self.mode, None, False))
         peak: float = self._connection.recv()
-        self._process.join()
         return peak
 
 
 @contextmanager
-def replayers(modes: Sequence[Mode], sources: Sources) -> Iterator[list[Replayer]]:
-    """One process per mode, ended with the context if they have not been before."""
-    running: list[Replayer] = []
+def replayers(
+    modes: Sequence[Mode], sources: Sources, *, together: bool
+) -> Iterator[list[Replayer]]:
+    """Every mode, warmed up, in processes that end with the context.
+
+    Args:
+        modes: what to evaluate in.
+        sources: of the supernet and the images.
+        together: modes of the same workers and threads share a process, and so their peak of
+            memory; otherwise each has its own.
+    """
+    groups: dict[Any, list[Mode]] = {}
+    for mode in modes:
+        alike = (mode.plain, mode.workers, mode.evaluation.threads)
+        groups.setdefault(alike if together else mode, []).append(mode)
+    context = multiprocessing.get_context("spawn")
+    connections: dict[Mode, Connection] = {}
+    processes: list[SpawnProcess] = []
     try:
-        for mode in modes:
-            running.append(Replayer(mode, sources))
-        for replayer in running:
-            replayer.wait()
-        yield running
+        for group in groups.values():
+            connection, other = multiprocessing.Pipe()
+            processes.append(context.Process(target=serve, args=(group, sources, other)))
+            processes[-1].start()
+            connections |= dict.fromkeys(group, connection)
+        for group in groups.values():
+            connections[group[0]].recv()
+        yield [Replayer(mode, connections[mode]) for mode in modes]
     finally:
-        for replayer in running:
-            replayer._process.terminate()
+        for connection in {id(c): c for c in connections.values()}.values():
+            connection.close()
+        for process in processes:
+            process.join(10)
+            process.terminate()
 
 
-def serve(mode: Mode, sources: Sources, connection: Connection) -> None:
-    """What the process of a mode does: load, warm up, and evaluate what it is sent."""
+class Stage:
+    """An evaluator in one mode, and the population that it saw last."""
+
+    def __init__(self, mode: Mode, pool: Pool, supernet: Any, images: Any) -> None:
+        self.mode = mode
+        self.pool = pool
+        self.voters: tuple[Architecture, ...] = ()
+        self.evaluator: Any
+        if mode.plain:
+            self.evaluator = PlainEvaluator(supernet, images, mode.evaluation.threads)
+        else:
+            splits = (images.calibration, images.validation)
+            self.evaluator = PopulationEvaluator(pool, *splits, mode.evaluation, seed=0)
+
+
+def serve(modes: Sequence[Mode], sources: Sources, connection: Connection) -> None:
+    """What a process does: load, warm up, and evaluate what it is sent, until nobody asks."""
     supernet, images = fashion.load(
         sources.weights, sources.folder, sources.calibration, sources.validation
     )
     rng = np.random.default_rng(12345)
-    evaluator: Any
-    with open_pool(supernet, mode.evaluation, mode.workers) as pool:
-        if mode.plain:
-            evaluator = PlainEvaluator(supernet, images, mode.evaluation.threads)
-        else:
-            splits = (images.calibration, images.validation)
-            evaluator = PopulationEvaluator(pool, *splits, mode.evaluation, seed=0)
-        evaluator.score([supernet.space.sample(rng) for _ in range(4)])
-        forget_peaks(pool.workers)
+    with ExitStack() as pools:
+        stages = {}
+        for mode in modes:
+            pool = pools.enter_context(open_pool(supernet, mode.evaluation, mode.workers))
+            stages[mode] = stage = Stage(mode, pool, supernet, images)
+            stage.evaluator.score([supernet.space.sample(rng) for _ in range(4)])
+        forget_peaks(modes[0].workers)
         connection.send("ready")
-        voters: tuple[Architecture, ...] = ()
-        calibrated = min(sources.calibration, mode.evaluation.calibration_images or sys.maxsize)
-        while (order := connection.recv()) is not None:
-            generation, score = order
-            outcome = evaluate(evaluator, generation, voters, mode, calibrated, score=score)
+        while True:
+            try:
+                mode, generation, score = connection.recv()
+            except EOFError:
+                return
+            stage = stages[mode]
+            if generation is None:
+                connection.send(peak_mb(mode.workers))
+                continue
+            calibrated = min(sources.calibration, mode.evaluation.calibration_images or sys.maxsize)
+            outcome = evaluate(
+                stage.evaluator, generation, stage.voters, mode, calibrated, score=score
+            )
             connection.send(outcome)
-            voters = architectures(generation["population"])
-        connection.send(peak_mb(pool.workers))
+            stage.voters = architectures(generation["population"])
 
 
 def evaluate(
