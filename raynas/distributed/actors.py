@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from raynas.evaluation.allocator import keep_freed_memory
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
@@ -24,6 +25,7 @@ class RemoteEvaluator:
 
     def start(self, supernet: ChainSupernet, settings: Evaluation) -> dict[str, str]:
         """Take this actor's replica and the protocol; what it evaluates on."""
+        keep_freed_memory()
         self._evaluator = Evaluator(supernet, settings)
         return self._evaluator.machine
 

@@ -1,0 +1,43 @@
+"""Freed memory that a process keeps, seen by the page faults of a fresh one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys
+import torch
+from raynas.evaluation.allocator import keep_freed_memory
+
+torch.set_num_threads(1)
+kept = sys.argv[1] == "keep" and keep_freed_memory()
+small = torch.ones(1000)
+faults = []
+for _ in range(4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    x = torch.ones(20_000_000)
+    y = x + 1
+    del x, y
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(int(kept), sum(faults[1:]))
+"""
+
+
+def faults(choice: str) -> tuple[int, int]:
+    """Whether memory is kept, and page faults of tensors of 80 MB after the first ones."""
+    command = [sys.executable, "-c", PROGRAM, choice]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    kept, count = map(int, done.stdout.split())
+    return kept, count
+
+
+def test_large_tensors_reuse_the_pages_of_freed_ones():
+    kept, count = faults("keep")
+    if not kept:
+        pytest.skip("not glibc")
+    _, otherwise = faults("leave")
+    assert otherwise > 1000
+    assert count < otherwise / 20
