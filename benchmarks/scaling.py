@@ -18,7 +18,7 @@ here on one core, for calibration and scoring, and scaled so that a device score
 `images_per_second`. Actors are processes of a real Ray cluster on this machine; they sleep for as
 long as their calls would take, and return results of the right shape and size. Driver, planner,
 dispatch, object store and merging are the library's. Shards are stand-ins (on a cluster each is
-fetched once by its actor). A small generation comes first, from which block times are learnt.
+fetched once by its actor). A generation comes first, from which block times are learnt.
 `efficiency` = (sleep of the whole trie by one actor) / (actors × seconds). `lost_share` says where
 the rest went, as shares of the actors' time: prefixes that parts of the trie compute again,
 imbalance at the end of a split, dispatch (what a split took beyond its sleeping), and the driver,

@@ -122,7 +122,7 @@ class WatchedPool:
 
 
 def simulate(job: Job, actors: int, repeats: int) -> dict[str, Any]:
-    """Generations on so many sleeping actors, after a small one from which times are learnt."""
+    """Generations on so many sleeping actors, after one from which times are learnt."""
     pool = RayPool(
         job.supernet,
         PROTOCOL,
@@ -144,7 +144,7 @@ def simulate(job: Job, actors: int, repeats: int) -> dict[str, Any]:
             PROTOCOL,
             seed=0,
         )
-        evaluator.score(job.population[:4], reuse=False)
+        evaluator.score(job.population, reuse=False)
         rows = [generation(job, actors, evaluator, watched) for _ in range(repeats)]
     finally:
         pool.close()
