@@ -7,7 +7,8 @@ Protocol: the generations of a whole EA and of a whole PCF-ES search (population
 threshold 0.5, seed 0; searched first if their records are missing) on the 12-block SPOS supernet of
 `experiments/fashion_mnist_spos.py`, 2,000 validation and 2,000 calibration images, are evaluated
 again in each mode. Every mode runs in a process of its own, which holds the supernet and the
-images and is warmed up; for each generation the modes take turns, in an order that is reversed
+images and is warmed up (with `--quick`, modes with the same threads and workers share a process,
+and its peak of memory); for each generation the modes take turns, in an order that is reversed
 every other time, so that drifts of the machine meet all of them. Modes:
 
     reference       the SPOS protocol: one candidate at a time, batch norm calibrated from scratch,
@@ -111,7 +112,7 @@ def main(
     size = 125 if quick else 2_000
     brief = {"population": 16, "generations": 4, "workers": 0} if quick else {}
     network, images = fashion.load(supernet, data, size, size)
-    home = fashion.HOME / ("recorded-quick" if quick else "recorded")
+    home = fashion.HOME / (f"recorded-{size}" if quick else "recorded")
     recorded = {
         name: fashion.recorded_search(network, images, name, home=home, **brief)
         for name in ("ea", "pcf")

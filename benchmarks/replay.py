@@ -1,4 +1,4 @@
-"""Recorded generations evaluated again, each mode in a process of its own, side by side."""
+"""Recorded generations evaluated again, each mode in a process, side by side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from plain import PlainEvaluator
 
 import raynas
 from raynas.distributed.opening import open_pool
-from raynas.distributed.pool import Pool
 from raynas.distributed.population import PopulationEvaluator
 from raynas.space import Architecture
 
@@ -82,7 +81,7 @@ class Replayer:
         return answer
 
     def peak_mb(self) -> float:
-        """The peak memory of its process or of each of its workers."""
+        """The peak memory of its process, or the largest of its workers'."""
         self._connection.send((self.mode, None, False))
         peak: float = self._connection.recv()
         return peak
@@ -99,42 +98,52 @@ def replayers(
         sources: of the supernet and the images.
         together: modes of the same workers and threads share a process, and so their peak of
             memory; otherwise each has its own.
+
+    Raises:
+        EOFError: a process ended early; what it printed says why.
     """
     groups: dict[Any, list[Mode]] = {}
     for mode in modes:
         alike = (mode.plain, mode.workers, mode.evaluation.threads)
         groups.setdefault(alike if together else mode, []).append(mode)
     context = multiprocessing.get_context("spawn")
-    connections: dict[Mode, Connection] = {}
+    connections: list[Connection] = []
     processes: list[SpawnProcess] = []
     try:
         for group in groups.values():
             connection, other = multiprocessing.Pipe()
-            processes.append(context.Process(target=serve, args=(group, sources, other)))
-            processes[-1].start()
-            connections |= dict.fromkeys(group, connection)
-        for group in groups.values():
-            connections[group[0]].recv()
-        yield [Replayer(mode, connections[mode]) for mode in modes]
+            connections.append(connection)
+            process = context.Process(target=serve, args=(group, sources, other))
+            process.start()
+            processes.append(process)
+            # Only the process holds this end now, so that its end is seen here.
+            other.close()
+        for connection in connections:
+            connection.recv()
+        own = {
+            mode: c for c, group in zip(connections, groups.values(), strict=True) for mode in group
+        }
+        yield [Replayer(mode, own[mode]) for mode in modes]
     finally:
-        for connection in {id(c): c for c in connections.values()}.values():
+        for connection in connections:
             connection.close()
         for process in processes:
-            process.join(10)
+            process.join(60)
             process.terminate()
+            process.join()
 
 
 class Stage:
     """An evaluator in one mode, and the population that it saw last."""
 
-    def __init__(self, mode: Mode, pool: Pool, supernet: Any, images: Any) -> None:
+    def __init__(self, mode: Mode, supernet: Any, images: Any, pools: ExitStack) -> None:
         self.mode = mode
-        self.pool = pool
         self.voters: tuple[Architecture, ...] = ()
         self.evaluator: Any
         if mode.plain:
             self.evaluator = PlainEvaluator(supernet, images, mode.evaluation.threads)
         else:
+            pool = pools.enter_context(open_pool(supernet, mode.evaluation, mode.workers))
             splits = (images.calibration, images.validation)
             self.evaluator = PopulationEvaluator(pool, *splits, mode.evaluation, seed=0)
 
@@ -148,8 +157,7 @@ def serve(modes: Sequence[Mode], sources: Sources, connection: Connection) -> No
     with ExitStack() as pools:
         stages = {}
         for mode in modes:
-            pool = pools.enter_context(open_pool(supernet, mode.evaluation, mode.workers))
-            stages[mode] = stage = Stage(mode, pool, supernet, images)
+            stages[mode] = stage = Stage(mode, supernet, images, pools)
             stage.evaluator.score([supernet.space.sample(rng) for _ in range(4)])
         forget_peaks(modes[0].workers)
         connection.send("ready")

@@ -57,6 +57,7 @@ from raynas import workflow
 from raynas.distributed.pool import LocalPool, Pool
 from raynas.distributed.population import PopulationEvaluator
 from raynas.distributed.ray_pool import RayPool
+from raynas.evaluation.allocator import keep_freed_memory
 
 CANDIDATES = 50
 
@@ -192,6 +193,7 @@ def serve(
 ) -> None:
     """What a helper does: score the population whenever it receives `True`."""
     supernet, data = fashion.load(weights, folder, images, images)
+    keep_freed_memory()
     evaluator = open_evaluator(LocalPool(supernet, PROTOCOL), data, part, of)
     while connection.recv():
         connection.send(evaluator.score(population, reuse=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import statistics
 import time
@@ -71,7 +72,7 @@ def measure_blocks(supernet: raynas.ChainSupernet, images: int, repeats: int) ->
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (images, *supernet.image_shape), dtype=np.uint8)
     shard = make_shards(pixels, np.zeros(images), split="calibration", shard_size=images)[0]
-    evaluator = Evaluator(supernet, PROTOCOL)
+    evaluator = Evaluator(copy.deepcopy(supernet), PROTOCOL)
     most = max(supernet.space.choices)
     chains = [tuple(min(c, n - 1) for n in supernet.space.choices) for c in range(most)]
     seconds: dict[str, dict[tuple[int, int], float]] = {method: {} for method in METHODS}

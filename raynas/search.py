@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynas.costs import Budget, Constraint, flops_table
 from raynas.errors import require
+from raynas.evaluation.protocol import ARITHMETIC
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, Strategy
 from raynas.generation import Observer, replay, search_generation
@@ -71,6 +72,7 @@ def search(
     require_usable(Path(run_dir), resume=resume)
     config: dict[str, Any] = {
         "format": FORMAT,
+        "arithmetic": ARITHMETIC,
         "seed": seed,
         **describe(supernet, data, constraint),
         "strategy": strategy.settings(),

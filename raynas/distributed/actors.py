@@ -25,8 +25,9 @@ class RemoteEvaluator:
 
     def start(self, supernet: ChainSupernet, settings: Evaluation) -> dict[str, str]:
         """Take this actor's replica and the protocol; what it evaluates on."""
-        keep_freed_memory()
         self._evaluator = Evaluator(supernet, settings)
+        if self._evaluator.device.type == "cpu":
+            keep_freed_memory()
         return self._evaluator.machine
 
     def call(self, method: str, *arguments: Any) -> Any:

@@ -13,7 +13,7 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
 """From glibc's `malloc.h`."""
 
-LARGEST_INT = 2**31 - 1
+NEVER = -1
 
 
 def keep_freed_memory() -> bool:
@@ -26,5 +26,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, LARGEST_INT))
-    return all([mallopt(option, value) == 1 for option, value in settings])
+    unmapped = mallopt(M_MMAP_MAX, 0) == 1
+    untrimmed = mallopt(M_TRIM_THRESHOLD, NEVER) == 1
+    return unmapped and untrimmed

@@ -49,11 +49,6 @@ def gather(norms: Sequence[_BatchNorm], device: torch.device) -> Tensor:
     return torch.cat(flat) if flat else torch.empty(0, device=device)
 
 
-def vector_size(norms: Sequence[_BatchNorm]) -> int:
-    """The length of the layers' vector."""
-    return sum(2 * norm.num_features for norm in norms)
-
-
 def set_calibrating(norms: Sequence[_BatchNorm], calibrating: bool) -> None:
     """Switch layers between batch statistics, which they then record, and fixed statistics."""
     for norm in norms:

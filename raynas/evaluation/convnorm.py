@@ -1,4 +1,4 @@
-"""A convolution and the batch norm after it as one module, which costs fewer passes over memory.
+"""A convolution and the batch norm after it as one step, which costs fewer passes over memory.
 
 Under fixed statistics batch norm is an affine map per channel: it is applied in place, or folded
 into the convolution. Under the batch's own, their moments are summed over wider rows than torch
@@ -7,61 +7,82 @@ takes, and the map is applied in place, too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 LARGE = 2**17
-"""From so many values on, the batch's own statistics are not left to torch's layer."""
+"""From so many values on, the batch's own statistics are not left to torch's layer, which is as
+fast below (channels 16 to 80, 4² to 28² pixels, one thread)."""
 
 WIDE_ROW, WIDENED = 256, 2**18
-"""Rows have at most so many values, and are made of several pixels from so many values on."""
+"""Rows have at most so many values, and are made of several pixels from so many values on: what
+was fastest for these sizes."""
 
 
-class ConvNorm(nn.Module):
+class ConvNorm:
     """A convolution, and the batch norm after it.
 
-    The layer's buffers hold fixed statistics or receive the batch's, by whether it is in training
-    mode. Fixed ones give what torch's layer gives, to the bit, unless they are folded; so do those
-    of a batch of fewer than `LARGE` values.
+    While the layer is in training mode its buffers receive the batch's statistics. Otherwise
+    `fixed` ones apply; they give what torch's layer gives, to the bit on x86-64, unless `folded`.
+    So do those of a batch of fewer than `LARGE` values.
 
     Args:
         conv: zero-padded.
         norm: of its output channels, with running statistics.
     """
 
-    folded: tuple[Tensor, Tensor] | None = None
-    """Weight and bias with fixed statistics in them."""
-
-    fixed: tuple[Tensor, Tensor] | None = None
-    """Scale and shift of each channel under fixed statistics, `float32[1, channels, 1, 1]`."""
-
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-        super().__init__()
         self.conv = conv
         self.norm = norm
+        self.fixed: tuple[Tensor, Tensor] | None = None
+        """Scale and shift of each channel, `float32[1, channels, 1, 1]`; `None`: see the buffers
+        of the layer, which hold fixed statistics, too."""
+        self.folded: tuple[Tensor, Tensor] | None = None
+        """Weight and bias of the convolution with them in it."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         """`[n, c, h, w]` to the normalised output of the convolution."""
-        conv, norm = self._modules["conv"], self._modules["norm"]
-        assert isinstance(conv, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
+        conv, norm = self.conv, self.norm
         if self.folded is not None and not norm.training:
             weight, bias = self.folded
             return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
         y: Tensor = conv(x)
-        if not dense(y) or (norm.training and y.numel() < LARGE):
-            z: Tensor = norm(y)
-            return z
+        if not dense(y):
+            return self._by_torch(y)
         if norm.training:
+            if y.numel() < LARGE:
+                return self._by_torch(y)
             scale, shift = measure(norm, y)
+        elif self.fixed is None:
+            return self._by_torch(y)
         else:
-            assert self.fixed is not None
             scale, shift = self.fixed
         return torch.addcmul(shift, y, scale, out=y)
+
+    def _by_torch(self, y: Tensor) -> Tensor:
+        z: Tensor = self.norm(y)
+        return z
+
+
+class JoinedSteps:
+    """What an `nn.Sequential` does when it is run as a whole.
+
+    Args:
+        steps: its layers in their order, pairs as one.
+    """
+
+    def __init__(self, steps: list[Callable[[Tensor], Tensor]]) -> None:
+        self.steps = steps
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run the steps one after another."""
+        for step in self.steps:
+            x = step(x)
+        return x
 
 
 def dense(y: Tensor) -> bool:
@@ -116,32 +137,47 @@ def affine(
     scale = torch.rsqrt(variance + eps)
     if gain is not None:
         scale = scale * gain
-    shift = (
-        (mean * scale).neg_() if offset is None else torch.addcmul(offset, mean, scale, value=-1)
-    )
-    return scale, shift
+    if offset is None:
+        return scale, (mean * scale).neg_()
+    return scale, torch.addcmul(offset, mean, scale, value=-1)
 
 
 def join_pairs(module: nn.Module) -> None:
-    """Make pairs of convolution and batch norm in a module one `ConvNorm` each, in place.
+    """Let every `nn.Sequential` in a module run its pairs of convolution and batch norm as one.
 
-    Only neighbours in an `nn.Sequential` are joined, since only there what runs after what is
-    known. All other batch norms stay.
+    Only there what runs after what is known, and only when it runs as a whole: its layers stay
+    what and where they are, for those who use them one by one. All other batch norms stay.
     """
     for parent in [m for m in module.modules() if runs_in_order(m)]:
-        for first, second in pairwise(list(parent._modules)):
-            conv, norm = parent._modules[first], parent._modules[second]
-            if joinable(conv, norm):
-                assert isinstance(conv, nn.Conv2d)
-                assert isinstance(norm, nn.BatchNorm2d)
-                parent._modules[first] = ConvNorm(conv, norm).train(norm.training)
-                # The other layers keep their places, which a parent may know.
-                parent._modules[second] = nn.Identity()
+        layers = list(parent._modules.values())
+        steps: list[Callable[[Tensor], Tensor]] = []
+        joined = False
+        for first, second in pairwise([*layers, None]):
+            assert first is not None
+            if joined:
+                joined = False
+            elif joined := joinable(first, second):
+                steps.append(ConvNorm(first, second))  # type: ignore[arg-type]
+            else:
+                steps.append(first)
+        # As an attribute of this one object it goes before the method of its class.
+        vars(parent)["forward"] = JoinedSteps(steps)
+
+
+def joined_pairs(module: nn.Module) -> list[ConvNorm]:
+    """The pairs that a module runs as one."""
+    runs = [vars(parent).get("forward") for parent in module.modules()]
+    steps = [step for run in runs if isinstance(run, JoinedSteps) for step in run.steps]
+    return [step for step in steps if isinstance(step, ConvNorm)]
 
 
 def runs_in_order(module: nn.Module) -> bool:
     """Whether it is an `nn.Sequential` with its own `forward`, which subclasses may replace."""
-    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    return (
+        isinstance(module, nn.Sequential)
+        and type(module).forward is nn.Sequential.forward
+        and "forward" not in vars(module)
+    )
 
 
 def joinable(conv: nn.Module | None, norm: nn.Module | None) -> bool:
@@ -157,11 +193,3 @@ def joinable(conv: nn.Module | None, norm: nn.Module | None) -> bool:
         and norm.running_mean is not None
         and not any(m._forward_hooks or m._forward_pre_hooks for m in (conv, norm))
     )
-
-
-def affine_parameter(norm: _BatchNorm, name: str, default: float) -> Tensor:
-    """A layer's affine parameter, or what it is without one, `float32[channels]`."""
-    value: Tensor | None = getattr(norm, name)
-    if value is None:
-        return torch.full((norm.num_features,), default)
-    return value.detach().to(torch.float32)

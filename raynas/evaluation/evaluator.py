@@ -6,7 +6,7 @@ depends on an earlier call, so any worker can run any call again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -28,7 +28,7 @@ from raynas.evaluation.scores import ShardScores
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.statistics import ShardStatistics
 from raynas.evaluation.timing import Stopwatch
-from raynas.evaluation.trie import Node, build_forest, trunk, walk
+from raynas.evaluation.trie import Node, build_forest, paths_of, trunk, walk
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, Path
 
@@ -42,7 +42,7 @@ class Evaluator:
 
     Args:
         supernet: the replica, which belongs to the evaluator from now on: its batch norms change,
-            and become one module with the convolutions before them.
+            and run as one with the convolutions before them.
         settings: the evaluation protocol.
     """
 
@@ -77,9 +77,9 @@ class Evaluator:
                 that does not fit in memory.
         """
         statistics: dict[Path, Tensor] = {}
-        with self._protocol(exact), undivided(shard.rows):
-            run = self._runner("batch", exact, statistics)
+        with self._protocol(exact), undivided(shard.rows), self._nodes.calibrating():
             forest = self._forest(shard, architectures)
+            run = self._runner("batch", exact, (), statistics)
             walk(forest, self._decode(shard.stored, exact), run, lambda node, logits: None)
         times = self._watch.read()
         return ShardStatistics(batchnorm.pack(statistics), self._block_forwards, times=times)
@@ -107,7 +107,7 @@ class Evaluator:
         forest = self._forest(shard, architectures)
 
         def attempt(size: int) -> list[np.ndarray]:
-            run = self._runner(statistics, exact)
+            run = self._runner(statistics, exact, paths_of(forest))
             batches = []
             for start in range(0, shard.rows, size):
                 rows = slice(start, start + size)
@@ -172,7 +172,7 @@ class Evaluator:
         recorded: dict[Path, Tensor] = {}
 
         def attempt(size: int) -> StoredFeatures:
-            run = self._runner(statistics, exact, recorded)
+            run = self._runner(statistics, exact, trunk(depth, prefix), recorded)
             batches = []
             for start in range(0, shard.rows, size):
                 x = self._decode(shard.stored.take(slice(start, start + size)), exact)
@@ -186,7 +186,7 @@ class Evaluator:
         halvings = 0
         with self._protocol(exact):
             if statistics == "batch":
-                with undivided(shard.rows):
+                with undivided(shard.rows), self._nodes.calibrating():
                     features = attempt(shard.rows)
             else:
                 features, halvings = halve_until_it_fits(shard.rows, attempt)
@@ -216,12 +216,16 @@ class Evaluator:
         return build_forest(prefix, architectures, sharing=self.settings.prefix_sharing)
 
     def _runner(
-        self, mode: Mode, exact: bool, recorded: dict[Path, Tensor] | None = None
+        self,
+        mode: Mode,
+        exact: bool,
+        paths: Iterable[Path],
+        recorded: dict[Path, Tensor] | None = None,
     ) -> Callable[[Path, Tensor], Tensor]:
-        """A function that executes one node under the given statistics."""
+        """A function that executes one of the nodes at `paths` under the given statistics."""
         self._block_forwards = 0
         watch = self._watch = Stopwatch(self.device)
-        fixed = self._nodes.fixed(mode)
+        fixed = self._nodes.fixed(mode, paths)
         fold = self.settings.fold_batch_norm and not exact
 
         def run(path: Path, x: Tensor) -> Tensor:

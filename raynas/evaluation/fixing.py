@@ -8,9 +8,10 @@ from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.evaluation import batchnorm
-from raynas.evaluation.convnorm import ConvNorm, affine, affine_parameter
+from raynas.evaluation.convnorm import affine, joined_pairs
 from raynas.supernets.chain import batch_norms
 
 
@@ -30,7 +31,7 @@ class Fixed:
 
 
 class NodeNorms:
-    """The batch norms of a module of the chain.
+    """The batch norms of a module of the chain: its `layers`, and the `length` of their vector.
 
     Args:
         module: a stem, a choice or a head, in evaluation mode, with its pairs joined.
@@ -38,29 +39,29 @@ class NodeNorms:
     """
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
-        self.norms = batch_norms(module)
-        self.sizes = [norm.num_features for norm in self.norms]
-        joined = [layer for layer in module.modules() if isinstance(layer, ConvNorm)]
-        self._layers = [[layer for layer in joined if layer.norm is norm] for norm in self.norms]
-        self.eps = join([torch.full((norm.num_features,), norm.eps) for norm in self.norms], device)
-        self.gain = join([affine_parameter(norm, "weight", 1.0) for norm in self.norms], device)
-        self.offset = join([affine_parameter(norm, "bias", 0.0) for norm in self.norms], device)
+        self.layers = batch_norms(module)
+        self.sizes = [layer.num_features for layer in self.layers]
+        self.length = 2 * sum(self.sizes)
+        pairs = joined_pairs(module)
+        self._pairs = [[pair for pair in pairs if pair.norm is layer] for layer in self.layers]
+        eps = [torch.full((layer.num_features,), layer.eps) for layer in self.layers]
+        gain = [parameter(layer, "weight", 1.0) for layer in self.layers]
+        offset = [parameter(layer, "bias", 0.0) for layer in self.layers]
+        self.constants = tuple(concatenate(parts, device) for parts in (eps, gain, offset))
+        """Eps, gain and offset of all channels of all layers."""
 
     def assign(self, fixed: Fixed, *, fold: bool) -> None:
-        """Take statistics.
+        """Take statistics, which stay until others are taken.
 
         Args:
             fixed: of this module.
             fold: into the weights of convolutions where possible, which rounds otherwise.
         """
-        batchnorm.lend(self.norms, fixed.moments)
-        for layers, scale, shift in zip(self._layers, fixed.scales, fixed.shifts, strict=True):
-            for layer in layers:
-                # Not by `Module.__setattr__`, as in `batchnorm.lend`.
-                vars(layer).update(
-                    fixed=(scale, shift),
-                    folded=folded(layer.conv, scale, shift) if fold else None,
-                )
+        batchnorm.lend(self.layers, fixed.moments)
+        for pairs, scale, shift in zip(self._pairs, fixed.scales, fixed.shifts, strict=True):
+            for pair in pairs:
+                pair.fixed = (scale, shift)
+                pair.folded = fold_into(pair.conv, scale, shift) if fold else None
 
 
 def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
@@ -75,21 +76,19 @@ def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
     """
     sizes = [size for node in nodes for size in node.sizes]
     moments = flat.split([size for size in sizes for _ in range(2)])
-    eps, gain, offset = (
-        join([getattr(node, name) for node in nodes], flat.device)
-        for name in ("eps", "gain", "offset")
-    )
-    means, variances = join(moments[0::2], flat.device), join(moments[1::2], flat.device)
+    means, variances = (concatenate(moments[start::2], flat.device) for start in range(2))
+    constants = zip(*(node.constants for node in nodes), strict=True)
+    eps, gain, offset = (concatenate(parts, flat.device) for parts in constants)
     maps = affine(means, variances, eps, gain, offset)
     scales, shifts = (part.view(1, -1, 1, 1).split(sizes, 1) for part in maps)
-    stops = list(accumulate(len(node.sizes) for node in nodes))
+    stops = accumulate(len(node.sizes) for node in nodes)
     return [
         Fixed(moments[2 * start : 2 * stop], scales[start:stop], shifts[start:stop])
         for start, stop in pairwise([0, *stops])
     ]
 
 
-def folded(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+def fold_into(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """Weight and bias of the convolution that scales and shifts its outputs."""
     bias = shift.view(-1)
     if conv.bias is not None:
@@ -97,8 +96,16 @@ def folded(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tenso
     return conv.weight * scale.view(-1, 1, 1, 1), bias
 
 
-def join(parts: Sequence[Tensor], device: torch.device) -> Tensor:
-    """One vector, also of nothing."""
+def parameter(layer: _BatchNorm, name: str, default: float) -> Tensor:
+    """A layer's affine parameter, or what it is without one, `float32[channels]`."""
+    value: Tensor | None = getattr(layer, name)
+    if value is None:
+        return torch.full((layer.num_features,), default)
+    return value.detach().to(torch.float32)
+
+
+def concatenate(parts: Sequence[Tensor], device: torch.device) -> Tensor:
+    """One vector on a device, also of nothing."""
     return (
         torch.cat([part.to(device) for part in parts]) if parts else torch.empty(0, device=device)
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.convnorm import join_pairs
 from raynas.evaluation.fixing import Fixed, NodeNorms, prepare
 from raynas.evaluation.statistics import NodeVectors
+from raynas.evaluation.timing import NodeKind, kind_of
 from raynas.supernets.chain import ChainSupernet, Path
 
 Mode = Statistics | Literal["batch", "inherited"]
@@ -24,47 +26,67 @@ class NodeRunner:
 
     Args:
         supernet: the replica, on its device and in evaluation mode. Its batch norms change, and
-            become one module with the convolutions before them.
+            run as one with the convolutions before them.
         device: that it is on.
     """
 
     def __init__(self, supernet: ChainSupernet, device: torch.device) -> None:
-        self.supernet = supernet
-        self.device = device
-        modules = [supernet.stem, *(c for block in supernet.blocks for c in block), supernet.head]  # type: ignore[attr-defined]
+        self._device = device
         join_pairs(supernet)
-        self._norms = {id(module): NodeNorms(module, device) for module in modules}
-        nodes = list(self._norms.values())
-        running = [batchnorm.gather(node.norms, device) for node in nodes]
-        self._inherited = dict(zip(self._norms, prepare(nodes, torch.cat(running)), strict=True))
+        modules = modules_of(supernet)
+        # A module in several places has the same norms in all of them.
+        norms = {id(module): NodeNorms(module, device) for module in modules.values()}
+        self._nodes = {kind: (module, norms[id(module)]) for kind, module in modules.items()}
+        self._layers = [layer for node in norms.values() for layer in node.layers]
+        nodes = [node for _, node in self._nodes.values()]
+        running = torch.cat([batchnorm.gather(node.layers, device) for node in nodes])
+        self._inherited = dict(zip(self._nodes, prepare(nodes, running), strict=True))
 
-    def fixed(self, mode: Mode) -> Callable[[Path], Fixed] | None:
-        """The fixed statistics of any node; `None` for those of the batch."""
+    def fixed(self, mode: Mode, paths: Iterable[Path]) -> Callable[[Path], Fixed] | None:
+        """The fixed statistics of nodes; `None` for those of the batch.
+
+        Args:
+            mode: given statistics, of these and maybe more nodes, or where others come from.
+            paths: the nodes.
+        """
         if mode == "batch":
             return None
         if mode == "inherited":
-            return lambda path: self._inherited[id(self.supernet.node(path))]
+            return lambda path: self._inherited[kind_of(path)]
         assert not isinstance(mode, str)
-        vectors = NodeVectors.join(mode)
-        nodes = [self._norms[id(self.supernet.node(path))] for path in vectors.paths]
-        ready = prepare(nodes, torch.tensor(vectors.flat).to(self.device))
+        vectors = NodeVectors.join({path: mode[path] for path in paths})
+        nodes = [self._nodes[kind_of(path)][1] for path in vectors.paths]
+        ready = prepare(nodes, torch.tensor(vectors.flat).to(self._device))
         return dict(zip(vectors.paths, ready, strict=True)).__getitem__
 
     def run_fixed(self, path: Path, x: Tensor, fixed: Fixed, *, fold: bool) -> Tensor:
         """Run a node under fixed statistics, which may be folded into its convolutions."""
-        module = self.supernet.node(path)
-        self._norms[id(module)].assign(fixed, fold=fold)
+        module, norms = self._nodes[kind_of(path)]
+        norms.assign(fixed, fold=fold)
         y: Tensor = module(x)
         return y
 
     def run_batch(self, path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run a node under the batch's own statistics; its output and these."""
-        module = self.supernet.node(path)
-        norms = self._norms[id(module)].norms
-        vector = torch.zeros(batchnorm.vector_size(norms), device=self.device)
-        batchnorm.assign(norms, vector)
-        batchnorm.set_calibrating(norms, True)
+        """Run a node under the batch's own statistics, while `calibrating`; output and these."""
+        module, norms = self._nodes[kind_of(path)]
+        vector = torch.zeros(norms.length, device=self._device)
+        batchnorm.assign(norms.layers, vector)
+        return module(x), vector
+
+    @contextmanager
+    def calibrating(self) -> Iterator[None]:
+        """Batch norms normalise each batch by itself, for the time of the context."""
+        batchnorm.set_calibrating(self._layers, True)
         try:
-            return module(x), vector
+            yield
         finally:
-            batchnorm.set_calibrating(norms, False)
+            batchnorm.set_calibrating(self._layers, False)
+
+
+def modules_of(supernet: ChainSupernet) -> dict[NodeKind, nn.Module]:
+    """The module of every kind of node."""
+    modules: dict[NodeKind, nn.Module] = {(0, 0): supernet.stem}
+    for depth, count in enumerate(supernet.space.choices, 1):
+        path = (0,) * (depth - 1)
+        modules |= {(depth, c): supernet.node((*path, c)) for c in range(count)}
+    return modules | {(supernet.space.blocks + 1, 0): supernet.head}

@@ -81,6 +81,11 @@ def nodes_of(architecture: Architecture) -> list[Path]:
     return [*trunk(0, architecture), (*architecture, 0)]
 
 
+def paths_of(nodes: Sequence[Node]) -> set[Path]:
+    """Every path that a forest executes."""
+    return {path for node in nodes for path in (node.path, *paths_of(node.children))}
+
+
 def walk(
     nodes: Sequence[Node],
     x: Tensor,

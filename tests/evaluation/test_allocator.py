@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -29,7 +30,8 @@ print(int(kept), sum(faults[1:]))
 def faults(choice: str) -> tuple[int, int]:
     """Whether memory is kept, and page faults of tensors of 80 MB after the first ones."""
     command = [sys.executable, "-c", PROGRAM, choice]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=own)
     kept, count = map(int, done.stdout.split())
     return kept, count
 
@@ -39,5 +41,6 @@ def test_large_tensors_reuse_the_pages_of_freed_ones():
     if not kept:
         pytest.skip("not glibc")
     _, otherwise = faults("leave")
-    assert otherwise > 1000
+    if otherwise < 1000:
+        pytest.skip("huge pages: hardly a fault to save")
     assert count < otherwise / 20

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from random_chains import Scene, build_scene, scenes
 from torch import Tensor, nn
 
 from raynas.evaluation import Evaluation, batchnorm, convnorm
-from raynas.evaluation.convnorm import ConvNorm, join_pairs
+from raynas.evaluation.convnorm import join_pairs, joined_pairs
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.fixing import NodeNorms, prepare
 from raynas.supernets.chain import batch_norms
@@ -37,13 +39,13 @@ def fixed(module: nn.Module, *, fold: bool = False, vector: Tensor | None = None
     """The module with its pairs joined, under given statistics or its own."""
     copied = joined(module)
     norms = NodeNorms(copied, CPU)
-    own = batchnorm.gather(norms.norms, CPU) if vector is None else vector
+    own = batchnorm.gather(norms.layers, CPU) if vector is None else vector
     norms.assign(prepare([norms], own)[0], fold=fold)
     return copied
 
 
 def pairs(module: nn.Module) -> int:
-    return sum(isinstance(layer, ConvNorm) for layer in joined(module).modules())
+    return len(joined_pairs(joined(module)))
 
 
 def evaluator_of(scene: Scene, **options) -> Evaluator:
@@ -129,7 +131,7 @@ def test_numbers_that_are_not_finite_stay_so_in_their_channel():
     x = torch.randn(125, 3, 14, 14).to(memory_format=torch.channels_last)
     own = joined(pair)
     with torch.no_grad():
-        own[0].conv.weight[3] = float("nan")
+        own[0].weight[3] = float("nan")
         batchnorm.set_calibrating(batch_norms(own), True)
         y = own(x)
     assert y[:, 3].isnan().all()
@@ -181,12 +183,80 @@ def test_a_batch_norm_after_two_convolutions_is_joined_with_both(fold):
         torch.testing.assert_close(own(x), module(x))
 
 
-def test_parameters_and_places_stay():
-    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
-    before = {id(parameter) for parameter in module.parameters()}
-    join_pairs(module)
-    assert {id(parameter) for parameter in module.parameters()} == before
-    assert isinstance(module[2], nn.ReLU)
+class PieceByPiece(nn.Module):
+    """Uses the layers of a Sequential one by one, and their parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body[0](x) + F.conv2d(x, self.body[0].weight)
+        return self.body[1:](y)
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_layers_that_are_used_one_by_one_stay_what_they_are(fold):
+    module = PieceByPiece().eval()
+    names = list(module.state_dict())
+    own = fixed(module, fold=fold)
+    x = torch.randn(2, 3, 5, 5)
+    with torch.no_grad():
+        assert torch.equal(own(x), module(x))
+        assert torch.equal(own.body(x), module.body(x)) != fold
+    assert list(own.state_dict()) == names
+
+
+def test_statistics_are_set_anew_for_each_use():
+    pair = pair_of(8, affine=True)
+    own = joined(pair)
+    norms = NodeNorms(own, CPU)
+    x = torch.randn(2, 3, 5, 5).to(memory_format=torch.channels_last)
+    vectors = [torch.rand(16) + 0.5 for _ in range(2)]
+    with torch.no_grad():
+        for vector, fold in ((0, True), (1, False), (0, False), (1, True), (1, False)):
+            norms.assign(prepare([norms], vectors[vector])[0], fold=fold)
+            y = own(x)
+            pair[1].running_mean, pair[1].running_var = vectors[vector].view(2, 8)
+            torch.testing.assert_close(y, pair(x))
+            assert torch.equal(y, pair(x)) or fold
+
+
+@settings(max_examples=10, deadline=None)
+@given(scenes)
+def test_large_batches_are_shared_and_frozen_exactly_too(scene: Scene):
+    candidates = scene.candidates(4)
+    met = Counter()
+
+    def noted(y: Tensor) -> tuple[Tensor, Tensor]:
+        met.update([y.shape])
+        return moments(y)
+
+    moments = convnorm.moments
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convnorm, "LARGE", 1)
+        patch.setattr(convnorm, "WIDENED", 1)
+        patch.setattr(convnorm, "moments", noted)
+        trie, apart = (evaluator_of(scene, prefix_sharing=s) for s in (True, False))
+        calibration, shard = scene.calibration[0], scene.validation[0]
+        statistics = trie.calibrate(calibration, candidates).statistics
+        assert sum(met.values()) > 0 or not joined_pairs(trie.supernet)
+        alone = apart.calibrate(calibration, candidates).statistics
+        assert all(np.array_equal(alone[path], statistics[path]) for path in alone)
+        expected = apart.score(shard, candidates, alone)
+        assert np.array_equal(trie.score(shard, candidates, statistics).losses, expected.losses)
+        prefix = candidates[0][:1]
+        behind, _ = trie.advance(shard, prefix, statistics)
+        deeper, recorded = trie.advance(calibration, prefix, "batch")
+        suffix = trie.calibrate(deeper, candidates[:1]).statistics
+        joint = {**recorded.statistics, **suffix}
+        assert all(np.array_equal(joint[path], statistics[path]) for path in joint)
+        assert np.array_equal(
+            trie.score(behind, candidates[:1], statistics).losses, expected.losses[:1]
+        )
+    plain = evaluator_of(scene).calibrate(calibration, candidates).statistics
+    for path in plain:
+        np.testing.assert_allclose(statistics[path], plain[path], rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
