@@ -1,4 +1,4 @@
-"""How much faster is a generation evaluated, and how much faster is a whole search?
+r"""How much faster is a generation evaluated, and how much faster is a whole search?
 
 Question: what does each piece of the evaluator gain on its own, and what does it cost in agreement
 with the reference?
@@ -38,6 +38,8 @@ generations.
 Usage:
     python benchmarks/evaluation.py --json evaluation.json             (all generations: 2 hours)
     python benchmarks/evaluation.py --json evaluation.json --every 5   (every fifth of the EA's)
+    python benchmarks/evaluation.py --json trie.json --every 5 --repeats 3 \
+        --populations ea --only trie --cores 1
     python benchmarks/evaluation.py --quick                            (under two minutes)
 """
 
@@ -48,7 +50,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import fashion
 import tyro
@@ -58,6 +60,7 @@ from summaries import show, summarize
 import raynas
 from raynas import workflow
 
+EXACT = ("reference", "one by one")
 ALONE = raynas.Evaluation(prefix_sharing=False)
 SHARED = raynas.Evaluation()
 SAMPLED = replace(SHARED, sampling="disagreement", sample_rate=0.2)
@@ -94,6 +97,9 @@ def main(
     json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("evaluation.json"),
     quick: bool = False,
     every: int = 1,
+    repeats: int = 1,
+    only: tuple[str, ...] = (),
+    populations: tuple[Literal["ea", "pcf"], ...] = ("ea", "pcf"),
     cores: int = 2,
     supernet: Path = fashion.SUPERNET,
     data: Path | None = None,
@@ -105,6 +111,9 @@ def main(
         quick: 125 validation and 125 calibration images, searches of 4 generations of 16, and modes
             that are alike in one process.
         every: evaluate generations 0, n, 2n, … of the EA and scale their seconds to all.
+        repeats: how often each of the EA's generations is evaluated; its median counts.
+        only: the modes beside the references; all if omitted.
+        populations: whose generations to evaluate.
         cores: of the machine; workers of `all`, and threads of its reference.
         supernet: the trained weights; trained first if the file is missing.
         data: the folder with the four idx files; Debian's if omitted.
@@ -115,23 +124,25 @@ def main(
     home = fashion.HOME / (f"recorded-{size}" if quick else "recorded")
     recorded = {
         name: fashion.recorded_search(network, images, name, home=home, **brief)
-        for name in ("ea", "pcf")
+        for name in populations
     }
     report: dict[str, Any] = {"quick": quick, "every": every, "machine": fashion.machine()}
     sources = Sources(supernet, data, size, size)
-    measured: dict[Mode, list[dict[str, Any]]] = {mode: [] for mode in modes(cores)}
+    wanted = [mode for mode in modes(cores) if not only or mode.name in (*EXACT, *only)]
+    measured: dict[Mode, list[dict[str, Any]]] = {mode: [] for mode in wanted}
     peaks: dict[Mode, float] = {}
     counts = {name: len(generations) for name, generations in recorded.items()}
-    for populations, generations in recorded.items():
-        chosen = [mode for mode in measured if mode.populations == populations]
+    for name, generations in recorded.items():
+        chosen = [mode for mode in measured if mode.populations == name]
         with replayers(chosen, sources, together=quick) as running:
-            step = every if populations == "ea" else 1
+            step, times = (every, repeats) if name == "ea" else (1, 1)
             for index, generation in enumerate(generations):
-                turns(running, generation, index, measured, score=index % step == 0)
+                turns(running, generation, index, measured, times, score=index % step == 0)
                 summarize(report, measured, peaks, counts)
                 json_path.write_text(json.dumps(report, indent=2) + "\n")
             peaks |= {replayer.mode: replayer.peak_mb() for replayer in running}
-    report["searches"] = whole_searches(network, images, cores)
+    if any(mode.name == "all" for mode in measured):
+        report["searches"] = whole_searches(network, images, cores)
     summarize(report, measured, peaks, counts)
     json_path.write_text(json.dumps(report, indent=2) + "\n")
     show(report)
@@ -142,14 +153,19 @@ def turns(
     generation: Generation,
     index: int,
     measured: dict[Mode, list[dict[str, Any]]],
+    repeats: int,
     *,
     score: bool,
 ) -> None:
-    """One generation in all modes, one after the other."""
-    for replayer in running if index % 2 == 0 else reversed(running):
-        outcome = replayer.evaluate(generation, score=score)
-        outcome |= {"frozen": len(generation["prefix"]), "scored": score, "index": index}
-        measured[replayer.mode].append(outcome)
+    """One generation in all modes, one after the other, and again."""
+    outcomes: dict[Mode, list[dict[str, Any]]] = {replayer.mode: [] for replayer in running}
+    for turn in range(repeats if score else 1):
+        for replayer in running if (index + turn) % 2 == 0 else reversed(running):
+            outcomes[replayer.mode].append(replayer.evaluate(generation, score=score))
+    for mode, found in outcomes.items():
+        middle = sorted(found, key=lambda outcome: outcome["seconds"])[len(found) // 2]
+        middle |= {"frozen": len(generation["prefix"]), "scored": score, "index": index}
+        measured[mode].append(middle | {"repeats": [outcome["seconds"] for outcome in found]})
 
 
 def whole_searches(

@@ -54,7 +54,7 @@ def summarize(
             continue
         row["speedup"] = whole_seconds(measured[own], counts[mode.populations]) / row["seconds"]
         speedup.setdefault(mode.name, row["speedup"])
-        if mode.populations == "pcf":
+        if mode.populations == "pcf" and "ea" in counts:
             whole = whole_seconds(measured[reference["ea", cores]], counts["ea"])
             own_search = report.get("searches", {}).get(mode.name)
             row["search_speedup"] = whole / (own_search or row)["seconds"]

@@ -35,7 +35,7 @@ class Evaluation:
             autocast, which is faster where the device has instructions for it and moves scores a
             little. Winners are always scored in float32.
         fold_batch_norm: fold fixed batch norm into the convolution before it when candidates are
-            ranked: faster, and moves losses in their last digits.
+            ranked: faster at low precision, and moves losses in their last digits.
         calibration_images: how many calibration images rank candidates, taken in whole shards from
             the first on; all if `None`. A few hundred rank about as well as any number
             (`benchmarks/calibration.py`); winners are always scored with all (SPOS: 20,000).
