@@ -131,7 +131,7 @@ def main(
     wanted = [mode for mode in modes(cores) if not only or mode.name in (*EXACT, *only)]
     measured: dict[Mode, list[dict[str, Any]]] = {mode: [] for mode in wanted}
     peaks: dict[Mode, float] = {}
-    counts = {name: len(generations) for name, generations in recorded.items()}
+    counts: dict[str, int] = {name: len(generations) for name, generations in recorded.items()}
     for name, generations in recorded.items():
         chosen = [mode for mode in measured if mode.populations == name]
         with replayers(chosen, sources, together=quick) as running:
