@@ -17,7 +17,9 @@ NEVER = -1
 
 
 def keep_freed_memory() -> bool:
-    """Let this process reuse what it has freed; its resident memory then stays at its peak.
+    """Let this process reuse what it has freed.
+
+    Its resident memory then stays at its peak, and has gaps between tensors.
 
     Returns:
         Whether it could be set; it is a matter of glibc only.
