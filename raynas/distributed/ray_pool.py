@@ -172,8 +172,6 @@ class RayPool:
             for ref in done:
                 if ref in job.running:
                     self._take(ref, job)
-                    # At once: where many end together, an actor need not wait for the others'.
-                    self._submit(job)
                 elif ref in self.starting:
                     self._welcome(ref)
 
