@@ -51,11 +51,13 @@ class ConvNorm:
             weight, bias = self.folded
             return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
         y: Tensor = conv(x)
-        if not dense(y):
+        if y.dtype != torch.float32 or y.device.type != "cpu":
             return self._by_torch(y)
         if norm.training:
             if y.numel() < LARGE:
                 return self._by_torch(y)
+            # A single channel hides the layout of the input, and with it that of the output.
+            y = y.contiguous(memory_format=torch.channels_last)
             scale, shift = measure(norm, y)
         elif self.fixed is None:
             return self._by_torch(y)
@@ -85,15 +87,6 @@ class JoinedSteps:
         return x
 
 
-def dense(y: Tensor) -> bool:
-    """Whether it has the layout and type that the kernels here are good for."""
-    return (
-        y.dtype == torch.float32
-        and y.device.type == "cpu"
-        and y.is_contiguous(memory_format=torch.channels_last)
-    )
-
-
 def measure(norm: nn.BatchNorm2d, y: Tensor) -> tuple[Tensor, Tensor]:
     """Write a batch's statistics into the layer's buffers; the map that normalises it."""
     mean, variance = moments(y)
@@ -115,7 +108,8 @@ def moments(y: Tensor) -> tuple[Tensor, Tensor]:
     """
     n, c, h, w = y.shape
     pixels = beside(c, h * w) if y.numel() >= WIDENED else 1
-    rows = y.permute(0, 2, 3, 1).view(n, h * w // pixels, 1, pixels * c).permute(0, 3, 1, 2)
+    flat = y.permute(0, 2, 3, 1).reshape(-1)
+    rows = flat.view(n, h * w // pixels, 1, pixels * c).permute(0, 3, 1, 2)
     means, variances = torch.batch_norm_update_stats(rows, None, None, 0.0)
     if pixels == 1:
         return means, variances

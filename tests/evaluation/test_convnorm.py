@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from random_chains import Scene, build_scene, scenes
 from torch import Tensor, nn
 
@@ -224,6 +224,7 @@ def test_statistics_are_set_anew_for_each_use():
 
 @settings(max_examples=10, deadline=None)
 @given(scenes)
+@example(build_scene(630277))  # a block of one channel
 def test_large_batches_are_shared_and_frozen_exactly_too(scene: Scene):
     candidates = scene.candidates(4)
     met = Counter()
