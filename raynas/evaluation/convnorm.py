@@ -51,23 +51,17 @@ class ConvNorm:
             weight, bias = self.folded
             return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
         y: Tensor = conv(x)
-        if y.dtype != torch.float32 or y.device.type != "cpu":
-            return self._by_torch(y)
-        if norm.training:
-            if y.numel() < LARGE:
-                return self._by_torch(y)
+        own = y.dtype == torch.float32 and y.device.type == "cpu"
+        if own and norm.training and y.numel() >= LARGE:
             # A single channel hides the layout of the input, and with it that of the output.
             y = y.contiguous(memory_format=torch.channels_last)
             scale, shift = measure(norm, y)
-        elif self.fixed is None:
-            return self._by_torch(y)
-        else:
+        elif own and not norm.training and self.fixed is not None:
             scale, shift = self.fixed
+        else:
+            z: Tensor = norm(y)
+            return z
         return torch.addcmul(shift, y, scale, out=y)
-
-    def _by_torch(self, y: Tensor) -> Tensor:
-        z: Tensor = self.norm(y)
-        return z
 
 
 class JoinedSteps:
