@@ -24,7 +24,18 @@ class Worker:
 
 @dataclass
 class Job:
-    """The calls of one run: waiting, under way, and how many actors each has killed."""
+    """The calls of one run.
+
+    Attributes:
+        method: what is called.
+        calls: the arguments of each.
+        keep: whether the first part of a result stays in the store.
+        waiting: the calls that no actor holds.
+        running: the calls under way, by the reference of their result.
+        deaths: how many actors have died while they held a call.
+        suspects: the unfinished calls among those.
+        results: of the calls that are done.
+    """
 
     method: str
     calls: Sequence[Call]
@@ -32,4 +43,5 @@ class Job:
     waiting: Waiting
     running: dict[Any, tuple[int, Worker, Any]]
     deaths: list[int]
+    suspects: set[int]
     results: list[Any]

@@ -2,7 +2,9 @@
 
 Ray neither runs an actor's call again nor replaces the actor unless told to, and then repeats a
 call that kills its actor. So the pool owns both: a dead actor is replaced, the calls it held are
-given to others, and a call that has killed two actors is given up by name.
+given to others, and a call that has killed two actors is given up by name. A death does not tell
+which call was its cause, since the result of an earlier one may go down with the actor; so after
+one, actors hold a single call each until all that it may have been are done.
 """
 
 from __future__ import annotations
@@ -144,7 +146,7 @@ class RayPool:
         """
         count = len(calls)
         waiting = Waiting([home_of(call) for call in calls], self._residence)
-        job = Job(method, calls, keep, waiting, {}, [0] * count, [None] * count)
+        job = Job(method, calls, keep, waiting, {}, [0] * count, set(), [None] * count)
         try:
             self._finish(job)
         except Exception:
@@ -182,7 +184,7 @@ class RayPool:
         call, they might wait for a slow actor while others have nothing to do.
         """
         started = [worker for worker in self._pool if worker.machine is not None]
-        for held in range(DEPTH):
+        for held in range(1 if job.suspects else DEPTH):
             for worker in started:
                 if len(job.waiting) <= (len(started) if held else 0):
                     break
@@ -215,6 +217,7 @@ class RayPool:
             job.waiting.give_back(index)
         else:
             job.results[index] = (kept, value) if job.keep else value
+            job.suspects.discard(index)
         worker.held.remove(index)
 
     def _welcome(self, ready: Any) -> None:
@@ -240,11 +243,12 @@ class RayPool:
         self._replace(worker)
         for index in worker.held:
             job.waiting.give_back(index)
-        suspect = worker.held[0]
-        job.deaths[suspect] += 1
-        if job.deaths[suspect] >= DEATHS:
+            job.deaths[index] += 1
+        job.suspects.update(worker.held)
+        guilty = [index for index in worker.held if job.deaths[index] >= DEATHS]
+        if guilty:
             raise WorkerCrashError(
-                f"call {suspect} of '{job.method}' killed {DEATHS} workers; out of memory, or a "
+                f"call {guilty[0]} of '{job.method}' killed {DEATHS} workers; out of memory, or a "
                 "crash in native code. Use smaller shards, or workers with more memory."
             )
 

@@ -118,6 +118,29 @@ def test_a_call_that_kills_two_actors_is_given_up_by_name(pool: Any, scene: Scen
     assert pool.replaced == replaced + 2
 
 
+def test_a_call_before_the_one_that_kills_is_not_blamed(
+    pool: Any, scene: Scene, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The result of a call may be late, or be lost with the actor that dies in the next one."""
+    from raynas.distributed import ray_pool
+
+    def newest_first(refs: list[Any], *, seconds: float) -> list[Any]:
+        deadline = time.monotonic() + 60.0
+        while len(done := await_any(refs, seconds=seconds)) < len(refs):
+            assert time.monotonic() < deadline
+        return done[::-1]
+
+    await_any = ray_pool.await_any
+    monkeypatch.setattr(ray_pool, "await_any", newest_first)
+    calls = [(scene.calibration[0], [a]) for a in [(0, 0, 0), CRASHES, (1, 1, 1)]]
+    place(folder / "Crashes", 2)
+    with pytest.raises(WorkerCrashError, match="call 1 of 'calibrate' killed 2 workers"):
+        pool.run("calibrate", calls)
+    assert not list((folder / "Crashes").glob("token-*"))
+    place(folder / "Crashes", 1)
+    assert len(pool.run("calibrate", calls)) == len(calls)
+
+
 def test_actors_that_die_while_they_start_are_replaced_and_then_given_up(tmp_path: Path):
     from raynas.distributed.ray_pool import RayPool
 
