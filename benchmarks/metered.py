@@ -17,6 +17,7 @@ from raynas.distributed.actors import RemoteEvaluator
 from raynas.distributed.pool import Call, Pool
 from raynas.distributed.units import UnitRunner
 from raynas.evaluation import batchnorm, evaluator, judging
+from raynas.evaluation.fixing import NodeNorms
 from raynas.evaluation.ledger import Ledger
 from raynas.evaluation.running import NodeRunner
 from raynas.evaluation.settings import Evaluation
@@ -25,10 +26,12 @@ from raynas.supernets.chain import ChainSupernet
 METHODS = ("calibrate", "score")
 
 IN_WORKERS = (
-    (NodeRunner, "run_batch", "statistics"),
-    (NodeRunner, "run_fixed", "statistics"),
-    (NodeRunner, "fixed", "statistics"),
-    (batchnorm, "pack", "statistics"),
+    (batchnorm, "lend", "statistics"),
+    (NodeNorms, "assign", "statistics"),
+    (NodeRunner, "under_batch", "statistics"),
+    (NodeRunner, "under_fixed", "statistics"),
+    (NodeRunner, "place", "statistics"),
+    (NodeRunner, "pack", "statistics"),
     (evaluator, "decode", "copies"),
     (evaluator, "channels_last", "copies"),
     (evaluator, "join_batches", "copies"),

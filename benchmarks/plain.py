@@ -30,18 +30,24 @@ class PlainEvaluator:
         supernet: trained; it is copied.
         data: its calibration and validation shards are the batches.
         threads: intra-op threads, of the whole process.
+        device: what evaluates.
     """
 
     prefix: Architecture = ()
 
     def __init__(
-        self, supernet: raynas.ChainSupernet, data: raynas.data.SearchData, threads: int
+        self,
+        supernet: raynas.ChainSupernet,
+        data: raynas.data.SearchData,
+        threads: int,
+        device: str = "cpu",
     ) -> None:
         torch.set_num_threads(threads)
-        self._supernet = copy.deepcopy(supernet)
-        self._calibration = [pixels(shard) for shard in data.calibration]
+        self._supernet = copy.deepcopy(supernet).to(device)
+        self._calibration = [pixels(shard).to(device) for shard in data.calibration]
         self._validation = [
-            (pixels(shard), torch.tensor(shard.labels)) for shard in data.validation
+            (pixels(shard).to(device), torch.tensor(shard.labels).to(device))
+            for shard in data.validation
         ]
         self.samples = sum(len(labels) for _, labels in self._validation)
         self.block_forwards = 0

@@ -21,6 +21,9 @@ from raynas.supernets.chain import Path
 Statistics = Mapping[Path, np.ndarray]
 """`float32[2 * channels]` of every node, keyed by its path."""
 
+ALIGNED = 16
+"""Bytes that a CUDA kernel reads at once."""
+
 
 def lend(norms: Sequence[_BatchNorm], moments: Sequence[Tensor]) -> None:
     """Make the layers read and write their running statistics in given tensors.
@@ -34,10 +37,16 @@ def lend(norms: Sequence[_BatchNorm], moments: Sequence[Tensor]) -> None:
         norm._buffers["running_mean"], norm._buffers["running_var"] = mean, variance
 
 
-def assign(norms: Sequence[_BatchNorm], vector: Tensor) -> None:
-    """Make the layers read and write their running statistics in `vector`."""
-    if norms:
-        lend(norms, vector.split([norm.num_features for norm in norms for _ in range(2)]))
+def parts_of(vector: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
+    """The parts of a vector, one after another, for layers to read or write.
+
+    CUDA's kernels take several channels at once from a layer whose channels divide by that many,
+    wherever its statistics begin: those in between others are copied to an address for it.
+    """
+    parts = vector.split(list(sizes))
+    if vector.device.type == "cpu":
+        return parts
+    return [part if part.data_ptr() % ALIGNED == 0 else part.clone() for part in parts]
 
 
 def gather(norms: Sequence[_BatchNorm], device: torch.device) -> Tensor:
@@ -52,15 +61,8 @@ def gather(norms: Sequence[_BatchNorm], device: torch.device) -> Tensor:
 def set_calibrating(norms: Sequence[_BatchNorm], calibrating: bool) -> None:
     """Switch layers between batch statistics, which they then record, and fixed statistics."""
     for norm in norms:
-        # As in `assign`; a batch norm has no children that `train` would have to reach.
+        # As in `lend`; a batch norm has no children that `train` would have to reach.
         vars(norm).update(training=calibrating, momentum=1.0)
-
-
-def pack(statistics: Mapping[Path, Tensor]) -> NodeVectors:
-    """Vectors on the host, all copied at once."""
-    vectors = list(statistics.values())
-    flat = torch.cat(vectors).cpu().numpy() if vectors else np.empty(0, np.float32)
-    return NodeVectors(tuple(statistics), tuple(map(len, vectors)), flat)
 
 
 def merge(shards: Sequence[Statistics]) -> NodeVectors:

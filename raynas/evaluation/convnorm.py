@@ -171,13 +171,14 @@ def runs_in_order(module: nn.Module) -> bool:
 def joinable(conv: nn.Module | None, norm: nn.Module | None) -> bool:
     """Whether they are exactly the layers that torch defines, without hooks, one after the other.
 
-    A subclass may compute something else, so it is left alone.
+    A subclass may compute something else, so it is left alone. So is a single channel, for which
+    torch's layer has kernels that round differently.
     """
     return (
         type(conv) is nn.Conv2d
         and type(norm) is nn.BatchNorm2d
         and conv.padding_mode == "zeros"
-        and conv.out_channels == norm.num_features
+        and conv.out_channels == norm.num_features > 1
         and norm.running_mean is not None
         and not any(m._forward_hooks or m._forward_pre_hooks for m in (conv, norm))
     )

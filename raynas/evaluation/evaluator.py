@@ -6,8 +6,9 @@ depends on an earlier call, so any worker can run any call again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,18 +18,20 @@ from torch import Tensor
 from raynas.data.features import StoredFeatures
 from raynas.data.shard import Shard, gather
 from raynas.errors import InputError, require
-from raynas.evaluation import batchnorm, machine
+from raynas.evaluation import machine
 from raynas.evaluation.batchnorm import Statistics
+from raynas.evaluation.fixing import concatenate
 from raynas.evaluation.judging import join_batches, judge_forest
 from raynas.evaluation.memory import halve_until_it_fits, undivided
 from raynas.evaluation.numerics import numerics, resolve_device
 from raynas.evaluation.quantize import channels_last, decode, encode
-from raynas.evaluation.running import Mode, NodeRunner
+from raynas.evaluation.replaying import Replays, replays_on
+from raynas.evaluation.running import Mode, NodeRunner, Run
 from raynas.evaluation.scores import ShardScores
 from raynas.evaluation.settings import Evaluation
-from raynas.evaluation.statistics import ShardStatistics
+from raynas.evaluation.statistics import NodeVectors, ShardStatistics
 from raynas.evaluation.timing import Stopwatch
-from raynas.evaluation.trie import Node, build_forest, paths_of, trunk, walk
+from raynas.evaluation.trie import Node, build_forest, executions, trunk, walk
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, Path
 
@@ -44,14 +47,18 @@ class Evaluator:
         supernet: the replica, which belongs to the evaluator from now on: its batch norms change,
             and run as one with the convolutions before them.
         settings: the evaluation protocol.
+        replays: what the kernels of calibrating and scoring calls are launched by; CUDA graphs
+            where there are any if omitted.
     """
 
-    def __init__(self, supernet: ChainSupernet, settings: Evaluation) -> None:
+    def __init__(
+        self, supernet: ChainSupernet, settings: Evaluation, replays: Replays | None = None
+    ) -> None:
         self.settings = settings
         self.device = resolve_device(settings.device)
         self.supernet = supernet.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._nodes = NodeRunner(self.supernet, self.device)
-        self._block_forwards = 0
+        self._replays = replays or replays_on(self.device)
         self._watch = Stopwatch(self.device)
 
     @property
@@ -76,13 +83,23 @@ class Evaluator:
             InputError: another architecture, a module that modifies its input in place, or a shard
                 that does not fit in memory.
         """
-        statistics: dict[Path, Tensor] = {}
+        forest = self._forest(shard, architectures)
+        executed = executions(forest)
+        paths = list(dict.fromkeys(executed))
+
+        def compute(x: Tensor) -> tuple[Tensor, ...]:
+            run, moments = self._nodes.under_batch(paths)
+            walk(forest, x, self._checked(run), lambda node, logits: None)
+            return (concatenate(moments, x.device),)
+
+        key = ("calibrate", shard.prefix, tuple(architectures), exact)
+        self._watch = Stopwatch(self.device)
         with self._protocol(exact), undivided(shard.rows), self._nodes.calibrating():
-            forest = self._forest(shard, architectures)
-            run = self._runner("batch", exact, (), statistics)
-            walk(forest, self._decode(shard.stored, exact), run, lambda node, logits: None)
-        times = self._watch.read()
-        return ShardStatistics(batchnorm.pack(statistics), self._block_forwards, times=times)
+            x = self._decode(shard.stored, exact)
+            (flat,) = self._replays.run(key, compute, (x,))
+        packed = self._nodes.pack(paths, flat)
+        forwards = self._blocks(executed) * shard.rows
+        return ShardStatistics(packed, forwards, times=self._watch.read())
 
     def score(
         self,
@@ -105,22 +122,31 @@ class Evaluator:
                 little memory for one sample.
         """
         forest = self._forest(shard, architectures)
+        executed = executions(forest)
+        paths = list(dict.fromkeys(executed))
+        placed = self._nodes.place(statistics, paths)
+
+        def compute(x: Tensor, labels: Tensor, *placed: Tensor) -> tuple[Tensor, ...]:
+            run = self._nodes.under_fixed(paths, placed, fold=self._folds(exact))
+            return judge_forest(forest, x, labels, self._checked(run))
+
+        key = ("score", shard.prefix, tuple(architectures), exact)
 
         def attempt(size: int) -> list[np.ndarray]:
-            run = self._runner(statistics, exact, paths_of(forest))
+            self._watch = Stopwatch(self.device)
             batches = []
             for start in range(0, shard.rows, size):
                 rows = slice(start, start + size)
                 labels = torch.tensor(shard.labels[rows]).to(self.device)
                 x = self._decode(shard.stored.take(rows), exact)
-                batches.append(judge_forest(forest, x, labels, run))
+                batches.append(self._replays.run(key, compute, (x, labels, *placed)))
             return join_batches(batches)
 
         with self._protocol(exact):
             outcomes, halvings = halve_until_it_fits(shard.rows, attempt)
         correct, top5, losses, finite = outcomes
-        times = self._watch.read()
-        return ShardScores(correct, top5, losses, finite, self._block_forwards, halvings, times)
+        forwards = self._blocks(executed) * shard.rows
+        return ShardScores(correct, top5, losses, finite, forwards, halvings, self._watch.read())
 
     def gather(
         self, shard: Shard, rows: Sequence[np.ndarray], weights: np.ndarray, *more: Shard
@@ -169,27 +195,20 @@ class Evaluator:
             list(prefix),
             "Freeze further blocks; frozen ones stay as they are.",
         )
-        recorded: dict[Path, Tensor] = {}
-
-        def attempt(size: int) -> StoredFeatures:
-            run = self._runner(statistics, exact, trunk(depth, prefix), recorded)
-            batches = []
-            for start in range(0, shard.rows, size):
-                x = self._decode(shard.stored.take(slice(start, start + size)), exact)
-                for path in trunk(depth, prefix):
-                    x = run(path, x)
-                # Scales are those of the whole shard, and the host has room for it.
-                batches.append(x if size == shard.rows else x.cpu())
-            whole = batches[0] if len(batches) == 1 else torch.cat(batches)
-            return encode(whole, self.settings.bits)
-
-        halvings = 0
+        paths = trunk(depth, prefix)
         with self._protocol(exact):
+            self._watch = Stopwatch(self.device)
             if statistics == "batch":
                 with undivided(shard.rows), self._nodes.calibrating():
-                    features = attempt(shard.rows)
+                    run, moments = self._nodes.under_batch(paths)
+                    features, halvings = self._encode(shard, paths, run, exact, shard.rows), 0
+                recorded = self._nodes.pack(paths, concatenate(moments, self.device))
             else:
-                features, halvings = halve_until_it_fits(shard.rows, attempt)
+                placed = self._nodes.place(statistics, paths)
+                run = self._nodes.under_fixed(paths, placed, fold=self._folds(exact))
+                encode = partial(self._encode, shard, paths, run, exact)
+                features, halvings = halve_until_it_fits(shard.rows, encode)
+                recorded = NodeVectors.join({})
         advanced = Shard.build(
             features,
             shard.labels,
@@ -198,10 +217,23 @@ class Evaluator:
             split=shard.split,
             prefix=prefix,
         )
-        times = self._watch.read()
-        return advanced, ShardStatistics(
-            batchnorm.pack(recorded), self._block_forwards, halvings, times
-        )
+        forwards = self._blocks(paths) * shard.rows
+        return advanced, ShardStatistics(recorded, forwards, halvings, self._watch.read())
+
+    def _encode(
+        self, shard: Shard, paths: Sequence[Path], run: Run, exact: bool, size: int
+    ) -> StoredFeatures:
+        """What is stored of a shard behind the nodes at `paths`, run in batches of a size."""
+        step = self._checked(run)
+        batches = []
+        for start in range(0, shard.rows, size):
+            x = self._decode(shard.stored.take(slice(start, start + size)), exact)
+            for path in paths:
+                x = step(path, x)
+            # Scales are those of the whole shard, and the host has room for it.
+            batches.append(x if size == shard.rows else x.cpu())
+        whole = batches[0] if len(batches) == 1 else torch.cat(batches)
+        return encode(whole, self.settings.bits)
 
     def _forest(self, shard: Shard, architectures: Sequence[Architecture]) -> tuple[Node, ...]:
         prefix = shard.prefix
@@ -215,28 +247,18 @@ class Evaluator:
             )
         return build_forest(prefix, architectures, sharing=self.settings.prefix_sharing)
 
-    def _runner(
-        self,
-        mode: Mode,
-        exact: bool,
-        paths: Iterable[Path],
-        recorded: dict[Path, Tensor] | None = None,
-    ) -> Callable[[Path, Tensor], Tensor]:
-        """A function that executes one of the nodes at `paths` under the given statistics."""
-        self._block_forwards = 0
-        watch = self._watch = Stopwatch(self.device)
-        fixed = self._nodes.fixed(mode, paths)
-        fold = self.settings.fold_batch_norm and not exact
+    def _blocks(self, paths: Sequence[Path]) -> int:
+        """How many of the nodes are choice blocks."""
+        return sum(0 < len(path) <= self.supernet.space.blocks for path in paths)
 
-        def run(path: Path, x: Tensor) -> Tensor:
+    def _checked(self, run: Run) -> Run:
+        """Run nodes, time them, and see to what must hold around them."""
+        watch = self._watch
+
+        def checked(path: Path, x: Tensor) -> Tensor:
             begun = watch.mark()
             version = x._version
-            if fixed is None:
-                y, vector = self._nodes.run_batch(path, x)
-                if recorded is not None:
-                    recorded[path] = vector
-            else:
-                y = self._nodes.run_fixed(path, x, fixed(path), fold=fold)
+            y = run(path, x)
             if x._version != version:
                 raise InputError(
                     f"supernet node {path}",
@@ -244,13 +266,15 @@ class Evaluator:
                     "one that modifies it in place",
                     "Do not apply in-place operations to a block's input.",
                 )
-            if 0 < len(path) <= self.supernet.space.blocks:
-                self._block_forwards += len(x)
             y = channels_last(y)
             watch.lap(path, len(x), begun)
             return y
 
-        return run
+        return checked
+
+    def _folds(self, exact: bool) -> bool:
+        """Whether fixed batch norm is folded into convolutions."""
+        return self.settings.fold_batch_norm and not exact
 
     def _decode(self, stored: StoredFeatures, exact: bool) -> Tensor:
         """Stored features on the device, as the blocks before them left them."""

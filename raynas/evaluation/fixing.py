@@ -75,7 +75,7 @@ def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
         Of each node.
     """
     sizes = [size for node in nodes for size in node.sizes]
-    moments = flat.split([size for size in sizes for _ in range(2)])
+    moments = batchnorm.parts_of(flat, [size for size in sizes for _ in range(2)])
     means, variances = (concatenate(moments[start::2], flat.device) for start in range(2))
     constants = zip(*(node.constants for node in nodes), strict=True)
     eps, gain, offset = (concatenate(parts, flat.device) for parts in constants)

@@ -41,7 +41,7 @@ def judge_forest(
     return correct, top5, losses, finite
 
 
-def join_batches(batches: Sequence[Outcome]) -> list[np.ndarray]:
+def join_batches(batches: Sequence[tuple[Tensor, ...]]) -> list[np.ndarray]:
     """Outcomes of k candidates on consecutive batches as those of one, on the host."""
     *samples, finite = zip(*batches, strict=True)
     joined = [torch.cat(parts, dim=1) for parts in samples]

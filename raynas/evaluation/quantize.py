@@ -8,6 +8,7 @@ were and the candidates behind them are still reported.
 
 from __future__ import annotations
 
+import warnings
 from math import inf, nan, prod
 
 import numpy as np
@@ -52,15 +53,24 @@ def encode(x: Tensor, bits: int) -> StoredFeatures:
 def decode(stored: StoredFeatures, device: torch.device) -> Tensor:
     """Stored features on the device: images stay uint8, activations become float32.
 
-    Copies first, since stored features are read-only views of a shared store; and codes, not the
-    activations that they stand for, since they are smaller.
+    Copies codes, not the activations that they stand for, since they are smaller.
     """
-    x = torch.tensor(stored.values).to(device)
+    x = copied(stored.values, device)
     if stored.channels is None:
         return channels_last(x.to(torch.float32) if x.dtype == torch.float16 else x)
     packed = stored.quantization == "affine4"
     codes = channels_last(unpack_nibbles(x, stored.shape) if packed else x)
     return dequantize(codes, stored.channels, 4 if packed else 8)
+
+
+def copied(values: np.ndarray, device: torch.device) -> Tensor:
+    """A copy on the device of what may be a read-only view of a shared store."""
+    if device.type == "cpu":
+        return torch.tensor(values)
+    with warnings.catch_warnings():
+        # That the view must not be written to: it is read once, without a copy on the host between.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(values).to(device)
 
 
 def quantize(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
@@ -12,13 +13,19 @@ from torch import Tensor, nn
 from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.convnorm import join_pairs
-from raynas.evaluation.fixing import Fixed, NodeNorms, prepare
+from raynas.evaluation.fixing import NodeNorms, prepare
 from raynas.evaluation.statistics import NodeVectors
 from raynas.evaluation.timing import NodeKind, kind_of
 from raynas.supernets.chain import ChainSupernet, Path
 
 Mode = Statistics | Literal["batch", "inherited"]
 """Which batch-norm statistics a run uses: given ones, the batch's own, or the supernet's."""
+
+Placed = tuple[Tensor, ...]
+"""Fixed statistics of nodes, one after another; none for the supernet's own."""
+
+Run = Callable[[Path, Tensor], Tensor]
+"""Executes the node at a path."""
 
 
 class NodeRunner:
@@ -42,36 +49,65 @@ class NodeRunner:
         running = torch.cat([batchnorm.gather(node.layers, device) for node in nodes])
         self._inherited = dict(zip(self._nodes, prepare(nodes, running), strict=True))
 
-    def fixed(self, mode: Mode, paths: Iterable[Path]) -> Callable[[Path], Fixed] | None:
-        """The fixed statistics of nodes; `None` for those of the batch.
+    def under_fixed(self, paths: Sequence[Path], placed: Placed, *, fold: bool) -> Run:
+        """What runs nodes under fixed statistics.
 
         Args:
-            mode: given statistics, of these and maybe more nodes, or where others come from.
-            paths: the nodes.
+            paths: the nodes, each once.
+            placed: what `place` made of their statistics.
+            fold: into the weights of convolutions where possible, which rounds otherwise.
         """
-        if mode == "batch":
-            return None
-        if mode == "inherited":
-            return lambda path: self._inherited[kind_of(path)]
-        assert not isinstance(mode, str)
-        vectors = NodeVectors.join({path: mode[path] for path in paths})
-        nodes = [self._nodes[kind_of(path)][1] for path in vectors.paths]
-        ready = prepare(nodes, torch.tensor(vectors.flat).to(self._device))
-        return dict(zip(vectors.paths, ready, strict=True)).__getitem__
+        nodes = [self._nodes[kind_of(path)][1] for path in paths]
+        fixed = (
+            dict(zip(paths, prepare(nodes, *placed), strict=True))
+            if placed
+            else {path: self._inherited[kind_of(path)] for path in paths}
+        )
 
-    def run_fixed(self, path: Path, x: Tensor, fixed: Fixed, *, fold: bool) -> Tensor:
-        """Run a node under fixed statistics, which may be folded into its convolutions."""
-        module, norms = self._nodes[kind_of(path)]
-        norms.assign(fixed, fold=fold)
-        y: Tensor = module(x)
-        return y
+        def run(path: Path, x: Tensor) -> Tensor:
+            module, norms = self._nodes[kind_of(path)]
+            norms.assign(fixed[path], fold=fold)
+            y: Tensor = module(x)
+            return y
 
-    def run_batch(self, path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Run a node under the batch's own statistics, while `calibrating`; output and these."""
-        module, norms = self._nodes[kind_of(path)]
-        vector = torch.zeros(norms.length, device=self._device)
-        batchnorm.assign(norms.layers, vector)
-        return module(x), vector
+        return run
+
+    def under_batch(self, paths: Sequence[Path]) -> tuple[Run, Sequence[Tensor]]:
+        """What runs nodes under the batch's own statistics, while `calibrating`.
+
+        Args:
+            paths: the nodes, each once.
+
+        Returns:
+            It, and what receives the statistics of all nodes, one after another.
+        """
+        nodes = [self._nodes[kind_of(path)][1] for path in paths]
+        room = torch.zeros(sum(node.length for node in nodes), device=self._device)
+        sizes = [size for node in nodes for size in node.sizes for _ in range(2)]
+        moments = batchnorm.parts_of(room, sizes)
+        stops = accumulate(2 * len(node.sizes) for node in nodes)
+        spans = zip(paths, pairwise([0, *stops]), strict=True)
+        rooms = {path: moments[start:stop] for path, (start, stop) in spans}
+
+        def run(path: Path, x: Tensor) -> Tensor:
+            module, norms = self._nodes[kind_of(path)]
+            batchnorm.lend(norms.layers, rooms[path])
+            y: Tensor = module(x)
+            return y
+
+        return run, moments
+
+    def place(self, statistics: Statistics | Literal["inherited"], paths: Sequence[Path]) -> Placed:
+        """Statistics of the nodes at `paths` on the device."""
+        if isinstance(statistics, str):
+            return ()
+        vectors = NodeVectors.join({path: statistics[path] for path in paths})
+        return (torch.tensor(vectors.flat).to(self._device),)
+
+    def pack(self, paths: Sequence[Path], flat: Tensor) -> NodeVectors:
+        """Recorded statistics of the nodes at `paths`, one after another, on the host."""
+        lengths = (self._nodes[kind_of(path)][1].length for path in paths)
+        return NodeVectors(tuple(paths), tuple(lengths), flat.cpu().numpy())
 
     @contextmanager
     def calibrating(self) -> Iterator[None]:

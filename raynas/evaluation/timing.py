@@ -36,7 +36,8 @@ class CallTimes:
 class Stopwatch:
     """Times the nodes of one call.
 
-    On CUDA it marks the stream with events, so that the nodes are not waited for.
+    On CUDA it marks the stream with events, so that the nodes are not waited for. It does not see
+    those of a graph, neither while they are recorded nor when they are launched.
 
     Args:
         device: what the nodes run on.
@@ -53,13 +54,16 @@ class Stopwatch:
             return time.perf_counter()
         import torch
 
+        if torch.cuda.is_current_stream_capturing():
+            return None
         event: Any = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
 
     def lap(self, path: Path, images: int, begun: Any) -> None:
         """Note that the node at a path was executed on so many images since a mark."""
-        self._laps.append((kind_of(path), images, begun, self.mark()))
+        if begun is not None:
+            self._laps.append((kind_of(path), images, begun, self.mark()))
 
     def read(self) -> CallTimes:
         """The times so far. Read them when the results are on the host: nothing waits then."""

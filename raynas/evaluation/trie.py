@@ -81,9 +81,17 @@ def nodes_of(architecture: Architecture) -> list[Path]:
     return [*trunk(0, architecture), (*architecture, 0)]
 
 
-def paths_of(nodes: Sequence[Node]) -> set[Path]:
-    """Every path that a forest executes."""
-    return {path for node in nodes for path in (node.path, *paths_of(node.children))}
+def executions(nodes: Sequence[Node]) -> list[Path]:
+    """What a walk executes, in its order; a path of several chains as often as it is executed."""
+    paths: list[Path] = []
+
+    def visit(below: Sequence[Node]) -> None:
+        for node in below:
+            paths.append(node.path)
+            visit(node.children)
+
+    visit(nodes)
+    return paths
 
 
 def walk(

@@ -51,12 +51,17 @@ def layers() -> nn.Sequential:
     )
 
 
+def lend(norms: list, vector: torch.Tensor) -> None:
+    sizes = [norm.num_features for norm in norms for _ in range(2)]
+    batchnorm.lend(norms, vector.split(sizes))
+
+
 def test_layers_record_their_batch_in_the_vector_they_were_lent():
     module = layers()
     norms = batch_norms(module)
     vector = torch.zeros(8)
     batchnorm.set_calibrating(norms, True)
-    batchnorm.assign(norms, vector)
+    lend(norms, vector)
     x = torch.randn(4, 3, 5, 5)
     norms[0](x)
     norms[1](x[:, :1])
@@ -71,9 +76,9 @@ def test_a_second_batch_replaces_the_first():
     batchnorm.set_calibrating(norms, True)
     once, twice = torch.zeros(8), torch.full((8,), 7.0)
     x = torch.randn(4, 3, 5, 5)
-    batchnorm.assign(norms, once)
+    lend(norms, once)
     norms[0](x)
-    batchnorm.assign(norms, twice)
+    lend(norms, twice)
     norms[0](torch.randn(2, 3, 2, 2))
     norms[0](x)
     assert torch.equal(once[:6], twice[:6])

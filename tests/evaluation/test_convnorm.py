@@ -54,6 +54,7 @@ def evaluator_of(scene: Scene, **options) -> Evaluator:
 
 @settings(max_examples=25, deadline=None)
 @given(scenes)
+@example(build_scene(40))  # A batch norm of a single channel.
 def test_a_joined_module_computes_what_it_computed_before(scene: Scene):
     supernet = scene.supernet.to(memory_format=torch.channels_last)
     x = torch.tensor(scene.validation[0].features)

@@ -154,3 +154,29 @@ def test_the_first_half_that_fits_is_taken(rows: int, room: int):
     assert all(after == -(-before // 2) for before, after in pairwise(tried))
     assert tried[-1] == size <= room
     assert halvings == len(tried) - 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_device_out_of_memory_scores_in_halves_and_refuses_to_calibrate():
+    convs = [[nn.Sequential(nn.Conv2d(3, 64, k, padding=k // 2), nn.BatchNorm2d(64))] for k in (1,)]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES))
+    supernet = ChainSupernet(
+        Normalize((0.5,) * 3, (0.3,) * 3), convs, head, image_shape=(3, 64, 64), num_classes=CLASSES
+    )
+    (large,) = random_shards(supernet, "validation", 256, 256, seed=1)
+    evaluator = Evaluator(supernet, Evaluation(device="cuda"))
+    whole = evaluator.score(large, [(0,)], "inherited")
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(2**28 / total)  # One activation takes as much.
+    try:
+        for _ in range(3):
+            halved = evaluator.score(large, [(0,)], "inherited")
+            assert halved.halvings > 0
+            assert np.array_equal(halved.correct, whole.correct)
+        with pytest.raises(InputError, match="shard_size"):
+            evaluator.calibrate(large, [(0,)])
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert evaluator.score(large, [(0,)], "inherited").halvings == 0
