@@ -30,7 +30,7 @@ from raynas.evaluation.running import Mode, NodeRunner, Run
 from raynas.evaluation.scores import ShardScores
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.statistics import NodeVectors, ShardStatistics
-from raynas.evaluation.timing import Stopwatch
+from raynas.evaluation.timing import Stopwatch, kind_of
 from raynas.evaluation.trie import Node, build_forest, executions, trunk, walk
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, Path
@@ -92,11 +92,11 @@ class Evaluator:
             walk(forest, x, self._checked(run), lambda node, logits: None)
             return (concatenate(moments, x.device),)
 
-        key = ("calibrate", shard.prefix, tuple(architectures), exact)
+        group, key = ("calibrate", exact), (shard.prefix, tuple(architectures))
         self._watch = Stopwatch(self.device)
         with self._protocol(exact), undivided(shard.rows), self._nodes.calibrating():
             x = self._decode(shard.stored, exact)
-            (flat,) = self._replays.run(key, compute, (x,))
+            (flat,) = self._replays.run(group, key, map(kind_of, paths), compute, (x,))
         packed = self._nodes.pack(paths, flat)
         forwards = self._blocks(executed) * shard.rows
         return ShardStatistics(packed, forwards, times=self._watch.read())
@@ -130,7 +130,7 @@ class Evaluator:
             run = self._nodes.under_fixed(paths, placed, fold=self._folds(exact))
             return judge_forest(forest, x, labels, self._checked(run))
 
-        key = ("score", shard.prefix, tuple(architectures), exact)
+        group, key = ("score", exact), (shard.prefix, tuple(architectures))
 
         def attempt(size: int) -> list[np.ndarray]:
             self._watch = Stopwatch(self.device)
@@ -139,7 +139,9 @@ class Evaluator:
                 rows = slice(start, start + size)
                 labels = torch.tensor(shard.labels[rows]).to(self.device)
                 x = self._decode(shard.stored.take(rows), exact)
-                batches.append(self._replays.run(key, compute, (x, labels, *placed)))
+                inputs = (x, labels, *placed)
+                kinds = map(kind_of, paths)
+                batches.append(self._replays.run(group, key, kinds, compute, inputs))
             return join_batches(batches)
 
         with self._protocol(exact):

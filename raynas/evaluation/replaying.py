@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,11 +23,32 @@ Recorder = Callable[[Function, Tensors], Function]
 """Makes of a function and examples of its arguments one that gives the same, faster. Its results
 are its own: they change when it is called again."""
 
+REPEATED = 3
+"""Calls of the one before from which on a new one is recorded at once: a recording costs about what
+a call without one does."""
+
 KEPT = 8
 """Recordings that are kept: of two operations, two sizes of shards, and two parts of a trie."""
 
 REMEMBERED = 256
 """Calls that are remembered, so that only what comes again is recorded."""
+
+
+@dataclass
+class Family:
+    """Functions of one group that work on tensors of one shape."""
+
+    loaded: set[Hashable] = field(default_factory=set)
+    last: Hashable = None
+    runs: int = 0
+    before: int = 0
+
+    def due(self, key: Hashable, parts: set[Hashable]) -> bool:
+        """Note a call; whether it can be recorded at once, and will probably come again."""
+        if key != self.last:
+            self.before, self.runs, self.last = self.runs, 0, key
+        self.runs += 1
+        return self.before >= REPEATED and parts <= self.loaded
 
 
 class Replays:
@@ -40,32 +62,44 @@ class Replays:
         self._recorder = recorder
         self._seen: OrderedDict[Hashable, None] = OrderedDict()
         self._recordings: OrderedDict[Hashable, Function] = OrderedDict()
+        self._families: dict[Hashable, Family] = {}
         self.recorded = 0
         """How many recordings were made."""
 
-    def run(self, key: Hashable, function: Function, inputs: Tensors) -> Tensors:
+    def run(
+        self,
+        group: Hashable,
+        key: Hashable,
+        parts: Iterable[Hashable],
+        function: Function,
+        inputs: Tensors,
+    ) -> Tensors:
         """Call a function, or play its recording.
 
+        It is recorded when it comes for the second time; or for the first, if the last one of its
+        group came several times and its kernels have been loaded, which cannot be recorded.
+
         Args:
-            key: two functions with one key do the same with tensors of one shape.
+            group: functions of one group run the same kernels for the same part.
+            key: functions with one key in a group do the same with tensors of one shape.
+            parts: what the function consists of.
             function: reads nothing that changes but its inputs, and waits for no result.
-            inputs: its arguments.
+            inputs: its arguments; the first is what its kernels work on.
 
         Returns:
             What the function returns; the tensors belong to the caller.
         """
-        key = (key, *((x.shape, x.dtype, x.stride()) for x in inputs))
-        recording = self._find(key, function, inputs)
+        if self._recorder is None:
+            return function(*inputs)
+        shapes = tuple((x.shape, x.dtype, x.stride()) for x in inputs)
+        family = self._families.setdefault((group, shapes[:1]), Family())
+        needed = set(parts)
+        recording = self._find((group, key, shapes), family.due(key, needed), function, inputs)
         if recording is not None:
             return tuple(y.clone() for y in recording(*inputs))
-        try:
-            return function(*inputs)
-        except RuntimeError as error:
-            if not (self._recordings and is_out_of_memory(error)):
-                raise
-        # Recordings hold on to the memory of their activations, which may be what is missing.
-        self.forget()
-        return function(*inputs)
+        results = self._call(function, inputs)
+        family.loaded |= needed
+        return results
 
     def forget(self) -> None:
         """Give all recordings up, and their memory back."""
@@ -73,20 +107,34 @@ class Replays:
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
-    def _find(self, key: Hashable, function: Function, inputs: Tensors) -> Function | None:
-        """The recording of a call that was made before, if it can be recorded."""
-        if self._recorder is None:
-            return None
-        if key not in self._seen:
-            remember(self._seen, key, None, REMEMBERED)
-            return None
+    def _call(self, function: Function, inputs: Tensors) -> Tensors:
+        """Call a function; if memory is short, once more without that of the recordings."""
+        try:
+            return function(*inputs)
+        except RuntimeError as error:
+            if not (self._recordings and is_out_of_memory(error)):
+                raise
+        self.forget()
+        return function(*inputs)
+
+    def _find(
+        self, key: Hashable, due: bool, function: Function, inputs: Tensors
+    ) -> Function | None:
+        """The recording of a call, made now if it is due; `None` if there is none."""
         if key in self._recordings:
             self._recordings.move_to_end(key)
             return self._recordings[key]
+        if self._recorder is None or not (due or key in self._seen):
+            remember(self._seen, key, None, REMEMBERED)
+            return None
         try:
             recording = self._recorder(function, inputs)
         except RuntimeError as error:
-            self._give_up(error)
+            if is_out_of_memory(error):
+                self._seen.pop(key, None)
+                self.forget()
+            else:
+                self._give_up(error)
             return None
         self.recorded += 1
         remember(self._recordings, key, recording, KEPT)
@@ -98,8 +146,7 @@ class Replays:
         self.forget()
         warnings.warn(
             f"kernels are launched one by one from now on, which may take longer: {brief(error)}. "
-            "A CUDA graph needs blocks that do not wait for results of the device, and memory "
-            "beside the activations.",
+            "A CUDA graph needs blocks that do not wait for results of the device.",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -116,9 +116,9 @@ def test_only_what_comes_again_is_recorded(device: str):
         calls.append(len(x))
         return (x * 2,)
 
-    assert [replays.run("a", double, (each,))[0].sum().item() for each in (x, y)] == [6, 8]
+    assert [replays.run("g", "a", "", double, (each,))[0].sum().item() for each in (x, y)] == [6, 8]
     assert replays.recorded == 0
-    results = [replays.run("a", double, (value * x,))[0] for value in (1, 2, 3)]
+    results = [replays.run("g", "a", "", double, (value * x,))[0] for value in (1, 2, 3)]
     assert replays.recorded == 1
     assert [each.tolist() for each in results] == [[2.0] * 3, [4.0] * 3, [6.0] * 3]
     assert Counter(calls)[4] == 1
@@ -126,12 +126,30 @@ def test_only_what_comes_again_is_recorded(device: str):
         assert Counter(calls)[3] == 2
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_will_come_again_is_recorded_at_once(device: str):
+    """Unless it has kernels that were never run, or the one before came only a few times."""
+    replays = Replays(recorder_on(device))
+    x = torch.ones(3, device=device)
+    recorded = []
+    for key, parts, times in (("a", "pq", 3), ("b", "q", 2), ("c", "p", 3), ("d", "pr", 3)):
+        for _ in range(times):
+            assert replays.run("g", key, parts, lambda x: (x + 1,), (x,))[0].tolist() == [2.0] * 3
+            recorded.append(replays.recorded)
+    assert recorded == [0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4]
+    replays.run("other", "a", "p", lambda x: (x + 1,), (x,))
+    replays.run("g", "e", "pqr", lambda x: (x[:1],), (x[:2],))
+    assert replays.recorded == 4
+    replays.run("g", "e", "pqr", lambda x: (x + 1,), (x,))
+    assert replays.recorded == 5
+
+
 def test_no_more_than_a_few_recordings_are_kept(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(replaying, "KEPT", 2)
     mimic = Mimic()
     replays = Replays(mimic)
     for key in "aabbaccbb":
-        replays.run(key, lambda x: (x + 1,), (torch.zeros(2),))
+        replays.run("g", key, "z", lambda x: (x + 1,), (torch.zeros(2),))
     assert (replays.recorded, mimic.plays) == (4, 6)
 
 
@@ -147,13 +165,29 @@ def test_recordings_make_room_for_what_does_not_fit_beside_them(device: str):
         return (x + 1,)
 
     with pytest.raises(torch.OutOfMemoryError):
-        replays.run("tight", tight, (x,))
+        replays.run("g", "tight", "z", tight, (x,))
     failures.append(NO_MEMORY)
     for _ in range(2):
-        replays.run("other", lambda x: (x + 2,), (x,))
-    assert replays.run("tighter", tight, (x,))[0].tolist() == [1.0, 1.0]
-    assert replays.run("other", lambda x: (x + 2,), (x,))[0].tolist() == [2.0, 2.0]
+        replays.run("g", "other", "z", lambda x: (x + 2,), (x,))
+    assert replays.run("g", "tighter", "z", tight, (x,))[0].tolist() == [1.0, 1.0]
+    assert replays.run("g", "other", "z", lambda x: (x + 2,), (x,))[0].tolist() == [2.0, 2.0]
     assert replays.recorded == 2
+
+
+def test_without_memory_for_a_recording_calls_run_as_they_are():
+    attempts: list[int] = []
+
+    def refuse(function: Function, inputs: Tensors) -> Function:
+        attempts.append(1)
+        raise NO_MEMORY
+
+    replays = Replays(refuse)
+    for _ in range(5):
+        assert replays.run("g", "a", "z", lambda x: (x + 1,), (torch.zeros(2),))[0].tolist() == [
+            1.0,
+            1.0,
+        ]
+    assert (len(attempts), replays.recorded) == (2, 0)
 
 
 def test_what_cannot_be_recorded_runs_as_it_is():
@@ -162,12 +196,12 @@ def test_what_cannot_be_recorded_runs_as_it_is():
 
     replays = Replays(refuse)
     x = torch.zeros(2)
-    replays.run("a", lambda x: (x + 1,), (x,))
+    replays.run("g", "a", "z", lambda x: (x + 1,), (x,))
     with pytest.warns(
         RuntimeWarning, match=r"one by one .*: operation not permitted .* capturing\. "
     ):
-        assert replays.run("a", lambda x: (x + 1,), (x,))[0].tolist() == [1.0, 1.0]
-    assert replays.run("a", lambda x: (x + 1,), (x,))[0].tolist() == [1.0, 1.0]
+        assert replays.run("g", "a", "z", lambda x: (x + 1,), (x,))[0].tolist() == [1.0, 1.0]
+    assert replays.run("g", "a", "z", lambda x: (x + 1,), (x,))[0].tolist() == [1.0, 1.0]
     assert replays.recorded == 0
 
 
@@ -205,7 +239,9 @@ def blocks_of(scene: Scene) -> list[list[nn.Module]]:
 
 
 def test_the_processor_records_nothing():
-    assert replays_on(torch.device("cpu")).run("a", lambda x: (x,), (torch.ones(1),))[0] == 1
+    assert (
+        replays_on(torch.device("cpu")).run("g", "a", "", lambda x: (x,), (torch.ones(1),))[0] == 1
+    )
 
 
 @NEEDS_CUDA
