@@ -13,32 +13,33 @@ from raynas.evaluation.trie import Node, walk
 from raynas.supernets.chain import Path
 
 Outcome = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Top-1 bits, top-5 bits and losses `[n]` of one candidate, and whether its logits are finite; or
-the same of k candidates, `[k, n]` and `[k]`."""
+"""Top-1 bits, top-5 bits and losses `[k, n]` of k candidates, and whether the logits of each are
+finite, `[k]`."""
 
 
 def judge(logits: Tensor, labels: Tensor) -> Outcome:
-    """Top-1 bits, top-5 bits and losses of each sample, and whether all logits are finite."""
+    """What the logits `[k, n, classes]` of k candidates say of n samples."""
     logits = logits.to(torch.float32)
-    best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    candidates, samples, classes = logits.shape
+    best = logits.topk(min(5, classes), dim=2).indices
     hits = best == labels[:, None]
-    losses = F.cross_entropy(logits, labels, reduction="none")
-    return hits[:, 0], hits.any(1), losses, torch.isfinite(logits).all()
+    targets = labels.expand(candidates, samples).reshape(-1)
+    losses = F.cross_entropy(logits.reshape(-1, classes), targets, reduction="none")
+    finite = torch.isfinite(logits).flatten(1).all(1)
+    return hits[:, :, 0], hits.any(2), losses.view(candidates, samples), finite
 
 
 def judge_forest(
     forest: Sequence[Node], x: Tensor, labels: Tensor, run: Callable[[Path, Tensor], Tensor]
 ) -> Outcome:
-    """Walk a forest with one batch, and judge every candidate."""
-    results: dict[int, Outcome] = {}
+    """Walk a forest with one batch, and judge every candidate; all at once, as logits are small."""
+    logits: dict[int, Tensor] = {}
 
-    def finish(node: Node, logits: Tensor) -> None:
-        results.update(dict.fromkeys(node.candidates, judge(logits, labels)))
+    def finish(node: Node, found: Tensor) -> None:
+        logits.update(dict.fromkeys(node.candidates, found))
 
     walk(forest, x, run, finish)
-    columns = zip(*(results[index] for index in sorted(results)), strict=True)
-    correct, top5, losses, finite = (torch.stack(column) for column in columns)
-    return correct, top5, losses, finite
+    return judge(torch.stack([logits[index] for index in sorted(logits)]), labels)
 
 
 def join_batches(batches: Sequence[tuple[Tensor, ...]]) -> list[np.ndarray]:

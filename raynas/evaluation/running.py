@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Literal
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.convnorm import join_pairs
-from raynas.evaluation.fixing import NodeNorms, prepare
+from raynas.evaluation.fixing import Fixed, NodeNorms, prepare
 from raynas.evaluation.statistics import NodeVectors
 from raynas.evaluation.timing import NodeKind, kind_of
 from raynas.supernets.chain import ChainSupernet, Path
@@ -26,6 +27,28 @@ Placed = tuple[Tensor, ...]
 
 Run = Callable[[Path, Tensor], Tensor]
 """Executes the node at a path."""
+
+
+@dataclass
+class Placement:
+    """Statistics that were placed on the device, and what was made of them.
+
+    Args:
+        statistics: where they came from.
+        paths: of which nodes.
+        placed: they.
+        fixed: of each node, once it was needed.
+    """
+
+    statistics: Statistics
+    paths: Sequence[Path]
+    placed: Placed
+    fixed: dict[Path, Fixed] | None = None
+
+    def is_of(self, statistics: Statistics, paths: Sequence[Path]) -> bool:
+        """Whether these nodes have the same statistics there: the same object, or store memory."""
+        mine = self.statistics
+        return self.paths == paths and isinstance(mine, NodeVectors) and mine.is_same(statistics)
 
 
 class NodeRunner:
@@ -47,6 +70,7 @@ class NodeRunner:
         self._layers = [layer for node in norms.values() for layer in node.layers]
         nodes = [node for _, node in self._nodes.values()]
         running = torch.cat([batchnorm.gather(node.layers, device) for node in nodes])
+        self._last: Placement | None = None
         self._inherited = dict(zip(self._nodes, prepare(nodes, running), strict=True))
 
     def under_fixed(self, paths: Sequence[Path], placed: Placed, *, fold: bool) -> Run:
@@ -57,12 +81,7 @@ class NodeRunner:
             placed: what `place` made of their statistics.
             fold: into the weights of convolutions where possible, which rounds otherwise.
         """
-        nodes = [self._nodes[kind_of(path)][1] for path in paths]
-        fixed = (
-            dict(zip(paths, prepare(nodes, *placed), strict=True))
-            if placed
-            else {path: self._inherited[kind_of(path)] for path in paths}
-        )
+        fixed = self._fixed(paths, placed)
 
         def run(path: Path, x: Tensor) -> Tensor:
             module, norms = self._nodes[kind_of(path)]
@@ -98,11 +117,31 @@ class NodeRunner:
         return run, moments
 
     def place(self, statistics: Statistics | Literal["inherited"], paths: Sequence[Path]) -> Placed:
-        """Statistics of the nodes at `paths` on the device."""
+        """Statistics of the nodes at `paths` on the device.
+
+        Those of the last time are given again, since one generation is scored on many shards.
+        """
         if isinstance(statistics, str):
             return ()
-        vectors = NodeVectors.join({path: statistics[path] for path in paths})
-        return (torch.tensor(vectors.flat).to(self._device),)
+        if self._last is None or not self._last.is_of(statistics, paths):
+            vectors = NodeVectors.join({path: statistics[path] for path in paths})
+            placed = (torch.tensor(vectors.flat).to(self._device),)
+            self._last = Placement(statistics, paths, placed)
+        return self._last.placed
+
+    def _fixed(self, paths: Sequence[Path], placed: Placed) -> dict[Path, Fixed]:
+        """What the batch norms of nodes do; see `under_fixed`."""
+        if not placed:
+            return {path: self._inherited[kind_of(path)] for path in paths}
+        # The recording of a call has a place of its own for them.
+        last = self._last if self._last and self._last.placed[0] is placed[0] else None
+        if last and last.fixed is not None:
+            return last.fixed
+        nodes = [self._nodes[kind_of(path)][1] for path in paths]
+        fixed = dict(zip(paths, prepare(nodes, *placed), strict=True))
+        if last:
+            last.fixed = fixed
+        return fixed
 
     def pack(self, paths: Sequence[Path], flat: Tensor) -> NodeVectors:
         """Recorded statistics of the nodes at `paths`, one after another, on the host."""

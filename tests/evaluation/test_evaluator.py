@@ -282,24 +282,29 @@ def test_the_protocol_sets_the_threads_and_puts_them_back():
     assert counted == {2: 1}
 
 
-@given(st.integers(1, 8), st.integers(0, 2**32 - 1))
-def test_judging_counts_hits_among_the_largest_logits(classes, seed):
+@given(st.integers(1, 8), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_judging_counts_hits_among_the_largest_logits(classes, candidates, seed):
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(6, classes, generator=generator)
+    logits = torch.randn(candidates, 6, classes, generator=generator)
     labels = torch.randint(0, classes, (6,), generator=generator)
     correct, top5, losses, finite = judge(logits, labels)
-    for row in range(6):
-        order = sorted(range(classes), key=lambda c: -float(logits[row, c]))
-        label = int(labels[row])
-        assert bool(correct[row]) == (order[0] == label)
-        assert bool(top5[row]) == (label in order[:5])
-        share = torch.softmax(logits[row].double(), 0)[label]
-        assert float(losses[row]) == pytest.approx(float(-share.log()), abs=1e-5)
-    assert bool(finite)
+    for place in range(candidates):
+        alone = judge(logits[place : place + 1], labels)
+        together = (correct, top5, losses, finite)
+        assert all(torch.equal(a[0], t[place]) for a, t in zip(alone, together, strict=True))
+        for row in range(6):
+            values = logits[place, row]
+            order = sorted(range(classes), key=lambda c: -float(values[c]))
+            label = int(labels[row])
+            assert bool(correct[place, row]) == (order[0] == label)
+            assert bool(top5[place, row]) == (label in order[:5])
+            share = torch.softmax(values.double(), 0)[label]
+            assert float(losses[place, row]) == pytest.approx(float(-share.log()), abs=1e-5)
+    assert finite.tolist() == [True] * candidates
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_one_logit_that_is_not_finite_is_noticed(value):
-    logits = torch.zeros(3, 4)
-    logits[1, 2] = value
-    assert not bool(judge(logits, torch.zeros(3, dtype=torch.int64))[3])
+    logits = torch.zeros(2, 3, 4)
+    logits[1, 1, 2] = value
+    assert judge(logits, torch.zeros(3, dtype=torch.int64))[3].tolist() == [True, False]
