@@ -7,7 +7,9 @@ Protocol: 50 random candidates on the 12-block Fashion-MNIST supernet, and 50 be
 prefix of 6 blocks, on 2,000 calibration and 2,000 validation images in shards of 125; batch norm
 recalibrated, prefixes shared, exact; 2 Ray actors with one thread each. Each generation is scored
 once for warm-up and then repeatedly, into a ledger on the disk that is emptied in between. What is
-divided is seconds × workers; shown is the repeat whose block compute has the median share. Parts:
+divided is seconds × workers. Timing many small parts takes time itself (1 % here), so actors do it
+twice: once they time the modules alone, whose share in the median repeat is the answer; once all
+parts, shown for the repeat whose block compute has the median share. Parts:
 
     compute         the forward passes of stem, choices and heads
     statistics      batch-norm statistics around them: given to layers, collected, merged
@@ -45,7 +47,7 @@ import fashion
 import numpy as np
 import ray
 import tyro
-from metered import IN_DRIVER, METHODS, Meter, MeteredActor, RecordingPool
+from metered import IN_DRIVER, METHODS, Meter, Metered, MeteredActor, RecordingPool
 from rich.console import Console
 from rich.table import Table
 
@@ -108,30 +110,48 @@ def main(
         "rows": [],
     }
     network, splits = fashion.load(supernet, data, images, images)
+    meter = Meter("driver")
+    meter.time(IN_DRIVER)
     with tempfile.TemporaryDirectory() as folder, connected():
-        pool = RayPool(network, PROTOCOL, workers, actor=ray.remote(MeteredActor))
-        try:
-            pool.wait()
-            for row in measure(pool, network, splits, Path(folder) / "ledger.sqlite", repeats):
-                report["rows"].append(row)
-        finally:
-            pool.close()
+        file = Path(folder) / "ledger.sqlite"
+        alone, parts = (
+            measure_with(Metered(network, parts=parts), meter, workers, splits, file, repeats)
+            for parts in (False, True)
+        )
+    for row, divided in zip(alone, parts, strict=True):
+        compute = {name: row[name] for name in ("compute_share", "compute_shares")}
+        report["rows"].append({**divided, **compute, "modules_alone": row["repeats"]})
     report["load"].append(os.getloadavg()[0])
     json_path.write_text(json.dumps(report, indent=2) + "\n")
     show(report)
 
 
+def measure_with(
+    metered: Metered,
+    meter: Meter,
+    workers: int,
+    splits: raynas.data.SearchData,
+    file: Path,
+    repeats: int,
+) -> list[dict[str, Any]]:
+    """The rows of actors that time what `metered` says."""
+    network, actor = metered.supernet, ray.remote(MeteredActor)
+    pool = RayPool(network, PROTOCOL, workers, actor=actor, replica=metered)
+    try:
+        pool.wait()
+        return measure(RecordingPool(pool, meter), network, splits, file, repeats)
+    finally:
+        pool.close()
+
+
 def measure(
-    pool: Pool,
+    recording: RecordingPool,
     network: raynas.ChainSupernet,
     splits: raynas.data.SearchData,
     file: Path,
     repeats: int,
 ) -> list[dict[str, Any]]:
     """A row for the generation from the images on, and for the one behind a prefix."""
-    meter = Meter("driver")
-    meter.time(IN_DRIVER)
-    recording = RecordingPool(pool, meter)
     evaluator = PopulationEvaluator(
         cast(Pool, recording),
         splits.calibration,

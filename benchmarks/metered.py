@@ -128,16 +128,29 @@ class Visit:
     parts: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Metered:
+    """What a metered actor starts with.
+
+    Args:
+        supernet: its replica.
+        parts: whether all parts are timed, or only the modules: timing costs time itself.
+    """
+
+    supernet: ChainSupernet
+    parts: bool
+
+
 class MeteredActor:
     """In the place of `RemoteEvaluator`: calls that calibrate or score return a `Visit`."""
 
-    def start(self, supernet: ChainSupernet, settings: Evaluation) -> dict[str, str]:
+    def start(self, metered: Metered, settings: Evaluation) -> dict[str, str]:
         """Take this actor's replica and the protocol; what it evaluates on."""
         self._meter = Meter("walk")
-        self._meter.time(IN_WORKERS)
-        self._meter.time_modules(supernet)
+        self._meter.time(IN_WORKERS if metered.parts else ())
+        self._meter.time_modules(metered.supernet)
         self._remote = RemoteEvaluator()
-        return self._remote.start(supernet, settings)
+        return self._remote.start(metered.supernet, settings)
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Run an evaluator method."""
