@@ -12,7 +12,7 @@ every turn. All modes take turns after a turn for warm-up; shown is the median a
 
     reference     plain PyTorch, one candidate at a time, images resident on the device
     one by one    the evaluator without shared prefixes, kernels launched one by one
-    trie          with shared prefixes
+    trie          with shared prefixes; also under autocast to bfloat16
     +graphs       kernels of a repeated call launched together (CUDA only)
     +bf16, +fp16  autocast, with batch norm as it is and folded; float16 on CUDA only
 
@@ -29,7 +29,7 @@ import copy
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -56,6 +56,7 @@ from raynas.space import Architecture
 MODES: dict[str, dict[str, Any]] = {
     "one by one": {"prefix_sharing": False},
     "trie": {},
+    "trie, bf16": {"precision": "bfloat16"},
     "+graphs": {},
     "+bf16": {"precision": "bfloat16"},
     "+bf16, folded": {"precision": "bfloat16", "fold_batch_norm": True},
@@ -64,7 +65,7 @@ MODES: dict[str, dict[str, Any]] = {
 }
 """Settings of each mode; those from `+graphs` on run with graphs."""
 
-CUDA_ONLY = ("+graphs", "+fp16", "+fp16, folded")
+CUDA_ONLY = ("trie, bf16", "+graphs", "+fp16", "+fp16, folded")
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def main(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     sizes: tuple[int, ...] = (100, 250),
     repeats: int = 3,
+    only: tuple[str, ...] = ("reference", *MODES),
 ) -> None:
     """Time a generation in every mode.
 
@@ -117,7 +119,9 @@ def main(
         device: what evaluates.
         sizes: of the shards.
         repeats: turns of each mode that count.
+        only: the modes to measure, `one by one` among them.
     """
+    require("one by one" in only, "only", "'one by one' among the modes", only, "Add it.")
     require(repeats > 0, "repeats", "at least 1", repeats, "Use 3.")
     where = resolve_device(device)
     torch.manual_seed(0)
@@ -135,20 +139,25 @@ def main(
     }
     for size in job.sizes:
         for frozen in (0, job.frozen):
-            report["rows"] += measure(job, job.data(size), frozen, where, repeats)
+            report["rows"] += measure(job, job.data(size), frozen, where, repeats, only)
             json_path.write_text(json.dumps(report, indent=2) + "\n")
     show(report)
 
 
 def measure(
-    job: Job, data: raynas.data.SearchData, frozen: int, device: torch.device, repeats: int
+    job: Job,
+    data: raynas.data.SearchData,
+    frozen: int,
+    device: torch.device,
+    repeats: int,
+    only: Sequence[str],
 ) -> list[dict[str, Any]]:
     """A row for each mode, from the images on or behind a frozen prefix."""
     prefix = job.supernet.space.sample(np.random.default_rng(0))[:frozen]
     modes: dict[str, Callable[[int], tuple[float, list[bytes]]]] = {}
-    if not frozen:
+    if not frozen and "reference" in only:
         modes["reference"] = reference(job, data, device)
-    for name in MODES:
+    for name in [name for name in MODES if name in only]:
         if device.type == "cuda" or name not in CUDA_ONLY:
             modes[name] = worker(job, data, prefix, name, device)
     seconds: dict[str, list[float]] = {name: [] for name in modes}

@@ -36,6 +36,7 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +63,7 @@ from raynas.evaluation.allocator import keep_freed_memory
 CANDIDATES = 50
 
 BOOT = {
-    "worker_maximum_startup_concurrency": 4,
+    "worker_maximum_startup_concurrency": 2 * (os.cpu_count() or 2),
     "worker_register_timeout_seconds": 600,
     "enable_worker_prestart": False,
     "prestart_worker_first_driver": False,
