@@ -40,6 +40,8 @@ Usage:
     python benchmarks/evaluation.py --json evaluation.json --every 5   (every fifth of the EA's)
     python benchmarks/evaluation.py --json trie.json --every 5 --repeats 3 \
         --populations ea --only trie --cores 1
+    python benchmarks/evaluation.py --json later.json --threshold 0.6 --seed 1 --every 3 \
+        --populations pcf --only trie frozen+trie --cores 1
     python benchmarks/evaluation.py --quick                            (under two minutes)
 """
 
@@ -61,6 +63,9 @@ import raynas
 from raynas import workflow
 
 EXACT = ("reference", "one by one")
+SHORT = 8
+"""Generations of a search up to which all are evaluated."""
+
 ALONE = raynas.Evaluation(prefix_sharing=False)
 SHARED = raynas.Evaluation()
 SAMPLED = replace(SHARED, sampling="disagreement", sample_rate=0.2)
@@ -100,6 +105,8 @@ def main(
     repeats: int = 1,
     only: tuple[str, ...] = (),
     populations: tuple[Literal["ea", "pcf"], ...] = ("ea", "pcf"),
+    threshold: float = fashion.THRESHOLD,
+    seed: int = 0,
     cores: int = 2,
     supernet: Path = fashion.SUPERNET,
     data: Path | None = None,
@@ -110,10 +117,13 @@ def main(
         json_path: receives the raw rows, rewritten after each generation.
         quick: 125 validation and 125 calibration images, searches of 4 generations of 16, and modes
             that are alike in one process.
-        every: evaluate generations 0, n, 2n, … of the EA and scale their seconds to all.
+        every: evaluate generations 0, n, 2n, … of the longer searches (all of one that has no more
+            than 8) and scale their seconds to all.
         repeats: how often each of the EA's generations is evaluated; its median counts.
         only: the modes beside the references; all if omitted.
         populations: whose generations to evaluate.
+        threshold: of the PCF-ES.
+        seed: of the recorded searches.
         cores: of the machine; workers of `all`, and threads of its reference.
         supernet: the trained weights; trained first if the file is missing.
         data: the folder with the four idx files; Debian's if omitted.
@@ -122,11 +132,14 @@ def main(
     brief = {"population": 16, "generations": 4, "workers": 0} if quick else {}
     network, images = fashion.load(supernet, data, size, size)
     home = fashion.HOME / (f"recorded-{size}" if quick else "recorded")
+    if threshold != fashion.THRESHOLD:
+        home /= f"threshold-{threshold}"
+    options: dict[str, Any] = {"seed": seed, "threshold": threshold, "home": home, **brief}
     recorded = {
-        name: fashion.recorded_search(network, images, name, home=home, **brief)
-        for name in populations
+        name: fashion.recorded_search(network, images, name, **options) for name in populations
     }
-    report: dict[str, Any] = {"quick": quick, "every": every, "machine": fashion.machine()}
+    settings = {"quick": quick, "every": every, "threshold": threshold, "seed": seed}
+    report: dict[str, Any] = {**settings, "machine": fashion.machine()}
     sources = Sources(supernet, data, size, size)
     wanted = [mode for mode in modes(cores) if not only or mode.name in (*EXACT, *only)]
     measured: dict[Mode, list[dict[str, Any]]] = {mode: [] for mode in wanted}
@@ -135,14 +148,15 @@ def main(
     for name, generations in recorded.items():
         chosen = [mode for mode in measured if mode.populations == name]
         with replayers(chosen, sources, together=quick) as running:
-            step, times = (every, repeats) if name == "ea" else (1, 1)
+            step = every if len(generations) > SHORT else 1
+            times = repeats if name == "ea" else 1
             for index, generation in enumerate(generations):
                 turns(running, generation, index, measured, times, score=index % step == 0)
                 summarize(report, measured, peaks, counts)
                 json_path.write_text(json.dumps(report, indent=2) + "\n")
             peaks |= {replayer.mode: replayer.peak_mb() for replayer in running}
     if any(mode.name == "all" for mode in measured):
-        report["searches"] = whole_searches(network, images, cores)
+        report["searches"] = whole_searches(network, images, cores, threshold, seed)
     summarize(report, measured, peaks, counts)
     json_path.write_text(json.dumps(report, indent=2) + "\n")
     show(report)
@@ -169,18 +183,23 @@ def turns(
 
 
 def whole_searches(
-    network: raynas.ChainSupernet, images: raynas.data.SearchData, cores: int
+    network: raynas.ChainSupernet,
+    images: raynas.data.SearchData,
+    cores: int,
+    threshold: float,
+    seed: int,
 ) -> dict[str, Any]:
     """The PCF-ES search of `all`, as a user runs it."""
     with tempfile.TemporaryDirectory() as folder:
         result = raynas.search(
             network,
             images,
-            strategy=workflow.make_strategy("pcf", threshold=fashion.THRESHOLD),
+            strategy=workflow.make_strategy("pcf", threshold=threshold),
             constraint=fashion.CONSTRAINT,
             evaluation=FAST,
             run_dir=Path(folder) / "all",
             workers=cores,
+            seed=seed,
         )
     kept = ("seconds", "final_seconds", "top1", "test_top1", "flops", "evaluations", "frozen")
     return {"all": {key: result.record[key] for key in kept}}

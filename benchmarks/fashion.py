@@ -46,6 +46,7 @@ def recorded_search(
     name: workflow.StrategyName,
     *,
     seed: int = 0,
+    threshold: float = THRESHOLD,
     home: Path = HOME / "recorded",
     workers: int | None = None,
     **options: Any,
@@ -57,6 +58,7 @@ def recorded_search(
         images: that it is searched on.
         name: of the strategy.
         seed: of the search.
+        threshold: of the strategy.
         home: the folder of all recorded searches on these images.
         workers: Ray actors that a missing one is searched with; 0 for this process.
         options: of the strategy, such as its population.
@@ -72,7 +74,7 @@ def recorded_search(
     raynas.search(
         supernet,
         images,
-        strategy=workflow.make_strategy(name, threshold=THRESHOLD, **options),
+        strategy=workflow.make_strategy(name, threshold=threshold, **options),
         constraint=CONSTRAINT,
         run_dir=run_dir,
         workers=0 if (run_dir / RESULT).exists() else workers,
