@@ -5,12 +5,14 @@ and what do shared prefixes, CUDA graphs, precision and folded batch norm each c
 
 Protocol: the full-size SPOS supernet (20 blocks, 224² images) with random weights, on random
 images: what is timed does not depend on them. 25 random candidates, from the images on and behind a
-random frozen prefix of 8 blocks stored at 16 bits; 6 calibration and 6 validation shards of 100 and
-of 250 images. One worker without Ray calibrates all candidates on all shards, merges, and scores
-them. Each turn does so with other candidates, as a search does, so that graphs are recorded in
-every turn. All modes take turns after a turn for warm-up; shown is the median and its range:
+random frozen prefix of 8 blocks (`--quick`: of 5) stored at 16 bits; 6 calibration and 6 validation
+shards of 100 and of 250 images. One worker without Ray calibrates all candidates on all shards,
+merges, and scores them. Each turn does so with other candidates, as a search does, so that graphs
+are recorded in every turn. All modes take turns after a turn for warm-up; shown is the median and
+its range:
 
-    reference     plain PyTorch, one candidate at a time, images resident on the device
+    reference     plain PyTorch with its defaults (on CUDA: TF32 in convolutions), one candidate at
+                  a time, images resident on the device
     one by one    the evaluator without shared prefixes, kernels launched one by one
     trie          with shared prefixes; also under autocast to bfloat16
     +graphs       kernels of a repeated call launched together (CUDA only)
@@ -50,7 +52,7 @@ from raynas.evaluation import batchnorm
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.machine import describe
 from raynas.evaluation.numerics import resolve_device
-from raynas.evaluation.replaying import Replays
+from raynas.evaluation.replaying import Replays, replays_on
 from raynas.space import Architecture
 
 MODES: dict[str, dict[str, Any]] = {
@@ -121,7 +123,14 @@ def main(
         repeats: turns of each mode that count.
         only: the modes to measure, `one by one` among them.
     """
-    require("one by one" in only, "only", "'one by one' among the modes", only, "Add it.")
+    known = ("reference", *MODES)
+    require(
+        "one by one" in only and set(only) <= set(known),
+        "only",
+        f"'one by one' and others of {', '.join(known)}",
+        only,
+        "The others are compared with it.",
+    )
     require(repeats > 0, "repeats", "at least 1", repeats, "Use 3.")
     where = resolve_device(device)
     torch.manual_seed(0)
@@ -200,8 +209,9 @@ def worker(
 ) -> Callable[[int], tuple[float, list[bytes]]]:
     """An evaluator in one mode, with its shards behind the prefix."""
     settings = raynas.Evaluation(device=device.type, bits=16, **MODES[mode])  # type: ignore[arg-type]
-    graphs = None if list(MODES).index(mode) >= list(MODES).index("+graphs") else Replays(None)
-    evaluator = Evaluator(copy.deepcopy(job.supernet), settings, graphs)
+    with_graphs = list(MODES).index(mode) >= list(MODES).index("+graphs")
+    replays = replays_on(device) if with_graphs else Replays(None)
+    evaluator = Evaluator(copy.deepcopy(job.supernet), settings, replays)
     calibration, validation = (list(split) for split in (data.calibration, data.validation))
     if prefix:
         calibration, validation = advance(evaluator, calibration, validation, prefix)

@@ -16,7 +16,7 @@ from torch import nn
 from raynas.distributed.actors import RemoteEvaluator
 from raynas.distributed.pool import Call, Pool
 from raynas.distributed.units import UnitRunner
-from raynas.evaluation import batchnorm, evaluator, judging
+from raynas.evaluation import batchnorm, evaluator, judging, running
 from raynas.evaluation.fixing import NodeNorms
 from raynas.evaluation.ledger import Ledger
 from raynas.evaluation.running import NodeRunner
@@ -33,7 +33,8 @@ IN_WORKERS = (
     (NodeRunner, "place", "statistics"),
     (NodeRunner, "pack", "statistics"),
     (evaluator, "decode", "copies"),
-    (evaluator, "channels_last", "copies"),
+    (evaluator, "concatenate", "statistics"),
+    (running, "channels_last", "copies"),
     (evaluator, "join_batches", "copies"),
     (judging, "judge", "judging"),
 )

@@ -39,14 +39,17 @@ class Costs:
 
 @dataclass
 class _Mean:
-    """A mean that forgets values long past."""
+    """A mean that forgets values long past, and the first as soon as there is another.
+
+    The first execution of a kind of node loads and prepares its kernels.
+    """
 
     value: float = 0.0
     count: int = 0
 
     def add(self, value: float) -> None:
         self.count = min(self.count + 1, MEMORY)
-        self.value += (value - self.value) / self.count
+        self.value += (value - self.value) / max(1, self.count - 1)
 
 
 class BlockTimes:

@@ -6,10 +6,10 @@ depends on an earlier call, so any worker can run any call again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -17,16 +17,16 @@ from torch import Tensor
 
 from raynas.data.features import StoredFeatures
 from raynas.data.shard import Shard, gather
-from raynas.errors import InputError, require
+from raynas.errors import require
 from raynas.evaluation import machine
 from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.fixing import concatenate
 from raynas.evaluation.judging import join_batches, judge_forest
 from raynas.evaluation.memory import halve_until_it_fits, undivided
 from raynas.evaluation.numerics import numerics, resolve_device
-from raynas.evaluation.quantize import channels_last, decode, encode
+from raynas.evaluation.quantize import decode, encode
 from raynas.evaluation.replaying import Replays, replays_on
-from raynas.evaluation.running import Mode, NodeRunner, Run
+from raynas.evaluation.running import Mode, NodeRunner, Run, checked
 from raynas.evaluation.scores import ShardScores
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.statistics import NodeVectors, ShardStatistics
@@ -34,6 +34,8 @@ from raynas.evaluation.timing import Stopwatch, kind_of
 from raynas.evaluation.trie import Node, build_forest, executions, trunk, walk
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, Path
+
+T = TypeVar("T")
 
 
 class Evaluator:
@@ -89,14 +91,18 @@ class Evaluator:
 
         def compute(x: Tensor) -> tuple[Tensor, ...]:
             run, moments = self._nodes.under_batch(paths)
-            walk(forest, x, self._checked(run), lambda node, logits: None)
+            walk(forest, x, checked(run, self._watch), lambda node, logits: None)
             return (concatenate(moments, x.device),)
 
         group, key = ("calibrate", exact), (shard.prefix, tuple(architectures))
-        self._watch = Stopwatch(self.device)
+
+        def attempt() -> tuple[Tensor, ...]:
+            self._watch = Stopwatch(self.device)
+            inputs = (self._decode(shard.stored, exact),)
+            return self._replays.run(group, key, map(kind_of, paths), compute, inputs)
+
         with self._protocol(exact), undivided(shard.rows), self._nodes.calibrating():
-            x = self._decode(shard.stored, exact)
-            (flat,) = self._replays.run(group, key, map(kind_of, paths), compute, (x,))
+            (flat,) = self._replays.with_room(attempt)
         packed = self._nodes.pack(paths, flat)
         forwards = self._blocks(executed) * shard.rows
         return ShardStatistics(packed, forwards, times=self._watch.read())
@@ -128,7 +134,7 @@ class Evaluator:
 
         def compute(x: Tensor, labels: Tensor, *placed: Tensor) -> tuple[Tensor, ...]:
             run = self._nodes.under_fixed(paths, placed, fold=self._folds(exact))
-            return judge_forest(forest, x, labels, self._checked(run))
+            return judge_forest(forest, x, labels, checked(run, self._watch))
 
         group, key = ("score", exact), (shard.prefix, tuple(architectures))
 
@@ -145,7 +151,7 @@ class Evaluator:
             return join_batches(batches)
 
         with self._protocol(exact):
-            outcomes, halvings = halve_until_it_fits(shard.rows, attempt)
+            outcomes, halvings = self._halving(shard.rows, attempt)
         correct, top5, losses, finite = outcomes
         forwards = self._blocks(executed) * shard.rows
         return ShardScores(correct, top5, losses, finite, forwards, halvings, self._watch.read())
@@ -199,17 +205,17 @@ class Evaluator:
         )
         paths = trunk(depth, prefix)
         with self._protocol(exact):
-            self._watch = Stopwatch(self.device)
             if statistics == "batch":
                 with undivided(shard.rows), self._nodes.calibrating():
                     run, moments = self._nodes.under_batch(paths)
-                    features, halvings = self._encode(shard, paths, run, exact, shard.rows), 0
+                    store = partial(self._store, shard, paths, run, exact, shard.rows)
+                    features, halvings = self._replays.with_room(store), 0
                 recorded = self._nodes.pack(paths, concatenate(moments, self.device))
             else:
                 placed = self._nodes.place(statistics, paths)
                 run = self._nodes.under_fixed(paths, placed, fold=self._folds(exact))
-                encode = partial(self._encode, shard, paths, run, exact)
-                features, halvings = halve_until_it_fits(shard.rows, encode)
+                store = partial(self._store, shard, paths, run, exact)
+                features, halvings = self._halving(shard.rows, store)
                 recorded = NodeVectors.join({})
         advanced = Shard.build(
             features,
@@ -222,11 +228,12 @@ class Evaluator:
         forwards = self._blocks(paths) * shard.rows
         return advanced, ShardStatistics(recorded, forwards, halvings, self._watch.read())
 
-    def _encode(
+    def _store(
         self, shard: Shard, paths: Sequence[Path], run: Run, exact: bool, size: int
     ) -> StoredFeatures:
         """What is stored of a shard behind the nodes at `paths`, run in batches of a size."""
-        step = self._checked(run)
+        self._watch = Stopwatch(self.device)
+        step = checked(run, self._watch)
         batches = []
         for start in range(0, shard.rows, size):
             x = self._decode(shard.stored.take(slice(start, start + size)), exact)
@@ -236,6 +243,12 @@ class Evaluator:
             batches.append(x if size == shard.rows else x.cpu())
         whole = batches[0] if len(batches) == 1 else torch.cat(batches)
         return encode(whole, self.settings.bits)
+
+    def _halving(self, rows: int, attempt: Callable[[int], T]) -> tuple[T, int]:
+        """Try all rows at once, then without recordings, and then fewer; see `memory`."""
+        return halve_until_it_fits(
+            rows, lambda size: self._replays.with_room(partial(attempt, size))
+        )
 
     def _forest(self, shard: Shard, architectures: Sequence[Architecture]) -> tuple[Node, ...]:
         prefix = shard.prefix
@@ -252,27 +265,6 @@ class Evaluator:
     def _blocks(self, paths: Sequence[Path]) -> int:
         """How many of the nodes are choice blocks."""
         return sum(0 < len(path) <= self.supernet.space.blocks for path in paths)
-
-    def _checked(self, run: Run) -> Run:
-        """Run nodes, time them, and see to what must hold around them."""
-        watch = self._watch
-
-        def checked(path: Path, x: Tensor) -> Tensor:
-            begun = watch.mark()
-            version = x._version
-            y = run(path, x)
-            if x._version != version:
-                raise InputError(
-                    f"supernet node {path}",
-                    "modules that leave their input unchanged",
-                    "one that modifies it in place",
-                    "Do not apply in-place operations to a block's input.",
-                )
-            y = channels_last(y)
-            watch.lap(path, len(x), begun)
-            return y
-
-        return checked
 
     def _folds(self, exact: bool) -> bool:
         """Whether fixed batch norm is folded into convolutions."""

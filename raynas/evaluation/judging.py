@@ -16,6 +16,9 @@ Outcome = tuple[Tensor, Tensor, Tensor, Tensor]
 """Top-1 bits, top-5 bits and losses `[k, n]` of k candidates, and whether the logits of each are
 finite, `[k]`."""
 
+TOGETHER = 2**22
+"""Logits that are kept until they are judged: 16 MB, and a few copies of them."""
+
 
 def judge(logits: Tensor, labels: Tensor) -> Outcome:
     """What the logits `[k, n, classes]` of k candidates say of n samples."""
@@ -32,14 +35,28 @@ def judge(logits: Tensor, labels: Tensor) -> Outcome:
 def judge_forest(
     forest: Sequence[Node], x: Tensor, labels: Tensor, run: Callable[[Path, Tensor], Tensor]
 ) -> Outcome:
-    """Walk a forest with one batch, and judge every candidate; all at once, as logits are small."""
-    logits: dict[int, Tensor] = {}
+    """Walk a forest with one batch, and judge every candidate; many at once, as it is little."""
+    outcomes: dict[int, tuple[Tensor, ...]] = {}
+    waiting: list[tuple[Node, Tensor]] = []
 
-    def finish(node: Node, found: Tensor) -> None:
-        logits.update(dict.fromkeys(node.candidates, found))
+    def settle() -> None:
+        columns = judge(torch.stack([logits for _, logits in waiting]), labels)
+        for place, (node, _) in enumerate(waiting):
+            outcome = tuple(column[place] for column in columns)
+            outcomes.update(dict.fromkeys(node.candidates, outcome))
+        waiting.clear()
+
+    def finish(node: Node, logits: Tensor) -> None:
+        waiting.append((node, logits))
+        if len(waiting) * logits.numel() >= TOGETHER:
+            settle()
 
     walk(forest, x, run, finish)
-    return judge(torch.stack([logits[index] for index in sorted(logits)]), labels)
+    if waiting:
+        settle()
+    rows = zip(*(outcomes[index] for index in sorted(outcomes)), strict=True)
+    correct, top5, losses, finite = (torch.stack(row) for row in rows)
+    return correct, top5, losses, finite
 
 
 def join_batches(batches: Sequence[tuple[Tensor, ...]]) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,11 @@ Function = Callable[..., Tensors]
 Recorder = Callable[[Function, Tensors], Function]
 """Makes of a function and examples of its arguments one that gives the same, faster. Its results
 are its own: they change when it is called again."""
+
+T = TypeVar("T")
+
+PLAIN = 2
+"""Calls of a function before it is recorded: the first loads its kernels, the second is timed."""
 
 REPEATED = 3
 """Calls of the one before from which on a new one is recorded at once: a recording costs about what
@@ -36,15 +42,24 @@ REMEMBERED = 256
 
 @dataclass
 class Family:
-    """Functions of one group that work on tensors of one shape."""
+    """Functions of one group that work on tensors of one shape.
+
+    Args:
+        loaded: the parts whose kernels have run.
+        fits: whether there was memory for their recordings.
+        last: the key of the latest call.
+        runs: how often that has come in a row.
+        before: how often the one before it did.
+    """
 
     loaded: set[Hashable] = field(default_factory=set)
+    fits: bool = True
     last: Hashable = None
     runs: int = 0
     before: int = 0
 
-    def due(self, key: Hashable, parts: set[Hashable]) -> bool:
-        """Note a call; whether it can be recorded at once, and will probably come again."""
+    def comes_again(self, key: Hashable, parts: set[Hashable]) -> bool:
+        """Note a call; whether it will probably come again, and all its kernels are loaded."""
         if key != self.last:
             self.before, self.runs, self.last = self.runs, 0, key
         self.runs += 1
@@ -52,15 +67,16 @@ class Family:
 
 
 class Replays:
-    """Runs functions of tensors, from the second time on by their recordings.
+    """Runs functions of tensors by their recordings, once they come again and again.
 
     Args:
-        recorder: records; `None` runs everything as it is.
+        new_recorder: makes what records; `None` runs everything as it is.
     """
 
-    def __init__(self, recorder: Recorder | None) -> None:
-        self._recorder = recorder
-        self._seen: OrderedDict[Hashable, None] = OrderedDict()
+    def __init__(self, new_recorder: Callable[[], Recorder] | None) -> None:
+        self._new_recorder = new_recorder
+        self._recorder = new_recorder() if new_recorder else None
+        self._calls: OrderedDict[Hashable, int] = OrderedDict()
         self._recordings: OrderedDict[Hashable, Function] = OrderedDict()
         self._families: dict[Hashable, Family] = {}
         self.recorded = 0
@@ -76,8 +92,8 @@ class Replays:
     ) -> Tensors:
         """Call a function, or play its recording.
 
-        It is recorded when it comes for the second time; or for the first, if the last one of its
-        group came several times and its kernels have been loaded, which cannot be recorded.
+        It is recorded when it comes for the third time; or for the first, if the last one of its
+        group came as often and its kernels have been loaded, which cannot be recorded.
 
         Args:
             group: functions of one group run the same kernels for the same part.
@@ -94,58 +110,77 @@ class Replays:
         shapes = tuple((x.shape, x.dtype, x.stride()) for x in inputs)
         family = self._families.setdefault((group, shapes[:1]), Family())
         needed = set(parts)
-        recording = self._find((group, key, shapes), family.due(key, needed), function, inputs)
+        whole = (group, key, shapes)
+        recording = self._recordings.get(whole)
+        if recording is not None:
+            self._recordings.move_to_end(whole)
+            family.comes_again(key, needed)
+        elif self._due(whole, family.comes_again(key, needed)) and family.fits:
+            recording = self._record(whole, family, function, inputs)
         if recording is not None:
             return tuple(y.clone() for y in recording(*inputs))
-        results = self._call(function, inputs)
+        remember(self._calls, whole, self._calls.get(whole, 0) + 1, REMEMBERED)
+        results = function(*inputs)
         family.loaded |= needed
         return results
+
+    def with_room(self, attempt: Callable[[], T]) -> T:
+        """Do something; if there is no memory for it, once more without the recordings.
+
+        They hold on to the memory of their activations, so that what fits without them might fail.
+        """
+        try:
+            return attempt()
+        except (RuntimeError, MemoryError) as error:
+            if not (self._recordings and is_out_of_memory(error)):
+                raise
+        self.forget()
+        return attempt()
 
     def forget(self) -> None:
         """Give all recordings up, and their memory back."""
         self._recordings.clear()
+        # What still lives in the memory of the last ones keeps it from being used again.
+        self._recorder = self._new_recorder() if self._recorder and self._new_recorder else None
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
-    def _call(self, function: Function, inputs: Tensors) -> Tensors:
-        """Call a function; if memory is short, once more without that of the recordings."""
-        try:
-            return function(*inputs)
-        except RuntimeError as error:
-            if not (self._recordings and is_out_of_memory(error)):
-                raise
-        self.forget()
-        return function(*inputs)
+    def _due(self, whole: Hashable, comes_again: bool) -> bool:
+        calls = self._calls.get(whole, 0)
+        return calls >= PLAIN or (comes_again and calls == 0)
 
-    def _find(
-        self, key: Hashable, due: bool, function: Function, inputs: Tensors
+    def _record(
+        self, whole: Hashable, family: Family, function: Function, inputs: Tensors
     ) -> Function | None:
-        """The recording of a call, made now if it is due; `None` if there is none."""
-        if key in self._recordings:
-            self._recordings.move_to_end(key)
-            return self._recordings[key]
-        if self._recorder is None or not (due or key in self._seen):
-            remember(self._seen, key, None, REMEMBERED)
-            return None
+        """A new recording; `None` if the call cannot be recorded."""
+        assert self._recorder is not None
+        reason: str | None = None
+        # Autocast keeps the weights that it has cast until its context ends. A recording must cast
+        # its own, and nothing else may read those, which have no values before it is played.
+        torch.clear_autocast_cache()
         try:
             recording = self._recorder(function, inputs)
         except RuntimeError as error:
-            if is_out_of_memory(error):
-                self._seen.pop(key, None)
-                self.forget()
-            else:
-                self._give_up(error)
-            return None
-        self.recorded += 1
-        remember(self._recordings, key, recording, KEPT)
-        return recording
+            reason = None if is_out_of_memory(error) else brief(error)
+            family.fits = reason is not None
+        else:
+            self.recorded += 1
+            remember(self._recordings, whole, recording, KEPT)
+            return recording
+        finally:
+            torch.clear_autocast_cache()
+        # Outside the handler, where no traceback holds what was recorded any more. A call that has
+        # not run before may have failed for kernels that had to be loaded.
+        if reason is not None and whole in self._calls:
+            self._give_up(reason)
+        return None
 
-    def _give_up(self, error: RuntimeError) -> None:
+    def _give_up(self, reason: str) -> None:
         """Record nothing any more: the next attempt would fail as this one did."""
         self._recorder = None
         self.forget()
         warnings.warn(
-            f"kernels are launched one by one from now on, which may take longer: {brief(error)}. "
+            f"kernels are launched one by one from now on, which may take longer: {reason}. "
             "A CUDA graph needs blocks that do not wait for results of the device.",
             RuntimeWarning,
             stacklevel=4,
@@ -154,7 +189,7 @@ class Replays:
 
 def replays_on(device: torch.device) -> Replays:
     """Recordings where the device has them: on CUDA."""
-    return Replays(GraphRecorder() if device.type == "cuda" else None)
+    return Replays(GraphRecorder if device.type == "cuda" else None)
 
 
 class GraphRecorder:
@@ -170,8 +205,13 @@ class GraphRecorder:
         """Record a function, which has run before, so that its kernels are loaded and chosen."""
         own = tuple(x.clone() for x in inputs)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            outputs = function(*own)
+        stream = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                outputs = function(*own)
+        finally:
+            # A recording that fails leaves the process on the stream that it was made on.
+            torch.cuda.set_stream(stream)
 
         def replay(*given: Tensor) -> Tensors:
             for mine, theirs in zip(own, given, strict=True):
@@ -183,7 +223,8 @@ class GraphRecorder:
 
 
 def remember(table: OrderedDict, key: Hashable, value: object, most: int) -> None:
-    """Add an entry, and drop the oldest if there are too many."""
+    """Set the latest entry, and drop the oldest if there are too many."""
     table[key] = value
+    table.move_to_end(key)
     if len(table) > most:
         table.popitem(last=False)

@@ -11,19 +11,22 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from raynas.errors import InputError
 from raynas.evaluation import batchnorm
 from raynas.evaluation.batchnorm import Statistics
 from raynas.evaluation.convnorm import join_pairs
 from raynas.evaluation.fixing import Fixed, NodeNorms, prepare
+from raynas.evaluation.quantize import channels_last
 from raynas.evaluation.statistics import NodeVectors
-from raynas.evaluation.timing import NodeKind, kind_of
+from raynas.evaluation.timing import NodeKind, Stopwatch, kind_of
 from raynas.supernets.chain import ChainSupernet, Path
 
 Mode = Statistics | Literal["batch", "inherited"]
 """Which batch-norm statistics a run uses: given ones, the batch's own, or the supernet's."""
 
 Placed = tuple[Tensor, ...]
-"""Fixed statistics of nodes, one after another; none for the supernet's own."""
+"""Fixed statistics of nodes on the device: one vector of all, one after another, `float32`; nothing
+for the supernet's own."""
 
 Run = Callable[[Path, Tensor], Tensor]
 """Executes the node at a path."""
@@ -34,10 +37,10 @@ class Placement:
     """Statistics that were placed on the device, and what was made of them.
 
     Args:
-        statistics: where they came from.
-        paths: of which nodes.
-        placed: they.
-        fixed: of each node, once it was needed.
+        statistics: on the host.
+        paths: the nodes that they are of.
+        placed: all of them on the device.
+        fixed: what the batch norms of each node do, once that was needed.
     """
 
     statistics: Statistics
@@ -129,6 +132,20 @@ class NodeRunner:
             self._last = Placement(statistics, paths, placed)
         return self._last.placed
 
+    def pack(self, paths: Sequence[Path], flat: Tensor) -> NodeVectors:
+        """Recorded statistics of the nodes at `paths`, one after another, on the host."""
+        lengths = (self._nodes[kind_of(path)][1].length for path in paths)
+        return NodeVectors(tuple(paths), tuple(lengths), flat.cpu().numpy())
+
+    @contextmanager
+    def calibrating(self) -> Iterator[None]:
+        """Batch norms normalise each batch by itself, for the time of the context."""
+        batchnorm.set_calibrating(self._layers, True)
+        try:
+            yield
+        finally:
+            batchnorm.set_calibrating(self._layers, False)
+
     def _fixed(self, paths: Sequence[Path], placed: Placed) -> dict[Path, Fixed]:
         """What the batch norms of nodes do; see `under_fixed`."""
         if not placed:
@@ -143,19 +160,30 @@ class NodeRunner:
             last.fixed = fixed
         return fixed
 
-    def pack(self, paths: Sequence[Path], flat: Tensor) -> NodeVectors:
-        """Recorded statistics of the nodes at `paths`, one after another, on the host."""
-        lengths = (self._nodes[kind_of(path)][1].length for path in paths)
-        return NodeVectors(tuple(paths), tuple(lengths), flat.cpu().numpy())
 
-    @contextmanager
-    def calibrating(self) -> Iterator[None]:
-        """Batch norms normalise each batch by itself, for the time of the context."""
-        batchnorm.set_calibrating(self._layers, True)
-        try:
-            yield
-        finally:
-            batchnorm.set_calibrating(self._layers, False)
+def checked(run: Run, watch: Stopwatch) -> Run:
+    """What runs nodes, times them, and sees to what must hold around them.
+
+    Raises:
+        InputError: when it is run, a module that modifies its input in place.
+    """
+
+    def run_checked(path: Path, x: Tensor) -> Tensor:
+        begun = watch.mark()
+        version = x._version
+        y = run(path, x)
+        if x._version != version:
+            raise InputError(
+                f"supernet node {path}",
+                "modules that leave their input unchanged",
+                "one that modifies it in place",
+                "Do not apply in-place operations to a block's input.",
+            )
+        y = channels_last(y)
+        watch.lap(path, len(x), begun)
+        return y
+
+    return run_checked
 
 
 def modules_of(supernet: ChainSupernet) -> dict[NodeKind, nn.Module]:

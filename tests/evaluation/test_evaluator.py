@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from raynas.data.shard import Shard
 from raynas.errors import InputError
-from raynas.evaluation import Evaluation, batchnorm
+from raynas.evaluation import Evaluation, batchnorm, judging
 from raynas.evaluation.evaluator import Evaluator
-from raynas.evaluation.judging import judge
+from raynas.evaluation.judging import judge, judge_forest
 from raynas.evaluation.quantize import decode, encode
+from raynas.evaluation.trie import Node
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.supernets.chain import batch_norms
 
@@ -301,6 +302,20 @@ def test_judging_counts_hits_among_the_largest_logits(classes, candidates, seed)
             share = torch.softmax(values.double(), 0)[label]
             assert float(losses[place, row]) == pytest.approx(float(-share.log()), abs=1e-5)
     assert finite.tolist() == [True] * candidates
+
+
+@given(st.integers(1, 7), st.integers(1, 90))
+def test_candidates_are_judged_alike_in_whatever_groups(candidates, together):
+    logits = torch.randn(candidates, 6, 3, generator=torch.Generator().manual_seed(candidates))
+    labels = torch.tensor([0, 1, 2, 2, 1, 0])
+    # One head is that of two candidates.
+    heads = [Node((index,), candidates=(index,)) for index in range(candidates)]
+    heads[0] = Node((0,), candidates=(0, candidates))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging, "TOGETHER", together)
+        found = judge_forest(heads, logits[0], labels, lambda path, x: logits[path[0]])
+    expected = judge(torch.cat((logits, logits[:1])), labels)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -9,16 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from raynas.evaluation.trie import Node, build_forest, trunk, walk
+from raynas.evaluation.trie import Node, build_forest, executions, trunk, walk
 from raynas.space import Architecture
 
 BLOCKS = 4
 POPULATIONS = st.lists(st.tuples(*[st.integers(0, 2)] * BLOCKS), min_size=1, max_size=12)
-
-
-def paths_of(nodes: tuple[Node, ...]) -> list[Architecture]:
-    """Every node of a forest, parents before children."""
-    return [path for node in nodes for path in [node.path, *paths_of(node.children)]]
 
 
 def chain_of(architecture: Architecture, depth: int) -> list[Architecture]:
@@ -60,7 +55,7 @@ def test_every_candidate_runs_its_own_chain_once(population, depth, sharing):
 def test_sharing_runs_each_distinct_prefix_once(population, depth):
     prefix = population[0][:depth]
     behind = [prefix + candidate[depth:] for candidate in population]
-    executed = paths_of(build_forest(prefix, behind))
+    executed = executions(build_forest(prefix, behind))
     assert sorted(executed) == sorted({path for a in behind for path in chain_of(a, depth)})
 
 
@@ -68,7 +63,7 @@ def test_sharing_runs_each_distinct_prefix_once(population, depth):
 def test_without_sharing_every_candidate_runs_alone(population, depth):
     prefix = population[0][:depth]
     behind = [prefix + candidate[depth:] for candidate in population]
-    executed = Counter(paths_of(build_forest(prefix, behind, sharing=False)))
+    executed = Counter(executions(build_forest(prefix, behind, sharing=False)))
     assert executed == Counter(path for a in behind for path in chain_of(a, depth))
 
 
