@@ -35,13 +35,11 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,16 +47,14 @@ import fashion
 import numpy as np
 import ray
 import tyro
+from independent import Helper, open_evaluator, together
 from rich.console import Console
 from rich.table import Table
 from simulation import PROTOCOL, Job, available_bytes, imagenet_supernet, measure_blocks, simulate
 
 import raynas
 from raynas import workflow
-from raynas.distributed.pool import LocalPool, Pool
-from raynas.distributed.population import PopulationEvaluator
 from raynas.distributed.ray_pool import RayPool
-from raynas.evaluation.allocator import keep_freed_memory
 
 CANDIDATES = 50
 
@@ -89,7 +85,8 @@ def main(
 
     Args:
         json_path: receives the raw rows, rewritten after each part.
-        quick: 500 + 500 images and 3 repeats; a tenth of the ImageNet images on 4 and 8 actors.
+        quick: 250 + 250 images and 2 repeats; a twentieth of the ImageNet images, in smaller
+            shards, on 4 and 8 actors.
         real: measure real actors, too.
         actors: how many to simulate, one run after another; none to leave the simulation out.
         repeats: of every measurement of real actors; the simulation has at most 3.
@@ -100,11 +97,11 @@ def main(
     """
     report: dict[str, Any] = {"quick": quick, "machine": fashion.machine()}
     if real:
-        images, count = (500, 3) if quick else (2_000, repeats)
+        images, count = (250, 2) if quick else (2_000, repeats)
         report["real"] = measure_real(supernet, data, images, count)
         json_path.write_text(json.dumps(report, indent=2) + "\n")
     if actors:
-        job, report["job"] = imagenet_job(quick, images_per_second, shard_size)
+        job, report["job"] = imagenet_job(quick, images_per_second, 125 if quick else shard_size)
         for row in simulate_all(job, (4, 8) if quick else actors, min(repeats, 3)):
             report.setdefault("simulated", []).append(row)
             json_path.write_text(json.dumps(report, indent=2) + "\n")
@@ -162,59 +159,6 @@ def take_turns(
     return [{"mode": mode, "seconds": values} for mode, values in seconds.items()], returned
 
 
-class Helper:
-    """A process of its own, without Ray, that evaluates a share of the shards when it is told to.
-
-    Args:
-        settings: weights, data folder, images of each split, and the population.
-        part: which of the shares is its.
-        of: how many shares there are.
-    """
-
-    def __init__(self, settings: tuple[Any, ...], part: int, of: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, far = context.Pipe()
-        self._process = context.Process(target=serve, args=(far, *settings, part, of), daemon=True)
-        self._process.start()
-
-    def close(self) -> None:
-        """End the process."""
-        self.connection.send(False)
-        self._process.join(timeout=60)
-
-
-def serve(
-    connection: Connection,
-    weights: Path,
-    folder: Path | None,
-    images: int,
-    population: list[raynas.space.Architecture],
-    part: int,
-    of: int,
-) -> None:
-    """What a helper does: score the population whenever it receives `True`."""
-    supernet, data = fashion.load(weights, folder, images, images)
-    keep_freed_memory()
-    evaluator = open_evaluator(LocalPool(supernet, PROTOCOL), data, part, of)
-    while connection.recv():
-        connection.send(evaluator.score(population, reuse=False))
-
-
-def together(*helpers: Helper) -> list[Any]:
-    """Let helpers evaluate at the same time; what each returned, when the last is done."""
-    for helper in helpers:
-        helper.connection.send(True)
-    return [helper.connection.recv() for helper in helpers]
-
-
-def open_evaluator(
-    pool: Pool, data: raynas.data.SearchData, part: int = 0, of: int = 1
-) -> PopulationEvaluator:
-    """An evaluator over a share of the shards."""
-    calibration, validation = list(data.calibration)[part::of], list(data.validation)[part::of]
-    return PopulationEvaluator(pool, calibration, validation, PROTOCOL, seed=0)
-
-
 def random_population(
     supernet: raynas.ChainSupernet, count: int
 ) -> list[raynas.space.Architecture]:
@@ -232,7 +176,7 @@ def imagenet_job(
     population = tuple(random_population(supernet, CANDIDATES))
     chains = [[a[:depth] for depth in range(len(a) + 1)] + [(*a, 0)] for a in population]
     mean = statistics.fmean(measured.work("score", paths) for paths in chains)
-    calibration, validation = (2_000, 500) if quick else (20_000, 5_000)
+    calibration, validation = (1_000, 250) if quick else (20_000, 5_000)
     table = measured.scaled(1.0 / (mean * images_per_second))
     job = Job(supernet, table, population, calibration, validation, shard_size)
     return job, {
