@@ -41,7 +41,8 @@ class Costs:
 class _Mean:
     """A mean that forgets values long past, and the first as soon as there is another.
 
-    The first execution of a kind of node loads and prepares its kernels.
+    The first execution of a kind of node loads and prepares its kernels, in each worker; of several
+    workers only the first's is left out.
     """
 
     value: float = 0.0

@@ -14,12 +14,13 @@ from raynas.errors import InputError
 T = TypeVar("T")
 
 EXHAUSTED = (
+    "CUDA error: out of memory",
     "can't allocate memory",
     "not enough memory",
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-"""What a plain `RuntimeError` says when torch's CPU allocator or a CUDA library finds no memory."""
+"""What a plain `RuntimeError` says where torch's CPU allocator, or CUDA, finds no memory."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

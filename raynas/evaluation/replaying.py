@@ -10,8 +10,9 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,10 +21,6 @@ from raynas.evaluation.memory import brief, is_out_of_memory
 
 Tensors = tuple[Tensor, ...]
 Function = Callable[..., Tensors]
-Recorder = Callable[[Function, Tensors], Function]
-"""Makes of a function and examples of its arguments one that gives the same, faster. Its results
-are its own: they change when it is called again."""
-
 T = TypeVar("T")
 
 PLAIN = 2
@@ -36,8 +33,24 @@ a call without one does."""
 KEPT = 8
 """Recordings that are kept: of two operations, two sizes of shards, and two parts of a trie."""
 
+WAITS = "synchronizing CUDA operation"
+"""What torch warns of when the host waits for the device."""
+
 REMEMBERED = 256
 """Calls that are remembered, so that only what comes again is recorded."""
+
+
+class Recorder(Protocol):
+    """Makes recordings."""
+
+    def rehearse(self, function: Function, inputs: Tensors) -> tuple[Tensors, str | None]:
+        """Call a function; its results, and why it cannot be recorded, if so."""
+
+    def record(self, function: Function, inputs: Tensors) -> Function:
+        """A function that gives the same, faster, from examples of its arguments.
+
+        Its results are its own: they change when it is called again.
+        """
 
 
 @dataclass
@@ -79,6 +92,7 @@ class Replays:
         self._calls: OrderedDict[Hashable, int] = OrderedDict()
         self._recordings: OrderedDict[Hashable, Function] = OrderedDict()
         self._families: dict[Hashable, Family] = {}
+        self._paused = False
         self.recorded = 0
         """How many recordings were made."""
 
@@ -105,7 +119,7 @@ class Replays:
         Returns:
             What the function returns; the tensors belong to the caller.
         """
-        if self._recorder is None:
+        if self._recorder is None or self._paused:
             return function(*inputs)
         shapes = tuple((x.shape, x.dtype, x.stride()) for x in inputs)
         family = self._families.setdefault((group, shapes[:1]), Family())
@@ -119,9 +133,14 @@ class Replays:
             recording = self._record(whole, family, function, inputs)
         if recording is not None:
             return tuple(y.clone() for y in recording(*inputs))
-        remember(self._calls, whole, self._calls.get(whole, 0) + 1, REMEMBERED)
-        results = function(*inputs)
+        if self._recorder is None:
+            return function(*inputs)
+        results, obstacle = self._recorder.rehearse(function, inputs)
+        if obstacle is not None:
+            self._give_up(obstacle)
+            return results
         family.loaded |= needed
+        remember(self._calls, whole, self._calls.get(whole, 0) + 1, REMEMBERED)
         return results
 
     def with_room(self, attempt: Callable[[], T]) -> T:
@@ -135,7 +154,11 @@ class Replays:
             if not (self._recordings and is_out_of_memory(error)):
                 raise
         self.forget()
-        return attempt()
+        self._paused = True
+        try:
+            return attempt()
+        finally:
+            self._paused = False
 
     def forget(self) -> None:
         """Give all recordings up, and their memory back."""
@@ -154,33 +177,35 @@ class Replays:
     ) -> Function | None:
         """A new recording; `None` if the call cannot be recorded."""
         assert self._recorder is not None
-        reason: str | None = None
         # Autocast keeps the weights that it has cast until its context ends. A recording must cast
         # its own, and nothing else may read those, which have no values before it is played.
         torch.clear_autocast_cache()
         try:
-            recording = self._recorder(function, inputs)
+            recording = self._recorder.record(function, inputs)
         except RuntimeError as error:
-            reason = None if is_out_of_memory(error) else brief(error)
-            family.fits = reason is not None
+            cause = first_of(error)
+            obstacle = None if is_out_of_memory(cause) else brief(cause)
         else:
             self.recorded += 1
             remember(self._recordings, whole, recording, KEPT)
             return recording
         finally:
             torch.clear_autocast_cache()
-        # Outside the handler, where no traceback holds what was recorded any more. A call that has
-        # not run before may have failed for kernels that had to be loaded.
-        if reason is not None and whole in self._calls:
-            self._give_up(reason)
+        # Outside the handler, where no traceback holds what was recorded any more.
+        if obstacle is not None:
+            self._give_up(obstacle)
+        elif self._recordings:
+            self.forget()
+        else:
+            family.fits = False
         return None
 
-    def _give_up(self, reason: str) -> None:
-        """Record nothing any more: the next attempt would fail as this one did."""
+    def _give_up(self, obstacle: str) -> None:
+        """Record nothing any more."""
         self._recorder = None
         self.forget()
         warnings.warn(
-            f"kernels are launched one by one from now on, which may take longer: {reason}. "
+            f"kernels are launched one by one from now on, which may take longer: {obstacle}. "
             "A CUDA graph needs blocks that do not wait for results of the device.",
             RuntimeWarning,
             stacklevel=4,
@@ -201,7 +226,26 @@ class GraphRecorder:
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, function: Function, inputs: Tensors) -> Function:
+    def rehearse(self, function: Function, inputs: Tensors) -> tuple[Tensors, str | None]:
+        """Call a function, and see whether it waits for the device, which no graph can do.
+
+        A recording that fails for this would leave torch's allocator in the state of recording.
+        """
+        mode = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                results = function(*inputs)
+            finally:
+                torch.cuda.set_sync_debug_mode(mode)
+        waits = [warning for warning in caught if WAITS in str(warning.message)]
+        for other in caught:
+            if other not in waits and "prototype" not in str(other.message):
+                warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+        return results, str(waits[0].message).partition(" (")[0] if waits else None
+
+    def record(self, function: Function, inputs: Tensors) -> Function:
         """Record a function, which has run before, so that its kernels are loaded and chosen."""
         own = tuple(x.clone() for x in inputs)
         graph = torch.cuda.CUDAGraph()
@@ -209,9 +253,9 @@ class GraphRecorder:
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 outputs = function(*own)
-        finally:
-            # A recording that fails leaves the process on the stream that it was made on.
-            torch.cuda.set_stream(stream)
+        except BaseException:
+            self._recover(stream)
+            raise
 
         def replay(*given: Tensor) -> Tensors:
             for mine, theirs in zip(own, given, strict=True):
@@ -220,6 +264,23 @@ class GraphRecorder:
             return outputs
 
         return replay
+
+    def _recover(self, stream: torch.cuda.Stream) -> None:
+        """Leave the state of recording, in which one that failed may have left the process."""
+        torch.cuda.set_stream(stream)
+        end = getattr(torch._C, "_cuda_endAllocateToPool", None)
+        if end is not None:
+            with suppress(RuntimeError):  # It has ended already.
+                end(torch.cuda.current_device(), self._pool)
+        # What still lives in the memory of the failed one keeps it from being used again.
+        self._pool = torch.cuda.graph_pool_handle()
+
+
+def first_of(error: BaseException) -> BaseException:
+    """What went wrong first: a recording that fails ends with an error of its own."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def remember(table: OrderedDict, key: Hashable, value: object, most: int) -> None:

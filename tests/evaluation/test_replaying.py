@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,20 @@ DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_CUDA])]
 NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory.")
 
 
-class Mimic:
+class Rehearses:
+    """Lets functions run before they are recorded."""
+
+    def rehearse(self, function: Function, inputs: Tensors) -> tuple[Tensors, str | None]:
+        return function(*inputs), None
+
+
+class Mimic(Rehearses):
     """Records as a CUDA graph does: inputs and results have a place of their own, written anew."""
 
     def __init__(self) -> None:
         self.plays = 0
 
-    def __call__(self, function: Function, inputs: Tensors) -> Function:
+    def record(self, function: Function, inputs: Tensors) -> Function:
         own = tuple(x.clone() for x in inputs)
         outputs = tuple(torch.full_like(y, 77) for y in function(*own))
 
@@ -183,13 +191,13 @@ def test_recordings_make_room_for_what_does_not_fit_beside_them(device: str):
         replays.with_room(tight)
 
 
-class Refuses:
+class Refuses(Rehearses):
     """Cannot record; notes how often it was to, and runs what it was given before it fails."""
 
     def __init__(self, error: RuntimeError) -> None:
         self.error, self.attempts = error, 0
 
-    def __call__(self, function: Function, inputs: Tensors) -> Function:
+    def record(self, function: Function, inputs: Tensors) -> Function:
         self.attempts += 1
         with Casts() as casts:
             function(*inputs)
@@ -241,13 +249,68 @@ def test_what_cannot_be_recorded_runs_as_it_is():
     assert (refuses.attempts, replays.recorded) == (1, 0)
 
 
-def test_one_that_failed_before_it_ever_ran_gets_another_chance():
-    recorders: list[Any] = [Mimic(), Refuses(CAPTURING), Mimic()]
-    replays = Replays(lambda: lambda function, inputs: recorders.pop(0)(function, inputs))
+def test_what_waits_for_the_device_is_not_recorded():
+    class Notices(Mimic):
+        def rehearse(self, function: Function, inputs: Tensors) -> tuple[Tensors, str | None]:
+            return function(*inputs), "called something that waits"
+
+    replays = Replays(Notices)
     x = torch.zeros(2)
-    for key in "aaabbb":
-        assert replays.run("g", key, "z", lambda x: (x + 1,), (x,))[0].tolist() == [1.0, 1.0]
-    assert (recorders, replays.recorded) == ([], 2)
+    with pytest.warns(RuntimeWarning, match="one by one .*: called something that waits"):
+        results = [replays.run("g", "a", "z", lambda x: (x + 1,), (x,))[0] for _ in range(4)]
+    assert [result.tolist() for result in results] == [[1.0, 1.0]] * 4
+    assert replays.recorded == 0
+
+
+def test_the_first_error_of_a_recording_counts():
+    class Wraps(Refuses):
+        def record(self, function: Function, inputs: Tensors) -> Function:
+            try:
+                return super().record(function, inputs)
+            finally:
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+    for error, message in ((NO_MEMORY, None), (CAPTURING, "operation not permitted")):
+        replays = Replays(partial(Wraps, error))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(4):
+                replays.run("g", "a", "z", lambda x: (x + 1,), (torch.zeros(2),))
+        assert [message in str(warning.message) for warning in caught] == [True] * bool(message)
+
+
+def test_a_second_attempt_records_nothing():
+    replays = Replays(Mimic)
+    x = torch.zeros(2)
+
+    def attempt() -> None:
+        for key in "ab":
+            for _ in range(4):
+                replays.run("g", key, "z", lambda x: (x + 1,), (x,))
+        if replays._recordings:
+            raise NO_MEMORY
+
+    replays.with_room(attempt)
+    assert replays.recorded == 2
+    with pytest.raises(torch.OutOfMemoryError):
+        attempt()
+
+
+def test_recordings_give_way_to_a_new_one():
+    """One that does not fit beside others is recorded once they are gone."""
+
+    class Tight(Mimic):
+        def record(self, function: Function, inputs: Tensors) -> Function:
+            if replays._recordings:
+                raise NO_MEMORY
+            return super().record(function, inputs)
+
+    replays = Replays(Tight)
+    x = torch.zeros(2)
+    for key, times in (("a", 3), ("b", 3), ("b", 2), ("a", 3)):
+        for _ in range(times):
+            assert replays.run("g", key, "z", lambda x: (x + 1,), (x,))[0].tolist() == [1.0, 1.0]
+    assert replays.recorded == 3
 
 
 @settings(max_examples=10, deadline=None)
@@ -265,13 +328,14 @@ def test_a_recording_casts_weights_that_were_cast_before():
     weight = nn.Parameter(torch.ones(2, 2))
     counts = []
 
-    def record(function: Function, inputs: Tensors) -> Function:
-        with Casts() as casts:
-            function(*inputs)
-        counts.append(sum(cast.shape == weight.shape for cast in casts.found))
-        return function
+    class Counts(Rehearses):
+        def record(self, function: Function, inputs: Tensors) -> Function:
+            with Casts() as casts:
+                function(*inputs)
+            counts.append(sum(cast.shape == weight.shape for cast in casts.found))
+            return function
 
-    replays = Replays(lambda: record)
+    replays = Replays(Counts)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         for _ in range(3):
             replays.run("g", "a", "z", lambda x: (x @ weight,), (torch.ones(3, 2),))
@@ -293,6 +357,35 @@ def test_a_block_that_waits_for_the_device_runs_without_graphs(precision: str):
         found = history(evaluator(scene, None, "cuda", precision=precision), scene, 3)
     plain = evaluator(scene, Replays(None), "cuda", precision=precision)
     assert_equal(found, history(plain, scene, 3))
+    other, replays = large_scene(), Replays(GraphRecorder)
+    history(evaluator(other, replays, "cuda"), other, 3)
+    assert replays.recorded > 0
+
+
+@NEEDS_CUDA
+@pytest.mark.gpu
+def test_a_recording_that_fails_leaves_the_device_usable():
+    replays = Replays(GraphRecorder)
+    x = torch.ones(3, device="cuda")
+    recording = []
+
+    def fails_while_recorded(x: Tensor) -> Tensors:
+        if torch.cuda.is_current_stream_capturing():
+            recording.append(x.sum().item())
+        return (x + 1,)
+
+    def run() -> list[float]:
+        return replays.run("g", "a", "z", fails_while_recorded, (x,))[0].tolist()
+
+    assert [run(), run()] == [[2.0] * 3] * 2
+    with pytest.warns(RuntimeWarning, match="one by one"):
+        assert run() == [2.0] * 3
+    assert run() == [2.0] * 3
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    assert torch.rand(3, device="cuda").max() < 1
+    scene, others = large_scene(), Replays(GraphRecorder)
+    history(evaluator(scene, others, "cuda"), scene, 3)
+    assert others.recorded > 0
 
 
 @NEEDS_CUDA
