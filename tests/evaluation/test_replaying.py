@@ -357,9 +357,7 @@ def test_a_block_that_waits_for_the_device_runs_without_graphs(precision: str):
         found = history(evaluator(scene, None, "cuda", precision=precision), scene, 3)
     plain = evaluator(scene, Replays(None), "cuda", precision=precision)
     assert_equal(found, history(plain, scene, 3))
-    other, replays = large_scene(), Replays(GraphRecorder)
-    history(evaluator(other, replays, "cuda"), other, 3)
-    assert replays.recorded > 0
+    assert_graphs_can_be_recorded()
 
 
 @NEEDS_CUDA
@@ -383,9 +381,7 @@ def test_a_recording_that_fails_leaves_the_device_usable():
     assert run() == [2.0] * 3
     assert torch.cuda.current_stream() == torch.cuda.default_stream()
     assert torch.rand(3, device="cuda").max() < 1
-    scene, others = large_scene(), Replays(GraphRecorder)
-    history(evaluator(scene, others, "cuda"), scene, 3)
-    assert others.recorded > 0
+    assert_graphs_can_be_recorded()
 
 
 @NEEDS_CUDA
@@ -417,6 +413,13 @@ def test_graphs_are_recorded_again_after_they_were_forgotten(precision: str):
         assert_equal(history(one, scene, 3), expected)
         assert replays.recorded > before
         replays.forget()
+
+
+def assert_graphs_can_be_recorded() -> None:
+    """Whatever went wrong before, a new recorder works."""
+    scene, replays = large_scene(), Replays(GraphRecorder)
+    history(evaluator(scene, replays, "cuda"), scene, 3)
+    assert replays.recorded > 0
 
 
 def large_scene() -> Scene:
