@@ -52,14 +52,14 @@ from rich.console import Console
 from rich.table import Table
 
 import raynas
-from raynas import workflow
-from raynas.distributed.cluster import connected
-from raynas.distributed.pool import Pool
-from raynas.distributed.population import PopulationEvaluator
-from raynas.distributed.ray_pool import RayPool
+from raynas.commands import workflow
 from raynas.errors import require
-from raynas.evaluation.ledger import Ledger
+from raynas.ledger.ledger import Ledger
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.space import Architecture
+from raynas.workers.pool import Pool
+from raynas.workers.ray_cluster import connected
+from raynas.workers.ray_pool import RayPool
 
 CANDIDATES = 50
 FROZEN = 6

@@ -37,14 +37,14 @@ from scipy.stats import kendalltau
 from small import FULL, HOME, QUICK, Bench, open_bench
 
 import raynas
-from raynas import workflow
+from raynas.commands import workflow
 from raynas.costs import Budget, flops_table
 from raynas.data.arrays import ArrayImages
-from raynas.data.shard import CALIBRATION, Shard, make_shards
-from raynas.distributed.opening import open_pool
-from raynas.distributed.population import PopulationEvaluator
 from raynas.evolution.strategy import Problem
+from raynas.population.evaluator import PopulationEvaluator
+from raynas.shards.shard import CALIBRATION, Shard, make_shards
 from raynas.space import Architecture
+from raynas.workers.open_pool import open_pool
 
 EXACT = raynas.Evaluation(device="cpu")
 

@@ -45,14 +45,14 @@ from rich.console import Console
 from rich.table import Table
 
 import raynas
-from raynas import workflow
-from raynas.data.shard import Shard, make_shards
+from raynas.commands import workflow
 from raynas.errors import require
-from raynas.evaluation import batchnorm
+from raynas.evaluation.batch_norm import statistics as batch_stats
+from raynas.evaluation.device.cuda_graphs import Replays, replays_on
+from raynas.evaluation.device.machine import describe
+from raynas.evaluation.device.numerics import resolve_device
 from raynas.evaluation.evaluator import Evaluator
-from raynas.evaluation.machine import describe
-from raynas.evaluation.numerics import resolve_device
-from raynas.evaluation.replaying import Replays, replays_on
+from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture
 
 MODES: dict[str, dict[str, Any]] = {
@@ -220,7 +220,7 @@ def worker(
         architectures = job.population(turn, prefix)
         begun = time.perf_counter()
         parts = [evaluator.calibrate(shard, architectures).statistics for shard in calibration]
-        merged = batchnorm.merge(parts)
+        merged = batch_stats.merge(parts)
         scores = [evaluator.score(shard, architectures, merged) for shard in validation]
         taken = time.perf_counter() - begun
         return taken, [column.tobytes() for s in scores for column in (s.correct, s.losses)]
@@ -233,7 +233,7 @@ def advance(
 ) -> tuple[list[Shard], list[Shard]]:
     """The shards of both splits behind a prefix."""
     pairs = [evaluator.advance(shard, prefix, "batch") for shard in calibration]
-    merged = batchnorm.merge([part.statistics for _, part in pairs])
+    merged = batch_stats.merge([part.statistics for _, part in pairs])
     advanced = [evaluator.advance(shard, prefix, merged)[0] for shard in validation]
     return [shard for shard, _ in pairs], advanced
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from freezes import Freeze, joined
 
-from raynas.evaluation.importance import (
+from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.selection import (
     Selection,
     disagreement,
     inclusion_probabilities,
     kept_samples,
     select_disagreement,
 )
-from raynas.evaluation.scores import ShardScores
 
 Selector = Callable[[Freeze, float, np.random.Generator], Selection]
 """Selects samples at a freeze at a rate."""

@@ -60,7 +60,7 @@ from replay import Generation, Mode, Replayer, Sources, replayers
 from summaries import show, summarize
 
 import raynas
-from raynas import workflow
+from raynas.commands import workflow
 
 EXACT = ("reference", "one by one")
 SHORT = 8

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 import raynas
-from raynas.data.shard import Shard, make_shards
-from raynas.distributed.opening import open_pool
-from raynas.distributed.population import PopulationEvaluator
 from raynas.errors import InputError
 from raynas.evaluation.scores import ShardScores
+from raynas.population.evaluator import PopulationEvaluator
+from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture, SearchSpace
 from raynas.supernets.checkpoints import digest
 from raynas.supernets.equivalence import Equivalents
+from raynas.workers.open_pool import open_pool
 
 History = tuple[Architecture, ...]
 """The prefixes that samples were advanced to, one after another; empty at the images."""
@@ -41,7 +41,7 @@ class Table:
         losses: `float32[k, n]` cross-entropy.
         finite: `bool[k]` whether all logits were finite.
         protocol: what determines the rest.
-        machine: that it was made on, as `raynas.evaluation.machine` describes it.
+        machine: that it was made on, as `raynas.evaluation.device.machine` describes it.
     """
 
     space: SearchSpace

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 import raynas
-from raynas import workflow
-from raynas.evaluation.machine import describe
+from raynas.commands import workflow
+from raynas.evaluation.device.machine import describe
 from raynas.runlog import GENERATIONS, RESULT
 
 HOME = Path("runs/fashion_mnist")

@@ -11,9 +11,9 @@ import fashion
 from simulation import PROTOCOL
 
 import raynas
-from raynas.distributed.pool import LocalPool, Pool
-from raynas.distributed.population import PopulationEvaluator
-from raynas.evaluation.allocator import keep_freed_memory
+from raynas.evaluation.device.allocator import keep_freed_memory
+from raynas.population.evaluator import PopulationEvaluator
+from raynas.workers.pool import LocalPool, Pool
 
 
 class Helper:

@@ -17,11 +17,11 @@ import numpy as np
 from exhaustive import History, Table
 
 import raynas
-from raynas.distributed.pool import LocalPool
-from raynas.distributed.population import PopulationEvaluator
 from raynas.errors import InputError
 from raynas.evaluation.scores import ShardScores
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.space import Architecture
+from raynas.workers.pool import LocalPool
 
 COLUMNS = ("correct", "correct_top5", "losses", "finite")
 

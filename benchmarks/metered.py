@@ -13,20 +13,21 @@ from typing import Any
 import ray
 from torch import nn
 
-from raynas.distributed.actors import RemoteEvaluator
-from raynas.distributed.pool import Call, Pool
-from raynas.distributed.units import UnitRunner
-from raynas.evaluation import batchnorm, evaluator, judging, running
-from raynas.evaluation.fixing import NodeNorms
-from raynas.evaluation.ledger import Ledger
-from raynas.evaluation.running import NodeRunner
+from raynas.evaluation import evaluator, nodes, outcomes
+from raynas.evaluation.batch_norm import statistics as batch_stats
+from raynas.evaluation.batch_norm.fixed import NodeNorms
+from raynas.evaluation.nodes import NodeRunner
 from raynas.evaluation.settings import Evaluation
+from raynas.ledger.ledger import Ledger
+from raynas.population.units import UnitRunner
 from raynas.supernets.chain import ChainSupernet
+from raynas.workers.pool import Call, Pool
+from raynas.workers.ray_actor import RemoteEvaluator
 
 METHODS = ("calibrate", "score")
 
 IN_WORKERS = (
-    (batchnorm, "lend", "statistics"),
+    (batch_stats, "lend", "statistics"),
     (NodeNorms, "assign", "statistics"),
     (NodeRunner, "under_batch", "statistics"),
     (NodeRunner, "under_fixed", "statistics"),
@@ -34,12 +35,12 @@ IN_WORKERS = (
     (NodeRunner, "pack", "statistics"),
     (evaluator, "decode", "copies"),
     (evaluator, "concatenate", "statistics"),
-    (running, "channels_last", "copies"),
+    (nodes, "channels_last", "copies"),
     (evaluator, "join_batches", "copies"),
-    (judging, "judge", "judging"),
+    (outcomes, "judge", "judging"),
 )
 IN_DRIVER = (
-    (batchnorm, "merge", "statistics"),
+    (batch_stats, "merge", "statistics"),
     (UnitRunner, "run", "planning"),
     (Ledger, "known", "ledger"),
     (Ledger, "add", "ledger"),

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 import raynas
-from raynas.distributed.opening import open_pool
-from raynas.distributed.population import PopulationEvaluator
-from raynas.evaluation.importance import Selection
 from raynas.evaluation.scores import CandidateScore, ShardScores, merge_scores
+from raynas.evaluation.selection import Selection
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.space import Architecture
+from raynas.workers.open_pool import open_pool
 
 COLUMNS = ("correct", "correct_top5", "losses", "finite")
 

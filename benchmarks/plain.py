@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import raynas
-from raynas.data.shard import Shard
 from raynas.evaluation.scores import CandidateScore
+from raynas.shards.shard import Shard
 from raynas.space import Architecture
 
 TOP = 5

@@ -14,10 +14,10 @@ from racing import Race, RacingPool
 from tables import Outcomes, TablePool
 
 import raynas
-from raynas import workflow
-from raynas.distributed.population import PopulationEvaluator
+from raynas.commands import workflow
 from raynas.evolution.strategy import Problem, Score, rank_key
 from raynas.generation import search_generation, to_score
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.runlog import RunLog
 from raynas.space import Architecture
 

@@ -23,9 +23,9 @@ from exhaustive import Table
 from scipy import stats
 from tables import Outcomes, Samples, TablePool
 
-from raynas.distributed.pool import Call
 from raynas.evaluation.scores import ShardScores
 from raynas.space import Architecture
+from raynas.workers.pool import Call
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ from small import FULL, HOME, LEDGER, QUICK, Bench, file_name, open_bench, unfro
 from tables import Outcomes
 
 import raynas
-from raynas import workflow
+from raynas.commands import workflow
 from raynas.costs import Budget, flops_table
 from raynas.evolution.strategy import Problem
 

@@ -19,9 +19,9 @@ import numpy as np
 from plain import PlainEvaluator
 
 import raynas
-from raynas.distributed.opening import open_pool
-from raynas.distributed.population import PopulationEvaluator
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.space import Architecture
+from raynas.workers.open_pool import open_pool
 
 Generation = dict[str, Any]
 

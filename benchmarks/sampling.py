@@ -40,8 +40,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau, spearmanr
 
-from raynas import workflow
-from raynas.evaluation.importance import Selection, select_disagreement, select_samples
+from raynas.commands import workflow
+from raynas.evaluation.selection import Selection, select_disagreement, select_samples
 from raynas.evaluation.settings import Sampling
 
 MODES: tuple[Sampling, ...] = ("disagreement", "top", "weighted", "random")

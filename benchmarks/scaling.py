@@ -53,8 +53,8 @@ from rich.table import Table
 from simulation import PROTOCOL, Job, available_bytes, imagenet_supernet, measure_blocks, simulate
 
 import raynas
-from raynas import workflow
-from raynas.distributed.ray_pool import RayPool
+from raynas.commands import workflow
+from raynas.workers.ray_pool import RayPool
 
 CANDIDATES = 50
 

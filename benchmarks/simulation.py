@@ -17,15 +17,15 @@ import torch
 from sleeping import BlockTable, SleepingEvaluator, SleepingShard, trie_paths
 
 import raynas
-from raynas.data.shard import make_shards
-from raynas.distributed.planner import predict_makespan
-from raynas.distributed.pool import Call, Pool
-from raynas.distributed.population import PopulationEvaluator
-from raynas.distributed.ray_pool import RayPool
-from raynas.evaluation import batchnorm
+from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.timing import kind_of
+from raynas.population.evaluator import PopulationEvaluator
+from raynas.population.planner import predict_makespan
+from raynas.shards.shard import make_shards
 from raynas.space import Architecture
+from raynas.workers.pool import Call, Pool
+from raynas.workers.ray_pool import RayPool
 
 METHODS = ("calibrate", "score")
 PROTOCOL = raynas.Evaluation(device="cpu", threads=1)
@@ -78,7 +78,7 @@ def measure_blocks(supernet: raynas.ChainSupernet, images: int, repeats: int) ->
     seconds: dict[str, dict[tuple[int, int], float]] = {method: {} for method in METHODS}
     for _ in range(1 + repeats):
         found = evaluator.calibrate(shard, chains)
-        merged = batchnorm.merge([found.statistics])
+        merged = batch_stats.merge([found.statistics])
         for method, times in zip(
             METHODS, (found.times, evaluator.score(shard, chains, merged).times), strict=True
         ):

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.evaluation.scores import ShardScores
-from raynas.evaluation.statistics import NodeVectors, ShardStatistics
 from raynas.evaluation.timing import CallTimes, NodeKind, kind_of
 from raynas.space import Architecture
 

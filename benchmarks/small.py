@@ -14,7 +14,7 @@ from rich.console import Console
 from tables import write_ledger
 
 import raynas
-from raynas import workflow
+from raynas.commands import workflow
 
 HOME = Path("runs/fashion_mnist/regret")
 LEDGER = "ledger.sqlite"

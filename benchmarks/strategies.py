@@ -35,8 +35,8 @@ from rich.console import Console
 from rich.table import Table
 
 import raynas
-from raynas import workflow
-from raynas.distributed.cluster import connected
+from raynas.commands import workflow
+from raynas.workers.ray_cluster import connected
 
 STRATEGIES: tuple[workflow.StrategyName, ...] = ("ea", "cf", "pcf")
 
@@ -121,8 +121,8 @@ def path_spread(
     network: raynas.ChainSupernet, images: raynas.data.SearchData, paths: int
 ) -> dict[str, float]:
     """Validation top-1 of random paths, batch norm recalibrated for each."""
-    from raynas.distributed.opening import open_pool
-    from raynas.distributed.population import PopulationEvaluator
+    from raynas.population.evaluator import PopulationEvaluator
+    from raynas.workers.open_pool import open_pool
 
     rng = np.random.default_rng(0)
     chosen = [network.space.sample(rng) for _ in range(paths)]

@@ -16,14 +16,14 @@ import numpy as np
 from exhaustive import History, Table, all_different, parts_of
 
 import raynas
-from raynas.data.shard import Shard
-from raynas.distributed.pool import Call
-from raynas.distributed.population import PopulationEvaluator
-from raynas.evaluation.ledger import Ledger
+from raynas.evaluation.batch_norm.vectors import ShardStatistics
 from raynas.evaluation.scores import ShardScores
-from raynas.evaluation.statistics import ShardStatistics
+from raynas.ledger.ledger import Ledger
+from raynas.population.evaluator import PopulationEvaluator
+from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets.checkpoints import digest
+from raynas.workers.pool import Call
 
 
 class Outcomes(Protocol):

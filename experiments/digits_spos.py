@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas import workflow
+from raynas.commands import workflow
 
 HOME = Path("runs/digits")
 

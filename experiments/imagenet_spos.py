@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import raynas
-from raynas import workflow
+from raynas.commands import workflow
 
 
 def build_supernet(checkpoint: Path, num_classes: int) -> raynas.ChainSupernet:

@@ -14,8 +14,8 @@ from raynas.metering import Meter
 from raynas.runlog import Record, RunLog
 
 if TYPE_CHECKING:
-    from raynas.distributed.population import PopulationEvaluator
     from raynas.evaluation.scores import CandidateScore
+    from raynas.population.evaluator import PopulationEvaluator
 
 Observer = Callable[[Record, Record], None]
 """Receives the record and the metrics of each generation, resumed ones included."""

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from raynas.costs import flops_table, params_table
-from raynas.data.inspection import InspectedShards, Inspector
 from raynas.data.splits import SearchData
-from raynas.distributed.opening import open_pool
-from raynas.distributed.population import PopulationEvaluator
 from raynas.errors import require
-from raynas.evaluation.batchnorm import Statistics
-from raynas.evaluation.export import export_subnet, plain_subnet
+from raynas.evaluation.batch_norm.statistics import Statistics
 from raynas.evaluation.scores import CandidateScore
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, Score, State, Strategy, rank_key
+from raynas.export import export_subnet, plain_subnet
 from raynas.metering import Meter
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.runlog import CONFIG, RESULT, Record, RunLog, read_json, require_same
+from raynas.shards.inspection import InspectedShards, Inspector
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import digest
+from raynas.workers.open_pool import open_pool
 
 
 @dataclass(frozen=True)

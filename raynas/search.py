@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from raynas.costs import Budget, Constraint, flops_table
 from raynas.errors import require
-from raynas.evaluation.protocol import ARITHMETIC
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, Strategy
 from raynas.generation import Observer, replay, search_generation
+from raynas.ledger.score_key import ARITHMETIC
 from raynas.runlog import RunLog, require_resumable, require_usable
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def search(
     Raises:
         InputError: an argument that cannot be used; nothing has been overwritten by then.
     """
-    from raynas.data.inspection import Inspector
-    from raynas.distributed.opening import open_pool
-    from raynas.distributed.population import PopulationEvaluator
-    from raynas.evaluation.ledger import Ledger
+    from raynas.ledger.ledger import Ledger
+    from raynas.population.evaluator import PopulationEvaluator
     from raynas.result import conclude, finished_result
+    from raynas.shards.inspection import Inspector
+    from raynas.workers.open_pool import open_pool
 
     require_seed(seed)
     protocol = evaluation or Evaluation()
@@ -128,8 +128,8 @@ def check_search(
     Raises:
         InputError: as `search` would, but for what only the trained weights can show.
     """
-    from raynas.distributed.opening import check_workers
-    from raynas.evaluation import ledger_file
+    from raynas.ledger import file as ledger_file
+    from raynas.workers.open_pool import check_workers
 
     require_seed(seed)
     problem = define_problem(supernet, data, constraint)

@@ -1,11 +1,46 @@
-"""What all tests share: one intra-op thread, as the evaluation protocol has by default.
+"""What all tests share: one intra-op thread, helpers that every process finds, and a Ray.
 
 Floating-point sums depend on the number of threads, so a plain forward is an oracle to the last
-bits only under the protocol's.
+bits only under the protocol's one.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 import torch
 
+HERE = Path(__file__).parent
+HELPERS = [
+    str(HERE),
+    *(str(HERE / room) for room in ("evaluation", "evolution", "population", "workers")),
+]
+
+sys.path[:0] = HELPERS
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def helper_environment() -> dict[str, str]:
+    """The environment of processes that import the helpers of these tests, and join no cluster."""
+    kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return kept | {"PYTHONPATH": os.pathsep.join(HELPERS)}
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    """Ray on this machine, whatever other clusters there are, with a GPU that does not exist."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(HELPERS))
+        ray.init(
+            "local", num_cpus=4, num_gpus=1, include_dashboard=False, logging_level=logging.ERROR
+        )
+    yield
+    ray.shutdown()

@@ -16,10 +16,10 @@ from torch import nn
 
 import raynas
 from raynas.data import SearchData, Shard
-from raynas.data.shard import make_shards
-from raynas.distributed.pool import LocalPool
 from raynas.evolution import Strategy
+from raynas.shards.shard import make_shards
 from raynas.supernets import ChainSupernet, Normalize
+from raynas.workers.pool import LocalPool
 
 CLASSES = 6
 SHAPE = (1, 6, 6)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import BRIEF_SEARCH, assert_refused
+from command_runs import BRIEF_SEARCH, assert_refused
 from safetensors.torch import save_file
 from small_search import contents
 

@@ -26,8 +26,8 @@ from small_search import (
 import raynas
 from raynas.data import SearchData
 from raynas.data.decoding import DecodedShards
-from raynas.data.shard import make_shards
 from raynas.errors import InputError
+from raynas.shards.shard import make_shards
 
 
 def shards(split: str, labels: list[int], shape: tuple[int, ...] = SHAPE, size: int = 2) -> Any:

@@ -91,7 +91,7 @@ def test_the_rooms_leave_global_randomness_alone() -> None:
         "import raynas.runlog, raynas.generation, raynas.evolution.strategy",
         "import importlib; importlib.import_module('raynas.search')",
         "import raynas, raynas.search as other; assert callable(other)",
-        "import raynas.workflow, raynas.cli, raynas.result",
+        "import raynas.commands.workflow, raynas.commands.main, raynas.result",
         "import pickle, raynas; assert pickle.loads(pickle.dumps(raynas.search)) is raynas.search",
     ],
 )
@@ -123,7 +123,7 @@ def test_the_command_and_the_package_agree_on_the_version() -> None:
 
     assert version("raynas") == raynas.__version__
     (script,) = entry_points(group="console_scripts", name="raynas")
-    assert script.value == "raynas.cli:main"
+    assert script.value == "raynas.commands.main:main"
 
 
 def example() -> str:

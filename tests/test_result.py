@@ -29,10 +29,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import raynas
 from raynas.costs import flops_table, params_table
-from raynas.data.shard import Shard
 from raynas.evolution import Problem, Score, State
 from raynas.generation import generation_rng
 from raynas.result import SearchResult, suffix_speedup
+from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet
 

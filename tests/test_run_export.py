@@ -21,9 +21,9 @@ from small_search import (
 )
 
 import raynas
-from raynas.data.shard import Shard, make_shards
 from raynas.errors import InputError
 from raynas.result import export_architecture, load_result
+from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture
 
 

@@ -23,7 +23,7 @@ from small_search import (
 
 import raynas
 from raynas.errors import InputError
-from raynas.evaluation.ledger import Ledger
+from raynas.ledger.ledger import Ledger
 
 EXACT = Setting(PCF)
 

@@ -4,8 +4,8 @@ from raynas.data.cifar import cifar10, cifar100
 from raynas.data.fashion import fashion_mnist
 from raynas.data.handwritten import digits
 from raynas.data.imagenet_folder import imagenet
-from raynas.data.shard import Shard
 from raynas.data.splits import SearchData
+from raynas.shards.shard import Shard
 
 __all__ = [
     "SearchData",

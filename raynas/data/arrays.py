@@ -9,9 +9,9 @@ from typing import NamedTuple, final
 import numpy as np
 import torch
 
-from raynas.data.shard import CALIBRATION, TEST, VALIDATION, make_shards
 from raynas.data.splits import SearchData
 from raynas.errors import require
+from raynas.shards.shard import CALIBRATION, TEST, VALIDATION, make_shards
 
 TRAIN = "train"
 """The name of the split that supernets are trained on; it has no shards."""

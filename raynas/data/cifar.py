@@ -14,10 +14,10 @@ import numpy as np
 from raynas.data.arrays import TRAIN, Labelled, in_memory, require_labels
 from raynas.data.cifar_batches import read_batch
 from raynas.data.downloads import download_to
-from raynas.data.shard import CALIBRATION, TEST, VALIDATION
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
 from raynas.errors import InputError
+from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 
 @final

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from raynas.data.image_folder import ImageFiles
-from raynas.data.shard import Shard, partition
 from raynas.errors import InputError, require
+from raynas.shards.shard import Shard, partition
 
 UNREADABLE_AT_MOST = 0.01
 """The share of a split's images that may be unreadable."""

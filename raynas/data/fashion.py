@@ -9,10 +9,10 @@ import numpy as np
 from raynas.data.arrays import TRAIN, Labelled, in_memory, require_labels
 from raynas.data.downloads import download_to
 from raynas.data.idx import damaged, read_idx
-from raynas.data.shard import CALIBRATION, TEST, VALIDATION
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
 from raynas.errors import InputError
+from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 MEAN = (0.2860,)
 """Of all pixels of the 60,000 training images, scaled to [0, 1]."""

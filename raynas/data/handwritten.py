@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from raynas.data.arrays import TRAIN, Labelled, in_memory
-from raynas.data.shard import CALIBRATION, TEST, VALIDATION
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
+from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 MEAN = (0.3053,)
 """Of all pixels of the 1,797 images, scaled to [0, 1]."""

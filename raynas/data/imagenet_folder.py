@@ -9,10 +9,10 @@ from raynas.data.arrays import TRAIN
 from raynas.data.decoding import DecodedShards, centre_crop
 from raynas.data.folder_training import FolderImages
 from raynas.data.image_folder import list_images, require_same_classes
-from raynas.data.shard import CALIBRATION, TEST, VALIDATION
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
 from raynas.errors import require
+from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 
 def imagenet(

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from raynas.data.shard import Shard
+from raynas.shards.shard import Shard
 
 
 class TrainingImages(Protocol):

@@ -15,23 +15,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raynas.data.features import StoredFeatures
-from raynas.data.shard import Shard, gather
 from raynas.errors import require
-from raynas.evaluation import machine
-from raynas.evaluation.batchnorm import Statistics
-from raynas.evaluation.fixing import concatenate
-from raynas.evaluation.judging import join_batches, judge_forest
-from raynas.evaluation.memory import halve_until_it_fits, undivided
-from raynas.evaluation.numerics import numerics, resolve_device
-from raynas.evaluation.quantize import decode, encode
-from raynas.evaluation.replaying import Replays, replays_on
-from raynas.evaluation.running import Mode, NodeRunner, Run, checked
+from raynas.evaluation.batch_norm.fixed import concatenate
+from raynas.evaluation.batch_norm.statistics import Statistics
+from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
+from raynas.evaluation.device import machine
+from raynas.evaluation.device.cuda_graphs import Replays, replays_on
+from raynas.evaluation.device.memory import halve_until_it_fits, undivided
+from raynas.evaluation.device.numerics import numerics, resolve_device
+from raynas.evaluation.nodes import Mode, NodeRunner, Run, checked
+from raynas.evaluation.outcomes import join_batches, judge_forest
 from raynas.evaluation.scores import ShardScores
 from raynas.evaluation.settings import Evaluation
-from raynas.evaluation.statistics import NodeVectors, ShardStatistics
 from raynas.evaluation.timing import Stopwatch, kind_of
 from raynas.evaluation.trie import Node, build_forest, executions, trunk, walk
+from raynas.shards.features import StoredFeatures
+from raynas.shards.shard import Shard, gather
+from raynas.shards.storage import decode, encode
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, Path
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from raynas.data.shard import Shard
 from raynas.evaluation.evaluator import Evaluator
-from raynas.evaluation.quantize import decode
-from raynas.evaluation.running import Mode
+from raynas.evaluation.nodes import Mode
 from raynas.evaluation.settings import Evaluation
+from raynas.shards.shard import Shard
+from raynas.shards.storage import decode
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 

@@ -13,8 +13,8 @@ from itertools import islice
 
 import numpy as np
 
+from raynas.costs.drawing import draw
 from raynas.errors import require
-from raynas.evolution.sampling import draw
 from raynas.evolution.strategy import Problem
 from raynas.space import Architecture, SearchSpace
 

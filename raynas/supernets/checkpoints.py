@@ -24,7 +24,7 @@ from torch import Tensor
 from raynas.errors import InputError, require
 from raynas.supernets.blocks import Normalize
 from raynas.supernets.chain import ChainSupernet
-from raynas.supernets.tensorfiles import (
+from raynas.supernets.tensor_files import (
     is_safetensors,
     open_safetensors,
     read_tensors,

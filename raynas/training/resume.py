@@ -13,7 +13,7 @@ import torch
 from raynas.errors import InputError, require
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import copy_all, matched, unique_tensors
-from raynas.supernets.tensorfiles import read_torch, replacing, require_tensors
+from raynas.supernets.tensor_files import read_torch, replacing, require_tensors
 from raynas.training.progress import EpochReport
 
 

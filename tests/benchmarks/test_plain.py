@@ -7,8 +7,8 @@ from plain import PlainEvaluator
 from small_search import small_data, small_supernet
 
 import raynas
-from raynas.distributed.pool import LocalPool
-from raynas.distributed.population import PopulationEvaluator
+from raynas.population.evaluator import PopulationEvaluator
+from raynas.workers.pool import LocalPool
 
 
 def test_plain_scores_are_those_of_the_full_protocol() -> None:

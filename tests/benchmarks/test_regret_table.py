@@ -15,13 +15,13 @@ from tables import TablePool, executed_blocks, write_ledger
 
 import raynas
 from raynas.costs import Budget, flops_table
-from raynas.distributed.pool import LocalPool
-from raynas.distributed.population import PopulationEvaluator
 from raynas.errors import InputError
 from raynas.evolution.strategy import Problem, State, Strategy
 from raynas.generation import search_generation
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.runlog import GENERATIONS, METRICS, RunLog
 from raynas.supernets import ChainSupernet
+from raynas.workers.pool import LocalPool
 
 SHARED: dict[str, Any] = {"population": 8, "generations": 6, "top_k": 4}
 STRATEGIES = {

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from raynas.data.shard import Shard
 from raynas.evaluation.scores import ShardScores
+from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet
 

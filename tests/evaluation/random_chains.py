@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raynas.data.shard import Shard, make_shards
+from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize
 

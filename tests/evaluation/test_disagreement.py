@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raynas.evaluation.importance import Selection, select_disagreement
 from raynas.evaluation.scores import CandidateScore, Dropped, ShardScores, merge_scores
+from raynas.evaluation.selection import Selection, select_disagreement
 
 
 @st.composite

@@ -13,8 +13,8 @@ from random_chains import random_chain
 
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation
+from raynas.evaluation.device.numerics import resolve_device
 from raynas.evaluation.evaluator import Evaluator
-from raynas.evaluation.numerics import resolve_device
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,14 @@ from plain_scoring import calibrated_copy, score_plainly
 from random_chains import CLASSES, Scene, build_scene, random_shards, scenes
 from torch import Tensor, nn
 
-from raynas.data.shard import Shard
 from raynas.errors import InputError
-from raynas.evaluation import Evaluation, batchnorm, judging
+from raynas.evaluation import Evaluation, outcomes
+from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.evaluator import Evaluator
-from raynas.evaluation.judging import judge, judge_forest
-from raynas.evaluation.quantize import decode, encode
+from raynas.evaluation.outcomes import judge, judge_forest
 from raynas.evaluation.trie import Node
+from raynas.shards.shard import Shard
+from raynas.shards.storage import decode, encode
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.supernets.chain import batch_norms
 
@@ -72,7 +73,7 @@ def test_statistics_of_a_shard_are_those_of_its_batch(scene: Scene):
             subnet = calibrated_copy(scene.supernet, architecture, [shard])
             paths = [(), *(architecture[: k + 1] for k in range(len(architecture)))]
             for path, module in zip([*paths, (*architecture, 0)], subnet, strict=True):
-                expected = batchnorm.gather(batch_norms(module), torch.device("cpu")).numpy()
+                expected = batch_stats.gather(batch_norms(module), torch.device("cpu")).numpy()
                 np.testing.assert_allclose(found[path], expected, rtol=1e-3, atol=1e-4)
                 assert found[path].dtype == np.float32
         assert found.keys() == {
@@ -312,7 +313,7 @@ def test_candidates_are_judged_alike_in_whatever_groups(candidates, together):
     heads = [Node((index,), candidates=(index,)) for index in range(candidates)]
     heads[0] = Node((0,), candidates=(0, candidates))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judging, "TOGETHER", together)
+        patch.setattr(outcomes, "TOGETHER", together)
         found = judge_forest(heads, logits[0], labels, lambda path, x: logits[path[0]])
     expected = judge(torch.cat((logits, logits[:1])), labels)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

@@ -8,10 +8,10 @@ import pytest
 import torch
 from random_chains import random_shards
 
-from raynas.data.shard import Shard
 from raynas.evaluation import Evaluation
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.requantization import relative_error, storage_errors
+from raynas.shards.shard import Shard
 from raynas.supernets import ChainSupernet, spos_8x8
 
 DEPTHS = (1, 3, 5, 8)

@@ -15,7 +15,7 @@ from supernet_zoo import ZOO, random_images, scrambled, sliced, small_spos
 
 from raynas.errors import InputError
 from raynas.supernets import ChainSupernet, Normalize, digest, load, recipe_of, save, spos
-from raynas.supernets.tensorfiles import replacing
+from raynas.supernets.tensor_files import replacing
 
 
 def state(supernet: ChainSupernet) -> dict[str, torch.Tensor]:

@@ -1,0 +1,111 @@
+"""Fixed batch-norm statistics of many nodes, made ready at once and set node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from raynas.evaluation.batch_norm import statistics as batch_stats
+from raynas.evaluation.batch_norm.conv_norm import affine, joined_pairs
+from raynas.supernets.chain import batch_norms
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What each batch norm of one node does under fixed statistics.
+
+    Args:
+        moments: mean and variance by turns, `float32[channels]` each.
+        scales: `float32[1, channels, 1, 1]`.
+        shifts: likewise.
+    """
+
+    moments: Sequence[Tensor]
+    scales: Sequence[Tensor]
+    shifts: Sequence[Tensor]
+
+
+class NodeNorms:
+    """The batch norms of a module of the chain: its `layers`, and the `length` of their vector.
+
+    Args:
+        module: a stem, a choice or a head, in evaluation mode, with its pairs joined.
+        device: that it is on.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self.layers = batch_norms(module)
+        self.sizes = [layer.num_features for layer in self.layers]
+        self.length = 2 * sum(self.sizes)
+        pairs = joined_pairs(module)
+        self._pairs = [[pair for pair in pairs if pair.norm is layer] for layer in self.layers]
+        eps = [torch.full((layer.num_features,), layer.eps) for layer in self.layers]
+        gain = [parameter(layer, "weight", 1.0) for layer in self.layers]
+        offset = [parameter(layer, "bias", 0.0) for layer in self.layers]
+        self.constants = tuple(concatenate(parts, device) for parts in (eps, gain, offset))
+        """Eps, gain and offset of all channels of all layers."""
+
+    def assign(self, fixed: Fixed, *, fold: bool) -> None:
+        """Take statistics, which stay until others are taken.
+
+        Args:
+            fixed: of this module.
+            fold: into the weights of convolutions where possible, which rounds otherwise.
+        """
+        batch_stats.lend(self.layers, fixed.moments)
+        for pairs, scale, shift in zip(self._pairs, fixed.scales, fixed.shifts, strict=True):
+            for pair in pairs:
+                pair.fixed = (scale, shift)
+                pair.folded = fold_into(pair.conv, scale, shift) if fold else None
+
+
+def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
+    """Make the statistics of many nodes ready in a few operations.
+
+    Args:
+        nodes: each node's batch norms.
+        flat: the vectors of all nodes, one after another, as `batch_stats.gather` lays them out.
+
+    Returns:
+        Of each node.
+    """
+    sizes = [size for node in nodes for size in node.sizes]
+    moments = batch_stats.parts_of(flat, [size for size in sizes for _ in range(2)])
+    means, variances = (concatenate(moments[start::2], flat.device) for start in range(2))
+    constants = zip(*(node.constants for node in nodes), strict=True)
+    eps, gain, offset = (concatenate(parts, flat.device) for parts in constants)
+    maps = affine(means, variances, eps, gain, offset)
+    scales, shifts = (part.view(1, -1, 1, 1).split(sizes, 1) for part in maps)
+    stops = accumulate(len(node.sizes) for node in nodes)
+    return [
+        Fixed(moments[2 * start : 2 * stop], scales[start:stop], shifts[start:stop])
+        for start, stop in pairwise([0, *stops])
+    ]
+
+
+def fold_into(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that scales and shifts its outputs."""
+    bias = shift.view(-1)
+    if conv.bias is not None:
+        bias = torch.addcmul(bias, conv.bias, scale.view(-1))
+    return conv.weight * scale.view(-1, 1, 1, 1), bias
+
+
+def parameter(layer: _BatchNorm, name: str, default: float) -> Tensor:
+    """A layer's affine parameter, or what it is without one, `float32[channels]`."""
+    value: Tensor | None = getattr(layer, name)
+    if value is None:
+        return torch.full((layer.num_features,), default)
+    return value.detach().to(torch.float32)
+
+
+def concatenate(parts: Sequence[Tensor], device: torch.device) -> Tensor:
+    """One vector on a device, also of nothing."""
+    return (
+        torch.cat([part.to(device) for part in parts]) if parts else torch.empty(0, device=device)
+    )

@@ -1,0 +1,95 @@
+"""Batch-norm statistics as values: one vector per node of the trie.
+
+A vector holds the means and the variances of the batch-norm layers of one module, in definition
+order. Calibration normalises each shard with its own statistics, so the merged statistics of a
+node are means over shards, taken in shard order: the cumulative average that the SPOS reference
+computes, whatever worker saw which shard. Variances are unbiased, as torch's running ones are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from raynas.evaluation.batch_norm.vectors import NodeVectors
+from raynas.supernets.chain import Path
+
+Statistics = Mapping[Path, np.ndarray]
+"""`float32[2 * channels]` of every node, keyed by its path."""
+
+ALIGNED = 16
+"""Bytes that a CUDA kernel reads at once."""
+
+
+def lend(norms: Sequence[_BatchNorm], moments: Sequence[Tensor]) -> None:
+    """Make the layers read and write their running statistics in given tensors.
+
+    Args:
+        norms: the layers.
+        moments: mean and variance of each by turns.
+    """
+    for norm, mean, variance in zip(norms, moments[0::2], moments[1::2], strict=True):
+        # Not by `Module.__setattr__`, which would take longer than small blocks leave room for.
+        norm._buffers["running_mean"], norm._buffers["running_var"] = mean, variance
+
+
+def parts_of(vector: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
+    """The parts of a vector, one after another, for layers to read or write.
+
+    CUDA's kernels take several channels at once from a layer whose channels divide by that many,
+    wherever its statistics begin: those in between others are copied to an address for it.
+    """
+    parts = vector.split(list(sizes))
+    if vector.device.type == "cpu":
+        return parts
+    return [part if part.data_ptr() % ALIGNED == 0 else part.clone() for part in parts]
+
+
+def gather(norms: Sequence[_BatchNorm], device: torch.device) -> Tensor:
+    """The layers' running statistics as one new vector, `float32[2 * channels]`."""
+    parts = [part for norm in norms for part in (norm.running_mean, norm.running_var)]
+    flat = [
+        part.detach().to(device, torch.float32).reshape(-1) for part in parts if part is not None
+    ]
+    return torch.cat(flat) if flat else torch.empty(0, device=device)
+
+
+def set_calibrating(norms: Sequence[_BatchNorm], calibrating: bool) -> None:
+    """Switch layers between batch statistics, which they then record, and fixed statistics."""
+    for norm in norms:
+        # As in `lend`; a batch norm has no children that `train` would have to reach.
+        vars(norm).update(training=calibrating, momentum=1.0)
+
+
+def merge(shards: Sequence[Statistics]) -> NodeVectors:
+    """The mean over shards of each node's vector, summed in float64 in shard order.
+
+    Args:
+        shards: the statistics of each calibration shard; every shard has the same nodes.
+
+    Returns:
+        `float32[2 * channels]` of every node, in the order of the first shard's.
+    """
+    first = NodeVectors.join(shards[0])
+    total = np.zeros(first.flat.shape, dtype=np.float64)
+    for shard in shards:
+        vectors = NodeVectors.join(shard)
+        if vectors.paths != first.paths:
+            vectors = NodeVectors.join({path: shard[path] for path in first.paths})
+        total += vectors.flat
+    return NodeVectors(first.paths, first.sizes, (total / len(shards)).astype(np.float32))
+
+
+def write(norms: Sequence[_BatchNorm], vector: np.ndarray) -> None:
+    """Copy a vector into the buffers of layers that an exported subnet keeps."""
+    start = 0
+    for norm in norms:
+        for buffer in (norm.running_mean, norm.running_var):
+            assert buffer is not None
+            part = torch.tensor(vector[start : start + norm.num_features])
+            buffer.copy_(part)
+            start += norm.num_features

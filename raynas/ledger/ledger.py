@@ -1,0 +1,270 @@
+"""The ledger: scores that outlive their search, in one SQLite file.
+
+A search looks up what it wants scored, evaluates only the rest, and adds it. Scores are kept apart
+by their protocol, so runs, strategies and constraints share a ledger, also at the same time: every
+`add` is one transaction of a write-ahead log, whole or absent whatever becomes of the process.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from raynas.errors import InputError, require
+from raynas.evaluation.scores import CandidateScore
+from raynas.ledger import file as ledger_file
+from raynas.ledger.rows import COLUMNS, Entry, Row, damage, entry_of, row_of, summary
+from raynas.ledger.score_key import Protocol, digest_of
+from raynas.space import Architecture, encode
+
+LOOKED_UP = 500
+"""Architectures in one query; older SQLite takes at most 999 values."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a ledger holds under one protocol.
+
+    Args:
+        protocol: that the scores are comparable under.
+        architectures: how many are scored.
+        best: the best of them, `None` if there are none.
+    """
+
+    protocol: Protocol
+    architectures: int
+    best: CandidateScore | None
+
+
+class Ledger:
+    """An open ledger.
+
+    Args:
+        path: the file, created with its folder if missing; `None` keeps all in memory.
+        read_only: for looking at a ledger that must exist already.
+
+    Raises:
+        InputError: a file that is not a ledger, or of a later format, or damaged, or a place that
+            cannot be written to. Nothing has been changed then. Every method raises it, too, where
+            the file cannot be read or written any more.
+    """
+
+    def __init__(self, path: Path | str | None = None, *, read_only: bool = False) -> None:
+        self.path = None if path is None else Path(path)
+        self._connection = ledger_file.connect(self.path, read_only=read_only)
+        self._closing = weakref.finalize(self, self._connection.close)
+
+    def known(
+        self, protocol: Protocol, architectures: Iterable[Architecture]
+    ) -> dict[Architecture, Entry]:
+        """Those of the architectures that are scored under the protocol.
+
+        Raises:
+            InputError: a score that is damaged.
+        """
+        found: dict[Architecture, Entry] = {}
+        wanted = iter(dict.fromkeys(encode(architecture) for architecture in architectures))
+        while texts := list(islice(wanted, LOOKED_UP)):
+            marks = ", ".join("?" * len(texts))
+            query = (
+                f"SELECT {COLUMNS} FROM scores WHERE protocol = "
+                f"(SELECT id FROM protocols WHERE key = ?) AND architecture IN ({marks})"
+            )
+            for row in self._select(query, protocol.key, *texts):
+                entry = self._read(protocol.key, row)
+                found[entry.score.architecture] = entry
+        return found
+
+    def add(self, protocol: Protocol, entries: Sequence[Entry]) -> None:
+        """Write scores, all or none of them; on the disk when this returns.
+
+        Args:
+            protocol: that they were scored under.
+            entries: those that are there already, with the same value, are left as they are.
+
+        Raises:
+            InputError: a score that is there already with another value, or bits that are not
+                those of their score. Nothing has been added then.
+        """
+        rows = [row_of(protocol, entry) for entry in entries]
+        if not rows:
+            return
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO protocols (key, content) VALUES (?, ?)",
+                (protocol.key, protocol.text),
+            )
+            query = "SELECT id FROM protocols WHERE key = ?"
+            (number,) = connection.execute(query, (protocol.key,)).fetchone()
+            for row in rows:
+                self._insert(connection, protocol, number, row)
+
+    def complete(
+        self,
+        protocol: Protocol,
+        architectures: Sequence[Architecture],
+        evaluate: Callable[[list[Architecture]], Sequence[Entry]],
+    ) -> tuple[list[Entry], int]:
+        """Look scores up, evaluate what is missing, and add it.
+
+        Args:
+            protocol: that they are scored under.
+            architectures: whose scores are wanted.
+            evaluate: gives an entry for each of the architectures that it is called with, none of
+                them twice; it is not called if none is missing.
+
+        Returns:
+            One entry per architecture, in the order given, and how many of them were known.
+        """
+        entries = self.known(protocol, architectures)
+        known = sum(each in entries for each in architectures)
+        missing = [each for each in dict.fromkeys(architectures) if each not in entries]
+        if missing:
+            evaluated = evaluate(missing)
+            self.add(protocol, evaluated)
+            entries.update(zip(missing, evaluated, strict=True))
+        return [entries[architecture] for architecture in architectures], known
+
+    def contexts(self) -> list[Context]:
+        """Every protocol in the order added, how many architectures are scored, and the best."""
+        query = (
+            "SELECT content, id, (SELECT count(*) FROM scores WHERE protocol = protocols.id) "
+            "FROM protocols ORDER BY id"
+        )
+        best = (
+            f"SELECT {COLUMNS} FROM scores WHERE protocol = ? "
+            "ORDER BY finite DESC, top1 DESC, loss IS NULL, loss, architecture LIMIT 1"
+        )
+        contexts = []
+        for content, number, count in self._select(query):
+            protocol = self._parse(content)
+            rows = self._select(best, number)
+            entry = self._read(protocol.key, rows[0]) if rows else None
+            contexts.append(Context(protocol, count, entry.score if entry else None))
+        return contexts
+
+    def rows(self, protocol: Protocol | None = None) -> Iterator[tuple[Protocol, Entry]]:
+        """Every score with its protocol, in the order added.
+
+        Args:
+            protocol: of which scores are wanted; those of all if omitted.
+
+        Raises:
+            InputError: a score that is damaged.
+        """
+        wanted = [context.protocol for context in self.contexts()]
+        for each in wanted if protocol is None else [protocol]:
+            query = (
+                f"SELECT {COLUMNS} FROM scores WHERE protocol = "
+                "(SELECT id FROM protocols WHERE key = ?) ORDER BY id"
+            )
+            for row in self._select(query, each.key):
+                yield each, self._read(each.key, row)
+
+    def verify(self) -> list[str]:
+        """What is wrong with the file and its rows; empty if nothing is."""
+        try:
+            return [*self._damaged_pages(), *self._damaged_rows()]
+        except sqlite3.DatabaseError as error:
+            return [f"SQLite: {error}"]
+
+    def close(self) -> None:
+        """Let go of the file; happens by itself when the ledger is not needed any more."""
+        self._closing()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _select(self, query: str, *values: object) -> list[Row]:
+        with ledger_file.errors_of(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write-locked from the start, so that what is read inside stays true until the end."""
+        connection = self._connection
+        with ledger_file.errors_of(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _insert(
+        self, connection: sqlite3.Connection, protocol: Protocol, number: int, row: Row
+    ) -> None:
+        """Add a row, or see that the one that is there says the same."""
+        query = f"SELECT {COLUMNS} FROM scores WHERE protocol = ? AND architecture = ?"
+        there = connection.execute(query, (number, row[0])).fetchone()
+        if there is None:
+            marks = ", ".join("?" * (1 + len(row)))
+            connection.execute(
+                f"INSERT INTO scores (protocol, {COLUMNS}) VALUES ({marks})", (number, *row)
+            )
+            return
+        score = self._read(protocol.key, there).score
+        require(
+            there[-1] == row[-1],
+            "ledger",
+            f"one score of an architecture under one protocol ({protocol.key})",
+            f"{summary(there)} of {list(score.architecture)} in {self.path or 'memory'}, and now "
+            f"{summary(row)}",
+            "Something that scores depend on is not in their protocol: use another ledger, and "
+            "report this.",
+        )
+
+    def _read(self, key: str, row: Row) -> Entry:
+        """The entry of a row.
+
+        Raises:
+            InputError: the row is damaged.
+        """
+        problem = damage(key, row)
+        require(
+            problem is None,
+            "ledger",
+            "scores as they were written",
+            f"{problem} for {row[0]} in {self.path}",
+            "List the damage with raynas ledger verify, and use another ledger.",
+        )
+        return entry_of(row)
+
+    def _parse(self, content: str) -> Protocol:
+        try:
+            return Protocol.parse(content)
+        except ValueError as error:
+            raise InputError(
+                "ledger",
+                "protocols as they were written",
+                f"{content!r} in {self.path} ({error})",
+                "List the damage with raynas ledger verify, and use another ledger.",
+            ) from error
+
+    def _damaged_pages(self) -> list[str]:
+        lines = [text for (text,) in self._connection.execute("PRAGMA integrity_check")]
+        orphans = self._connection.execute("PRAGMA foreign_key_check").fetchall()
+        found = [f"SQLite: {line}" for line in lines if line != "ok"]
+        return found + [f"scores: row {row} has no protocol" for _, row, *_ in orphans]
+
+    def _damaged_rows(self) -> Iterator[str]:
+        """What is wrong with protocols and scores, each named."""
+        query = "SELECT id, key, content FROM protocols ORDER BY id"
+        for number, key, content in self._connection.execute(query).fetchall():
+            if digest_of(str(content).encode()) != key:
+                yield f"protocol {key}: its content has another digest"
+            query = f"SELECT {COLUMNS} FROM scores WHERE protocol = ? ORDER BY id"
+            for row in self._connection.execute(query, (number,)):
+                problem = damage(key, row)
+                if problem:
+                    yield f"protocol {key}, architecture {row[0]}: {problem}"

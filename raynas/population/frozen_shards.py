@@ -1,0 +1,98 @@
+"""Both splits behind one prefix: what stands for their shards, and how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raynas.errors import require
+from raynas.evaluation.scores import NOTHING, Dropped
+from raynas.ledger.score_key import Freeze, digest_of
+from raynas.shards.shard import Shard
+from raynas.space import Architecture
+from raynas.workers.pool import Pool
+
+
+@dataclass(frozen=True)
+class Split:
+    """The shards of one split.
+
+    Args:
+        shards: what stands for each of them in the pool's store.
+        rows: how many samples each holds.
+        weights: `float64[n]` of all samples, in sample order.
+    """
+
+    shards: tuple[Any, ...]
+    rows: tuple[int, ...]
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class View:
+    """Both splits behind one prefix.
+
+    Args:
+        prefix: the choices that the shards have been through.
+        calibration: without shards where statistics are inherited.
+        validation: all samples, or those that a selection kept.
+        exact: whether candidates are scored in float32 and unfolded, whatever the settings say.
+        freezes: that led here from the images.
+        dropped: what the validation samples that are not here add to scores.
+        kept: the rows of the validation split that are here; `None` for all.
+    """
+
+    prefix: Architecture
+    calibration: Split
+    validation: Split
+    exact: bool
+    freezes: tuple[Freeze, ...] = ()
+    dropped: Dropped = NOTHING
+    kept: np.ndarray | None = None
+
+    @property
+    def selection(self) -> str | None:
+        """A digest of the samples that are here; `None` for all."""
+        return None if self.kept is None else digest_of(self.kept.astype(np.int64).tobytes())
+
+
+def place(pool: Pool, shards: Sequence[Shard], observe: Callable[[Shard], None]) -> Split:
+    """Put depth-0 shards into the pool's store; each is read once."""
+    placed, rows, weights = [], [], []
+    for index in range(len(shards)):
+        shard = shards[index]
+        observe(shard)
+        placed.append(pool.put(shard))
+        rows.append(shard.rows)
+        weights.append(np.array(shard.weights))
+    return Split(tuple(placed), tuple(rows), np.concatenate(weights or [np.empty(0)]))
+
+
+def require_longer(before: Architecture, prefix: Architecture, reference: Architecture) -> None:
+    """Raise `InputError` unless a prefix continues the one before, and a reference it."""
+    require(
+        len(prefix) > len(before) and tuple(prefix[: len(before)]) == before,
+        "prefix",
+        f"a longer one that starts with that of the shards, {list(before)}",
+        list(prefix),
+        "Freeze further blocks; frozen ones stay as they are.",
+    )
+    require(
+        tuple(reference[: len(prefix)]) == tuple(prefix),
+        "reference",
+        f"an architecture with the prefix {list(prefix)}",
+        list(reference),
+        "Give a candidate that is to be scored behind the prefix.",
+    )
+
+
+def first_images(split: Split, images: int | None) -> Split:
+    """The first shards of a split, as many as it takes to hold so many images; all for `None`."""
+    if images is None:
+        return split
+    before = np.cumsum((0, *split.rows[:-1]))
+    count = int((before < images).sum())
+    return Split(split.shards[:count], split.rows[:count], split.weights[: sum(split.rows[:count])])

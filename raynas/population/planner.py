@@ -1,0 +1,187 @@
+"""How a generation is cut into work units: (part of the trie) × (shard).
+
+Shards alone keep all sharing, and are enough while there are many of them for each worker. Cutting
+the trie too gives more and smaller units, at the price of computing the prefixes that parts share
+once in each of them. The plan is the grid with the smallest predicted makespan. It changes nothing
+but time.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from raynas.population.block_times import Costs
+from raynas.space import Architecture
+
+UNITS_PER_WORKER = 8
+"""Grids are not made finer than this: more units would hardly balance better."""
+
+HALVINGS = 20
+"""Steps of the search for the smallest largest part."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid of work units.
+
+    Args:
+        parts: of each part of the trie, the indices of its candidates.
+        units: `(part, shard)` of each unit, in the order in which they are to be given out: the
+            largest first.
+        makespan: the predicted time of all units, in seconds if node times were measured.
+    """
+
+    parts: tuple[np.ndarray, ...]
+    units: tuple[tuple[int, int], ...]
+    makespan: float
+
+    def arrange(self, results: Sequence[Any]) -> list[list[Any]]:
+        """Results of the units, in their order, as `[part][shard]`."""
+        shards = len(self.units) // len(self.parts)
+        grid: list[list[Any]] = [[None] * shards for _ in self.parts]
+        for (part, shard), result in zip(self.units, results, strict=True):
+            grid[part][shard] = result
+        return grid
+
+
+def plan(
+    architectures: Sequence[Architecture],
+    rows: Sequence[int],
+    workers: int,
+    costs: Costs,
+    *,
+    depth: int = 0,
+    sharing: bool = True,
+) -> Plan:
+    """The grid with the smallest predicted makespan; of equal ones that with the fewest parts.
+
+    Args:
+        architectures: the candidates, at least one.
+        rows: the number of images of each shard.
+        workers: how many evaluate side by side; 0 and 1 mean the same.
+        costs: of the method that is to be run.
+        depth: how many blocks the shards have been through.
+        sharing: whether candidates share prefixes.
+    """
+    chains = Chains(architectures, costs, depth=depth, sharing=sharing)
+    best: Plan | None = None
+    tried = set()
+    for wanted in part_counts(len(architectures), len(rows), max(workers, 1)):
+        cuts = chains.cut(wanted)
+        if len(cuts) in tried:
+            continue
+        tried.add(len(cuts))
+        sizes = [chains.cost(*span) for span in cuts]
+        units = sorted(
+            ((costs.call + size * count, part, shard) for part, size in enumerate(sizes)
+             for shard, count in enumerate(rows)),
+            key=lambda unit: -unit[0],
+        )  # fmt: skip
+        makespan = predict_makespan([unit[0] for unit in units], max(workers, 1))
+        if best is None or makespan < best.makespan:
+            parts = tuple(np.asarray(chains.order[start:stop]) for start, stop in cuts)
+            best = Plan(parts, tuple((part, shard) for _, part, shard in units), makespan)
+    assert best is not None
+    return best
+
+
+def part_counts(candidates: int, shards: int, workers: int) -> list[int]:
+    """How many parts are worth a try: 1, 2, 3, 4, 6, 8, 12, 16, …, as far as workers may idle."""
+    if workers == 1:
+        return [1]
+    most = min(candidates, -(-UNITS_PER_WORKER * workers // max(shards, 1)))
+    counts = {1, *(2**k for k in range(20)), *(3 * 2**k for k in range(20))}
+    return sorted(count for count in counts if count <= most)
+
+
+def predict_makespan(units: Sequence[float], workers: int) -> float:
+    """When the last of the units ends, if each goes, in their order, to the first free worker."""
+    ends = [0.0] * min(workers, max(len(units), 1))
+    for seconds in units:
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)
+
+
+class Chains:
+    """The candidates in lexicographic order, and what runs of them cost for one image.
+
+    The trie of a run of neighbours costs the whole chain of its first candidate, and of each other
+    what it does not share with the one before it.
+
+    Args:
+        architectures, costs, depth, sharing: as for `plan`.
+    """
+
+    def __init__(
+        self, architectures: Sequence[Architecture], costs: Costs, *, depth: int, sharing: bool
+    ) -> None:
+        self.order = sorted(range(len(architectures)), key=lambda index: architectures[index])
+        own, shared = [], []
+        previous: Architecture = ()
+        for index in self.order:
+            architecture = architectures[index]
+            nodes = chain_costs(architecture, costs, depth)
+            common = shared_nodes(previous, architecture, depth) if sharing and previous else 0
+            shared.append(sum(nodes[:common]))
+            own.append(sum(nodes[common:]))
+            previous = architecture
+        self._shared = shared
+        self._before = list(accumulate(own, initial=0.0))
+
+    def cost(self, start: int, stop: int) -> float:
+        """The cost of the trie of the candidates `start … stop - 1` of the order."""
+        return self._shared[start] + self._before[stop] - self._before[start]
+
+    def cut(self, parts: int) -> list[tuple[int, int]]:
+        """At most so many runs, not empty, such that the largest cost is nearly the smallest.
+
+        Since a prefix counts in every part that has it, cuts fall where little is shared.
+        """
+        low, high = 0.0, self.cost(0, len(self.order))
+        cuts = [(0, len(self.order))]
+        for _ in range(HALVINGS if parts > 1 else 0):
+            middle = (low + high) / 2
+            found = self._fill(middle, parts)
+            if found is None:
+                low = middle
+            else:
+                high, cuts = max(self.cost(*span) for span in found), found
+        return cuts
+
+    def _fill(self, limit: float, parts: int) -> list[tuple[int, int]] | None:
+        """Runs that cost at most `limit` each, each as long as can be; `None` if too many."""
+        cuts: list[tuple[int, int]] = []
+        start = 0
+        while start < len(self.order):
+            room = limit - self._shared[start] + self._before[start]
+            stop = bisect_right(self._before, room) - 1
+            if stop <= start or len(cuts) == parts:
+                return None
+            cuts.append((start, stop))
+            start = stop
+        return cuts
+
+
+def chain_costs(architecture: Architecture, costs: Costs, depth: int) -> list[float]:
+    """What each node that a shard at a depth still has to go through costs: stem to head."""
+    stem = [costs.node(0, 0)] if depth == 0 else []
+    blocks = [
+        costs.node(at, architecture[at - 1]) for at in range(depth + 1, len(architecture) + 1)
+    ]
+    return [*stem, *blocks, costs.node(len(architecture) + 1, 0)]
+
+
+def shared_nodes(one: Architecture, other: Architecture, depth: int) -> int:
+    """How many of their nodes from a depth on two candidates share."""
+    above = int(depth == 0)
+    for at, (left, right) in enumerate(zip(one[depth:], other[depth:], strict=False)):
+        if left != right:
+            return above + at
+    return above + len(one) - depth + 1

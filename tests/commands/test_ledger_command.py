@@ -1,0 +1,121 @@
+"""`raynas ledger`: list, export and verify."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from command_runs import assert_refused, command
+
+from raynas.evaluation.scores import CandidateScore
+from raynas.ledger.ledger import Ledger
+from raynas.ledger.rows import Entry
+from raynas.ledger.score_key import Protocol
+
+FULL = Protocol("5eed" * 8, "da7a" * 8, {"batch_norm": "inherit", "storage": None}, 10)
+FREEZES = [{"prefix": [1], "selection": None}, {"prefix": [1, 2], "selection": None}]
+ROUNDED = replace(FULL, evaluation={"storage": {"bits": 16, "freezes": FREEZES}})
+
+
+def make_entry(architecture: tuple[int, ...], correct: int, loss: float) -> Entry:
+    score = CandidateScore(architecture, correct, 10, correct / 10, 1.0, loss, math.isfinite(loss))
+    return Entry(score, np.arange(10) < correct)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "scores.sqlite"
+    with Ledger(path) as ledger:
+        ledger.add(FULL, [make_entry((1, 2, 0), 7, 0.5), make_entry((1, 2, 13), 9, 0.25)])
+        ledger.add(FULL, [make_entry((0, 0, 0), 10, math.inf)])
+        ledger.add(ROUNDED, [make_entry((1, 2, 0), 6, 0.75)])
+    return path
+
+
+def test_list_shows_each_protocol_and_its_best(path: Path) -> None:
+    shown = command("ledger", "list", path)
+    assert (shown.code, shown.err) == (0, "")
+    assert "4 scores" in shown.out
+    words = " ".join(shown.out.replace("│", " ").split())
+    keys = (FULL.key[:8], ROUNDED.key[:8], "5eed5eed", "da7ada7a")
+    for text in (*keys, "90.00%", "60.00%", "1,2,13", "16 bits at 1 and 1,2"):
+        assert text in words
+    assert "100.00%" not in words, "logits that are not finite are not the best"
+
+
+def test_list_shows_an_empty_ledger(tmp_path: Path) -> None:
+    Ledger(tmp_path / "scores").close()
+    shown = command("ledger", "list", tmp_path / "scores")
+    assert (shown.code, shown.err) == (0, "")
+    assert "0 scores" in shown.out
+
+
+def test_export_writes_every_score_in_flat_columns(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "scores.parquet"
+    done = command("ledger", "export", path, out)
+    assert (done.code, done.out) == (0, f"Exported 4 scores to {out}\n")
+    table = pq.read_table(out)
+    assert table.column_names == [
+        *("supernet", "data", "protocol", "protocol_json", "architecture", "choices"),
+        *("top1", "top5", "loss", "correct", "samples", "finite"),
+    ]
+    rows = table.to_pylist()
+    assert [row["architecture"] for row in rows] == ["1,2,0", "1,2,13", "0,0,0", "1,2,0"]
+    assert [row["choices"] for row in rows] == [[1, 2, 0], [1, 2, 13], [0, 0, 0], [1, 2, 0]]
+    assert [row["loss"] for row in rows] == [0.5, 0.25, math.inf, 0.75]
+    assert [row["finite"] for row in rows] == [True, True, False, True]
+    assert [row["correct"] for row in rows] == [7, 9, 10, 6]
+    assert {(row["supernet"], row["data"], row["samples"]) for row in rows} == {
+        (FULL.supernet, FULL.data, 10)
+    }
+    assert [row["protocol"] for row in rows] == [FULL.key] * 3 + [ROUNDED.key]
+    assert Protocol(**json.loads(rows[3]["protocol_json"])) == ROUNDED
+    assert [entry.name for entry in out.parent.iterdir()] == [out.name]
+
+
+def test_export_overwrites_nothing(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    out.write_text("mine")
+    assert_refused(("ledger", "export", path, out), "out: expected a file that does not exist")
+    assert out.read_text() == "mine"
+    assert_refused(("ledger", "export", path, out / "below"), "out: expected a new file")
+    assert_refused(("ledger", "export", out, tmp_path / "new"), "ledger: expected a SQLite file")
+    assert not (tmp_path / "new").exists()
+
+
+def test_verify_says_that_nothing_is_damaged(path: Path) -> None:
+    done = command("ledger", "verify", path)
+    assert (done.code, done.out, done.err) == (0, f"{path}: 4 scores, no damage\n", "")
+
+
+def test_verify_names_the_damage_and_ends_with_code_1(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE scores SET correct = 8 WHERE architecture = '1,2,0'")
+    connection.commit()
+    connection.close()
+    done = command("ledger", "verify", path)
+    assert (done.code, done.err) == (1, "")
+    assert done.out.splitlines() == [
+        f"protocol {key}, architecture 1,2,0: another checksum" for key in (FULL.key, ROUNDED.key)
+    ]
+    assert_refused(("ledger", "export", path, path.with_name("out")), "another checksum for 1,2,0")
+    assert not path.with_name("out").exists()
+
+
+@pytest.mark.parametrize("name", ["list", "verify"])
+def test_a_ledger_that_is_missing_is_not_created(name: str, tmp_path: Path) -> None:
+    assert_refused(("ledger", name, tmp_path / "none"), "none, which is missing")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["list", "export", "verify"])
+def test_help_explains_the_command(name: str) -> None:
+    shown = command("ledger", name, "--help")
+    assert (shown.code, shown.err) == (0, "")
+    assert "the ledger" in shown.out

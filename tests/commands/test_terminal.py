@@ -1,0 +1,219 @@
+"""What is printed: every kind of record, in a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from raynas.commands.terminal import (
+    generation_line,
+    make_console,
+    result_table,
+    search_progress,
+    share,
+    training_progress,
+)
+from raynas.training import EpochReport, StepReport
+
+
+def score(*, finite: bool = True) -> dict[str, Any]:
+    return {"architecture": [0, 1], "top1": 0.5, "loss": 1.0 if finite else None, "finite": finite}
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    """A generation of `generations.jsonl`."""
+    return {
+        "generation": 2,
+        "prefix": [0],
+        "frozen": 1,
+        "refused": None,
+        "finished": None,
+        "samples": 300,
+        "best": {"architecture": [0, 1], "top1": 0.9125},
+        "rescored": [score()],
+        "population": [score(), score()],
+        **changes,
+    }
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    """The content of `result.json`."""
+    return {
+        "architecture": [2, 0, 1],
+        "top1": 0.9533,
+        "top5": 0.9967,
+        "test_top1": 0.9472,
+        "flops": 679_424,
+        "params": 12_345,
+        "strategy": "PCFES",
+        "finished": "generation limit",
+        "frozen": [0, 0, 3, 5],
+        "evaluations": 950,
+        "legal_architectures": 65_536,
+        "not_finite": 0,
+        "seconds": 12.34,
+        "suffix_speedup": 2.345,
+        "skipped_images": 0,
+        "energy_j": 1234.5,
+        "workers": 2,
+        **changes,
+    }
+
+
+def test_a_generation() -> None:
+    line = generation_line(record(), {"seconds": 1.234})
+    assert line == (
+        "generation   3  best  91.25%  frozen  1    3 candidates on 300 images    1.23 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"refused": "no legal suffix"}, "(freeze refused: no legal suffix)"),
+        ({"refused": "no parent stays legal"}, "(freeze refused: no parent stays legal)"),
+        ({"finished": "generation limit"}, "(generation limit)"),
+        (
+            {"population": [score(finite=False), score()], "rescored": [score(finite=False)]},
+            "(2 with logits that are not finite)",
+        ),
+        (
+            {
+                "population": [score(finite=False)],
+                "refused": "no legal suffix",
+                "finished": "generation limit",
+            },
+            "(1 with logits that are not finite; freeze refused: no legal suffix; "
+            "generation limit)",
+        ),
+    ],
+)
+def test_what_a_generation_notes(changes: dict[str, Any], end: str) -> None:
+    assert generation_line(record(**changes), {}).endswith(end)
+
+
+@pytest.mark.parametrize("finished", ["all blocks frozen", "legal architectures exhausted"])
+def test_a_generation_in_which_nothing_was_evaluated(finished: str) -> None:
+    empty = record(best=None, rescored=[], population=[], finished=finished, frozen=8)
+    line = generation_line(empty, {"seconds": 0.0})
+    assert "nothing scored" in line
+    assert "frozen  8" in line
+    assert "  0 candidates" in line
+    assert line.endswith(f"({finished})")
+
+
+def test_a_generation_whose_metrics_were_lost() -> None:
+    assert generation_line(record(), {}).endswith("on 300 images")
+
+
+def shown(content: Any, width: int = 110, **options: Any) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False, **options)
+    console.print(content)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def rows(table: str) -> dict[str, str]:
+    cells = [line.split("│")[1:3] for line in table.splitlines() if line.startswith("│")]
+    return {name.strip(): value.strip() for name, value in cells}
+
+
+def test_a_result() -> None:
+    assert rows(shown(result_table(result()))) == {
+        "architecture": "2,0,1",
+        "validation top-1 / top-5": "95.33% / 99.67%",
+        "test top-1 (held out)": "94.72%",
+        "FLOPs (multiply-adds)": "679,424",
+        "parameters": "12,345",
+        "strategy": "PCFES",
+        "ended by": "generation limit",
+        "frozen blocks by generation": "0 0 3 5",
+        "evaluations": "950 of 65,536 legal architectures",
+        "seconds": "12.3",
+        "speed-up of suffix-only evaluation": "2.35× per candidate",
+        "energy": "1,234 J",
+        "workers": "2",
+    }
+
+
+def test_a_result_of_which_little_is_known() -> None:
+    record = result(suffix_speedup=None, test_top1=None, energy_j=None, workers=0, not_finite=7)
+    table = rows(shown(result_table(record)))
+    assert table["speed-up of suffix-only evaluation"] == "nothing was frozen"
+    assert table["test top-1 (held out)"] == "not measured"
+    assert table["energy"] == "not measurable here"
+    assert table["workers"] == "none, in this process"
+    assert table["of them with logits that are not finite"] == "7"
+
+
+def test_a_share_of_nothing_is_not_unmeasured() -> None:
+    assert share(0.0) == "0.00%"
+    assert rows(shown(result_table(result(energy_j=0.0))))["energy"] == "0 J"
+
+
+def test_a_long_result_is_shown_whole_in_a_narrow_terminal() -> None:
+    frozen = list(range(100, 140))
+    text = shown(result_table(result(frozen=frozen)), width=60)
+    digits = "".join(character for character in text if character.isdigit())
+    assert "".join(map(str, frozen)) in digits
+
+
+def test_texts_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "runs/[red]a[/red]/:smile:/" + 40 * "long " + "[/nothing]"
+    make_console().print(path, soft_wrap=True)
+    assert capsys.readouterr().out == path + "\n"
+
+
+def test_search_progress_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with search_progress(make_console(), 3) as observe:
+        observe(record(generation=0), {"seconds": 0.5})
+        observe(record(generation=1, refused="x" * 200), {})
+        observe(record(generation=2, finished="generation limit"), {"seconds": 0.5})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:14] for line in lines] == ["generation   1", "generation   2", "generation   3"]
+    assert lines[1].endswith("x" * 200 + ")"), "a line is never broken"
+    assert "\x1b" not in "".join(lines)
+
+
+def test_search_progress_in_a_terminal() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=120, markup=False, highlight=False)
+    with search_progress(console, 3) as observe:
+        observe(record(generation=0), {"seconds": 0.5})
+        observe(record(generation=1, finished="all blocks frozen"), {})
+    text = file.getvalue()
+    assert "generation   1  best" in text
+    assert "searching" in text
+    assert "\x1b[" in text
+
+
+def step(number: int, epoch: int = 1) -> StepReport:
+    return StepReport(epoch, 2, number, 4, 1.234, 0.1, 5678.9)
+
+
+def epoch(number: int) -> EpochReport:
+    return EpochReport(number, 2, 1.2345, 0.5, 0.1, 3.0, 5678.9)
+
+
+def test_training_progress_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with training_progress(make_console()) as progress:
+        for number in (1, 2):
+            progress.step(step(1, number))
+            progress.epoch(epoch(number))
+    assert capsys.readouterr().out == (
+        "epoch   1/2  loss 1.2345  accuracy 50.00%  5,679 images/s\n"
+        "epoch   2/2  loss 1.2345  accuracy 50.00%  5,679 images/s\n"
+    )
+
+
+def test_training_progress_in_a_terminal() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=120)
+    with training_progress(console) as progress:
+        progress.step(step(4, 2))
+        progress.epoch(epoch(2))
+    text = file.getvalue()
+    assert "epoch 2/2  loss 1.234  5,679 images/s" in text
+    assert "accuracy" not in text, "the bar says enough"
