@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.errors import InputError, require
+from raynas.inputs import Inputs
 from raynas.space import Architecture, SearchSpace
 
 Path = tuple[int, ...]
@@ -28,14 +29,17 @@ class ChainSupernet(nn.Module):
         stem: maps images (uint8, `[n, c, h, w]`) to the input of the first block.
         blocks: the choices of each block, shallowest block first.
         head: maps the output of the last block to logits `[n, num_classes]`.
-        image_shape: `(channels, height, width)` of the images.
-        num_classes: the number of logits.
+        image_shape: `(channels, height, width)` of images of bytes; `inputs` says the same.
+        num_classes: the number of logits of a classifier; `None` for other tasks.
+        inputs: the shape and type of a sample, where it is not an image of bytes.
         recipe: how it was built (a JSON object), saved with the weights so that the command line
             can rebuild it; `None` for supernets that only their user's code can build.
 
     Raises:
-        InputError: no blocks, or a block without choices.
+        InputError: no blocks, a block without choices, or no single shape of inputs.
     """
+
+    inputs: Inputs
 
     def __init__(
         self,
@@ -43,18 +47,31 @@ class ChainSupernet(nn.Module):
         blocks: Sequence[Sequence[nn.Module]],
         head: nn.Module,
         *,
-        image_shape: tuple[int, int, int],
-        num_classes: int,
+        image_shape: tuple[int, int, int] | None = None,
+        num_classes: int | None = None,
+        inputs: Inputs | None = None,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        require(
+            (image_shape is None) != (inputs is None),
+            "inputs",
+            "either image_shape (images of bytes) or inputs (anything else)",
+            "neither" if inputs is None else "both",
+            "Say what one sample is.",
+        )
+        self.inputs = Inputs(image_shape) if inputs is None else inputs  # type: ignore[arg-type]
         self.space = SearchSpace(tuple(len(choices) for choices in blocks))
         self.stem = stem
         self.blocks = nn.ModuleList(nn.ModuleList(choices) for choices in blocks)
         self.head = head
-        self.image_shape = image_shape
         self.num_classes = num_classes
         self.recipe = dict(recipe) if recipe is not None else None
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of one sample: `(channels, height, width)` of images."""
+        return self.inputs.shape
 
     def node(self, path: Path) -> nn.Module:
         """The module at a node of the chain: stem, a choice, or head."""

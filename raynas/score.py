@@ -1,0 +1,88 @@
+"""`Score`: what the evaluation says of one architecture, from the worker to the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from typing import Any
+
+from raynas.space import Architecture
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of one architecture under one protocol.
+
+    Args:
+        architecture: all its choices.
+        objectives: (weighted) means over the samples by name, such as `top1` and `top5`; the first
+            is what a search maximises.
+        loss: the (weighted) mean loss; it breaks ties. Infinite if an output was not finite.
+        finite: whether all outputs were finite.
+        samples: how many samples were evaluated.
+        correct: how many of them count as correct, where the first objective is such a share.
+    """
+
+    architecture: Architecture
+    objectives: Mapping[str, float] = field(hash=False)
+    loss: float
+    finite: bool = True
+    samples: int = 0
+    correct: int | None = None
+
+    @property
+    def value(self) -> float:
+        """The first objective: what a search maximises."""
+        return next(iter(self.objectives.values()))
+
+    @property
+    def top1(self) -> float:
+        """The share of correct samples; `KeyError` where the task is no classification."""
+        return self.objectives["top1"]
+
+    def record(self) -> dict[str, Any]:
+        """The score as a JSON object; a loss that is not finite is null."""
+        counted = {} if self.correct is None else {"correct": self.correct}
+        return {
+            "architecture": list(self.architecture),
+            **counted,
+            **self.objectives,
+            "loss": self.loss if isfinite(self.loss) else None,
+            "finite": self.finite,
+            "samples": self.samples,
+        }
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> Score:
+        """The inverse of `record`, but that every loss that is not finite comes back infinite.
+
+        Raises:
+            KeyError, TypeError, ValueError: the record is not that of a score.
+        """
+        known = ("architecture", "correct", "loss", "finite", "samples")
+        objectives = {name: float(value) for name, value in record.items() if name not in known}
+        if not objectives:
+            raise ValueError("a score without objectives")
+        return Score(
+            tuple(map(int, record["architecture"])),
+            objectives,
+            inf if record["loss"] is None else float(record["loss"]),
+            bool(record["finite"]),
+            int(record["samples"]),
+            None if record.get("correct") is None else int(record["correct"]),
+        )
+
+
+def rank_key(score: Score) -> tuple[bool, float, float, Architecture]:
+    """The sort key that puts the best score first.
+
+    Finite scores first, then the highest first objective, the lowest loss and the lexicographically
+    first architecture; nothing is rounded. The loss of a score that is not finite means nothing, so
+    it orders nothing; a NaN ranks as the worst, since comparisons with NaN would make the order
+    depend on that of the input.
+    """
+    value = score.value
+    usable = score.finite and isfinite(value) and isfinite(score.loss)
+    first = inf if value != value else -value
+    return (not usable, first, score.loss if usable else inf, score.architecture)
