@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from command_runs import assert_refused, command
 
-from raynas.evaluation.scores import CandidateScore
+from raynas.score import Score
 from raynas.ledger.ledger import Ledger
 from raynas.ledger.rows import Entry
 from raynas.ledger.score_key import Protocol
@@ -24,7 +24,7 @@ ROUNDED = replace(FULL, evaluation={"storage": {"bits": 16, "freezes": FREEZES}}
 
 
 def make_entry(architecture: tuple[int, ...], correct: int, loss: float) -> Entry:
-    score = CandidateScore(architecture, correct, 10, correct / 10, 1.0, loss, math.isfinite(loss))
+    score = Score(architecture, correct, 10, correct / 10, 1.0, loss, math.isfinite(loss))
     return Entry(score, np.arange(10) < correct)
 
 

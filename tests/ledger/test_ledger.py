@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raynas.errors import InputError
-from raynas.evaluation.scores import CandidateScore
+from raynas.score import Score
 from raynas.ledger import file as ledger_file
 from raynas.ledger.ledger import Ledger
 from raynas.ledger.rows import Entry
@@ -33,7 +33,7 @@ def make_entry(number: int, samples: int = SAMPLES) -> Entry:
     bits = rng.random(samples) < 0.7
     correct = int(bits.sum())
     architecture = tuple(int(digit) for digit in f"{number:06d}")
-    score = CandidateScore(
+    score = Score(
         architecture, correct, samples, correct / samples, 1.0, float(rng.random()), True
     )
     return Entry(score, bits)
@@ -59,7 +59,7 @@ def entries(draw: st.DrawFn, samples: int) -> list[Entry]:
     made = []
     for architecture in draw(st.sets(choices, max_size=6)):
         bits = draw(st.lists(st.booleans(), min_size=samples, max_size=samples))
-        score = CandidateScore(
+        score = Score(
             architecture, sum(bits), samples, draw(shares), draw(shares), draw(losses),
             draw(st.booleans()),
         )  # fmt: skip
