@@ -16,7 +16,7 @@ from raynas.commands import terminal
 from raynas.errors import InputError, require
 from raynas.ledger.ledger import Context, Ledger
 from raynas.ledger.rows import Entry
-from raynas.ledger.score_key import Protocol
+from raynas.ledger.score_key import ScoreKey
 from raynas.space import encode
 
 ROWS = 10_000
@@ -24,7 +24,7 @@ ROWS = 10_000
 
 
 def list_scores(path: Positional[Path]) -> None:
-    """Show the protocols of a ledger, how many architectures are scored under each, and the best.
+    """Show the keys of a ledger, how many architectures are scored under each, and the best.
 
     Args:
         path: the ledger.
@@ -32,7 +32,7 @@ def list_scores(path: Positional[Path]) -> None:
     with Ledger(path, read_only=True) as ledger:
         contexts = ledger.contexts()
     table = Table(title=f"{path}: {sum(context.architectures for context in contexts):,} scores")
-    table.add_column("protocol", overflow="fold")
+    table.add_column("key", overflow="fold")
     for name in ("samples", "architectures", "best top-1"):
         table.add_column(name, justify="right")
     table.add_column("best architecture", overflow="fold")
@@ -89,14 +89,14 @@ def ledger(command: OmitArgPrefixes[ListCommand | ExportCommand | VerifyCommand]
 
 
 def cells(context: Context) -> tuple[str, ...]:
-    """A protocol as the cells of a table."""
-    protocol, best = context.protocol, context.best
-    evaluation = {name: value for name, value in protocol.evaluation.items() if value is not None}
+    """A key as the cells of a table."""
+    key, best = context.key, context.best
+    evaluation = {name: value for name, value in key.evaluation.items() if value is not None}
     machine = evaluation.pop("machine", {})
-    named = {"supernet": protocol.supernet[:8], "data": protocol.data[:8], **evaluation, **machine}
+    named = {"supernet": key.supernet[:8], "data": key.data[:8], **evaluation, **machine}
     return (
-        protocol.key[:8],
-        f"{protocol.samples:,}",
+        key.digest[:8],
+        f"{key.samples:,}",
         f"{context.architectures:,}",
         "" if best is None else f"{best.top1:.2%}",
         "" if best is None else encode(best.architecture),
@@ -105,14 +105,14 @@ def cells(context: Context) -> tuple[str, ...]:
 
 
 def shown(value: Any) -> str:
-    """A value of a protocol, short enough for a table."""
+    """A value of a key, short enough for a table."""
     if isinstance(value, dict) and "freezes" in value:
         prefixes = [encode(tuple(freeze["prefix"])) for freeze in value["freezes"]]
         return f"{value['bits']} bits at {' and '.join(prefixes)}"
     return str(value)
 
 
-def write_parquet(rows: Iterable[tuple[Protocol, Entry]], out: Path) -> int:
+def write_parquet(rows: Iterable[tuple[ScoreKey, Entry]], out: Path) -> int:
     """Write scores as flat columns; the file appears whole or not at all.
 
     Returns:
@@ -127,7 +127,7 @@ def write_parquet(rows: Iterable[tuple[Protocol, Entry]], out: Path) -> int:
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     schema = pa.schema(
         [
-            *((name, pa.string()) for name in ("supernet", "data", "protocol", "protocol_json")),
+            *((name, pa.string()) for name in ("supernet", "data", "key", "key_json")),
             ("architecture", pa.string()),
             ("choices", pa.list_(pa.int64())),
             *((name, pa.float64()) for name in ("top1", "top5", "loss")),
@@ -153,21 +153,21 @@ def write_parquet(rows: Iterable[tuple[Protocol, Entry]], out: Path) -> int:
     return count
 
 
-def groups(rows: Iterable[tuple[Protocol, Entry]]) -> Iterator[list[dict[str, Any]]]:
+def groups(rows: Iterable[tuple[ScoreKey, Entry]]) -> Iterator[list[dict[str, Any]]]:
     """The rows of the file, a row group at a time."""
     waiting = iter(rows)
-    while group := [flat(protocol, entry) for protocol, entry in islice(waiting, ROWS)]:
+    while group := [flat(key, entry) for key, entry in islice(waiting, ROWS)]:
         yield group
 
 
-def flat(protocol: Protocol, entry: Entry) -> dict[str, Any]:
+def flat(key: ScoreKey, entry: Entry) -> dict[str, Any]:
     """One row of the file."""
     score = entry.score
     return {
-        "supernet": protocol.supernet,
-        "data": protocol.data,
-        "protocol": protocol.key,
-        "protocol_json": protocol.text,
+        "supernet": key.supernet,
+        "data": key.data,
+        "key": key.digest,
+        "key_json": key.text,
         "architecture": encode(score.architecture),
         "choices": list(score.architecture),
         "top1": score.top1,

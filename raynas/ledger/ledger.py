@@ -1,7 +1,7 @@
 """The ledger: scores that outlive their search, in one SQLite file.
 
 A search looks up what it wants scored, evaluates only the rest, and adds it. Scores are kept apart
-by their protocol, so runs, strategies and constraints share a ledger, also at the same time: every
+by their key, so runs, strategies and constraints share a ledger, also at the same time: every
 `add` is one transaction of a write-ahead log, whole or absent whatever becomes of the process.
 """
 
@@ -19,7 +19,7 @@ from raynas.errors import InputError, require
 from raynas.evaluation.scores import CandidateScore
 from raynas.ledger import file as ledger_file
 from raynas.ledger.rows import COLUMNS, Entry, Row, damage, entry_of, row_of, summary
-from raynas.ledger.score_key import Protocol, digest_of
+from raynas.ledger.score_key import ScoreKey, digest_of
 from raynas.space import Architecture, encode
 
 LOOKED_UP = 500
@@ -28,15 +28,15 @@ LOOKED_UP = 500
 
 @dataclass(frozen=True)
 class Context:
-    """What a ledger holds under one protocol.
+    """What a ledger holds under one key.
 
     Args:
-        protocol: that the scores are comparable under.
+        key: that the scores are comparable under.
         architectures: how many are scored.
         best: the best of them, `None` if there are none.
     """
 
-    protocol: Protocol
+    key: ScoreKey
     architectures: int
     best: CandidateScore | None
 
@@ -60,9 +60,9 @@ class Ledger:
         self._closing = weakref.finalize(self, self._connection.close)
 
     def known(
-        self, protocol: Protocol, architectures: Iterable[Architecture]
+        self, key: ScoreKey, architectures: Iterable[Architecture]
     ) -> dict[Architecture, Entry]:
-        """Those of the architectures that are scored under the protocol.
+        """Those of the architectures that are scored under the key.
 
         Raises:
             InputError: a score that is damaged.
@@ -75,45 +75,45 @@ class Ledger:
                 f"SELECT {COLUMNS} FROM scores WHERE protocol = "
                 f"(SELECT id FROM protocols WHERE key = ?) AND architecture IN ({marks})"
             )
-            for row in self._select(query, protocol.key, *texts):
-                entry = self._read(protocol.key, row)
+            for row in self._select(query, key.digest, *texts):
+                entry = self._read(key.digest, row)
                 found[entry.score.architecture] = entry
         return found
 
-    def add(self, protocol: Protocol, entries: Sequence[Entry]) -> None:
+    def add(self, key: ScoreKey, entries: Sequence[Entry]) -> None:
         """Write scores, all or none of them; on the disk when this returns.
 
         Args:
-            protocol: that they were scored under.
+            key: that they were scored under.
             entries: those that are there already, with the same value, are left as they are.
 
         Raises:
             InputError: a score that is there already with another value, or bits that are not
                 those of their score. Nothing has been added then.
         """
-        rows = [row_of(protocol, entry) for entry in entries]
+        rows = [row_of(key, entry) for entry in entries]
         if not rows:
             return
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO protocols (key, content) VALUES (?, ?)",
-                (protocol.key, protocol.text),
+                (key.digest, key.text),
             )
             query = "SELECT id FROM protocols WHERE key = ?"
-            (number,) = connection.execute(query, (protocol.key,)).fetchone()
+            (number,) = connection.execute(query, (key.digest,)).fetchone()
             for row in rows:
-                self._insert(connection, protocol, number, row)
+                self._insert(connection, key, number, row)
 
     def complete(
         self,
-        protocol: Protocol,
+        key: ScoreKey,
         architectures: Sequence[Architecture],
         evaluate: Callable[[list[Architecture]], Sequence[Entry]],
     ) -> tuple[list[Entry], int]:
         """Look scores up, evaluate what is missing, and add it.
 
         Args:
-            protocol: that they are scored under.
+            key: that they are scored under.
             architectures: whose scores are wanted.
             evaluate: gives an entry for each of the architectures that it is called with, none of
                 them twice; it is not called if none is missing.
@@ -121,17 +121,17 @@ class Ledger:
         Returns:
             One entry per architecture, in the order given, and how many of them were known.
         """
-        entries = self.known(protocol, architectures)
+        entries = self.known(key, architectures)
         known = sum(each in entries for each in architectures)
         missing = [each for each in dict.fromkeys(architectures) if each not in entries]
         if missing:
             evaluated = evaluate(missing)
-            self.add(protocol, evaluated)
+            self.add(key, evaluated)
             entries.update(zip(missing, evaluated, strict=True))
         return [entries[architecture] for architecture in architectures], known
 
     def contexts(self) -> list[Context]:
-        """Every protocol in the order added, how many architectures are scored, and the best."""
+        """Every key in the order added, how many architectures are scored, and the best."""
         query = (
             "SELECT content, id, (SELECT count(*) FROM scores WHERE protocol = protocols.id) "
             "FROM protocols ORDER BY id"
@@ -142,29 +142,29 @@ class Ledger:
         )
         contexts = []
         for content, number, count in self._select(query):
-            protocol = self._parse(content)
+            key = self._parse(content)
             rows = self._select(best, number)
-            entry = self._read(protocol.key, rows[0]) if rows else None
-            contexts.append(Context(protocol, count, entry.score if entry else None))
+            entry = self._read(key.digest, rows[0]) if rows else None
+            contexts.append(Context(key, count, entry.score if entry else None))
         return contexts
 
-    def rows(self, protocol: Protocol | None = None) -> Iterator[tuple[Protocol, Entry]]:
-        """Every score with its protocol, in the order added.
+    def rows(self, key: ScoreKey | None = None) -> Iterator[tuple[ScoreKey, Entry]]:
+        """Every score with its key, in the order added.
 
         Args:
-            protocol: of which scores are wanted; those of all if omitted.
+            key: of which scores are wanted; those of all if omitted.
 
         Raises:
             InputError: a score that is damaged.
         """
-        wanted = [context.protocol for context in self.contexts()]
-        for each in wanted if protocol is None else [protocol]:
+        wanted = [context.key for context in self.contexts()]
+        for each in wanted if key is None else [key]:
             query = (
                 f"SELECT {COLUMNS} FROM scores WHERE protocol = "
                 "(SELECT id FROM protocols WHERE key = ?) ORDER BY id"
             )
-            for row in self._select(query, each.key):
-                yield each, self._read(each.key, row)
+            for row in self._select(query, each.digest):
+                yield each, self._read(each.digest, row)
 
     def verify(self) -> list[str]:
         """What is wrong with the file and its rows; empty if nothing is."""
@@ -201,9 +201,7 @@ class Ledger:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _insert(
-        self, connection: sqlite3.Connection, protocol: Protocol, number: int, row: Row
-    ) -> None:
+    def _insert(self, connection: sqlite3.Connection, key: ScoreKey, number: int, row: Row) -> None:
         """Add a row, or see that the one that is there says the same."""
         query = f"SELECT {COLUMNS} FROM scores WHERE protocol = ? AND architecture = ?"
         there = connection.execute(query, (number, row[0])).fetchone()
@@ -213,14 +211,14 @@ class Ledger:
                 f"INSERT INTO scores (protocol, {COLUMNS}) VALUES ({marks})", (number, *row)
             )
             return
-        score = self._read(protocol.key, there).score
+        score = self._read(key.digest, there).score
         require(
             there[-1] == row[-1],
             "ledger",
-            f"one score of an architecture under one protocol ({protocol.key})",
+            f"one score of an architecture under one key ({key.digest})",
             f"{summary(there)} of {list(score.architecture)} in {self.path or 'memory'}, and now "
             f"{summary(row)}",
-            "Something that scores depend on is not in their protocol: use another ledger, and "
+            "Something that scores depend on is not in their key: use another ledger, and "
             "report this.",
         )
 
@@ -240,13 +238,13 @@ class Ledger:
         )
         return entry_of(row)
 
-    def _parse(self, content: str) -> Protocol:
+    def _parse(self, content: str) -> ScoreKey:
         try:
-            return Protocol.parse(content)
+            return ScoreKey.parse(content)
         except ValueError as error:
             raise InputError(
                 "ledger",
-                "protocols as they were written",
+                "keys as they were written",
                 f"{content!r} in {self.path} ({error})",
                 "List the damage with raynas ledger verify, and use another ledger.",
             ) from error
@@ -255,16 +253,16 @@ class Ledger:
         lines = [text for (text,) in self._connection.execute("PRAGMA integrity_check")]
         orphans = self._connection.execute("PRAGMA foreign_key_check").fetchall()
         found = [f"SQLite: {line}" for line in lines if line != "ok"]
-        return found + [f"scores: row {row} has no protocol" for _, row, *_ in orphans]
+        return found + [f"scores: row {row} has no key" for _, row, *_ in orphans]
 
     def _damaged_rows(self) -> Iterator[str]:
-        """What is wrong with protocols and scores, each named."""
+        """What is wrong with keys and scores, each named."""
         query = "SELECT id, key, content FROM protocols ORDER BY id"
         for number, key, content in self._connection.execute(query).fetchall():
             if digest_of(str(content).encode()) != key:
-                yield f"protocol {key}: its content has another digest"
+                yield f"key {key}: its content has another digest"
             query = f"SELECT {COLUMNS} FROM scores WHERE protocol = ? ORDER BY id"
             for row in self._connection.execute(query, (number,)):
                 problem = damage(key, row)
                 if problem:
-                    yield f"protocol {key}, architecture {row[0]}: {problem}"
+                    yield f"key {key}, architecture {row[0]}: {problem}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from raynas.errors import require
 from raynas.evaluation.scores import CandidateScore
-from raynas.ledger.score_key import Protocol, digest_of
+from raynas.ledger.score_key import ScoreKey, digest_of
 from raynas.space import decode, encode
 
 COLUMNS = "architecture, correct, samples, top1, top5, loss, finite, bits, checksum"
@@ -34,18 +34,18 @@ class Entry:
     bits: np.ndarray
 
 
-def row_of(protocol: Protocol, entry: Entry) -> Row:
+def row_of(key: ScoreKey, entry: Entry) -> Row:
     """An entry as the values of `COLUMNS`.
 
     Raises:
-        InputError: bits that are not those of the score, or of the protocol's samples.
+        InputError: bits that are not those of the score, or of the key's samples.
     """
     score, bits = entry.score, np.asarray(entry.bits, dtype=bool)
     require(
-        bits.shape == (protocol.samples,)
-        and (score.samples, score.correct) == (protocol.samples, int(bits.sum())),
+        bits.shape == (key.samples,)
+        and (score.samples, score.correct) == (key.samples, int(bits.sum())),
         "entries",
-        f"bits of the {protocol.samples} samples of the protocol, and their sum",
+        f"bits of the {key.samples} samples of the key, and their sum",
         f"{int(bits.sum())} of shape {bits.shape} for {score}",
         "Give each score with the samples that it was counted from.",
     )
@@ -60,7 +60,7 @@ def row_of(protocol: Protocol, entry: Entry) -> Row:
         int(score.finite),
         np.packbits(bits).tobytes(),
     )
-    return (*row, checksum(protocol.key, row))
+    return (*row, checksum(key.digest, row))
 
 
 def entry_of(row: Row) -> Entry:
@@ -75,7 +75,7 @@ def entry_of(row: Row) -> Entry:
 
 
 def checksum(key: str, row: Row) -> bytes | None:
-    """Of a row's values, all but the last, and of their protocol; `None` for no such values."""
+    """Of a row's values, all but the last, and of their key; `None` for no such values."""
     try:
         architecture, correct, samples, top1, top5, loss, finite, bits = row
         numbers = struct.pack(

@@ -13,7 +13,7 @@ from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.trie import nodes_of
 from raynas.ledger.ledger import Ledger
 from raynas.ledger.rows import Entry
-from raynas.ledger.score_key import Protocol, evaluation_of, in_full
+from raynas.ledger.score_key import ScoreKey, evaluation_of, in_full
 from raynas.population.frozen_shards import View, first_images, place, require_longer
 from raynas.population.recovery import RecoverableView
 from raynas.population.shard_maps import Maps
@@ -259,7 +259,7 @@ class PopulationEvaluator:
         entries = dict(zip(shared, self._entries(self._view, shared, outcomes), strict=True))
         # Known ones stay: batches that were halved, say, may move the last bits of a loss.
         self._ledger.complete(
-            self._protocol(self._view), shared, lambda missing: [entries[each] for each in missing]
+            self._key(self._view), shared, lambda missing: [entries[each] for each in missing]
         )
 
     def _score(
@@ -271,7 +271,7 @@ class PopulationEvaluator:
         shared = [starting_with(prefix, self._maps.canonical(each)) for each in architectures]
         if reuse:
             entries, known = self._ledger.complete(
-                self._protocol(view), shared, lambda missing: self._evaluate(view, missing)
+                self._key(view), shared, lambda missing: self._evaluate(view, missing)
             )
             self.known += known
         else:
@@ -292,9 +292,9 @@ class PopulationEvaluator:
         scores = merge_scores(architectures, outcomes, view.validation.weights, view.dropped)
         return [Entry(*each) for each in zip(scores, outcomes.correct, strict=True)]
 
-    def _protocol(self, view: View) -> Protocol:
+    def _key(self, view: View) -> ScoreKey:
         """What scores behind a view depend on, beside the architecture."""
         calibration = sum(view.calibration.rows)
         settings = in_full(self._settings) if view.exact else self._settings
         evaluation = evaluation_of(settings, calibration, self._pool.machine, view.freezes)
-        return Protocol(self._supernet, self.data_digest, evaluation, sum(view.validation.rows))
+        return ScoreKey(self._supernet, self.data_digest, evaluation, sum(view.validation.rows))

@@ -1,4 +1,4 @@
-"""The ledger: what goes in comes out, under its protocol only, whatever happens to a process."""
+"""The ledger: what goes in comes out, under its key only, whatever happens to a process."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from raynas.evaluation.scores import CandidateScore
 from raynas.ledger import file as ledger_file
 from raynas.ledger.ledger import Ledger
 from raynas.ledger.rows import Entry
-from raynas.ledger.score_key import Protocol
+from raynas.ledger.score_key import ScoreKey
 
 SAMPLES = 21
-PROTOCOL = Protocol("supernet", "data", {"batch_norm": "recalibrate", "threads": 1}, SAMPLES)
+KEY = ScoreKey("supernet", "data", {"batch_norm": "recalibrate", "threads": 1}, SAMPLES)
 
 
 def make_entry(number: int, samples: int = SAMPLES) -> Entry:
@@ -39,14 +39,14 @@ def make_entry(number: int, samples: int = SAMPLES) -> Entry:
     return Entry(score, bits)
 
 
-def content(ledger: Ledger, protocol: Protocol | None = None) -> list[Any]:
-    return [plain(p, entry) for p, entry in ledger.rows(protocol)]
+def content(ledger: Ledger, key: ScoreKey | None = None) -> list[Any]:
+    return [plain(p, entry) for p, entry in ledger.rows(key)]
 
 
-def plain(protocol: Protocol, entry: Entry) -> tuple[Any, ...]:
+def plain(key: ScoreKey, entry: Entry) -> tuple[Any, ...]:
     """Compares as the entry does to the last bit, the sign of zero and NaN included."""
     assert entry.bits.dtype == bool
-    return protocol.text, repr(entry.score), entry.bits.tolist()
+    return key.text, repr(entry.score), entry.bits.tolist()
 
 
 shares = st.floats(0, 1)
@@ -78,28 +78,28 @@ json_values = st.recursive(
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.integers(1, 40), st.dictionaries(st.text(), json_values, max_size=3), st.data())
 def test_what_goes_in_comes_out(tmp_path_factory, samples, evaluation, data):
-    protocol = Protocol("s", "d", evaluation, samples)
+    key = ScoreKey("s", "d", evaluation, samples)
     added = data.draw(entries(samples))
-    wanted = [plain(protocol, entry) for entry in added]
+    wanted = [plain(key, entry) for entry in added]
     path = tmp_path_factory.mktemp("ledger") / "scores?#%.sqlite"
     with Ledger(path) as ledger, Ledger() as memory:
         for each in (ledger, memory):
-            each.add(protocol, added[:2])
-            each.add(protocol, added)
+            each.add(key, added[:2])
+            each.add(key, added)
             assert content(each) == wanted
     with Ledger(path) as ledger:
-        assert content(ledger, Protocol.parse(protocol.text)) == wanted
-        found = ledger.known(protocol, [entry.score.architecture for entry in added] * 2)
-        assert [plain(protocol, found[e.score.architecture]) for e in added] == wanted
-        assert ledger.known(protocol, [(9, 9, 9, 9, 9, 9)]) == {}
+        assert content(ledger, ScoreKey.parse(key.text)) == wanted
+        found = ledger.known(key, [entry.score.architecture for entry in added] * 2)
+        assert [plain(key, found[e.score.architecture]) for e in added] == wanted
+        assert ledger.known(key, [(9, 9, 9, 9, 9, 9)]) == {}
         assert ledger.verify() == []
     assert [p.name for p in path.parent.iterdir()] == [path.name], "no file is left beside it"
 
 
 def test_more_architectures_than_one_query_takes():
     with Ledger() as ledger:
-        ledger.add(PROTOCOL, [make_entry(number) for number in range(0, 2400, 2)])
-        found = ledger.known(PROTOCOL, [make_entry(n).score.architecture for n in range(2400)])
+        ledger.add(KEY, [make_entry(number) for number in range(0, 2400, 2)])
+        found = ledger.known(KEY, [make_entry(n).score.architecture for n in range(2400)])
         assert len(found) == 1200
 
 
@@ -115,24 +115,24 @@ def test_more_architectures_than_one_query_takes():
     ],
 )
 def test_every_part_of_a_protocol_separates(changes: dict[str, Any]):
-    other = replace(PROTOCOL, **changes)
-    assert other.key != PROTOCOL.key
+    other = replace(KEY, **changes)
+    assert other.digest != KEY.digest
     with Ledger() as ledger:
-        ledger.add(PROTOCOL, [make_entry(1)])
+        ledger.add(KEY, [make_entry(1)])
         assert ledger.known(other, [make_entry(1).score.architecture]) == {}
         ledger.add(other, [make_entry(1, other.samples)])
-        assert len(content(ledger, PROTOCOL)) == len(content(ledger, other)) == 1
-        assert [context.protocol for context in ledger.contexts()] == [PROTOCOL, other]
+        assert len(content(ledger, KEY)) == len(content(ledger, other)) == 1
+        assert [context.key for context in ledger.contexts()] == [KEY, other]
 
 
 def test_a_protocol_is_its_content():
     turned = {"threads": 1, "batch_norm": "recalibrate"}
-    assert Protocol("supernet", "data", turned, SAMPLES) == PROTOCOL
-    assert Protocol("supernet", "data", turned, SAMPLES).key == PROTOCOL.key
-    assert Protocol("s", "d", {"a": (1, 2)}, 1) == Protocol("s", "d", {"a": [1, 2]}, 1)
-    for text in ("[]", "{}", PROTOCOL.text + " ", '{"supernet": 1}'):
+    assert ScoreKey("supernet", "data", turned, SAMPLES) == KEY
+    assert ScoreKey("supernet", "data", turned, SAMPLES).digest == KEY.digest
+    assert ScoreKey("s", "d", {"a": (1, 2)}, 1) == ScoreKey("s", "d", {"a": [1, 2]}, 1)
+    for text in ("[]", "{}", KEY.text + " ", '{"supernet": 1}'):
         with pytest.raises(ValueError, match=r".+"):
-            Protocol.parse(text)
+            ScoreKey.parse(text)
 
 
 @pytest.mark.parametrize("change", ["loss", "top1", "bits", "finite"])
@@ -142,16 +142,16 @@ def test_another_score_under_the_same_protocol_is_refused(change: str, tmp_path:
     bits = first.bits if change != "bits" else np.roll(first.bits, 1)
     score = first.score if change == "bits" else replace(first.score, **{change: changes[change]})
     with Ledger(tmp_path / "scores") as ledger:
-        ledger.add(PROTOCOL, [first])
+        ledger.add(KEY, [first])
         before = content(ledger)
         with pytest.raises(InputError) as caught:
-            ledger.add(PROTOCOL, [kept, Entry(score, bits)])
+            ledger.add(KEY, [kept, Entry(score, bits)])
         assert content(ledger) == before, "nothing of a refused addition stays"
         text = str(caught.value)
-        assert text.startswith("ledger: expected one score of an architecture under one protocol")
-        assert PROTOCOL.key in text
+        assert text.startswith("ledger: expected one score of an architecture under one key")
+        assert KEY.digest in text
         assert text.count(f"{first.score.correct} of {SAMPLES}") == 2, "both are named"
-        ledger.add(PROTOCOL, [kept, first])
+        ledger.add(KEY, [kept, first])
         assert len(content(ledger)) == 2
 
 
@@ -165,7 +165,7 @@ def test_bits_that_are_not_those_of_the_score_are_refused():
     with Ledger() as ledger:
         for entry in wrong:
             with pytest.raises(InputError, match="entries: expected bits of the 21 samples"):
-                ledger.add(PROTOCOL, [make_entry(2), entry])
+                ledger.add(KEY, [make_entry(2), entry])
         assert content(ledger) == []
 
 
@@ -183,7 +183,7 @@ def test_only_what_is_missing_is_evaluated():
             ([b, a, b], 0, [[b, a]]), ([c, a, b], 2, [[c]]), ([a, a, c], 3, [])
         ):  # fmt: skip
             asked.clear()
-            found, count = ledger.complete(PROTOCOL, wanted, evaluate)
+            found, count = ledger.complete(KEY, wanted, evaluate)
             assert [entry.score.architecture for entry in found] == wanted
             assert (count, asked) == (known, missing)
 
@@ -198,7 +198,7 @@ def test_the_best_of_a_protocol():
         replace(scores[2], correct=21, top1=0.9, loss=0.1),
     ]
     with Ledger() as ledger:
-        ledger.add(PROTOCOL, [Entry(score, np.ones(SAMPLES, dtype=bool)) for score in ranked])
+        ledger.add(KEY, [Entry(score, np.ones(SAMPLES, dtype=bool)) for score in ranked])
         (context,) = ledger.contexts()
         assert (context.architectures, context.best) == (4, best)
 
@@ -207,7 +207,7 @@ ADDING = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_ledger import PROTOCOL, make_entry
+from test_ledger import KEY, make_entry
 from raynas.ledger.ledger import Ledger
 start, stop, step = map(int, sys.argv[3:])
 assert "torch" not in sys.modules
@@ -215,7 +215,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 with Ledger(sys.argv[2]) as ledger:
     for first in range(start, stop, step):
-        ledger.add(PROTOCOL, [make_entry(n) for n in range(first, first + step)])
+        ledger.add(KEY, [make_entry(n) for n in range(first, first + step)])
         print(first, flush=True)
 """
 
@@ -244,7 +244,7 @@ def test_processes_that_start_at_once_share_one_ledger(tmp_path: Path):
         assert process.returncode == 0
     with Ledger(path, read_only=True) as ledger:
         assert ledger.verify() == []
-        wanted = [plain(PROTOCOL, make_entry(number)) for number in range(90)]
+        wanted = [plain(KEY, make_entry(number)) for number in range(90)]
         assert sorted(content(ledger)) == sorted(wanted)
 
 
@@ -266,8 +266,8 @@ def test_a_killed_process_leaves_whole_transactions(acknowledged: int, tmp_path:
         found = content(ledger)
         assert len(found) % step == 0
         assert len(found) >= acknowledged * step, "what was acknowledged is there"
-        assert found == [plain(PROTOCOL, make_entry(number)) for number in range(len(found))]
-        ledger.add(PROTOCOL, [make_entry(80_000)])
+        assert found == [plain(KEY, make_entry(number)) for number in range(len(found))]
+        ledger.add(KEY, [make_entry(80_000)])
 
 
 def test_a_writer_waits_for_another_and_then_says_so(
@@ -278,16 +278,16 @@ def test_a_writer_waits_for_another_and_then_says_so(
         other = sqlite3.connect(tmp_path / "scores", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(InputError, match=r"locked\). Let the process that writes"):
-            ledger.add(PROTOCOL, [make_entry(1)])
-        assert ledger.known(PROTOCOL, [(1,)]) == {}, "readers do not wait"
+            ledger.add(KEY, [make_entry(1)])
+        assert ledger.known(KEY, [(1,)]) == {}, "readers do not wait"
         other.execute("ROLLBACK")
         other.close()
-        ledger.add(PROTOCOL, [make_entry(1)])
+        ledger.add(KEY, [make_entry(1)])
 
 
 def write_ledger(path: Path, count: int = 300) -> bytes:
     with Ledger(path) as ledger:
-        ledger.add(PROTOCOL, [make_entry(number) for number in range(count)])
+        ledger.add(KEY, [make_entry(number) for number in range(count)])
     return path.read_bytes()
 
 
@@ -383,7 +383,7 @@ def test_damage_to_pages_is_found_and_named(tmp_path: Path):
         ("UPDATE scores SET architecture = '0,0,0,0,0,9' WHERE id = 2", "another checksum"),
         ("UPDATE scores SET bits = 5, checksum = x'' WHERE id = 2", "another checksum"),
         ("UPDATE protocols SET content = replace(content, 'data', 'atad')", "another digest"),
-        ("UPDATE scores SET protocol = 7 WHERE id = 2", "row 2 has no protocol"),
+        ("UPDATE scores SET protocol = 7 WHERE id = 2", "row 2 has no key"),
     ],
 )
 def test_a_changed_row_is_found_named_and_not_used(statement: str, problem: str, tmp_path: Path):
@@ -402,16 +402,16 @@ def test_a_changed_row_is_found_named_and_not_used(statement: str, problem: str,
                 content(ledger)
         if "top1" in statement:
             with pytest.raises(InputError, match="another checksum"):
-                ledger.known(PROTOCOL, [make_entry(1).score.architecture])
+                ledger.known(KEY, [make_entry(1).score.architecture])
 
 
 def test_bits_that_contradict_the_count_are_found(tmp_path: Path):
     from raynas.ledger.rows import checksum, damage, row_of
 
-    row = list(row_of(PROTOCOL, make_entry(1)))
-    assert damage(PROTOCOL.key, tuple(row)) is None
+    row = list(row_of(KEY, make_entry(1)))
+    assert damage(KEY.digest, tuple(row)) is None
     row[1] -= 1
-    row[-1] = checksum(PROTOCOL.key, tuple(row[:-1]))
-    found = damage(PROTOCOL.key, tuple(row))
+    row[-1] = checksum(KEY.digest, tuple(row[:-1]))
+    found = damage(KEY.digest, tuple(row))
     assert found is not None
     assert "correct samples" in found
