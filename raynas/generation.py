@@ -10,8 +10,9 @@ import numpy as np
 
 from raynas.errors import InputError
 from raynas.evolution.strategy import Problem, Proposal, Score, State, Strategy
+from raynas.files import Record
 from raynas.metering import Meter
-from raynas.runlog import Record, RunLog
+from raynas.runlog import RunLog
 
 if TYPE_CHECKING:
     from raynas.evaluation.scores import CandidateScore

@@ -16,9 +16,10 @@ from raynas.evaluation.scores import CandidateScore
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, Score, State, Strategy, rank_key
 from raynas.export import export_subnet, plain_subnet
+from raynas.files import Record, read_json
 from raynas.metering import Meter
 from raynas.population.evaluator import PopulationEvaluator
-from raynas.runlog import CONFIG, RESULT, Record, RunLog, read_json, require_same
+from raynas.runlog import CONFIG, RESULT, RunLog, require_same
 from raynas.shards.inspection import InspectedShards, Inspector
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
