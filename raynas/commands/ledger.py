@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +16,17 @@ from raynas.errors import InputError, require
 from raynas.ledger.ledger import Context, Ledger
 from raynas.ledger.rows import Entry
 from raynas.ledger.score_key import ScoreKey
+from raynas.score import Score
 from raynas.space import encode
 
 ROWS = 10_000
-"""Of one row group of an exported file."""
+"""Rows of one group of an exported file."""
+
+COLUMNS = (
+    "supernet", "data", "key", "key_json", "architecture", "choices", "loss", "correct", "samples",
+    "finite",
+)  # fmt: skip
+"""Columns that every score has."""
 
 
 def list_scores(path: Positional[Path]) -> None:
@@ -33,7 +39,7 @@ def list_scores(path: Positional[Path]) -> None:
         contexts = ledger.contexts()
     table = Table(title=f"{path}: {sum(context.architectures for context in contexts):,} scores")
     table.add_column("key", overflow="fold")
-    for name in ("samples", "architectures", "best top-1"):
+    for name in ("samples", "architectures", "best"):
         table.add_column(name, justify="right")
     table.add_column("best architecture", overflow="fold")
     table.add_column("supernet, data and evaluation", overflow="fold")
@@ -53,8 +59,9 @@ def export_scores(path: Positional[Path], out: Positional[Path]) -> None:
         not out.exists(), "out", "a file that does not exist", out, "Remove it, or choose another."
     )
     with Ledger(path, read_only=True) as ledger:
-        count = write_parquet(ledger.rows(), out)
-    terminal.make_console().print(f"Exported {count:,} scores to {out}", soft_wrap=True)
+        rows = list(ledger.rows())
+    write_parquet(rows, out)
+    terminal.make_console().print(f"Exported {len(rows):,} scores to {out}", soft_wrap=True)
 
 
 def verify_scores(path: Positional[Path]) -> None:
@@ -67,7 +74,7 @@ def verify_scores(path: Positional[Path]) -> None:
     with Ledger(path, read_only=True) as ledger:
         problems = ledger.verify()
         if not problems:
-            count = sum(context.architectures for context in ledger.contexts())
+            count = sum(count for _, count in ledger.counts())
             screen.print(f"{path}: {count:,} scores, no damage", soft_wrap=True)
             return
     for problem in problems:
@@ -98,10 +105,16 @@ def cells(context: Context) -> tuple[str, ...]:
         key.digest[:8],
         f"{key.samples:,}",
         f"{context.architectures:,}",
-        "" if best is None else f"{best.top1:.2%}",
+        "" if best is None else shown_value(best),
         "" if best is None else encode(best.architecture),
         ", ".join(f"{name} {shown(value)}" for name, value in named.items()),
     )
+
+
+def shown_value(score: Score) -> str:
+    """The first objective of a score by its name; a share of correct samples in percent."""
+    name = next(iter(score.objectives))
+    return f"{name} {score.value:.6g}" if score.correct is None else f"{name} {score.value:.2%}"
 
 
 def shown(value: Any) -> str:
@@ -112,11 +125,8 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def write_parquet(rows: Iterable[tuple[ScoreKey, Entry]], out: Path) -> int:
-    """Write scores as flat columns; the file appears whole or not at all.
-
-    Returns:
-        How many there were.
+def write_parquet(rows: Sequence[tuple[ScoreKey, Entry]], out: Path) -> None:
+    """Write scores as flat columns, one per objective; the file appears whole or not at all.
 
     Raises:
         InputError: the file exists by now, or cannot be written.
@@ -125,23 +135,24 @@ def write_parquet(rows: Iterable[tuple[ScoreKey, Entry]], out: Path) -> int:
     import pyarrow.parquet as pq
 
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    names = dict.fromkeys(name for _, entry in rows for name in entry.score.objectives)
     schema = pa.schema(
         [
             *((name, pa.string()) for name in ("supernet", "data", "key", "key_json")),
             ("architecture", pa.string()),
             ("choices", pa.list_(pa.int64())),
-            *((name, pa.float64()) for name in ("top1", "top5", "loss")),
+            *((column(name), pa.float64()) for name in names),
+            ("loss", pa.float64()),
             *((name, pa.int64()) for name in ("correct", "samples")),
             ("finite", pa.bool_()),
         ]
     )
-    count = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(part, schema) as writer:
-            for group in groups(rows):
+            for start in range(0, len(rows), ROWS):
+                group = [flat(key, entry) for key, entry in rows[start : start + ROWS]]
                 writer.write_table(pa.Table.from_pylist(group, schema=schema))
-                count += len(group)
         os.link(part, out)
     except OSError as error:
         raise InputError(
@@ -150,30 +161,26 @@ def write_parquet(rows: Iterable[tuple[ScoreKey, Entry]], out: Path) -> int:
     finally:
         if part.exists():
             part.unlink()
-    return count
-
-
-def groups(rows: Iterable[tuple[ScoreKey, Entry]]) -> Iterator[list[dict[str, Any]]]:
-    """The rows of the file, a row group at a time."""
-    waiting = iter(rows)
-    while group := [flat(key, entry) for key, entry in islice(waiting, ROWS)]:
-        yield group
 
 
 def flat(key: ScoreKey, entry: Entry) -> dict[str, Any]:
     """One row of the file."""
     score = entry.score
     return {
+        **{column(name): value for name, value in score.objectives.items()},
         "supernet": key.supernet,
         "data": key.data,
         "key": key.digest,
         "key_json": key.text,
         "architecture": encode(score.architecture),
         "choices": list(score.architecture),
-        "top1": score.top1,
-        "top5": score.top5,
         "loss": score.loss,
         "correct": score.correct,
         "samples": score.samples,
         "finite": score.finite,
     }
+
+
+def column(objective: str) -> str:
+    """The name of an objective's column, apart from those that every score has."""
+    return f"objective_{objective}" if objective in COLUMNS else objective

@@ -16,10 +16,10 @@ from itertools import islice
 from pathlib import Path
 
 from raynas.errors import InputError, require
-from raynas.evaluation.scores import CandidateScore
 from raynas.ledger import file as ledger_file
 from raynas.ledger.rows import COLUMNS, Entry, Row, damage, entry_of, row_of, summary
 from raynas.ledger.score_key import ScoreKey, digest_of
+from raynas.score import Score, rank_key
 from raynas.space import Architecture, encode
 
 LOOKED_UP = 500
@@ -33,12 +33,12 @@ class Context:
     Args:
         key: that the scores are comparable under.
         architectures: how many are scored.
-        best: the best of them, `None` if there are none.
+        best: the best of them, as a search ranks them; `None` if there are none.
     """
 
     key: ScoreKey
     architectures: int
-    best: CandidateScore | None
+    best: Score | None
 
 
 class Ledger:
@@ -72,8 +72,8 @@ class Ledger:
         while texts := list(islice(wanted, LOOKED_UP)):
             marks = ", ".join("?" * len(texts))
             query = (
-                f"SELECT {COLUMNS} FROM scores WHERE protocol = "
-                f"(SELECT id FROM protocols WHERE key = ?) AND architecture IN ({marks})"
+                f"SELECT {COLUMNS} FROM scores WHERE key = "
+                f"(SELECT id FROM keys WHERE digest = ?) AND architecture IN ({marks})"
             )
             for row in self._select(query, key.digest, *texts):
                 entry = self._read(key.digest, row)
@@ -88,18 +88,18 @@ class Ledger:
             entries: those that are there already, with the same value, are left as they are.
 
         Raises:
-            InputError: a score that is there already with another value, or bits that are not
-                those of their score. Nothing has been added then.
+            InputError: a score that is there already with another value, or one of other
+                samples than the key has. Nothing has been added then.
         """
         rows = [row_of(key, entry) for entry in entries]
         if not rows:
             return
         with self._transaction() as connection:
             connection.execute(
-                "INSERT OR IGNORE INTO protocols (key, content) VALUES (?, ?)",
+                "INSERT OR IGNORE INTO keys (digest, content) VALUES (?, ?)",
                 (key.digest, key.text),
             )
-            query = "SELECT id FROM protocols WHERE key = ?"
+            query = "SELECT id FROM keys WHERE digest = ?"
             (number,) = connection.execute(query, (key.digest,)).fetchone()
             for row in rows:
                 self._insert(connection, key, number, row)
@@ -130,23 +130,26 @@ class Ledger:
             entries.update(zip(missing, evaluated, strict=True))
         return [entries[architecture] for architecture in architectures], known
 
-    def contexts(self) -> list[Context]:
-        """Every key in the order added, how many architectures are scored, and the best."""
+    def counts(self) -> list[tuple[ScoreKey, int]]:
+        """Every key in the order added, and how many architectures are scored under it."""
         query = (
-            "SELECT content, id, (SELECT count(*) FROM scores WHERE protocol = protocols.id) "
-            "FROM protocols ORDER BY id"
+            "SELECT content, (SELECT count(*) FROM scores WHERE key = keys.id) "
+            "FROM keys ORDER BY id"
         )
-        best = (
-            f"SELECT {COLUMNS} FROM scores WHERE protocol = ? "
-            "ORDER BY finite DESC, top1 DESC, loss IS NULL, loss, architecture LIMIT 1"
-        )
-        contexts = []
-        for content, number, count in self._select(query):
-            key = self._parse(content)
-            rows = self._select(best, number)
-            entry = self._read(key.digest, rows[0]) if rows else None
-            contexts.append(Context(key, count, entry.score if entry else None))
-        return contexts
+        return [(self._parse(content), count) for content, count in self._select(query)]
+
+    def contexts(self) -> list[Context]:
+        """Every key in the order added, how many architectures are scored, and the best.
+
+        Raises:
+            InputError: a score that is damaged.
+        """
+        return [
+            Context(
+                key, count, min((e.score for _, e in self.rows(key)), key=rank_key, default=None)
+            )
+            for key, count in self.counts()
+        ]
 
     def rows(self, key: ScoreKey | None = None) -> Iterator[tuple[ScoreKey, Entry]]:
         """Every score with its key, in the order added.
@@ -157,11 +160,11 @@ class Ledger:
         Raises:
             InputError: a score that is damaged.
         """
-        wanted = [context.key for context in self.contexts()]
-        for each in wanted if key is None else [key]:
+        wanted = [key] if key is not None else [each for each, _ in self.counts()]
+        for each in wanted:
             query = (
-                f"SELECT {COLUMNS} FROM scores WHERE protocol = "
-                "(SELECT id FROM protocols WHERE key = ?) ORDER BY id"
+                f"SELECT {COLUMNS} FROM scores WHERE key = "
+                "(SELECT id FROM keys WHERE digest = ?) ORDER BY id"
             )
             for row in self._select(query, each.digest):
                 yield each, self._read(each.digest, row)
@@ -203,12 +206,12 @@ class Ledger:
 
     def _insert(self, connection: sqlite3.Connection, key: ScoreKey, number: int, row: Row) -> None:
         """Add a row, or see that the one that is there says the same."""
-        query = f"SELECT {COLUMNS} FROM scores WHERE protocol = ? AND architecture = ?"
+        query = f"SELECT {COLUMNS} FROM scores WHERE key = ? AND architecture = ?"
         there = connection.execute(query, (number, row[0])).fetchone()
         if there is None:
             marks = ", ".join("?" * (1 + len(row)))
             connection.execute(
-                f"INSERT INTO scores (protocol, {COLUMNS}) VALUES ({marks})", (number, *row)
+                f"INSERT INTO scores (key, {COLUMNS}) VALUES ({marks})", (number, *row)
             )
             return
         score = self._read(key.digest, there).score
@@ -222,13 +225,13 @@ class Ledger:
             "report this.",
         )
 
-    def _read(self, key: str, row: Row) -> Entry:
-        """The entry of a row.
+    def _read(self, digest: str, row: Row) -> Entry:
+        """The entry of a row under the key with a digest.
 
         Raises:
             InputError: the row is damaged.
         """
-        problem = damage(key, row)
+        problem = damage(digest, row)
         require(
             problem is None,
             "ledger",
@@ -257,12 +260,12 @@ class Ledger:
 
     def _damaged_rows(self) -> Iterator[str]:
         """What is wrong with keys and scores, each named."""
-        query = "SELECT id, key, content FROM protocols ORDER BY id"
-        for number, key, content in self._connection.execute(query).fetchall():
-            if digest_of(str(content).encode()) != key:
-                yield f"key {key}: its content has another digest"
-            query = f"SELECT {COLUMNS} FROM scores WHERE protocol = ? ORDER BY id"
+        query = "SELECT id, digest, content FROM keys ORDER BY id"
+        for number, digest, content in self._connection.execute(query).fetchall():
+            if digest_of(str(content).encode()) != digest:
+                yield f"key {digest}: its content has another digest"
+            query = f"SELECT {COLUMNS} FROM scores WHERE key = ? ORDER BY id"
             for row in self._connection.execute(query, (number,)):
-                problem = damage(key, row)
+                problem = damage(digest, row)
                 if problem:
-                    yield f"key {key}, architecture {row[0]}: {problem}"
+                    yield f"key {digest}, architecture {row[0]}: {problem}"

@@ -12,12 +12,13 @@ from raynas.evaluation.selection import kept_samples
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.trie import nodes_of
 from raynas.ledger.ledger import Ledger
-from raynas.ledger.rows import Entry
+from raynas.ledger.rows import Entry, digest_of_outcomes
 from raynas.ledger.score_key import ScoreKey, evaluation_of, in_full
 from raynas.population.frozen_shards import View, first_images, place, require_longer
 from raynas.population.recovery import RecoverableView
 from raynas.population.shard_maps import Maps
 from raynas.population.voting import Voting
+from raynas.score import Score
 from raynas.shards.shard import Shard, ShardDigest
 from raynas.space import Architecture, starting_with
 from raynas.supernets.equivalence import canonical
@@ -277,7 +278,7 @@ class PopulationEvaluator:
         else:
             entries = self._evaluate(view, shared)
         named = zip(architectures, entries, strict=True)
-        return [replace(entry.score, architecture=tuple(each)) for each, entry in named]
+        return [candidate_score(replace(e.score, architecture=tuple(each))) for each, e in named]
 
     def _evaluate(self, view: View, architectures: Sequence[Architecture]) -> list[Entry]:
         outcomes = self._maps.outcomes(view, architectures)
@@ -290,7 +291,10 @@ class PopulationEvaluator:
     ) -> list[Entry]:
         """What the ledger holds of candidates."""
         scores = merge_scores(architectures, outcomes, view.validation.weights, view.dropped)
-        return [Entry(*each) for each in zip(scores, outcomes.correct, strict=True)]
+        return [
+            Entry(named_score(score), digest_of_outcomes(correct))
+            for score, correct in zip(scores, outcomes.correct, strict=True)
+        ]
 
     def _key(self, view: View) -> ScoreKey:
         """What scores behind a view depend on, beside the architecture."""
@@ -298,3 +302,24 @@ class PopulationEvaluator:
         settings = in_full(self._settings) if view.exact else self._settings
         evaluation = evaluation_of(settings, calibration, self._pool.machine, view.freezes)
         return ScoreKey(self._supernet, self.data_digest, evaluation, sum(view.validation.rows))
+
+
+def named_score(score: CandidateScore) -> Score:
+    """A score as the ledger holds it."""
+    objectives = {"top1": score.top1, "top5": score.top5}
+    return Score(
+        score.architecture, objectives, score.loss, score.finite, score.samples, score.correct
+    )
+
+
+def candidate_score(score: Score) -> CandidateScore:
+    """A score of the ledger's as the search takes it."""
+    return CandidateScore(
+        score.architecture,
+        int(score.correct or 0),
+        score.samples,
+        score.top1,
+        score.objectives["top5"],
+        score.loss,
+        score.finite,
+    )

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from command_runs import assert_refused, command
 
-from raynas.evaluation.scores import CandidateScore
 from raynas.ledger.ledger import Ledger
-from raynas.ledger.rows import Entry
+from raynas.ledger.rows import Entry, digest_of_outcomes
 from raynas.ledger.score_key import ScoreKey
+from raynas.score import Score
 
 FULL = ScoreKey("5eed" * 8, "da7a" * 8, {"batch_norm": "inherit", "storage": None}, 10)
 FREEZES = [{"prefix": [1], "selection": None}, {"prefix": [1, 2], "selection": None}]
@@ -24,8 +24,9 @@ ROUNDED = replace(FULL, evaluation={"storage": {"bits": 16, "freezes": FREEZES}}
 
 
 def make_entry(architecture: tuple[int, ...], correct: int, loss: float) -> Entry:
-    score = CandidateScore(architecture, correct, 10, correct / 10, 1.0, loss, math.isfinite(loss))
-    return Entry(score, np.arange(10) < correct)
+    objectives = {"top1": correct / 10, "top5": 1.0}
+    score = Score(architecture, objectives, loss, math.isfinite(loss), 10, correct)
+    return Entry(score, digest_of_outcomes(np.arange(10) < correct))
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_list_shows_each_protocol_and_its_best(path: Path) -> None:
     assert "4 scores" in shown.out
     words = " ".join(shown.out.replace("│", " ").split())
     keys = (FULL.digest[:8], ROUNDED.digest[:8], "5eed5eed", "da7ada7a")
-    for text in (*keys, "90.00%", "60.00%", "1,2,13", "16 bits at 1 and 1,2"):
+    for text in (*keys, "top1 90.00%", "top1 60.00%", "1,2,13", "16 bits at 1 and 1,2"):
         assert text in words
     assert "100.00%" not in words, "logits that are not finite are not the best"
 

@@ -169,9 +169,9 @@ def test_voters_do_not_quarrel_with_the_ledger_about_last_bits():
     with Ledger() as ledger:
         evaluator = open_evaluator(scene, ledger=ledger)
         evaluator.score([candidate])
-        ((context,), (score,)) = ledger.contexts(), evaluator.score([candidate])
+        (context,) = ledger.contexts()
         entry = ledger.known(context.key, [candidate])[candidate]
-    rounded = replace(score, loss=np.nextafter(score.loss, np.inf))
+    rounded = replace(entry.score, loss=np.nextafter(score.loss, np.inf))
     with Ledger() as ledger:
         ledger.add(context.key, [replace(entry, score=rounded)])
         assert history(scene, ledger=ledger) == history(scene)
