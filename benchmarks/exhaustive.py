@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from raynas.supernets.equivalence import Equivalents
 
 import raynas
 from raynas.errors import InputError
@@ -23,7 +24,6 @@ from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture, SearchSpace
 from raynas.supernets.checkpoints import digest
-from raynas.supernets.equivalence import Equivalents
 from raynas.workers.open_pool import open_pool
 
 History = tuple[Architecture, ...]

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 import raynas
-from raynas.score import Score, Outcomes, merge_scores
 from raynas.evaluation.selection import Selection
 from raynas.population.evaluator import PopulationEvaluator
+from raynas.score import Outcomes, Score, merge_scores
 from raynas.space import Architecture
 from raynas.workers.open_pool import open_pool
 

@@ -52,9 +52,7 @@ class PlainEvaluator:
         self.samples = sum(len(labels) for _, labels in self._validation)
         self.block_forwards = 0
 
-    def score(
-        self, architectures: Sequence[Architecture], *, reuse: bool = False
-    ) -> list[Score]:
+    def score(self, architectures: Sequence[Architecture], *, reuse: bool = False) -> list[Score]:
         """Score candidates one after the other; nothing is ever reused."""
         return [self._score(architecture) for architecture in architectures]
 

@@ -49,7 +49,7 @@ def plain_subnet(
 def export_subnet(
     directory: Path | str,
     subnet: nn.Module,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     description: Mapping[str, Any],
 ) -> None:
     """Write a subnet to a directory.

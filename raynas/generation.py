@@ -11,9 +11,10 @@ import numpy as np
 
 from raynas.errors import InputError, require
 from raynas.evolution.strategy import Problem, Proposal, State, Strategy
+from raynas.files import Record
 from raynas.metering import Meter
 from raynas.population.interface import CandidateEvaluator, Counters
-from raynas.runlog import Record, RunLog
+from raynas.runlog import RunLog
 from raynas.score import Score
 
 Observer = Callable[[Record, Record], None]

@@ -9,26 +9,17 @@ from typing import Any, final
 
 from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
-from raynas.errors import require
 from raynas.evaluation.batch_norm.statistics import Statistics
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import State
 from raynas.export import export_subnet, plain_subnet
+from raynas.files import Record
 from raynas.generation import Observer, Run
 from raynas.metering import Meter
 from raynas.population.evaluator import PopulationEvaluator, Splits
 from raynas.preparation import Prepared
-from raynas.runlog import (
-    CONFIG,
-    GENERATIONS,
-    METRICS,
-    RESULT,
-    Record,
-    RunLog,
-    read_json,
-    recover,
-    require_same,
-)
+from raynas.report.read import read_run
+from raynas.runlog import RESULT, RunLog, require_same
 from raynas.score import rank_key
 from raynas.shards.inspection import Inspector
 from raynas.space import Architecture
@@ -207,11 +198,17 @@ def finished_result(run_dir: Path, prepared: Prepared, notify: Observer) -> Sear
     """The result of a run that had already finished, told to the observer again; else `None`."""
     if not (run_dir / RESULT).exists():
         return None
-    timings = {metrics["generation"]: metrics for metrics in recover(run_dir / METRICS)}
-    for record in recover(run_dir / GENERATIONS):
+    records = read_run(run_dir)
+    timings = {metrics["generation"]: metrics for metrics in records.metrics}
+    for record in records.generations:
         notify(record, timings.get(record["generation"], {}))
-    record = read_json(run_dir / RESULT)
-    return result_from(record, prepared.supernet, prepared.data, prepared.evaluation, prepared.task)
+    return result_from(
+        records.require_result(),
+        prepared.supernet,
+        prepared.data,
+        prepared.evaluation,
+        prepared.task,
+    )
 
 
 def load_result(
@@ -228,19 +225,14 @@ def load_result(
     Raises:
         InputError: the search has not finished, or was one of another supernet or data set.
     """
-    config = read_json(run_dir / CONFIG)
-    require(
-        (run_dir / RESULT).exists(),
-        "run_dir",
-        f"a finished search, with its {RESULT}",
-        run_dir,
-        "Continue the search with resume (--resume) until it ends.",
-    )
-    there = {"supernet": config["supernet"]["digest"], "data": config["data"]["name"]}
+    records = read_run(run_dir)
+    result = records.require_result()
+    recorded = records.config
+    there = {"supernet": recorded["supernet"]["digest"], "data": recorded["data"]["name"]}
     require_same(there, {"supernet": digest(supernet), "data": data.name}, "run_dir")
-    evaluation = Evaluation(**config["evaluation"])
+    evaluation = Evaluation(**recorded["evaluation"])
     judged = classification_or(task, supernet.num_classes)
-    return result_from(read_json(run_dir / RESULT), supernet, data, evaluation, judged)
+    return result_from(result, supernet, data, evaluation, judged)
 
 
 def result_from(

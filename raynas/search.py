@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from raynas.costs import Constraint
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, State, Strategy
+from raynas.files import Record
 from raynas.generation import Observer, Run, generation_line, replay, search_generation
 from raynas.ledger.score_key import ARITHMETIC
 from raynas.population.interface import CandidateEvaluator
 from raynas.preparation import Prepared, prepare, require_seed
-from raynas.runlog import Record, RunLog, require_resumable, require_usable
+from raynas.runlog import RunLog, require_resumable, require_usable
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData

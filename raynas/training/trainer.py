@@ -81,12 +81,7 @@ def train(
         supernet.train()
         training = Training(supernet, judged, settings, sampler, optimizer)
         for epoch in range(len(reports), settings.epochs):
-            report = train_epoch(
-                Training(supernet, judged, settings, sampler, optimizer),
-                images,
-                epoch,
-                step_observer,
-            )
+            report = train_epoch(training, images, epoch, step_observer)
             reports.append(report)
             if checkpoint is not None:
                 resume.write(Path(checkpoint), supernet, optimizer, terms, reports)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raynas.score import Score, Dropped, Outcomes, merge_scores
 from raynas.evaluation.selection import Selection, select_disagreement
+from raynas.score import Dropped, Outcomes, Score, merge_scores
 
 
 @st.composite

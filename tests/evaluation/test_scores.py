@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raynas.evaluation.scores import (
-    Score,
     Outcomes,
+    Score,
     join_parts,
     join_shards,
     merge_scores,
