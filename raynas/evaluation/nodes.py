@@ -17,10 +17,10 @@ from raynas.evaluation.batch_norm.conv_norm import join_pairs
 from raynas.evaluation.batch_norm.fixed import Fixed, NodeNorms, concatenate, prepare
 from raynas.evaluation.batch_norm.statistics import AveragedCalls, Statistics, follows_training
 from raynas.evaluation.batch_norm.vectors import NodeVectors
-from raynas.evaluation.device.layout import choose_layouts, modules_of
 from raynas.evaluation.trie import kind_of, node_name
 from raynas.shards.storage import channels_last
 from raynas.supernets.chain import ChainSupernet, Path
+from raynas.supernets.layout import choose_layouts, modules_of
 
 Mode = Statistics | Literal["batch", "inherited"]
 """Which batch-norm statistics a run uses: given ones, the batch's own, or the supernet's."""

@@ -12,11 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from raynas.space import Architecture
-from raynas.supernets.chain import Path
-
-NodeKind = tuple[int, int]
-"""Depth and choice: `(0, 0)` the stem, `(k, c)` choice c of the k-th block, and at the depth after
-the last block the head."""
+from raynas.supernets.chain import NodeKind, Path
 
 
 def kind_of(path: Path) -> NodeKind:

@@ -19,6 +19,11 @@ Path = tuple[int, ...]
 followed by one 0 the head."""
 
 
+NodeKind = tuple[int, int]
+"""Depth and choice: `(0, 0)` the stem, `(k, c)` choice c of the k-th block, and at the depth after
+the last block the head."""
+
+
 class ChainSupernet(nn.Module):
     """A supernet whose subnets are chains: one choice of each block between a stem and a head.
 

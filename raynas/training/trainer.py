@@ -17,6 +17,7 @@ from raynas.data.splits import TrainingImages
 from raynas.errors import require
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.layout import own_layouts
 from raynas.task import Classification, Task, classification_or
 from raynas.training import resume
 from raynas.training.paths import PathSampler, UniformPaths
@@ -73,8 +74,11 @@ def train(
     home = next(chain(supernet.parameters(), supernet.buffers())).device
     reports: list[EpochReport] = []
     try:
+        device = settings.torch_device()
+        supernet.to(device).eval()
         # Depthwise convolutions run up to twice as fast with channels last.
-        supernet.to(settings.torch_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not own_layouts(supernet, device):
+            supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(supernet, settings)
         if checkpoint is not None and Path(checkpoint).exists():
             reports = resume.read(Path(checkpoint), supernet, optimizer, terms)

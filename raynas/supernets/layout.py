@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from raynas.evaluation.trie import NodeKind
-from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.chain import ChainSupernet, NodeKind
 
 KNOWN = ("torch.", "torchvision.", "raynas.")
 """Packages whose modules give the same in either layout."""
@@ -31,8 +30,7 @@ def choose_layouts(supernet: ChainSupernet, device: torch.device) -> frozenset[N
         The modules that take their input contiguous; all others take channels last.
     """
     kinds = modules_of(supernet)
-    unknown = {kind for kind, module in kinds.items() if not is_known(module)}
-    own = own_layouts(supernet, kinds, unknown, device) if unknown else frozenset()
+    own = own_layouts(supernet, device)
     kept = {id(part) for kind in own for part in kinds[kind].modules()}
     for module in supernet.modules():
         if id(module) not in kept and not any(id(part) in kept for part in module.modules()):
@@ -40,23 +38,28 @@ def choose_layouts(supernet: ChainSupernet, device: torch.device) -> frozenset[N
     return own
 
 
-def own_layouts(
-    supernet: ChainSupernet,
-    kinds: dict[NodeKind, nn.Module],
-    unknown: set[NodeKind],
-    device: torch.device,
-) -> frozenset[NodeKind]:
-    """Try every unknown module on an example in both layouts."""
-    x = torch.tensor(supernet.inputs.examples(SAMPLES)).to(device)
+def own_layouts(supernet: ChainSupernet, device: torch.device) -> frozenset[NodeKind]:
+    """Find the modules that do not compute the same with channels last; changes nothing.
+
+    Args:
+        supernet: in evaluation mode, on the device.
+        device: that it is on.
+    """
+    kinds = modules_of(supernet)
+    unknown = {kind for kind, module in kinds.items() if not is_known(module)}
+    if not unknown:
+        return frozenset()
     own: set[NodeKind] = set()
-    for depth in range(supernet.space.blocks + 2):
-        here = [kind for kind in kinds if kind[0] == depth]
-        outputs = {}
-        for kind in here:
-            outputs[kind] = kinds[kind](x.contiguous())
-            if kind in unknown and not takes_channels_last(kinds[kind], x, outputs[kind]):
-                own.add(kind)
-        x = outputs[here[0]]
+    gpus = [device] if device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices=gpus):
+        x = torch.tensor(supernet.inputs.examples(SAMPLES)).to(device)
+        for depth in range(max(depth for depth, _ in unknown) + 1):
+            here = [kind for kind in kinds if kind[0] == depth]
+            for kind in [kind for kind in here if kind in unknown]:
+                expected = kinds[kind](x.contiguous())
+                if not takes_channels_last(kinds[kind], x, expected):
+                    own.add(kind)
+            x = kinds[here[0]](x.contiguous())
     return frozenset(own)
 
 
