@@ -23,6 +23,7 @@ from raynas.shards.inspection import InspectedShards, Inspector
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import digest
+from raynas.task import Classification
 from raynas.workers.open_pool import open_pool
 
 
@@ -100,7 +101,7 @@ def export_architecture(
     statistics: Statistics | None = None
     if evaluation.batch_norm == "recalibrate":
         with open_pool(supernet, evaluation, workers=0) as pool:
-            inspector = Inspector(supernet.image_shape, data.num_classes)
+            inspector = Inspector(supernet.inputs, Classification(data.num_classes or 0))
             evaluator = PopulationEvaluator(
                 pool, data.calibration, (), evaluation, seed=0, observe=inspector
             )
@@ -180,7 +181,7 @@ def test_score(
     """
     if len(data.test) == 0:
         return None
-    inspector = Inspector(supernet.image_shape, data.num_classes)
+    inspector = Inspector(supernet.inputs, Classification(data.num_classes or 0))
     return evaluator.test(architecture, InspectedShards(data.test, inspector))
 
 

@@ -13,6 +13,7 @@ from raynas.evolution.strategy import Problem, Strategy
 from raynas.generation import Observer, replay, search_generation
 from raynas.ledger.score_key import ARITHMETIC
 from raynas.runlog import RunLog, require_resumable, require_usable
+from raynas.task import Classification
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
@@ -79,7 +80,7 @@ def search(
         "evaluation": asdict(protocol),
     }
     require_resumable(Path(run_dir), config, unknown=("data.digest", "device"))
-    inspector = Inspector(supernet.image_shape, data.num_classes)
+    inspector = Inspector(supernet.inputs, Classification(data.num_classes or 0))
     with Ledger(ledger) as scores, open_pool(supernet, protocol, workers) as pool:
         evaluator = PopulationEvaluator(
             pool,

@@ -16,7 +16,10 @@ from torch.nn import functional
 
 from raynas.data.splits import TrainingImages
 from raynas.errors import require
+from raynas.shards.inspection import require_inputs
+from raynas.shards.samples import as_array
 from raynas.supernets.chain import ChainSupernet
+from raynas.task import Classification, Task
 from raynas.training import resume
 from raynas.training.paths import PathSampler, UniformPaths
 from raynas.training.progress import EpochReport, Meter, StepReport
@@ -62,6 +65,13 @@ def train(
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
     """
     sampler = UniformPaths(supernet.space) if paths is None else paths
+    require(
+        hasattr(images, "batches") and hasattr(images, "__len__"),
+        "images",
+        "training samples with len() and batches(), such as data.train",
+        f"a {type(images).__name__}",
+        "Wrap arrays in raynas.data.ArrayImages, or use raynas.data.from_datasets.",
+    )
     require(len(images) > 0, "images", "at least one image", 0, "Give some images to train on.")
     terms = terms_of(images, settings, sampler)
     home = next(chain(supernet.parameters(), supernet.buffers())).device
@@ -173,23 +183,35 @@ def terms_of(
     return terms
 
 
-def require_fitting(pixels: Tensor, labels: Tensor, supernet: ChainSupernet) -> None:
-    """Raise `InputError` unless a batch has the supernet's image shape and classes."""
+def require_fitting(
+    samples: Tensor, targets: Tensor, supernet: ChainSupernet, task: Task | None = None
+) -> None:
+    """Raise `InputError`, with the likely remedy, unless a batch fits the supernet and the task.
+
+    Args:
+        samples: `[n, …]`.
+        targets: `[n, …]`.
+        supernet: its inputs are what the samples must be.
+        task: targets must fit it; classification if omitted.
+    """
+    for argument, batch in (("images", samples), ("labels", targets)):
+        require(
+            isinstance(batch, Tensor) and batch.dim() > 0 and batch.dtype != torch.bfloat16,
+            argument,
+            "batches that are tensors [n, …], of a type that numpy has",
+            f"{batch.dtype} {list(batch.shape)}" if isinstance(batch, Tensor) else type(batch),
+            "Yield pairs of tensors.",
+        )
     require(
-        tuple(pixels.shape[1:]) == supernet.image_shape and len(pixels) == len(labels) > 0,
+        len(samples) == len(targets) > 0,
         "images",
         f"batches of images of shape {supernet.image_shape}, one label each",
-        f"{tuple(pixels.shape)} with {len(labels)} labels",
-        "Build the supernet for the images that it is trained on.",
+        f"{tuple(samples.shape)} with {len(targets)} labels",
+        "Pair each sample with its target.",
     )
-    lowest, highest = int(labels.min()), int(labels.max())
-    require(
-        lowest >= 0 and highest < supernet.num_classes,
-        "labels",
-        f"classes from 0 to {supernet.num_classes - 1}",
-        f"{lowest} to {highest}",
-        "Build the supernet with num_classes of the data set, and number the classes from 0.",
-    )
+    require_inputs(as_array(samples, "images"), supernet.inputs, "images")
+    expected = Classification(supernet.num_classes or 0) if task is None else task
+    expected.require_targets(as_array(targets, "labels"), "labels")
 
 
 @contextmanager
