@@ -42,9 +42,7 @@ def classified(
 ) -> Outcomes:
     """Outcomes of a classification, `[k, n]` each; all outputs are finite unless said."""
     everything = np.ones(len(losses), bool) if finite is None else finite
-    return Outcomes(
-        {"top1": correct, "top5": correct_top5}, losses, everything, block_forwards
-    )
+    return Outcomes({"top1": correct, "top5": correct_top5}, losses, everything, block_forwards)
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from plain_scoring import classified
 
 from raynas.evaluation.scores import Outcomes, merge_scores

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from plain_scoring import classified
 
 from raynas.evaluation.scores import Outcomes, join_candidates, join_samples, merge_scores

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-
 from plain_scoring import classified
 
 from raynas.evaluation.selection import (

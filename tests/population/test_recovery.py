@@ -14,10 +14,12 @@ from random_chains import Scene
 from small_population import open_evaluator, small_spos
 
 from raynas.evaluation import Evaluation
+from raynas.evaluation.settings import Arithmetic
 from raynas.population.frozen_shards import Split, View
 from raynas.population.recovery import RECOVERIES, RecoverableView
 from raynas.shards.shard import Shard
-from raynas.workers.pool import Call, LocalPool, LostObjectError
+from raynas.workers.calls import Call
+from raynas.workers.pool import LocalPool, LostObjectError
 
 NO_SAMPLES = Split((), (), np.empty(0))
 
@@ -29,8 +31,8 @@ class WatchedPool(LocalPool):
         super().__init__(scene.supernet, Evaluation(device="cpu"))
         self.kept: list[weakref.ref[Shard]] = []
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
-        results = super().run(method, calls, keep=keep)
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+        results = super().run(calls, keep=keep)
         if keep:
             self.kept += [weakref.ref(shard) for shard, _ in results]
         return results
@@ -63,7 +65,6 @@ class ForgetfulPool:
 
     def __init__(self, scene: Scene, **options: Any) -> None:
         self.local = LocalPool(scene.supernet, Evaluation(device="cpu", **options))
-        self.equivalents = self.local.equivalents
         self.store: list[Any] = []
         self.kept: list[Handle] = []
         self.losses: list[int] = []
@@ -88,13 +89,13 @@ class ForgetfulPool:
             raise LostObjectError("gone")
         return value
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
         self.runs += 1
         if self.runs in self.losses:
             for handle in self.kept:
                 self.store[handle.number] = None
-        found = [tuple(self.fetch(argument) for argument in call) for call in calls]
-        results = self.local.run(method, found)
+        found = [call.rebuild(*map(self.fetch, call.arguments())) for call in calls]
+        results = self.local.run(found)
         if not keep:
             return results
         kept = [(self.put(shard), rest) for shard, rest in results]
@@ -117,7 +118,7 @@ def test_shards_that_went_away_are_made_again(losses):
         first = evaluator.score(scene.candidates(3, trunk[:1]))
         evaluator.freeze(trunk[:3], trunk)
         second = evaluator.score(scene.candidates(3, trunk[:3]))
-        return [first, second, evaluator.prefix, evaluator.samples]
+        return [first, second, evaluator.prefix, evaluator.counters.samples]
 
     pool = ForgetfulPool(scene, **options)
     pool.losses = losses
@@ -139,7 +140,7 @@ def test_voters_select_the_same_samples_after_a_loss(losses, remembered):
         evaluator.freeze(trunk[:1], trunk, voters)
         first = evaluator.score(scene.candidates(3, trunk[:1]))
         evaluator.freeze(trunk[:3], trunk, scene.candidates(3, trunk[:1]))
-        return [first, evaluator.score(scene.candidates(3, trunk[:3])), evaluator.samples]
+        return [first, evaluator.score(scene.candidates(3, trunk[:3])), evaluator.counters.samples]
 
     pool = ForgetfulPool(scene, **options)
     pool.losses = losses
@@ -162,7 +163,7 @@ def test_shards_that_go_away_again_and_again_are_given_up():
 
 
 def test_a_restore_that_fails_leaves_nothing_half_done():
-    start = View((), NO_SAMPLES, NO_SAMPLES, exact=False)
+    start = View((), NO_SAMPLES, NO_SAMPLES, Arithmetic())
     standing = RecoverableView(start)
     failures: list[Exception] = []
 

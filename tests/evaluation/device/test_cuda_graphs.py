@@ -433,9 +433,7 @@ def blocks_of(scene: Scene) -> list[list[nn.Module]]:
 
 
 def test_the_processor_records_nothing():
-    assert (
-        replays_on(torch.device("cpu")).run("a", lambda x: (x,), (torch.ones(1),))[0] == 1
-    )
+    assert replays_on(torch.device("cpu")).run("a", lambda x: (x,), (torch.ones(1),))[0] == 1
 
 
 @NEEDS_CUDA
