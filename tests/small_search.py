@@ -19,6 +19,7 @@ from raynas.data import SearchData, Shard
 from raynas.evolution import Strategy
 from raynas.shards.shard import make_shards
 from raynas.supernets import ChainSupernet, Normalize
+from raynas.workers.calls import Call
 from raynas.workers.pool import LocalPool
 
 CLASSES = 6
@@ -154,7 +155,7 @@ def records(run_dir: Path, name: str = "generations.jsonl") -> list[dict[str, An
     return [json.loads(line) for line in (run_dir / name).read_text().splitlines()]
 
 
-VARYING = ("seconds", "final_seconds", "suffix_speedup", "energy_j", "gpu_hours", "workers")
+VARYING = ("seconds", "final_seconds", "energy_j", "gpu_hours", "workers")
 """What machines and interruptions may change in a result."""
 
 
@@ -181,13 +182,13 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A list that grows by the method's name with each evaluator call in this process."""
+    """A list that grows by the operation's name with each evaluator call in this process."""
     made: list[str] = []
     run = LocalPool.run
 
-    def counted(self: LocalPool, method: str, calls: Any, *, keep: bool = False) -> list[Any]:
-        made.extend([method] * len(calls))
-        return run(self, method, calls, keep=keep)
+    def counted(self: LocalPool, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+        made.extend(type(call).__name__ for call in calls)
+        return run(self, calls, keep=keep)
 
     monkeypatch.setattr(LocalPool, "run", counted)
     return made
