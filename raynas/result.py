@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
-from raynas.errors import require
-from raynas.evaluation.batch_norm.statistics import Statistics
 from raynas.evaluation.scores import CandidateScore
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, Score, State, Strategy, rank_key
-from raynas.export import export_subnet, plain_subnet
-from raynas.files import Record, read_json
+from raynas.export import Exported, export_architecture
+from raynas.files import Record
 from raynas.metering import Meter
 from raynas.population.evaluator import PopulationEvaluator
-from raynas.runlog import CONFIG, RESULT, RunLog, require_same
+from raynas.report.read import read_run
+from raynas.runlog import RunLog, require_same
 from raynas.shards.inspection import InspectedShards, Inspector
+from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import digest
-from raynas.workers.open_pool import open_pool
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,9 @@ class SearchResult:
     data: SearchData = field(repr=False)
     evaluation: Evaluation = field(repr=False)
 
-    def export(self, directory: Path | str) -> None:
+    def export(self, directory: Path | str) -> Exported:
         """Write the best subnet as files that need no raynas; see `export_architecture`."""
-        export_architecture(
+        return export_architecture(
             directory,
             self.supernet,
             self.data,
@@ -73,42 +72,6 @@ class SearchResult:
             self.evaluation,
             asdict(self.best),
         )
-
-
-def export_architecture(
-    directory: Path | str,
-    supernet: ChainSupernet,
-    data: SearchData,
-    architecture: Architecture,
-    evaluation: Evaluation,
-    description: dict[str, Any],
-) -> None:
-    """Write one subnet with its batch norm calibrated on the calibration split.
-
-    Args:
-        directory: receives `architecture.json`, `weights.safetensors` and `model.pt2`.
-        supernet: whose weights it inherits.
-        data: whose calibration split it is calibrated on, unless statistics are inherited.
-        architecture: one choice per block.
-        evaluation: the protocol that the statistics follow.
-        description: added to `architecture.json`.
-
-    Raises:
-        InputError: an architecture that the supernet does not have, images that do not fit it, or
-            a directory that holds the export of another architecture.
-    """
-    chosen = supernet.space.validate(architecture)
-    statistics: Statistics | None = None
-    if evaluation.batch_norm == "recalibrate":
-        with open_pool(supernet, evaluation, workers=0) as pool:
-            inspector = Inspector(supernet.image_shape, data.num_classes)
-            evaluator = PopulationEvaluator(
-                pool, data.calibration, (), evaluation, seed=0, observe=inspector
-            )
-            statistics = evaluator.statistics(chosen)
-    subnet = plain_subnet(supernet, chosen, statistics)
-    content = {**description, "architecture": list(chosen), "image_shape": supernet.image_shape}
-    export_subnet(directory, subnet, supernet.image_shape, content)
 
 
 def conclude(
@@ -199,23 +162,29 @@ def load_result(run_dir: Path, supernet: ChainSupernet, data: SearchData) -> Sea
     Args:
         run_dir: of the search.
         supernet: that was searched.
-        data: on which it was searched; only its name is compared.
+        data: on which it was searched; its images are read once, to see that they are the same.
 
     Raises:
-        InputError: the search has not finished, or was one of another supernet or data set.
+        InputError: the search has not finished, or was one of another supernet or other data.
     """
-    config = read_json(run_dir / CONFIG)
-    require(
-        (run_dir / RESULT).exists(),
-        "run_dir",
-        f"a finished search, with its {RESULT}",
-        run_dir,
-        "Continue the search with resume (--resume) until it ends.",
-    )
-    there = {"supernet": config["supernet"]["digest"], "data": config["data"]["name"]}
+    run = read_run(run_dir)
+    record = run.require_result()
+    there = {"supernet": run.config["supernet"]["digest"], "data": run.config["data"]["name"]}
     require_same(there, {"supernet": digest(supernet), "data": data.name}, "run_dir")
-    evaluation = Evaluation(**config["evaluation"])
-    return result_from(read_json(run_dir / RESULT), supernet, data, evaluation)
+    evaluation = Evaluation(**run.config["evaluation"])
+    if "digest" in run.config["data"]:
+        images = {"data.digest": digest_of_data(data, evaluation)}
+        require_same({"data.digest": run.config["data"]["digest"]}, images, "run_dir")
+    return result_from(record, supernet, data, evaluation)
+
+
+def digest_of_data(data: SearchData, evaluation: Evaluation) -> str:
+    """The digest of the shards that a search reads: calibration, if it is used, and validation."""
+    total = ShardDigest()
+    calibration = data.calibration if evaluation.batch_norm == "recalibrate" else ()
+    for shard in chain(calibration, data.validation):
+        total.update(shard)
+    return total.hexdigest()
 
 
 def result_from(

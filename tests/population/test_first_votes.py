@@ -171,7 +171,7 @@ def test_voters_do_not_quarrel_with_the_ledger_about_last_bits():
         evaluator.score([candidate])
         (context,) = ledger.contexts()
         entry = ledger.known(context.key, [candidate])[candidate]
-    rounded = replace(entry.score, loss=np.nextafter(score.loss, np.inf))
+    rounded = replace(entry.score, loss=np.nextafter(entry.score.loss, np.inf))
     with Ledger() as ledger:
         ledger.add(context.key, [replace(entry, score=rounded)])
         assert history(scene, ledger=ledger) == history(scene)
