@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import safetensors.torch
 import torch
@@ -23,19 +23,22 @@ from raynas.data.splits import SearchData
 from raynas.errors import InputError, require
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.statistics import Statistics
-from raynas.evaluation.settings import Evaluation
+from raynas.evaluation.device.numerics import numerics
+from raynas.evaluation.settings import Arithmetic, Evaluation
 from raynas.evaluation.trie import nodes_of
 from raynas.files import plain_number, write_through, writing
 from raynas.inputs import Inputs
-from raynas.population.evaluator import PopulationEvaluator
+from raynas.population.evaluator import PopulationEvaluator, Splits
 from raynas.shards.inspection import Inspector
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, batch_norms
+from raynas.task import Task, classification_or
 from raynas.workers.open_pool import open_pool
 
 DESCRIPTION, WEIGHTS, PROGRAM = "architecture.json", "weights.safetensors", "model.pt2"
 
 
+@final
 @dataclass(frozen=True)
 class Exported:
     """The files of an exported subnet.
@@ -113,6 +116,7 @@ def export_architecture(
     architecture: Architecture,
     evaluation: Evaluation,
     description: dict[str, Any],
+    task: Task | None = None,
 ) -> Exported:
     """Write one subnet with its batch norm calibrated on the calibration split.
 
@@ -123,6 +127,7 @@ def export_architecture(
         architecture: one choice per block.
         evaluation: the protocol that the statistics follow.
         description: added to `architecture.json`.
+        task: of the search; classification if omitted.
 
     Raises:
         InputError: an architecture that the supernet does not have, images that do not fit it, or
@@ -131,15 +136,14 @@ def export_architecture(
     """
     chosen = supernet.space.validate(architecture)
     require_target(Path(directory), chosen)
-    with torch.inference_mode(False):
-        statistics: Statistics | None = None
-        if evaluation.batch_norm == "recalibrate":
-            with open_pool(supernet, evaluation, workers=0) as pool:
-                inspector = Inspector(supernet.image_shape, data.num_classes)
-                evaluator = PopulationEvaluator(
-                    pool, data.calibration, (), evaluation, seed=0, observe=inspector
-                )
-                statistics = evaluator.statistics(chosen)
+    statistics: Statistics | None = None
+    if evaluation.batch_norm == "recalibrate" and batch_norms(supernet):
+        judged = classification_or(task, supernet.num_classes)
+        inspect = Inspector(supernet.inputs, judged)
+        with open_pool(supernet, evaluation, 0, judged) as pool:
+            splits = Splits(data.calibration, (), inspect=inspect)
+            statistics = PopulationEvaluator(pool, splits, evaluation, 0).statistics(chosen)
+    with numerics(torch.device("cpu"), Arithmetic(threads=evaluation.threads)):
         subnet = plain_subnet(supernet, chosen, statistics)
         content = {**description, "architecture": list(chosen)}
         return export_subnet(directory, subnet, supernet.inputs, content).require_complete()
@@ -291,7 +295,9 @@ def checked_program(subnet: nn.Module, inputs: Inputs, batch: int | None) -> byt
     size = 2 if batch is None else batch
     samples = torch.from_numpy(inputs.examples(size))
     shapes = None if batch is not None else ({0: torch.export.Dim("batch", min=1)},)
-    program = torch.export.export(subnet, (samples,), dynamic_shapes=shapes)
+    # Without gradients some layers run as one operation that only torch itself knows.
+    with torch.enable_grad():
+        program = torch.export.export(subnet, (samples,), dynamic_shapes=shapes)
     file = io.BytesIO()
     torch.export.save(program, file)
     file.seek(0)

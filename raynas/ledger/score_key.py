@@ -15,7 +15,7 @@ from raynas.evaluation.selection import Selection
 from raynas.evaluation.settings import Evaluation
 from raynas.space import Architecture
 
-ARITHMETIC = 2
+ARITHMETIC = 3
 """Of the evaluator; raised with each change that gives scores of other bits."""
 
 EXACT = ("prefix_sharing",)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final, overload
 
 from raynas.errors import require
+from raynas.inputs import Inputs
 from raynas.shards.shard import Shard
+from raynas.task import Task
 
 
 class Inspector:
@@ -17,9 +19,9 @@ class Inspector:
         num_classes: labels must be below it.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], num_classes: int) -> None:
-        self._shape = image_shape
-        self._classes = num_classes
+    def __init__(self, inputs: Inputs, task: Task) -> None:
+        self._shape = inputs.shape
+        self._task = task
 
     def __call__(self, shard: Shard) -> None:
         """Check one depth-0 shard.
@@ -34,14 +36,7 @@ class Inspector:
             shard.features.shape[1:],
             "Resize the images, or build the supernet for their size.",
         )
-        low, high = int(shard.labels.min()), int(shard.labels.max())
-        require(
-            low >= 0 and high < self._classes,
-            f"{shard.split} labels",
-            f"0 to {self._classes - 1}, one of {self._classes} classes",
-            low if low < 0 else high,
-            "Number the classes from 0, and give the right num_classes.",
-        )
+        self._task.require_targets(shard.labels, f"{shard.split} labels")
 
 
 @final
@@ -53,7 +48,7 @@ class InspectedShards(Sequence[Shard]):
         inspector: looks at each; its errors are raised on access.
     """
 
-    def __init__(self, shards: Sequence[Shard], inspector: Inspector) -> None:
+    def __init__(self, shards: Sequence[Shard], inspector: Callable[[Shard], None]) -> None:
         self._shards = shards
         self._inspector = inspector
 
