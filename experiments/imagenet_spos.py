@@ -16,7 +16,7 @@ import raynas
 from raynas.commands import workflow
 
 
-def build_supernet(checkpoint: Path, num_classes: int) -> raynas.ChainSupernet:
+def build_supernet(checkpoint: Path, num_classes: int | None) -> raynas.ChainSupernet:
     """The full SPOS supernet with trained weights.
 
     The released weights (`.pth.tar`) expect BGR images with values from 0 to 255; a file that

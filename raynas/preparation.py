@@ -19,6 +19,7 @@ from raynas.task import classification_or
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
     from raynas.shards.inspection import Inspector
+    from raynas.shards.shard import Shard
     from raynas.supernets.chain import ChainSupernet
     from raynas.task import Task
 
@@ -85,6 +86,7 @@ def prepare(
     Raises:
         InputError: something that does not fit; nothing has been written by then.
     """
+    from raynas.data.splits import inspect_splits
     from raynas.evaluation.device.numerics import resolve_device
 
     judged = classification_or(task, supernet.num_classes)
@@ -100,8 +102,12 @@ def prepare(
     protocol = protocol_for(supernet, evaluation or Evaluation())
     resolve_device(protocol.device)
     problem = define_problem(supernet, constraint)
+    prepared = Prepared(supernet, data, problem, protocol, judged, describe_limits(constraint))
+    inspect_splits(data, prepared.inspect)
+    if protocol.batch_norm == "recalibrate":
+        require_batches(data.calibration)
     warn_of_slow_precision(protocol)
-    return Prepared(supernet, data, problem, protocol, judged, describe_limits(constraint))
+    return prepared
 
 
 def require_seed(seed: int) -> None:
@@ -131,6 +137,22 @@ def protocol_for(supernet: ChainSupernet, evaluation: Evaluation) -> Evaluation:
     from raynas.supernets.chain import batch_norms
 
     return evaluation if batch_norms(supernet) else replace(evaluation, batch_norm="inherit")
+
+
+def require_batches(calibration: Sequence[Shard]) -> None:
+    """Raise `InputError` unless there are shards that batch norm can be computed on.
+
+    All shards in memory are looked at, and none that are decoded on access.
+    """
+    in_memory = isinstance(calibration, list | tuple)
+    rows = [shard.rows for shard in calibration] if in_memory else []
+    require(
+        len(calibration) > 0 and min(rows, default=2) > 1,
+        "calibration",
+        "shards of at least two samples each",
+        rows,
+        "Give more calibration samples or larger shards, or use batch_norm='inherit'.",
+    )
 
 
 def define_problem(

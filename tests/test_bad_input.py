@@ -42,11 +42,11 @@ DATA: dict[str, tuple[Callable[[], SearchData], str]] = {
     ),
     "a label too high": (
         lambda: replace(small_data(), validation=shards("validation", [0, 1, CLASSES])),
-        r"validation labels: expected 0 to 5, one of 6 classes, got 6\. ",
+        r"validation labels: expected 0 to 5, one of 6 classes, got 1 others, the first \[6\]\. ",
     ),
     "a negative label": (
         lambda: replace(small_data(), calibration=shards("calibration", [0, 1, 2, -1])),
-        r"calibration labels: expected 0 to 5, one of 6 classes, got -1\. ",
+        r"calibration labels: expected 0 to 5, one of 6 classes, got 1 others, the first \[-1\]\. ",
     ),
     "images of another size": (
         lambda: replace(small_data(), validation=shards("validation", [0, 1], (1, 7, 6))),

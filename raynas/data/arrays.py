@@ -1,4 +1,4 @@
-"""Images that fit in memory: augmented training batches, and all splits of a small data set."""
+"""Samples that fit in memory: augmented training batches, and all splits of a small data set."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from raynas.data.splits import SearchData
 from raynas.errors import require
+from raynas.shards.samples import as_inputs, as_targets, owned
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION, make_shards
 
 TRAIN = "train"
@@ -18,30 +19,37 @@ TRAIN = "train"
 
 
 class Labelled(NamedTuple):
-    """Images `[n, c, h, w]` uint8 and their class indices `[n]` int64."""
+    """Samples `[n, …]`, such as images `[n, c, h, w]` uint8, and their targets `[n, …]`."""
 
     images: np.ndarray
     labels: np.ndarray
 
     def take(self, rows: np.ndarray) -> Labelled:
-        """The images at some indices."""
-        return Labelled(self.images[rows], self.labels[rows])
+        """Copies of the samples at some indices."""
+        taken = Labelled(self.images[rows], self.labels[rows])
+        for array in taken:
+            # So that who keeps them need not copy them again.
+            array.flags.writeable = False
+        return taken
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class ArrayImages:
-    """Training images in memory (a `TrainingImages`), shifted and mirrored at random.
+    """Training samples in memory (a `TrainingImages`); images may be shifted and mirrored.
 
     Args:
-        images: `[n, c, h, w]` uint8.
-        labels: `[n]` int64 class indices.
+        images: `[n, …]` of one fixed shape and uint8, float32, float16, int64 or int32, such as
+            images `[n, c, h, w]`; copied, as the labels are.
+        labels: `[n]` class indices, kept as int64, or other targets `[n, …]`, integers or floats,
+            kept as int64 or float32.
         pad: the furthest that an image is shifted in each direction, in pixels; what comes in from
-            outside is black.
+            outside is zero.
         flip: whether half of the images are mirrored left to right.
 
     Raises:
-        InputError: wrong dtypes or shapes, no images, or a negative pad.
+        InputError: samples or targets of another kind, not one target for each sample, no samples,
+            a negative pad, or shifts and mirroring of samples that are not `[c, h, w]`.
     """
 
     images: np.ndarray
@@ -50,24 +58,27 @@ class ArrayImages:
     flip: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        images = as_inputs(self.images, "images")
+        labels = as_targets(self.labels, len(images), "labels")
+        object.__setattr__(self, "images", owned(images))
+        object.__setattr__(self, "labels", owned(labels))
         require(
-            self.images.ndim == 4 and self.images.dtype == np.uint8 and len(self.images) > 0,
-            "images",
-            "at least one image, uint8 [n, c, h, w]",
-            f"{self.images.dtype} {list(self.images.shape)}",
-            "Convert the images.",
+            isinstance(self.pad, int | np.integer) and self.pad >= 0,
+            "pad",
+            "at least 0 pixels",
+            repr(self.pad),
+            "Use 0 for no shift.",
         )
         require(
-            self.labels.shape == (len(self.images),) and self.labels.dtype == np.int64,
-            "labels",
-            f"int64 [{len(self.images)}], one label per image",
-            f"{self.labels.dtype} {list(self.labels.shape)}",
-            "Convert the labels.",
+            images.ndim == 4 or not (self.pad or self.flip),
+            "pad and flip",
+            "images [n, c, h, w] to shift and mirror",
+            list(images.shape),
+            "Leave them out for other samples.",
         )
-        require(self.pad >= 0, "pad", "at least 0 pixels", self.pad, "Use 0 for no shift.")
 
     def __len__(self) -> int:
-        """The number of images."""
+        """The number of samples."""
         return len(self.labels)
 
     def batches(
@@ -118,8 +129,8 @@ def mirror(images: np.ndarray, which: np.ndarray) -> np.ndarray:
 
 
 def require_batch_size(batch_size: int) -> None:
-    """Raise `InputError` unless a batch holds at least one image."""
-    require(batch_size >= 1, "batch_size", "at least 1", batch_size, "Use 64 to 1024 images.")
+    """Raise `InputError` unless a batch holds at least one sample."""
+    require(batch_size >= 1, "batch_size", "at least 1", batch_size, "Use 64 to 1024 samples.")
 
 
 def require_labels(labels: np.ndarray, num_classes: int, source: object) -> None:
@@ -136,7 +147,7 @@ def require_labels(labels: np.ndarray, num_classes: int, source: object) -> None
 
 def in_memory(
     name: str,
-    num_classes: int,
+    num_classes: int | None,
     splits: Mapping[str, Labelled],
     *,
     shard_size: int,
@@ -147,18 +158,27 @@ def in_memory(
 
     Args:
         name: of the data set.
-        num_classes: labels are `0 … num_classes - 1`.
-        splits: the images of `"calibration"`, `"validation"`, `"test"` and `"train"`.
-        shard_size: the largest number of images in a shard.
+        num_classes: labels are `0 … num_classes - 1`; `None` if they are other targets.
+        splits: the samples of `"calibration"`, `"validation"`, `"test"` and `"train"`; what is left
+            out has none.
+        shard_size: the largest number of samples in a shard.
         pad: how far training images are shifted, in pixels.
         flip: whether training images are mirrored.
 
     Raises:
         InputError: an empty split, or a shard size below 1.
     """
-    calibration, validation, test = (
-        make_shards(*splits[split], split=split, shard_size=shard_size)
+    shards = {
+        split: make_shards(*splits[split], split=split, shard_size=shard_size)
         for split in (CALIBRATION, VALIDATION, TEST)
+        if split in splits
+    }
+    train = ArrayImages(*splits[TRAIN], pad=pad, flip=flip) if TRAIN in splits else None
+    return SearchData(
+        name,
+        num_classes,
+        shards.get(CALIBRATION, ()),
+        shards.get(VALIDATION, ()),
+        shards.get(TEST, ()),
+        train,
     )
-    train = ArrayImages(*splits[TRAIN], pad=pad, flip=flip)
-    return SearchData(name, num_classes, calibration, validation, test, train)

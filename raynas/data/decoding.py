@@ -6,29 +6,18 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from struct import error as StructError
 from typing import final, overload
 
 import numpy as np
 from PIL import Image
 
 from raynas.data.image_folder import ImageFiles
+from raynas.data.pixels import require_eight_bits, rgb
 from raynas.errors import InputError, require
 from raynas.shards.shard import Shard, partition
 
 UNREADABLE_AT_MOST = 0.01
 """The share of a split's images that may be unreadable."""
-
-# What Pillow raises, over its decoders, for files that are missing, cut short or of another kind.
-UNREADABLE = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    IndexError,
-    StructError,
-    Image.DecompressionBombError,
-)
 
 Decoded = np.ndarray | Exception
 """An image `[c, h, w]`, or why it could not be decoded."""
@@ -45,12 +34,17 @@ def centre_crop(path: str, *, image_size: int, resize: int) -> np.ndarray:
         resize: the length of the shorter side before that, after bilinear scaling.
 
     Returns:
-        `[3, image_size, image_size]` uint8, RGB.
+        `[3, image_size, image_size]` uint8, RGB, turned as the file has it: like torchvision's
+        `ImageFolder`, this leaves EXIF's orientation alone.
+
+    Raises:
+        InputError: an image of more than 8 bits in a channel.
     """
     from torchvision.transforms import functional
 
     with Image.open(path) as image:
-        scaled = functional.resize(image.convert("RGB"), resize)
+        require_eight_bits(image, path)
+        scaled = functional.resize(rgb(image), resize)
     return channels_first(functional.center_crop(scaled, image_size))
 
 
@@ -87,12 +81,13 @@ class Unreadable:
         if row not in self._rows:
             self._rows.add(row)
             path = self._files.paths[row]
-            logger.warning("%s: skipped the unreadable image %s (%s)", self._split, path, error)
+            logger.warning("%s: skipped the unreadable image %s (%r)", self._split, path, error)
         require(
             len(self._rows) <= UNREADABLE_AT_MOST * len(self._files),
             f"{self._split} images",
             f"at most {UNREADABLE_AT_MOST:.0%} of {len(self._files)} to be unreadable",
-            f"{len(self._rows)} so far: {', '.join(self.names[:5])}",
+            f"{len(self._rows)} so far: {', '.join(self.names[:5])}; the last one, "
+            f"{type(error).__name__}: {error}",
             "Replace these files, or delete them.",
         )
 
@@ -113,7 +108,8 @@ class DecodedShards(Sequence[Shard]):
 
     Raises:
         InputError: no files, or a shard size below 1. On access: more than 1 % of the split's
-            images have proved unreadable, or all images of the shard are.
+            images have proved unreadable, all images of the shard are, or one has more than 8 bits
+            in a channel.
     """
 
     def __init__(
@@ -180,8 +176,14 @@ class DecodedShards(Sequence[Shard]):
 
 
 def attempt(decode: Callable[[str], np.ndarray], path: str) -> Decoded:
-    """The decoded image, or why it could not be decoded."""
+    """The decoded image, or why it could not be decoded.
+
+    Decoders raise errors of any type for files that are missing, cut short or of another kind. But
+    an `InputError` says of a sound file what the user has to decide.
+    """
     try:
         return decode(path)
-    except UNREADABLE as error:
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
         return error

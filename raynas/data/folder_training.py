@@ -16,6 +16,7 @@ from PIL import Image
 from raynas.data.arrays import TRAIN, require_batch_size
 from raynas.data.decoding import Decoded, Unreadable, attempt, channels_first
 from raynas.data.image_folder import ImageFiles
+from raynas.data.pixels import require_eight_bits, rgb
 
 
 @final
@@ -112,10 +113,14 @@ def random_crop(path: str, image_size: int, rng: np.random.Generator) -> np.ndar
 
     Returns:
         `[3, image_size, image_size]` uint8, RGB.
+
+    Raises:
+        InputError: an image of more than 8 bits in a channel.
     """
     with Image.open(path) as image:
+        require_eight_bits(image, path)
         box = random_box(image.width, image.height, rng)
-        crop = image.convert("RGB").crop(box)
+        crop = rgb(image).crop(box)
     scaled = crop.resize((image_size, image_size), Image.Resampling.BILINEAR)
     pixels = channels_first(scaled)
     return pixels if rng.random() < 0.5 else np.ascontiguousarray(pixels[:, :, ::-1])

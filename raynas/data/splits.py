@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, final
 
+import numpy as np
 import torch
 
-from raynas.shards.shard import Shard
+from raynas.errors import InputError, require
+from raynas.shards.inspection import Inspector, require_shard
+from raynas.shards.shard import CALIBRATION, TEST, VALIDATION, Shard
+
+SPLITS = (CALIBRATION, VALIDATION, TEST)
+"""The splits that are shards."""
 
 
 class TrainingImages(Protocol):
-    """Images to train on, augmented on the way."""
+    """Samples to train on, images augmented on the way."""
 
     def __len__(self) -> int:
-        """The number of images."""
+        """The number of samples."""
 
     def batches(
         self, batch_size: int, *, seed: int, epoch: int
@@ -23,28 +29,102 @@ class TrainingImages(Protocol):
         """One epoch in an order, and with augmentations, that `(seed, epoch)` alone determine.
 
         Yields:
-            Images `[batch_size, c, h, w]` uint8 and labels `[batch_size]` int64; a last
-            incomplete batch is dropped, unless it is the only one.
+            Samples `[batch_size, …]`, such as images `[batch_size, c, h, w]` uint8, and targets
+            `[batch_size, …]`, such as labels int64; a last incomplete batch is dropped, unless it
+            is the only one.
         """
 
 
+@final
 @dataclass(frozen=True)
 class SearchData:
-    """The splits of one data set; no image is in two of them.
+    """The splits of one data set; no sample is in two of them.
+
+    A split that is `None` is read as one without shards. Whether shards can be read, and fit a
+    supernet, is seen by `inspect_splits`, before a search.
 
     Args:
         name: of the data set.
-        num_classes: labels are `0 … num_classes - 1`.
-        calibration: depth-0 shards for batch-norm statistics, split off the training images.
-        validation: depth-0 shards that steer the search, split off the training images.
-        test: depth-0 shards of held-out images; a sequence that may decode them on access. They
-            are read once, for the architecture that the search chose.
-        train: the images that supernets are trained on; `None` where only a search is wanted.
+        num_classes: labels are `0 … num_classes - 1`; `None` for tasks without classes.
+        calibration: depth-0 shards for batch-norm statistics, split off the training samples;
+            empty for networks without batch norm.
+        validation: depth-0 shards that steer the search, split off the training samples.
+        test: depth-0 shards of held-out samples, or none; a sequence that may decode them on
+            access. They are read once, for the architecture that the search chose.
+        train: the samples that supernets are trained on; `None` where only a search is wanted.
+
+    Raises:
+        InputError: no name, fewer than two classes, or training samples without batches.
     """
 
     name: str
-    num_classes: int
+    num_classes: int | None
     calibration: Sequence[Shard]
     validation: Sequence[Shard]
     test: Sequence[Shard]
     train: TrainingImages | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            isinstance(self.name, str) and bool(self.name.strip()),
+            "name",
+            "a word that names the data set",
+            repr(self.name),
+            "Give one; records state it.",
+        )
+        count = self.num_classes
+        require(
+            count is None
+            or (isinstance(count, int | np.integer) and not isinstance(count, bool) and count >= 2),
+            "num_classes",
+            "at least 2, or None for tasks without classes",
+            repr(count),
+            "Give the number of classes.",
+        )
+        for split in SPLITS:
+            if getattr(self, split) is None:
+                object.__setattr__(self, split, ())
+        require(
+            self.train is None
+            or (hasattr(self.train, "__len__") and callable(getattr(self.train, "batches", None))),
+            "train",
+            "training samples with len() and batches(), or None",
+            f"a {type(self.train).__name__}",
+            "Wrap arrays in raynas.data.ArrayImages, or use raynas.data.from_datasets.",
+        )
+
+
+def inspect_splits(data: SearchData, inspector: Inspector) -> None:
+    """See before any long work that every split can be read, and fits.
+
+    All shards of a split in memory (a list or tuple) are looked at, and the first one of any other
+    sequence, which may decode its shards on access.
+
+    Args:
+        data: whose splits to look at; empty ones are fine.
+        inspector: looks at each shard.
+
+    Raises:
+        InputError: a split that is no sequence of shards, or a shard that does not fit.
+    """
+    for split in SPLITS:
+        shards = getattr(data, split)
+        require_sequence(shards, split)
+        in_memory = isinstance(shards, list | tuple)
+        for index in range(len(shards) if in_memory else min(1, len(shards))):
+            shard = shards[index]
+            require_shard(shard, split)
+            inspector(shard)
+
+
+def require_sequence(shards: object, split: str) -> None:
+    """Raise `InputError` unless a split has a length and items."""
+    indexable = hasattr(shards, "__len__") and hasattr(shards, "__getitem__")
+    if not indexable or isinstance(shards, Mapping):
+        raise InputError(
+            split,
+            "a sequence of shards; an empty one if there are none",
+            f"a {type(shards).__name__}",
+            "Make them with make_shards, or the whole with raynas.data.from_arrays or "
+            "from_datasets.",
+        )

@@ -150,7 +150,7 @@ class Evaluator:
             batches = []
             for start in range(0, shard.rows, size):
                 rows = slice(start, start + size)
-                targets = torch.tensor(shard.labels[rows]).to(self.device)
+                targets = torch.tensor(shard.targets[rows]).to(self.device)
                 inputs = (self._decode(shard.stored.take(rows), chosen), targets, *placed)
                 batches.append(self._launch(key, paths, compute, inputs))
             return join_batches(batches)
@@ -224,7 +224,7 @@ class Evaluator:
                 recorded = NodeVectors.join({})
         advanced = Shard.build(
             features,
-            shard.labels,
+            shard.targets,
             shard.samples,
             shard.weights,
             split=shard.split,

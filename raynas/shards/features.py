@@ -1,4 +1,4 @@
-"""What a shard stores of its samples: images, or activations at some number of bits."""
+"""What a shard stores of its samples: inputs, or activations at some number of bits."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from typing import Any
 
 import numpy as np
 
-IMAGES = "none"
-"""The quantization of depth-0 shards."""
+INPUTS = "none"
+"""The quantization of depth-0 shards: samples as they were given."""
 
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """Images or activations of `n` samples, as they are stored.
+    """Inputs or activations of `n` samples, as they are stored.
 
     Args:
-        values: `[n, c, h, w]` uint8 images, float32 or float16 activations, or uint8 codes; or
-            `[n, ceil(c * h * w / 2)]` uint8, each two codes of 4 bits.
-        quantization: `"none"` (images), `"float32"`, `"float16"`, `"affine8"` or `"affine4"`.
-        shape: of one sample before it was stored, `(c, h, w)`.
+        values: `[n, *shape]` inputs of any type that `raynas.inputs` names, float32 or float16
+            activations, or uint8 codes; or `[n, ceil(prod(shape) / 2)]` uint8, each two codes of
+            4 bits.
+        quantization: `"none"` (inputs), `"float32"`, `"float16"`, `"affine8"` or `"affine4"`.
+        shape: of one sample before it was stored, such as `(c, h, w)`.
         channels: of affine codes, `float32[3, c]`: the value of code 0, the step from one code to
-            the next, and the highest code of a finite value, for each channel.
+            the next, and the highest code of a finite value, for each channel of an image or
+            feature of a sequence.
     """
 
     values: np.ndarray
@@ -32,9 +34,9 @@ class StoredFeatures:
     channels: np.ndarray | None = None
 
     @staticmethod
-    def of_images(images: np.ndarray) -> StoredFeatures:
-        """Images `[n, c, h, w]` uint8, as they are."""
-        return StoredFeatures(images, IMAGES, tuple(images.shape[1:]))
+    def of_inputs(inputs: np.ndarray) -> StoredFeatures:
+        """Inputs `[n, …]`, as they are."""
+        return StoredFeatures(inputs, INPUTS, tuple(inputs.shape[1:]))
 
     @staticmethod
     def from_metadata(values: np.ndarray, metadata: Mapping[str, Any]) -> StoredFeatures:
@@ -47,6 +49,8 @@ class StoredFeatures:
 
     def metadata(self) -> dict[str, Any]:
         """All but the values, as a JSON object: exact, and apart from the Arrow buffers."""
+        if self.quantization == INPUTS and self.values.dtype != np.uint8:
+            return {"quantization": INPUTS, "dtype": self.values.dtype.name}
         if self.channels is None:
             return {"quantization": self.quantization}
         table = np.ascontiguousarray(self.channels, dtype="<f4")

@@ -2,7 +2,8 @@
 
 A shard is one Arrow `RecordBatch`, so it pickles without copies into Ray's object store, and it is
 exactly one batch of the evaluation: batch norm is calibrated on whole shards, one after another.
-Images are the shards at depth 0.
+The samples themselves are the shards at depth 0. A shard is a value: it owns its bytes, and what it
+gives out are read-only views of them.
 """
 
 from __future__ import annotations
@@ -11,29 +12,41 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import pyarrow as pa
 
-from raynas.errors import require
+from raynas.errors import InputError, require
 from raynas.shards.features import StoredFeatures
+from raynas.shards.samples import (
+    as_inputs,
+    as_targets,
+    owned,
+    require_storable,
+)
 from raynas.space import Architecture
 
 CALIBRATION = "calibration"
 VALIDATION = "validation"
 TEST = "test"
 
+LABEL = "label"
+"""The column of class indices; targets of any other kind are in the column `TARGET`."""
 
+TARGET = "target"
+
+
+@final
 @dataclass(frozen=True)
 class Shard:
     """Samples, and their activations behind a frozen prefix.
 
     Args:
         batch: columns `features` (fixed-shape tensors: the `values` of `StoredFeatures`), `label`
-            (int64), `sample` (int64 ids within the split) and `weight` (float64 importance
-            weights); the prefix, the split, and what the features stand for are in its schema
-            metadata.
+            (int64 class indices) or `target` (float32 or int64 of any fixed shape), `sample`
+            (int64 ids within the split) and `weight` (float64 importance weights); the prefix, the
+            split, and what the features stand for are in its schema metadata.
     """
 
     batch: pa.RecordBatch
@@ -41,38 +54,51 @@ class Shard:
     @staticmethod
     def build(
         features: StoredFeatures | np.ndarray,
-        labels: np.ndarray,
+        targets: np.ndarray,
         samples: np.ndarray,
         weights: np.ndarray | None = None,
         *,
         split: str,
         prefix: Architecture = (),
     ) -> Shard:
-        """Make a shard of `n` samples.
+        """Make a shard of `n` samples, of copies of what is given.
 
         Args:
-            features: activations as they are stored, or images `[n, c, h, w]` uint8.
-            labels: `[n]` class indices.
+            features: activations as they are stored, or inputs `[n, …]` of a type that
+                `raynas.inputs.DTYPES` names.
+            targets: `[n]` class indices, or integers or floats `[n, …]`; kept as int64 or float32.
             samples: `[n]` ids within the split.
             weights: `[n]` importance weights; all 1 if omitted.
             split: `"calibration"`, `"validation"` or `"test"`.
             prefix: the choices of the blocks that the features have been through.
+
+        Raises:
+            InputError: inputs or targets of another type, or not n of each.
         """
-        ones = np.ones(len(labels)) if weights is None else weights
-        stored = (
-            features if isinstance(features, StoredFeatures) else StoredFeatures.of_images(features)
-        )
+        if isinstance(features, StoredFeatures):
+            stored = features
+        else:
+            require_storable(features, f"{split} inputs")
+            stored = StoredFeatures.of_inputs(features)
+        count = len(stored.values)
+        known = as_targets(targets, count, f"{split} targets")
+        ones = np.ones(count) if weights is None else weights
         metadata = {"prefix": list(prefix), "split": split, **stored.metadata()}
-        values = stored.values
-        # Arrow orders axes by their strides, and those of axes of length 1 can be anything.
-        canonical = np.ascontiguousarray(values).reshape(-1).reshape(values.shape)
-        column = pa.FixedShapeTensorArray.from_numpy_ndarray(canonical)
+        if not are_class_indices(known):
+            metadata["targets"] = {"dtype": known.dtype.name, "shape": list(known.shape[1:])}
         fields = {
-            "features": column,
-            "label": pa.array(np.asarray(labels, dtype=np.int64)),
-            "sample": pa.array(np.asarray(samples, dtype=np.int64)),
-            "weight": pa.array(np.asarray(ones, dtype=np.float64)),
+            "features": tensor_column(stored.values),
+            LABEL if are_class_indices(known) else TARGET: column(known),
+            "sample": column(np.asarray(samples, dtype=np.int64)),
+            "weight": column(np.asarray(ones, dtype=np.float64)),
         }
+        require(
+            all(len(array) == count for array in fields.values()),
+            f"{split} samples and weights",
+            f"{count} of each",
+            [len(array) for array in fields.values()][2:],
+            "Give one for each sample.",
+        )
         schema = pa.schema(
             [pa.field(name, array.type) for name, array in fields.items()],
             metadata={"raynas": json.dumps(metadata)},
@@ -101,7 +127,7 @@ class Shard:
 
     @property
     def features(self) -> np.ndarray:
-        """The stored values, `[n, c, h, w]` unless packed: a read-only view of the Arrow buffer."""
+        """The stored values, `[n, *shape]` unless packed: a read-only view of the Arrow buffer."""
         return self.batch.column("features").to_numpy_ndarray()
 
     @property
@@ -110,9 +136,26 @@ class Shard:
         return StoredFeatures.from_metadata(self.features, self.metadata)
 
     @property
+    def targets(self) -> np.ndarray:
+        """`[n]` int64 class indices, or `[n, …]` int64 or float32: a read-only view."""
+        names = self.batch.schema.names
+        found = self.batch.column(LABEL if LABEL in names else TARGET)
+        if isinstance(found, pa.FixedShapeTensorArray):
+            return found.to_numpy_ndarray()
+        return found.to_numpy()
+
+    @property
     def labels(self) -> np.ndarray:
-        """`[n]` int64 class indices."""
-        return self.batch.column("label").to_numpy()
+        """`[n]` int64 class indices; `InputError` where the targets are something else."""
+        targets = self.targets
+        if not are_class_indices(targets):
+            raise InputError(
+                f"{self.split} labels",
+                "one class index for each sample, int64 [n]",
+                f"{targets.dtype} {list(targets.shape)}",
+                "Read shard.targets, or give the shard class indices.",
+            )
+        return targets
 
     @property
     def samples(self) -> np.ndarray:
@@ -125,28 +168,56 @@ class Shard:
         return self.batch.column("weight").to_numpy()
 
 
-def make_shards(
-    images: np.ndarray, labels: np.ndarray, *, split: str, shard_size: int
-) -> list[Shard]:
-    """Cut images that are in memory into depth-0 shards of nearly equal size.
+def are_class_indices(targets: np.ndarray) -> bool:
+    """Whether targets may be class indices: one integer for each sample."""
+    return targets.ndim == 1 and targets.dtype == np.int64
+
+
+def column(values: np.ndarray) -> pa.Array:
+    """An Arrow array of a copy of values `[n, …]`."""
+    return pa.array(owned(values)) if values.ndim == 1 else tensor_column(values)
+
+
+def tensor_column(values: np.ndarray) -> pa.FixedShapeTensorArray:
+    """An Arrow array of a copy of values `[n, …]`, of at least two dimensions."""
+    # Arrow orders axes by their strides, and those of axes of length 1 can be anything.
+    canonical = owned(values).reshape(-1).reshape(values.shape)
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(canonical)
+
+
+def make_shards(images: object, labels: object, *, split: str, shard_size: int) -> list[Shard]:
+    """Cut samples that are in memory into depth-0 shards of nearly equal size.
+
+    The shards hold copies: the arrays may be written to afterwards.
 
     Args:
-        images: `[n, c, h, w]` uint8.
-        labels: `[n]` class indices.
+        images: samples `[n, …]` of one fixed shape and uint8, float32, float16, int64 or int32: an
+            array, a tensor, or a list of them. Images are `[n, c, h, w]`, tokens `[n, length]`.
+        labels: `[n]` class indices, or other targets `[n, …]`: integers, kept as int64, or floats,
+            kept as the nearest float32.
         split: which split they are.
-        shard_size: the largest number of images in a shard, and so the batch of the evaluation.
+        shard_size: the largest number of samples in a shard, and so the batch of the evaluation.
 
     Raises:
-        InputError: no images, or a shard size below 1.
+        InputError: no samples, another number of labels, samples or labels of another kind, values
+            that are not finite, or a shard size below 1.
     """
-    pieces = partition(len(labels), shard_size, split)
-    return [Shard.build(images[p], labels[p], p, split=split) for p in pieces]
+    samples = as_inputs(images, f"{split} images")
+    targets = as_targets(labels, len(samples), f"{split} labels")
+    pieces = partition(len(samples), shard_size, split)
+    return [Shard.build(samples[p], targets[p], p, split=split) for p in pieces]
 
 
 def partition(count: int, shard_size: int, split: str) -> list[np.ndarray]:
     """Sample ids `0 … count - 1` in runs of nearly equal length, at most `shard_size`."""
     require(count > 0, split, "at least one image", count, "Give the split some images.")
-    require(shard_size >= 1, "shard_size", "at least 1", shard_size, "Use 50 to 250 images.")
+    require(
+        isinstance(shard_size, int | np.integer) and shard_size >= 1,
+        "shard_size",
+        "at least 1",
+        repr(shard_size),
+        "Use 50 to 250 images.",
+    )
     return np.array_split(np.arange(count), -(-count // shard_size))
 
 
@@ -161,15 +232,16 @@ def gather(shards: Sequence[Shard], rows: Sequence[np.ndarray], weights: np.ndar
     pairs = list(zip(shards, rows, strict=True))
     return Shard.build(
         np.concatenate([shard.features[kept] for shard, kept in pairs]),
-        np.concatenate([shard.labels[kept] for shard, kept in pairs]),
+        np.concatenate([shard.targets[kept] for shard, kept in pairs]),
         np.concatenate([shard.samples[kept] for shard, kept in pairs]),
         weights,
         split=shards[0].split,
     )
 
 
+@final
 class ShardDigest:
-    """A digest of depth-0 shards: every pixel, label and weight, and how they are cut."""
+    """A digest of depth-0 shards: all values, targets and weights, their types, and the cuts."""
 
     def __init__(self) -> None:
         self._total = hashlib.blake2b(digest_size=16)
@@ -177,7 +249,7 @@ class ShardDigest:
     def update(self, shard: Shard) -> None:
         """Add the next shard."""
         self._total.update(json.dumps([shard.metadata, list(shard.features.shape)]).encode())
-        for column in (shard.features, shard.labels, shard.samples, shard.weights):
+        for column in (shard.features, shard.targets, shard.samples, shard.weights):
             self._total.update(np.ascontiguousarray(column).data)
 
     def hexdigest(self) -> str:

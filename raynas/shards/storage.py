@@ -3,7 +3,9 @@
 At 8 and 4 bits each channel of a shard has an affine scale of its own: code k stands for
 `low + k * step`, from the smallest finite value of the channel to the largest. A channel that has
 values that are not finite gives up its three highest codes for them, so that they come back as they
-were and the candidates behind them are still reported.
+were and the candidates behind them are still reported. The channels of sequences
+`[n, tokens, features]` are their features: the tokens of one feature have a common range, the
+features of one token have not.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raynas.shards.features import StoredFeatures
+from raynas.errors import require
+from raynas.shards.features import INPUTS, StoredFeatures
 
 FLOAT16_MAX = 65504.0
 
@@ -34,10 +37,21 @@ def encode(x: Tensor, bits: int) -> StoredFeatures:
     exactly, as what was encoded before does but for float32's rounding.
 
     Args:
-        x: `[n, c, h, w]`, or any shape with channels second.
+        x: `[n, tokens, features]`, or any other shape with channels second; float32, or float16
+            or bfloat16, of which float32 holds every value.
         bits: 32 (float32), 16 (float16, clamped to its range), 8 or 4 (affine codes, clamped to
             ±2^126). What is not finite stays so.
+
+    Raises:
+        InputError: activations of another type, which would come back as float32.
     """
+    require(
+        x.dtype in (torch.float32, torch.float16, torch.bfloat16) and x.dim() >= 2,
+        "supernet",
+        "blocks that pass on floats of at most 32 bits, [n, …]",
+        f"{x.dtype} of shape {tuple(x.shape)}",
+        "Convert the activation at the end of the block, or search without freezing.",
+    )
     x = x.detach().to(torch.float32)
     shape = tuple(x.shape[1:])
     if bits == 32:
@@ -51,13 +65,15 @@ def encode(x: Tensor, bits: int) -> StoredFeatures:
 
 
 def decode(stored: StoredFeatures, device: torch.device) -> Tensor:
-    """Stored features on the device: images stay uint8, activations become float32.
+    """Stored features on the device: inputs keep their type, activations become float32.
 
     Copies codes, not the activations that they stand for, since they are smaller.
     """
     x = copied(stored.values, device)
+    if stored.quantization == INPUTS:
+        return channels_last(x)
     if stored.channels is None:
-        return channels_last(x.to(torch.float32) if x.dtype == torch.float16 else x)
+        return channels_last(x.to(torch.float32))
     packed = stored.quantization == "affine4"
     codes = channels_last(unpack_nibbles(x, stored.shape) if packed else x)
     return dequantize(codes, stored.channels, 4 if packed else 8)
@@ -79,7 +95,7 @@ def quantize(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     Returns:
         uint8 codes of the shape of `x`, and `float32[3, c]`; see `StoredFeatures`.
     """
-    others = [dim for dim in range(x.dim()) if dim != 1]
+    others = [dim for dim in range(x.dim()) if dim != channel_axis(x.dim())]
     finite = x.isfinite()
     clamped = x.clamp(-AFFINE_MAX, AFFINE_MAX)
     low = clamped.where(finite, inf).amin(others, keepdim=True)
@@ -97,15 +113,21 @@ def quantize(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def dequantize(codes: Tensor, channels: np.ndarray, bits: int) -> Tensor:
-    """What codes `[n, c, h, w]` stand for, float32, in their layout."""
-    c, rest = channels.shape[1], [1] * (codes.dim() - 2)
-    low, step, top = torch.tensor(channels).to(codes.device).reshape(3, 1, c, *rest)
+    """What codes `[n, *shape]` stand for, float32, in their layout."""
+    scales = [1] * codes.dim()
+    scales[channel_axis(codes.dim())] = channels.shape[1]
+    low, step, top = torch.tensor(channels).to(codes.device).reshape(3, *scales)
     x = codes.to(torch.float32)
     values = x.mul(step).add_(low)
     if (channels[2] < 2**bits - 1).any():
         for offset, value in enumerate(NOT_FINITE, start=1):
             values = torch.where(x == top + offset, value, values)
     return values
+
+
+def channel_axis(dimensions: int) -> int:
+    """The dimension along which scales differ: the last of sequences, else the second."""
+    return 2 if dimensions == 3 else 1
 
 
 def pack_nibbles(codes: Tensor) -> Tensor:

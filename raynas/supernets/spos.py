@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from raynas.errors import require
+from raynas.errors import InputError, require
 from raynas.supernets.blocks import IMAGENET_MEAN, IMAGENET_STD, Normalize, ShuffleUnit, conv_bn
 from raynas.supernets.chain import ChainSupernet
 
@@ -27,7 +27,7 @@ def choices_of_block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
 
 
 def spos(
-    num_classes: int = 1000,
+    num_classes: int | None = 1000,
     *,
     image_size: int = 224,
     image_channels: int = 3,
@@ -57,9 +57,11 @@ def spos(
         reverse_channels: read RGB images as BGR.
 
     Raises:
-        InputError: channels that are not a multiple of 4, a stride other than 1 or 2, or mean and
-            std of another length than `image_channels`.
+        InputError: no number of classes, channels that are not a multiple of 4, a stride other
+            than 1 or 2, or mean and std of another length than `image_channels`.
     """
+    if num_classes is None:
+        raise InputError("num_classes", "a number", None, "Classify data that have classes.")
     recipe = {
         "builder": "spos",
         "num_classes": num_classes,
@@ -125,7 +127,7 @@ def spos(
     return supernet
 
 
-def spos_8x8(num_classes: int = 10, **options: Any) -> ChainSupernet:
+def spos_8x8(num_classes: int | None = 10, **options: Any) -> ChainSupernet:
     """A small variant for 8×8 grey images (digits): 8 blocks of 4 choices.
 
     Args:
@@ -144,7 +146,7 @@ def spos_8x8(num_classes: int = 10, **options: Any) -> ChainSupernet:
     return spos(num_classes, **variant | options)
 
 
-def spos_28x28(num_classes: int = 10, **options: Any) -> ChainSupernet:
+def spos_28x28(num_classes: int | None = 10, **options: Any) -> ChainSupernet:
     """A small variant for 28×28 grey images (Fashion-MNIST): 12 blocks of 4 choices.
 
     Args:
@@ -162,7 +164,7 @@ def spos_28x28(num_classes: int = 10, **options: Any) -> ChainSupernet:
     return spos(num_classes, **variant | options)
 
 
-def spos_32x32(num_classes: int = 10, **options: Any) -> ChainSupernet:
+def spos_32x32(num_classes: int | None = 10, **options: Any) -> ChainSupernet:
     """A small variant for 32×32 colour images (CIFAR): 12 blocks of 4 choices.
 
     Args:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from raynas.data.splits import TrainingImages
 from raynas.errors import require
+from raynas.shards.inspection import require_inputs
+from raynas.shards.samples import as_array
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.layout import own_layouts
@@ -68,6 +70,13 @@ def train(
     """
     sampler = UniformPaths(supernet.space) if paths is None else paths
     judged = classification_or(task, supernet.num_classes)
+    require(
+        hasattr(images, "batches") and hasattr(images, "__len__"),
+        "images",
+        "training samples with len() and batches(), such as data.train",
+        f"a {type(images).__name__}",
+        "Wrap arrays in raynas.data.ArrayImages, or use raynas.data.from_datasets.",
+    )
     require(len(images) > 0, "images", "at least one image", 0, "Give some images to train on.")
     supernet.check(judged)
     terms = terms_of(images, settings, sampler, judged)
@@ -195,20 +204,32 @@ def terms_of(
     return terms if isinstance(task, Classification) else terms | {"task": task.description()}
 
 
-def require_fitting(inputs: Tensor, targets: Tensor, supernet: ChainSupernet, task: Task) -> None:
-    """Raise `InputError` unless a batch is what supernet and task take."""
-    wanted = supernet.inputs
-    dtype = str(inputs.dtype).removeprefix("torch.")
+def require_fitting(samples: Tensor, targets: Tensor, supernet: ChainSupernet, task: Task) -> None:
+    """Raise `InputError`, with the likely remedy, unless a batch fits the supernet and the task.
+
+    Args:
+        samples: `[n, …]`.
+        targets: `[n, …]`.
+        supernet: its inputs are what the samples must be.
+        task: targets must fit it.
+    """
+    for argument, batch in (("images", samples), ("labels", targets)):
+        require(
+            isinstance(batch, Tensor) and batch.dim() > 0 and batch.dtype != torch.bfloat16,
+            argument,
+            "batches that are tensors [n, …], of a type that numpy has",
+            f"{batch.dtype} {list(batch.shape)}" if isinstance(batch, Tensor) else type(batch),
+            "Yield pairs of tensors.",
+        )
     require(
-        tuple(inputs.shape[1:]) == wanted.shape
-        and dtype == wanted.dtype
-        and len(inputs) == len(targets) > 0,
+        len(samples) == len(targets) > 0,
         "images",
-        f"batches of {wanted.dtype} samples of shape {wanted.shape}, one target each",
-        f"{dtype} {tuple(inputs.shape)} with {len(targets)} targets",
-        "Build the supernet for the samples that it is trained on.",
+        f"batches of images of shape {supernet.image_shape}, one label each",
+        f"{tuple(samples.shape)} with {len(targets)} labels",
+        "Pair each sample with its target.",
     )
-    task.require_targets(targets.numpy(), "labels")
+    require_inputs(as_array(samples, "images"), supernet.inputs, "images")
+    task.require_targets(as_array(targets, "labels"), "labels")
 
 
 @contextmanager

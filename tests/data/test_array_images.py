@@ -121,11 +121,14 @@ def test_changing_a_batch_does_not_change_the_data():
 @pytest.mark.parametrize(
     ("images", "labels", "options", "argument"),
     [
-        (noise(2, 1, 4, 4).astype(np.float32), np.arange(2), {}, "images"),
-        (noise(2, 4, 4), np.arange(2), {}, "images"),
+        (noise(2, 1, 4, 4).astype(np.float64), np.arange(2), {}, "images"),
+        (noise(2), np.arange(2), {}, "images"),
+        (noise(2, 4, 4), np.arange(2), {"pad": 1}, "pad and flip"),
+        (noise(2, 4, 4), np.arange(2), {"flip": True}, "pad and flip"),
         (noise(0, 1, 4, 4), np.arange(0), {}, "images"),
         (noise(2, 1, 4, 4), np.arange(3), {}, "labels"),
-        (noise(2, 1, 4, 4), np.arange(2, dtype=np.int32), {}, "labels"),
+        (noise(2, 1, 4, 4), np.array(["cat", "dog"]), {}, "labels"),
+        (noise(2, 1, 4, 4), np.array([True, False]), {}, "labels"),
         (noise(2, 1, 4, 4), np.arange(2), {"pad": -1}, "pad"),
     ],
 )
@@ -133,6 +136,30 @@ def test_wrong_arrays_are_refused(images, labels, options, argument):
     with pytest.raises(InputError) as caught:
         ArrayImages(images, labels, **options)
     assert caught.value.argument == argument
+
+
+def test_arrays_that_are_written_to_later_change_no_image():
+    pixels, labels = noise(6, 1, 4, 4), np.arange(6)
+    data = ArrayImages(pixels, labels)
+    before = pixels.copy()
+    pixels[:], labels[:] = 0, 0
+    assert np.array_equal(data.images, before)
+    assert data.labels.tolist() == list(range(6))
+    with pytest.raises(ValueError, match="read-only"):
+        data.images[0] = 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64, np.int32])
+@pytest.mark.parametrize("targets", [np.arange(9), np.linspace(0, 1, 9), np.ones((9, 2, 2), int)])
+def test_samples_and_targets_of_any_kind_stay_together(dtype, targets):
+    samples = np.arange(9 * 4).reshape(9, 4).astype(dtype)
+    data = ArrayImages(samples, targets)
+    inputs, found = epoch_of(data, 3)
+    rows = inputs[:, 0].numpy().astype(int) // 4
+    assert inputs.numpy().dtype == dtype
+    assert np.array_equal(inputs.numpy(), samples[rows])
+    wanted = targets.astype(np.int64 if targets.dtype.kind == "i" else np.float32)
+    assert np.array_equal(found.numpy(), wanted[rows])
 
 
 def test_an_empty_batch_is_refused():

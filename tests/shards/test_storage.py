@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from raynas.errors import InputError
 from raynas.shards.features import StoredFeatures
 from raynas.shards.storage import (
     AFFINE_MAX,
@@ -39,8 +40,9 @@ def back(features: np.ndarray, bits: int) -> np.ndarray:
 
 
 def per_channel(features: np.ndarray) -> np.ndarray:
-    """`[c, values of the channel]`, clamped as affine codes are."""
-    flat = features.swapaxes(0, 1).reshape(features.shape[1], -1).astype(np.float64)
+    """`[c, values of the channel]`, clamped as affine codes are; sequences have theirs last."""
+    axis = 2 if features.ndim == 3 else 1
+    flat = np.moveaxis(features, axis, 0).reshape(features.shape[axis], -1).astype(np.float64)
     return np.where(np.isfinite(flat), flat.clip(-AFFINE_MAX, AFFINE_MAX), flat)
 
 
@@ -107,6 +109,39 @@ def test_each_channel_has_a_scale_of_its_own(bits):
 
 
 @AFFINE
+def test_each_feature_of_a_sequence_has_a_scale_of_its_own(bits):
+    tokens = torch.rand(6, 7, 3) * torch.tensor([1e-6, 1.0, 1e6])
+    low, step, top = encode(tokens, bits).channels
+    assert np.array_equal(low, tokens.amin((0, 1)).numpy())
+    assert np.allclose(low + step * top, tokens.amax((0, 1)).numpy(), rtol=1e-6)
+    error = np.abs(back(tokens.numpy(), bits) - tokens.numpy()).max((0, 1))
+    assert (error <= step * 0.5001).all()
+
+
+@AFFINE
+def test_vectors_have_a_scale_for_each_feature(bits):
+    vectors = torch.rand(9, 3) * torch.tensor([1e-6, 1.0, 1e6])
+    low, step, _ = encode(vectors, bits).channels
+    assert np.array_equal(low, vectors.amin(0).numpy())
+    assert (np.abs(back(vectors.numpy(), bits) - vectors.numpy()).max(0) <= step * 0.5001).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_floats_of_fewer_bits_come_back_exactly_as_float32(dtype):
+    features = torch.randn(3, 4, 2, 2).to(dtype)
+    found = decode(encode(features, 32), CPU)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, features.to(torch.float32))
+
+
+@pytest.mark.parametrize("bits", [32, 16, 8, 4])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.int32, torch.bool])
+def test_activations_that_would_come_back_as_another_type_are_refused(dtype, bits):
+    with pytest.raises(InputError, match=r"floats of at most 32 bits, .* got torch\."):
+        encode(torch.ones(3, 4, 2, 2, dtype=dtype), bits)
+
+
+@AFFINE
 @QUICK
 @given(features=FEATURES)
 def test_storing_again_at_few_bits_keeps_the_codes(features, bits):
@@ -155,14 +190,22 @@ def test_rows_that_are_taken_come_back_as_among_all(features, bits, data):
     assert np.array_equal(part, whole[rows], equal_nan=True)
 
 
-def test_images_stay_as_they_are():
+def test_inputs_stay_as_they_are():
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2)
     pixels.flags.writeable = False
-    decoded = decode(StoredFeatures.of_images(pixels), CPU)
+    decoded = decode(StoredFeatures.of_inputs(pixels), CPU)
     assert decoded.dtype == torch.uint8
     assert np.array_equal(decoded.numpy(), pixels)
     decoded.zero_()
     assert pixels.sum() == np.arange(24).sum()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64, np.int32])
+def test_inputs_of_any_type_keep_it(dtype):
+    inputs = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    decoded = decode(StoredFeatures.of_inputs(inputs), CPU)
+    assert decoded.numpy().dtype == dtype
+    assert np.array_equal(decoded.numpy(), inputs)
 
 
 @pytest.mark.parametrize("bits", [32, 16, 8, 4])
