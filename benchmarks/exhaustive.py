@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from raynas.supernets.equivalence import Equivalents
 
 import raynas
 from raynas.errors import InputError
-from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.scores import Outcomes
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture, SearchSpace
 from raynas.supernets.checkpoints import digest
-from raynas.supernets.equivalence import Equivalents
 from raynas.workers.open_pool import open_pool
 
 History = tuple[Architecture, ...]
@@ -63,13 +63,13 @@ class Table:
 
     def look_up(
         self, history: History, architectures: Sequence[Architecture], samples: np.ndarray
-    ) -> ShardScores:
+    ) -> Outcomes:
         """What candidates say of samples; at 32 bits a frozen prefix changes nothing."""
         rows = np.array([self.row(a) for a in architectures], dtype=np.int64)
         picked = np.ix_(rows, samples)
-        return ShardScores(
+        return Outcomes(
             self.correct[picked],
-            self.correct_top5[picked],
+            self.values["top5"][picked],
             self.losses[picked],
             self.finite[rows],
             0,

@@ -16,7 +16,7 @@ import numpy as np
 from outcomes import Generation, members, recorded_outcomes
 
 import raynas
-from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.scores import Outcomes
 from raynas.evolution.freezing import choice_percentages, majority
 
 MADE = ((2, 3), (4, 4), (4, 7), (6, 6), (6, 9))
@@ -36,11 +36,11 @@ class Freeze:
 
     name: str
     past: tuple[Generation, ...]
-    parents: ShardScores
+    parents: Outcomes
     generations: dict[int, list[Generation]]
 
     @property
-    def last(self) -> ShardScores:
+    def last(self) -> Outcomes:
         """The last generation before the freeze."""
         return self.past[-1].voters
 
@@ -115,9 +115,9 @@ def overwritten(
     ]
 
 
-def joined(groups: Sequence[ShardScores]) -> ShardScores:
+def joined(groups: Sequence[Outcomes]) -> Outcomes:
     """The outcomes of several groups of candidates on the same samples, as those of one."""
-    return ShardScores(
+    return Outcomes(
         np.concatenate([group.correct for group in groups]),
         np.concatenate([group.correct_top5 for group in groups]),
         np.concatenate([group.losses for group in groups]),

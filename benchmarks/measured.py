@@ -18,7 +18,7 @@ from exhaustive import History, Table
 
 import raynas
 from raynas.errors import InputError
-from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.scores import Outcomes
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.space import Architecture
 from raynas.workers.pool import LocalPool
@@ -56,7 +56,7 @@ class MeasuredOutcomes:
         self._data = data
         self._settings = settings
         self._path = path
-        self._known: dict[History, ShardScores] = {}
+        self._known: dict[History, Outcomes] = {}
         self._protocol = json.dumps({**table.protocol, "bits": settings.bits})
         self.measured = 0
         if path.exists():
@@ -64,7 +64,7 @@ class MeasuredOutcomes:
 
     def look_up(
         self, history: History, architectures: Sequence[Architecture], samples: np.ndarray
-    ) -> ShardScores:
+    ) -> Outcomes:
         """What candidates say of samples that were advanced along a history."""
         if not history:
             return self._table.look_up(history, architectures, samples)
@@ -73,9 +73,9 @@ class MeasuredOutcomes:
         known, first = self._known[history], self._first_row(history)
         rows = [self._table.row(architecture) - first for architecture in architectures]
         picked = np.ix_(np.array(rows, dtype=np.int64), samples)
-        return ShardScores(
+        return Outcomes(
             known.correct[picked],
-            known.correct_top5[picked],
+            known.values["top5"][picked],
             known.losses[picked],
             known.finite[rows],
             0,
@@ -111,9 +111,9 @@ class MeasuredOutcomes:
             for index, prefixes in enumerate(json.loads(str(held["histories"]))):
                 history = tuple(tuple(prefix) for prefix in prefixes)
                 columns = {name: held[f"{name}{index}"] for name in COLUMNS}
-                self._known[history] = ShardScores(**columns, block_forwards=0)
+                self._known[history] = Outcomes(**columns, block_forwards=0)
 
-    def _measure(self, history: History) -> ShardScores:
+    def _measure(self, history: History) -> Outcomes:
         """What every architecture that starts with the last prefix says of all samples."""
         candidates = list(self._table.space.enumerate(history[-1]))
         evaluator = PopulationEvaluator(

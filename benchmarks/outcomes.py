@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 import raynas
-from raynas.evaluation.scores import CandidateScore, ShardScores, merge_scores
 from raynas.evaluation.selection import Selection
 from raynas.population.evaluator import PopulationEvaluator
+from raynas.score import Outcomes, Score, merge_scores
 from raynas.space import Architecture
 from raynas.workers.open_pool import open_pool
 
@@ -39,7 +39,7 @@ class Generation:
     prefix: Architecture
     architectures: tuple[Architecture, ...]
     parents: int
-    scores: ShardScores
+    scores: Outcomes
 
     @property
     def top1(self) -> np.ndarray:
@@ -47,21 +47,21 @@ class Generation:
         return self.scores.correct.mean(axis=1)
 
     @property
-    def voters(self) -> ShardScores:
+    def voters(self) -> Outcomes:
         """The outcomes of the population."""
         return self.scores.take(range(self.parents, len(self.architectures)))
 
     @property
-    def rescored(self) -> ShardScores:
+    def rescored(self) -> Outcomes:
         """The outcomes of the rescored parents."""
         return self.scores.take(range(self.parents))
 
-    def estimate(self, kept: Selection) -> list[CandidateScore]:
+    def estimate(self, kept: Selection) -> list[Score]:
         """The scores of the candidates on the kept samples only."""
         every, rows = self.scores, kept.rows
-        seen = ShardScores(
+        seen = Outcomes(
             every.correct[:, rows],
-            every.correct_top5[:, rows],
+            every.values["top5"][:, rows],
             every.losses[:, rows],
             every.finite,
             0,
@@ -117,7 +117,7 @@ def path_of(folder: Path, record: dict[str, Any]) -> Path:
     return folder / f"{record['generation']:03d}.npz"
 
 
-def save(path: Path, scores: ShardScores, record: dict[str, Any]) -> None:
+def save(path: Path, scores: Outcomes, record: dict[str, Any]) -> None:
     """Write the outcomes of one generation."""
     columns = {name: getattr(scores, name) for name in COLUMNS}
     with path.with_suffix(".part").open("wb") as file:
@@ -133,7 +133,7 @@ def read(path: Path, record: dict[str, Any], *, exact: bool) -> Generation:
             recorded scores.
     """
     with np.load(path) as stored:
-        scores = ShardScores(**{name: stored[name] for name in COLUMNS}, block_forwards=0)
+        scores = Outcomes(**{name: stored[name] for name in COLUMNS}, block_forwards=0)
         same = stored["architectures"].tolist() == [list(a) for a in members(record)]
     recorded = [s.get("correct") for s in (*record["rescored"], *record["population"])]
     exact = exact and None not in recorded

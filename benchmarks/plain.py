@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import raynas
-from raynas.evaluation.scores import CandidateScore
+from raynas.score import Score
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 
@@ -52,14 +52,12 @@ class PlainEvaluator:
         self.samples = sum(len(labels) for _, labels in self._validation)
         self.block_forwards = 0
 
-    def score(
-        self, architectures: Sequence[Architecture], *, reuse: bool = False
-    ) -> list[CandidateScore]:
+    def score(self, architectures: Sequence[Architecture], *, reuse: bool = False) -> list[Score]:
         """Score candidates one after the other; nothing is ever reused."""
         return [self._score(architecture) for architecture in architectures]
 
     @torch.inference_mode()
-    def _score(self, architecture: Architecture) -> CandidateScore:
+    def _score(self, architecture: Architecture) -> Score:
         subnet = nn.Sequential(*self._supernet.subnet(architecture))
         calibrate(subnet, self._calibration)
         logits = [subnet(images) for images, _ in self._validation]
@@ -81,11 +79,11 @@ def calibrate(subnet: nn.Module, batches: Sequence[Tensor]) -> None:
     subnet.eval()
 
 
-def judge(architecture: Architecture, logits: Tensor, labels: Tensor) -> CandidateScore:
+def judge(architecture: Architecture, logits: Tensor, labels: Tensor) -> Score:
     """Hits and loss of all samples."""
     best = logits.topk(TOP, dim=1).indices == labels[:, None]
     correct, samples = int(best[:, 0].sum()), len(labels)
-    return CandidateScore(
+    return Score(
         architecture,
         correct,
         samples,

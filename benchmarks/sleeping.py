@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from raynas.evaluation.timing import CallTimes, NodeKind, kind_of
 
 from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
-from raynas.evaluation.scores import ShardScores
-from raynas.evaluation.timing import CallTimes, NodeKind, kind_of
+from raynas.evaluation.scores import Outcomes
 from raynas.space import Architecture
 
 
@@ -79,7 +79,7 @@ class SleepingEvaluator:
 
     def call(
         self, method: str, shard: SleepingShard, architectures: Sequence[Architecture], *more: Any
-    ) -> ShardStatistics | ShardScores:
+    ) -> ShardStatistics | Outcomes:
         """Sleep as long as the method takes."""
         begun = time.perf_counter()
         paths = trie_paths(architectures)
@@ -93,7 +93,7 @@ class SleepingEvaluator:
         lasts = sum(seconds for seconds, _ in nodes.values())
         times = CallTimes(lasts, nodes)
         forwards = images * sum(0 < len(path) <= len(architectures[0]) for path in paths)
-        result: ShardStatistics | ShardScores
+        result: ShardStatistics | Outcomes
         if method == "calibrate":
             sizes = tuple(self._table.sizes[kind_of(path)] for path in paths)
             vectors = NodeVectors(tuple(paths), sizes, np.zeros(sum(sizes), np.float32))
@@ -102,7 +102,7 @@ class SleepingEvaluator:
             bits = np.zeros((len(architectures), images), bool)
             finite = np.ones(len(architectures), bool)
             losses = np.zeros(bits.shape, np.float32)
-            result = ShardScores(bits, bits.copy(), losses, finite, forwards, times=times)
+            result = Outcomes(bits, bits.copy(), losses, finite, forwards, times=times)
         time.sleep(max(0.0, begun + lasts - time.perf_counter()))
         return result
 

@@ -17,7 +17,7 @@ from exhaustive import History, Table, all_different, parts_of
 
 import raynas
 from raynas.evaluation.batch_norm.vectors import ShardStatistics
-from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.scores import Outcomes
 from raynas.ledger.ledger import Ledger
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard
@@ -31,7 +31,7 @@ class Outcomes(Protocol):
 
     def look_up(
         self, history: History, architectures: Sequence[Architecture], samples: np.ndarray
-    ) -> ShardScores:
+    ) -> Outcomes:
         """What candidates say of samples that were advanced along a history."""
 
 
@@ -98,7 +98,7 @@ class TablePool:
         architectures: Sequence[Architecture],
         statistics: Any,
         exact: bool = False,
-    ) -> ShardScores:
+    ) -> Outcomes:
         """The outcomes of the shard's samples."""
         forwards = self.executed(shard.prefix, architectures) * len(shard.ids)
         known = (self.exact if exact else self.outcomes).look_up(

@@ -3,104 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf, isfinite
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from math import isclose
+from typing import final
 
 import numpy as np
 
-from raynas.errors import InputError
-from raynas.evolution.strategy import Problem, Proposal, Score, State, Strategy
+from raynas.errors import InputError, require
+from raynas.evolution.strategy import Problem, Proposal, State, Strategy
+from raynas.files import Record
 from raynas.metering import Meter
-from raynas.runlog import Record, RunLog
-
-if TYPE_CHECKING:
-    from raynas.evaluation.scores import CandidateScore
-    from raynas.population.evaluator import PopulationEvaluator
+from raynas.population.interface import CandidateEvaluator, Counters
+from raynas.runlog import RunLog
+from raynas.score import Score
 
 Observer = Callable[[Record, Record], None]
 """Receives the record and the metrics of each generation, resumed ones included."""
 
+SAME_LOSS = 1e-3
+"""How far the loss of a recorded candidate may move, relatively, on another machine."""
 
-def search_generation(
-    problem: Problem,
-    strategy: Strategy,
-    evaluator: PopulationEvaluator,
-    log: RunLog,
-    state: State,
-    seed: int,
-    notify: Observer,
-) -> State:
-    """One generation: ask, freeze if the proposal does, evaluate, tell, record."""
+
+@final
+@dataclass(frozen=True)
+class Run:
+    """One search under way.
+
+    Args:
+        problem: the space and the limits.
+        strategy: proposes and is told.
+        evaluator: scores.
+        log: the records.
+        seed: of everything random.
+        notify: is told of each generation.
+    """
+
+    problem: Problem
+    strategy: Strategy
+    evaluator: CandidateEvaluator
+    log: RunLog
+    seed: int
+    notify: Observer
+
+    def ask(self, state: State) -> Proposal:
+        """The next proposal. A generation has randomness of its own, so that a resume draws it."""
+        rng = np.random.default_rng([self.seed, state.generation])
+        return self.strategy.ask(self.problem, state, rng)
+
+
+def search_generation(run: Run, state: State) -> State:
+    """Run one generation: ask, follow, evaluate, tell, record."""
     meter = Meter()
-    forwards, halvings = evaluator.block_forwards, evaluator.halvings
-    known = evaluator.known
-    proposal = strategy.ask(problem, state, generation_rng(seed, state))
-    follow_freeze(evaluator, proposal, state)
+    before = run.evaluator.counters
+    proposal = run.ask(state)
+    run.evaluator.follow(proposal, state)
     freeze_seconds = meter.seconds
     wanted = (*proposal.rescored, *proposal.population)
-    if state.generation == 0:
-        evaluator.vote_first(wanted)
-    scores = evaluator.score(wanted)
-    after = strategy.tell(state, proposal, [to_score(score) for score in scores])
-    kept = {"samples": evaluator.samples, "selection": evaluator.selection}
-    record = generation_record(state.generation, proposal, scores, after, kept)
+    scores = run.evaluator.score(wanted)
+    require_answers(wanted, scores)
+    after = run.strategy.tell(state, proposal, scores)
+    counters = run.evaluator.counters
+    record = generation_record(state.generation, proposal, scores, after, counters)
     metrics = {
         "generation": state.generation,
         "seconds": meter.seconds,
         "freeze_seconds": freeze_seconds,
         "energy_j": meter.energy_j,
         "candidates": len(wanted),
-        "known": evaluator.known - known,
+        "known": counters.known - before.known,
         "frozen": len(proposal.prefix),
-        "block_forwards": evaluator.block_forwards - forwards,
-        "halvings": evaluator.halvings - halvings,
-        "workers": evaluator.workers,
+        "block_forwards": counters.block_forwards - before.block_forwards,
+        "halvings": counters.halvings - before.halvings,
+        "workers": counters.workers,
     }
-    log.append(record, metrics)
-    notify(record, metrics)
+    run.log.append(record, metrics)
+    run.notify(record, metrics)
     return after
 
 
-def generation_rng(seed: int, state: State) -> np.random.Generator:
-    """The randomness of one generation: its own, so that a resumed search draws the same."""
-    return np.random.default_rng([seed, state.generation])
-
-
-def follow_freeze(evaluator: PopulationEvaluator, proposal: Proposal, state: State) -> None:
-    """Advance the shards to the proposal's prefix, if anything is evaluated behind it.
-
-    The parents behind it and the last generation vote on the samples to keep.
-    """
-    if proposal.prefix != evaluator.prefix and (proposal.rescored or proposal.population):
-        reference = (*proposal.rescored, *proposal.population)[0]
-        voters = (*proposal.rescored, *state.population)
-        evaluator.freeze(proposal.prefix, reference, voters)
-
-
-def to_score(score: CandidateScore) -> Score:
-    """What a strategy needs of a candidate's score."""
-    return Score(score.architecture, score.top1, score.loss, score.finite)
+def require_answers(wanted: Sequence[tuple[int, ...]], scores: Sequence[Score]) -> None:
+    """Raise `InputError` unless an evaluator scored what it was asked to, in the same order."""
+    require(
+        [score.architecture for score in scores] == [tuple(each) for each in wanted],
+        "evaluator",
+        f"one score for each of {len(wanted)} architectures, in their order",
+        f"{len(scores)} scores",
+        "Return the scores in the order of the architectures.",
+    )
 
 
 def generation_record(
     generation: int,
     proposal: Proposal,
-    scores: Sequence[CandidateScore],
+    scores: Sequence[Score],
     after: State,
-    kept: Record,
+    counters: Counters,
 ) -> Record:
-    """What `generations.jsonl` holds of one generation: only what seed and protocol determine."""
-    scored = [
-        {
-            "architecture": list(score.architecture),
-            "correct": score.correct,
-            "top1": score.top1,
-            "top5": score.top5,
-            "loss": score.loss if isfinite(score.loss) else None,
-            "finite": score.finite,
-        }
-        for score in scores
-    ]
+    """The record of one generation: only what seed and protocol determine."""
+    scored = [score.record() for score in scores]
     best = after.top[0] if after.top else None
     return {
         "generation": generation,
@@ -108,11 +108,12 @@ def generation_record(
         "frozen": len(proposal.prefix),
         "refused": proposal.refused,
         "finished": after.finished,
-        **kept,
+        "samples": counters.samples,
+        "selection": counters.selection,
         "origins": dict(proposal.origins),
         "best": None
         if best is None
-        else {"architecture": list(best.architecture), "top1": best.top1},
+        else {"architecture": list(best.architecture), **best.objectives},
         "rescored": scored[: len(proposal.rescored)],
         "population": scored[len(proposal.rescored) :],
     }
@@ -125,15 +126,7 @@ def recorded_scores(record: Record) -> list[Score]:
         InputError: they are not as `generation_record` writes them.
     """
     try:
-        return [
-            Score(
-                tuple(score["architecture"]),
-                float(score["top1"]),
-                inf if score["loss"] is None else float(score["loss"]),
-                bool(score["finite"]),
-            )
-            for score in (*record["rescored"], *record["population"])
-        ]
+        return [Score.from_record(score) for score in (*record["rescored"], *record["population"])]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             "resume",
@@ -143,60 +136,117 @@ def recorded_scores(record: Record) -> list[Score]:
         ) from error
 
 
-def replay(
-    problem: Problem,
-    strategy: Strategy,
-    evaluator: PopulationEvaluator | None,
-    log: RunLog,
-    seed: int,
-    notify: Observer,
-) -> State:
+def replay(run: Run) -> State:
     """The state after the recorded generations: ask again, and tell the recorded scores.
 
-    Args:
-        evaluator: its shards are advanced as they were; `None` if nothing is evaluated any more.
+    The evaluator follows them, and scores one of the last candidates again, so that a history is
+    never continued by something that scores otherwise.
 
     Raises:
-        InputError: a record is not what the strategy proposes.
+        InputError: a record is not what the strategy proposes, or a score is another now.
     """
-    state = strategy.start()
-    timings = {metrics["generation"]: metrics for metrics in log.metrics}
-    for record in log.generations:
-        proposal = strategy.ask(problem, state, generation_rng(seed, state))
+    state = run.strategy.start()
+    timings = {metrics["generation"]: metrics for metrics in run.log.metrics}
+    latest: list[Score] = []
+    for record in run.log.generations:
+        proposal = run.ask(state)
         scores = recorded_scores(record)
-        proposed = [*proposal.rescored, *proposal.population]
-        recorded = (record.get("generation"), record.get("prefix"))
-        if (
-            state.finished is not None
-            or recorded != (state.generation, list(proposal.prefix))
-            or [score.architecture for score in scores] != proposed
-        ):
-            raise InputError(
-                "resume",
-                "the generations that this strategy and seed propose",
-                f"others from generation {state.generation} on in {log.directory}",
-                "Restore the file, or resume with the versions of raynas and numpy that wrote it.",
-            )
-        if evaluator is not None:
-            follow_freeze(evaluator, proposal, state)
-            if state.generation == 0:
-                evaluator.vote_first(proposed)
-            require_same_samples(evaluator, record, log)
-        state = strategy.tell(state, proposal, scores)
-        notify(record, timings.get(record["generation"], {}))
+        require_proposed(run, state, proposal, scores, record)
+        run.evaluator.follow(proposal, state)
+        require_same_samples(run, record)
+        latest = scores or latest if proposal.prefix == state.prefix else scores
+        state = run.strategy.tell(state, proposal, scores)
+        run.notify(record, timings.get(record["generation"], {}))
+    if latest:
+        require_same_score(run, latest[0])
     return state
 
 
-def require_same_samples(evaluator: PopulationEvaluator, record: Record, log: RunLog) -> None:
+def require_proposed(
+    run: Run, state: State, proposal: Proposal, scores: Sequence[Score], record: Record
+) -> None:
+    """Raise `InputError` unless a recorded generation is what the strategy proposes."""
+    recorded = (record.get("generation"), record.get("prefix"))
+    require(
+        state.finished is None
+        and recorded == (state.generation, list(proposal.prefix))
+        and [score.architecture for score in scores] == [*proposal.rescored, *proposal.population],
+        "resume",
+        "the generations that this strategy and seed propose",
+        f"others from generation {state.generation} on in {run.log.directory}",
+        "Restore the file, or resume with the versions of raynas and numpy that wrote it.",
+    )
+
+
+def require_same_samples(run: Run, record: Record) -> None:
     """Raise `InputError` unless candidates are scored on the samples of a recorded generation.
 
     Elsewhere losses round differently, and so other samples may be selected.
     """
-    recorded = (record.get("samples"), record.get("selection"))
-    if recorded != (evaluator.samples, evaluator.selection):
-        raise InputError(
-            "resume",
-            "the samples that the recorded scores are of",
-            f"others from generation {record['generation']} on in {log.directory}",
-            "Resume on a machine and with the versions that the run began with.",
+    counters = run.evaluator.counters
+    require(
+        (record.get("samples"), record.get("selection")) == (counters.samples, counters.selection),
+        "resume",
+        "the samples that the recorded scores are of",
+        f"others from generation {record['generation']} on in {run.log.directory}",
+        "Resume on a machine and with the versions that the run began with.",
+    )
+
+
+def require_same_score(run: Run, recorded: Score) -> None:
+    """Raise `InputError` unless a recorded candidate has its score still, but for rounding."""
+    (now,) = run.evaluator.score_again([recorded.architecture])
+    moved = max(1.0, 0.01 * recorded.samples) / max(recorded.samples, 1)
+    same = recorded.finite == now.finite and (
+        not recorded.finite
+        or (
+            isclose(recorded.loss, now.loss, rel_tol=SAME_LOSS, abs_tol=SAME_LOSS)
+            and recorded.objectives.keys() == now.objectives.keys()
+            and all(
+                isclose(value, now.objectives[name], rel_tol=moved, abs_tol=moved)
+                for name, value in recorded.objectives.items()
+            )
         )
+    )
+    require(
+        same,
+        "resume",
+        f"the recorded score of {list(recorded.architecture)}, {brief(recorded)}",
+        f"{brief(now)} now",
+        "The supernet, the data or the task compute something else than when the run began: "
+        "restore them, or start a new run in another directory.",
+    )
+
+
+def brief(score: Score) -> str:
+    """A score in a few words."""
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in score.objectives.items())
+    return f"{shown}, loss {score.loss:.4f}"
+
+
+def generation_line(record: Record, metrics: Record) -> str:
+    """One generation in one line."""
+    scored = (*record["rescored"], *record["population"])
+    best = record["best"]
+    parts = [
+        f"generation {record['generation'] + 1:3d}",
+        best_so_far(best) if best else "nothing scored",
+        f"frozen {record['frozen']:2d}",
+        f"{len(scored):3d} candidates on {record['samples']} samples",
+    ]
+    if metrics:
+        parts.append(f"{metrics['seconds']:6.2f} s")
+    broken = sum(not score["finite"] for score in scored)
+    notes = [
+        *([f"{broken} with outputs that are not finite"] if broken else []),
+        *([f"freeze refused: {record['refused']}"] if record["refused"] else []),
+        *([record["finished"]] if record["finished"] else []),
+    ]
+    return "  ".join(parts) + (f"  ({'; '.join(notes)})" if notes else "")
+
+
+def best_so_far(best: Record) -> str:
+    """The best score in words: a share in per cent, anything else as a number."""
+    name, value = next((name, value) for name, value in best.items() if name != "architecture")
+    shown = f"{value:7.2%}" if name == "top1" else f"{name} {value:.4f}"
+    return f"best {shown}"

@@ -2,52 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from math import isfinite
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import final
 
 from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
-from raynas.errors import require
-from raynas.evaluation.batch_norm.statistics import Statistics
-from raynas.evaluation.scores import CandidateScore
 from raynas.evaluation.settings import Evaluation
-from raynas.evolution.strategy import Problem, Score, State, Strategy, rank_key
-from raynas.export import export_subnet, plain_subnet
+from raynas.evolution.strategy import State
+from raynas.export import Exported, export_architecture
+from raynas.files import Record
+from raynas.generation import Observer, Run
 from raynas.metering import Meter
-from raynas.population.evaluator import PopulationEvaluator
-from raynas.runlog import CONFIG, RESULT, Record, RunLog, read_json, require_same
-from raynas.shards.inspection import InspectedShards, Inspector
+from raynas.preparation import Prepared
+from raynas.report.read import read_run
+from raynas.runlog import RESULT, RunLog, require_same
+from raynas.score import rank_key
+from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import digest
-from raynas.task import Classification
-from raynas.workers.open_pool import open_pool
+from raynas.task import Task, classification_or
 
 
+@final
 @dataclass(frozen=True)
 class Best:
     """The architecture that a search found; shares are in [0, 1].
 
     Args:
         architecture: one choice per block.
-        top1: on the full validation split, full precision, full protocol.
-        top5: likewise.
-        test_top1: on the held-out test split; `None` if there is none.
-        flops: multiply-accumulates for one image.
+        objectives: on the full validation split, full precision, full protocol, by name.
+        test_objectives: on the held-out test split; `None` if there is none.
+        flops: multiply-accumulates for one sample.
         params: parameters of the network that would be retrained.
     """
 
     architecture: Architecture
-    top1: float
-    top5: float
-    test_top1: float | None
+    objectives: Mapping[str, float]
+    test_objectives: Mapping[str, float] | None
     flops: int
     params: int
 
+    def record(self) -> Record:
+        """The winner as a flat JSON object."""
+        tested = {} if self.test_objectives is None else self.test_objectives
+        return {
+            "architecture": list(self.architecture),
+            **self.objectives,
+            **{f"test_{name}": value for name, value in tested.items()},
+            "flops": self.flops,
+            "params": self.params,
+        }
 
+    @property
+    def top1(self) -> float:
+        """The share of correct validation samples, for classification."""
+        return self.objectives["top1"]
+
+    @property
+    def top5(self) -> float:
+        """The share of validation samples whose label is among the five largest logits."""
+        return self.objectives["top5"]
+
+    @property
+    def test_top1(self) -> float | None:
+        """The share of correct test samples; `None` if there are none."""
+        return None if self.test_objectives is None else self.test_objectives["top1"]
+
+
+@final
 @dataclass(frozen=True)
 class SearchResult:
     """What a search found, and how.
@@ -62,212 +88,146 @@ class SearchResult:
     supernet: ChainSupernet = field(repr=False)
     data: SearchData = field(repr=False)
     evaluation: Evaluation = field(repr=False)
+    task: Task = field(repr=False)
 
-    def export(self, directory: Path | str) -> None:
+    def export(self, directory: Path | str) -> Exported:
         """Write the best subnet as files that need no raynas; see `export_architecture`."""
-        export_architecture(
+        return export_architecture(
             directory,
             self.supernet,
             self.data,
             self.best.architecture,
             self.evaluation,
-            asdict(self.best),
+            self.best.record(),
+            self.task,
         )
 
 
-def export_architecture(
-    directory: Path | str,
-    supernet: ChainSupernet,
-    data: SearchData,
-    architecture: Architecture,
-    evaluation: Evaluation,
-    description: dict[str, Any],
-) -> None:
-    """Write one subnet with its batch norm calibrated on the calibration split.
-
-    Args:
-        directory: receives `architecture.json`, `weights.safetensors` and `model.pt2`.
-        supernet: whose weights it inherits.
-        data: whose calibration split it is calibrated on, unless statistics are inherited.
-        architecture: one choice per block.
-        evaluation: the protocol that the statistics follow.
-        description: added to `architecture.json`.
-
-    Raises:
-        InputError: an architecture that the supernet does not have, images that do not fit it, or
-            a directory that holds the export of another architecture.
-    """
-    chosen = supernet.space.validate(architecture)
-    statistics: Statistics | None = None
-    if evaluation.batch_norm == "recalibrate":
-        with open_pool(supernet, evaluation, workers=0) as pool:
-            inspector = Inspector(supernet.inputs, Classification(data.num_classes or 0))
-            evaluator = PopulationEvaluator(
-                pool, data.calibration, (), evaluation, seed=0, observe=inspector
-            )
-            statistics = evaluator.statistics(chosen)
-    subnet = plain_subnet(supernet, chosen, statistics)
-    content = {**description, "architecture": list(chosen), "image_shape": supernet.image_shape}
-    export_subnet(directory, subnet, supernet.image_shape, content)
-
-
-def conclude(
-    supernet: ChainSupernet,
-    data: SearchData,
-    problem: Problem,
-    strategy: Strategy,
-    state: State,
-    evaluator: PopulationEvaluator,
-    log: RunLog,
-    evaluation: Evaluation,
-) -> SearchResult:
+def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
     """Choose the winner among the finalists under the full protocol, test it once, and record it.
 
     Args:
-        supernet, data, problem, strategy, evaluator, log, evaluation: of the search.
-        state: the last one.
+        run: that has ended.
+        state: its last one.
+        prepared: what was searched.
     """
     meter = Meter()
-    finalists = strategy.finalists(state)
-    scores = evaluator.score_in_full(finalists)
-    winner = min(scores, key=lambda s: rank_key(Score(s.architecture, s.top1, s.loss, s.finite)))
+    evaluator = run.evaluator
+    scores = evaluator.score_in_full(run.strategy.finalists(state))
+    winner = min(scores, key=rank_key)
+    test = evaluator.test(winner.architecture)
     full_seconds = meter.seconds
-    test = test_score(supernet, data, evaluator, winner.architecture)
-    table = problem.budget.table
-    flops = (table if table.name == "flops" else flops_table(supernet)).of(winner.architecture)
-    params = params_table(supernet).of(winner.architecture)
-    seconds = sum(metrics["seconds"] for metrics in log.metrics) + full_seconds
+    energy = total_energy(run.log, meter)
+    costs = costs_of(prepared, winner.architecture)
+    seconds = sum(metrics["seconds"] for metrics in run.log.metrics) + full_seconds
+    counters = evaluator.counters
+    generations = run.log.generations
     record: Record = {
-        "architecture": list(winner.architecture),
-        "top1": winner.top1,
-        "top5": winner.top5,
-        "loss": winner.loss if isfinite(winner.loss) else None,
-        "finite": winner.finite,
-        "test_top1": None if test is None else test.top1,
-        "test_top5": None if test is None else test.top5,
-        "flops": flops,
-        "params": params,
-        "strategy": strategy.settings()["strategy"],
+        **winner.record(),
+        "objectives": list(winner.objectives),
+        **{f"test_{name}": None if test is None else test.objectives[name]
+           for name in winner.objectives},
+        **costs,
+        "strategy": run.strategy.settings()["strategy"],
         "finished": state.finished,
-        "generations": len(log.generations),
-        "evaluations": sum(len(g["rescored"]) + len(g["population"]) for g in log.generations),
-        "legal_architectures": problem.budget.count(),
-        "frozen": [generation["frozen"] for generation in log.generations],
+        "generations": len(generations),
+        "evaluations": sum(len(g["rescored"]) + len(g["population"]) for g in generations),
+        "legal_architectures": prepared.problem.budget.count(),
+        "frozen": [generation["frozen"] for generation in generations],
         "seconds": seconds,
         "final_seconds": full_seconds,
-        "suffix_speedup": suffix_speedup(evaluator, finalists),
-        "gpu_hours": gpu_hours(evaluator, seconds),
-        "energy_j": total_energy(log, meter),
-        "workers": evaluator.workers,
-        "seed": log.seed,
-        "skipped_images": skipped_images(data),
-        "not_finite": count_not_finite(log.generations),
-        "finalists": [finalist(score) for score in scores],
-    }
-    log.finish(record)
-    return result_from(record, supernet, data, evaluation)
+        "gpu_hours": counters.gpus * seconds / 3600.0 if counters.gpus else None,
+        "energy_j": energy,
+        "workers": counters.workers,
+        "seed": run.seed,
+        "skipped_images": skipped_images(prepared.data),
+        "not_finite": count_not_finite(generations),
+        "finalists": [score.record() for score in scores],
+    }  # fmt: skip
+    run.log.finish(record)
+    return result_from(record, prepared.supernet, prepared.data, prepared.evaluation, prepared.task)
 
 
-def test_score(
-    supernet: ChainSupernet,
-    data: SearchData,
-    evaluator: PopulationEvaluator,
-    architecture: Architecture,
-) -> CandidateScore | None:
-    """The winner's score on the held-out test split; `None` if there is none.
+def costs_of(prepared: Prepared, architecture: Architecture) -> dict[str, int | float]:
+    """What an architecture costs, by the name of each cost."""
+    supernet = prepared.supernet
+    tables = (flops_table(supernet), params_table(supernet), prepared.problem.budget.table)
+    return {table.name: table.of(architecture) for table in tables}
 
-    Raises:
-        InputError: test images that do not fit the supernet, or labels outside the classes.
-    """
-    if len(data.test) == 0:
+
+def finished_result(run_dir: Path, prepared: Prepared, notify: Observer) -> SearchResult | None:
+    """The result of a run that had already finished, told to the observer again; else `None`."""
+    if not (run_dir / RESULT).exists():
         return None
-    inspector = Inspector(supernet.inputs, Classification(data.num_classes or 0))
-    return evaluator.test(architecture, InspectedShards(data.test, inspector))
+    records = read_run(run_dir)
+    timings = {metrics["generation"]: metrics for metrics in records.metrics}
+    for record in records.generations:
+        notify(record, timings.get(record["generation"], {}))
+    return result_from(
+        records.require_result(),
+        prepared.supernet,
+        prepared.data,
+        prepared.evaluation,
+        prepared.task,
+    )
 
 
-def finished_result(
-    supernet: ChainSupernet, data: SearchData, evaluation: Evaluation, log: RunLog
-) -> SearchResult | None:
-    """The result of a run that had already finished, or `None`."""
-    record = log.result
-    return None if record is None else result_from(record, supernet, data, evaluation)
-
-
-def load_result(run_dir: Path, supernet: ChainSupernet, data: SearchData) -> SearchResult:
+def load_result(
+    run_dir: Path, supernet: ChainSupernet, data: SearchData, task: Task | None = None
+) -> SearchResult:
     """The result of a finished search, read back from its run directory.
 
     Args:
         run_dir: of the search.
         supernet: that was searched.
-        data: on which it was searched; only its name is compared.
+        data: on which it was searched; its samples are read once, to see that they are the same.
+        task: of the search; classification if omitted.
 
     Raises:
-        InputError: the search has not finished, or was one of another supernet or data set.
+        InputError: the search has not finished, or was one of another supernet or other data.
     """
-    config = read_json(run_dir / CONFIG)
-    require(
-        (run_dir / RESULT).exists(),
-        "run_dir",
-        f"a finished search, with its {RESULT}",
-        run_dir,
-        "Continue the search with resume (--resume) until it ends.",
-    )
-    there = {"supernet": config["supernet"]["digest"], "data": config["data"]["name"]}
+    records = read_run(run_dir)
+    result = records.require_result()
+    recorded = records.config
+    there = {"supernet": recorded["supernet"]["digest"], "data": recorded["data"]["name"]}
     require_same(there, {"supernet": digest(supernet), "data": data.name}, "run_dir")
-    evaluation = Evaluation(**config["evaluation"])
-    return result_from(read_json(run_dir / RESULT), supernet, data, evaluation)
+    evaluation = Evaluation(**recorded["evaluation"])
+    if "digest" in recorded["data"]:
+        samples = {"data.digest": digest_of_data(data, evaluation)}
+        require_same({"data.digest": recorded["data"]["digest"]}, samples, "run_dir")
+    judged = classification_or(task, supernet.num_classes)
+    return result_from(result, supernet, data, evaluation, judged)
+
+
+def digest_of_data(data: SearchData, evaluation: Evaluation) -> str:
+    """The digest of the shards that a search reads: calibration, if it is used, and validation."""
+    total = ShardDigest()
+    calibration = data.calibration if evaluation.batch_norm == "recalibrate" else ()
+    for shard in chain(calibration, data.validation):
+        total.update(shard)
+    return total.hexdigest()
 
 
 def result_from(
-    record: Record, supernet: ChainSupernet, data: SearchData, evaluation: Evaluation
+    record: Record, supernet: ChainSupernet, data: SearchData, evaluation: Evaluation, task: Task
 ) -> SearchResult:
     """A result from its record."""
+    names = record["objectives"]
+    tested = {name: record[f"test_{name}"] for name in names}
     best = Best(
         architecture=tuple(record["architecture"]),
-        top1=record["top1"],
-        top5=record["top5"],
-        test_top1=record["test_top1"],
+        objectives={name: record[name] for name in names},
+        test_objectives=None if None in tested.values() else tested,
         flops=record["flops"],
         params=record["params"],
     )
-    return SearchResult(best, record, supernet, data, evaluation)
-
-
-def finalist(score: CandidateScore) -> Record:
-    """A finalist's score under the full protocol."""
-    return {"architecture": list(score.architecture), "top1": score.top1, "finite": score.finite}
-
-
-def suffix_speedup(
-    evaluator: PopulationEvaluator, finalists: Sequence[Architecture]
-) -> float | None:
-    """How much faster candidates are scored behind the frozen prefix than from the images on.
-
-    Measured here and now, without the ledger, on the finalists that start with the prefix: seconds
-    of the full protocol over seconds of the one behind the prefix, sampling and quantization
-    included. `None` if nothing was frozen, or no finalist is behind the prefix.
-    """
-    prefix = evaluator.prefix
-    behind = [candidate for candidate in finalists if candidate[: len(prefix)] == prefix]
-    if not prefix or not behind:
-        return None
-    whole = Meter()
-    evaluator.score_in_full(behind, reuse=False)
-    whole_seconds = whole.seconds
-    suffix = Meter()
-    evaluator.score(behind, reuse=False)
-    return whole_seconds / suffix.seconds
+    return SearchResult(best, record, supernet, data, evaluation, task)
 
 
 def skipped_images(data: SearchData) -> int:
     """How many images of all splits were passed over because they cannot be read."""
     splits = (data.calibration, data.validation, data.test)
     return sum(len(getattr(split, "skipped", ())) for split in splits)
-
-
-def gpu_hours(evaluator: PopulationEvaluator, seconds: float) -> float | None:
-    """Hours of all GPUs that the workers held; `None` if they held none."""
-    return evaluator.gpus * seconds / 3600.0 if evaluator.gpus else None
 
 
 def total_energy(log: RunLog, meter: Meter) -> float | None:

@@ -11,13 +11,22 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO, Any, final
 
 from raynas.errors import InputError, require
+from raynas.files import (
+    CHANGE_PERMISSIONS,
+    Record,
+    append_line,
+    complete_records,
+    dumps,
+    read_json,
+    replace_bytes,
+    write_json,
+    writing,
+)
 
 CONFIG = "config.json"
 GENERATIONS = "generations.jsonl"
@@ -25,9 +34,8 @@ METRICS = "metrics.jsonl"
 RESULT = "result.json"
 LOCK = ".lock"
 
-Record = dict[str, Any]
 
-
+@final
 class RunLog:
     """An open run directory, locked against other processes until it is closed.
 
@@ -40,7 +48,8 @@ class RunLog:
     Raises:
         InputError: the directory holds a run and `resume` is off, or the run has another
             configuration (the difference is shown), or another process is writing to it, or its
-            records cannot be read, or the place cannot be written to.
+            records cannot be read, or the place cannot be written to. Every method that writes
+            raises it, too, where there is no room left; what was there before stays.
     """
 
     def __init__(self, directory: Path | str, config: Mapping[str, Any], *, resume: bool) -> None:
@@ -64,11 +73,15 @@ class RunLog:
         if path.exists():
             require_same(read_json(path), config)
         else:
-            write_json(path, config)
+            with writing("run_dir", path):
+                write_json(path, config)
         self.generations = recover(self.directory / GENERATIONS)
-        done = len(self.generations)
-        self.metrics = [m for m in recover(self.directory / METRICS) if m["generation"] < done]
-        replace_text(self.directory / METRICS, "".join(dumps(m) + "\n" for m in self.metrics))
+        timed = recover(self.directory / METRICS)
+        self.metrics = metrics_of(timed, len(self.generations))
+        if len(self.metrics) < len(timed):
+            lines = "".join(dumps(each) + "\n" for each in self.metrics)
+            with writing("run_dir", self.directory / METRICS):
+                replace_bytes(self.directory / METRICS, lines.encode())
 
     @property
     def result(self) -> Record | None:
@@ -78,14 +91,16 @@ class RunLog:
 
     def append(self, generation: Record, metrics: Record) -> None:
         """Write the records of one generation to the disk; the generation itself comes last."""
-        append_line(self.directory / METRICS, metrics)
-        append_line(self.directory / GENERATIONS, generation)
+        for name, record in ((METRICS, metrics), (GENERATIONS, generation)):
+            with writing("run_dir", self.directory / name):
+                append_line(self.directory / name, record)
         self.metrics.append(metrics)
         self.generations.append(generation)
 
     def finish(self, result: Record) -> None:
         """Write `result.json`."""
-        write_json(self.directory / RESULT, result)
+        with writing("run_dir", self.directory / RESULT):
+            write_json(self.directory / RESULT, result)
 
     def close(self) -> None:
         """Let other processes write to the directory."""
@@ -96,6 +111,12 @@ class RunLog:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def metrics_of(metrics: list[Record], generations: int) -> list[Record]:
+    """The metrics of the first generations; of one that was not recorded, they are left out."""
+    numbers = range(generations)
+    return [each for each in metrics if each.get("generation") in numbers]
 
 
 def acquire(directory: Path) -> IO[str]:
@@ -111,7 +132,7 @@ def acquire(directory: Path) -> IO[str]:
         raise unusable(error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         lock.close()
         raise InputError(
             "run_dir",
@@ -119,6 +140,9 @@ def acquire(directory: Path) -> IO[str]:
             directory,
             "Wait for the other search to end, or use another directory.",
         ) from None
+    except OSError as error:
+        lock.close()
+        raise unusable(f"{directory}, which cannot be locked ({error})") from error
     return lock
 
 
@@ -179,7 +203,7 @@ def unusable(reason: object) -> InputError:
         "run_dir",
         "a directory that can be created and written to",
         reason,
-        "Change its permissions, or use another directory.",
+        CHANGE_PERMISSIONS,
     )
 
 
@@ -216,81 +240,10 @@ def recover(path: Path) -> list[Record]:
     """The complete records of a file; an incomplete last line is cut off the file.
 
     Raises:
-        InputError: a complete line is not a JSON object.
+        InputError: a complete line is not a JSON object, or the file cannot be read or written.
     """
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")
-    records: list[Record] = []
-    size = 0
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            records.append(parse(line))
-        except ValueError as error:
-            raise InputError(
-                str(path),
-                "one JSON object per line",
-                f"line {number}: {error}",
-                "Restore the file, or start a new run in another directory.",
-            ) from error
-        size += len(line) + 1
-    if lines[-1]:
-        os.truncate(path, size)
+    records, size = complete_records(path)
+    with writing("run_dir", path):
+        if path.exists() and path.stat().st_size > size:
+            os.truncate(path, size)
     return records
-
-
-def read_json(path: Path) -> Record:
-    """Read a JSON object.
-
-    Raises:
-        InputError: the file is missing or is not a JSON object.
-    """
-    try:
-        return parse(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            str(path), "a JSON object", error, "Restore the file, or use another directory."
-        ) from error
-
-
-def parse(text: bytes) -> Record:
-    """One JSON object; `ValueError` for anything else."""
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError(f"a {type(value).__name__} instead of an object")
-    return value
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object so that the file is either absent, old, or complete."""
-    replace_text(path, dumps(value, indent=2) + "\n")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replace a file's content at once."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one record and wait until it is on the disk."""
-    with path.open("a") as file:
-        file.write(dumps(record) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def dumps(value: Mapping[str, Any] | Sequence[Any], indent: int | None = None) -> str:
-    """JSON without NaN or infinity, which other readers reject."""
-    return json.dumps(value, allow_nan=False, indent=indent, default=plain_number)
-
-
-def plain_number(value: object) -> Any:
-    """A number of numpy's as one of Python's; `TypeError` for what JSON does not know."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"JSON cannot hold {type(value).__name__} {value!r}")

@@ -1,26 +1,31 @@
-"""The loop: ask → evaluate → tell → record."""
+"""The loop: ask → follow → evaluate → tell → record."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.costs import Budget, Constraint, flops_table
-from raynas.errors import require
+from raynas.costs import Constraint
 from raynas.evaluation.settings import Evaluation
-from raynas.evolution.strategy import Problem, Strategy
-from raynas.generation import Observer, replay, search_generation
+from raynas.evolution.strategy import Problem, State, Strategy
+from raynas.files import Record
+from raynas.generation import Observer, Run, generation_line, replay, search_generation
 from raynas.ledger.score_key import ARITHMETIC
+from raynas.population.interface import CandidateEvaluator
+from raynas.preparation import Prepared, prepare, require_seed
 from raynas.runlog import RunLog, require_resumable, require_usable
-from raynas.task import Classification
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
     from raynas.result import SearchResult
     from raynas.supernets.chain import ChainSupernet
+    from raynas.task import Task
+    from raynas.workers.pool import Pool
 
-FORMAT = 1
+FORMAT = 2
 """Of the records; a run directory of another format is not resumed."""
 
 
@@ -30,81 +35,117 @@ def search(
     *,
     strategy: Strategy,
     run_dir: Path | str,
-    constraint: Constraint | None = None,
+    constraint: Constraint | Sequence[Constraint] | None = None,
     evaluation: Evaluation | None = None,
+    task: Task | None = None,
     workers: int | None = None,
+    pool: Pool | None = None,
     seed: int = 0,
     resume: bool = False,
     ledger: Path | str | None = None,
+    progress: bool = False,
     observer: Observer | None = None,
 ) -> SearchResult:
     """Find the best architecture of a trained supernet under a constraint.
 
-    The history, and so the result, depends on the supernet, the data, the strategy, the constraint,
-    the evaluation protocol and the seed; not on the workers, nor on interruptions.
+    The history, and so the result, depends on the supernet, the data, the task, the strategy, the
+    constraint, the evaluation protocol and the seed; not on the workers, nor on interruptions.
 
     Args:
         supernet: trained; it is not changed.
         data: calibration, validation and test splits.
-        strategy: `EA`, `RandomSearch`, `CFES` or `PCFES`.
-        run_dir: where the records go; created if missing.
-        constraint: which architectures are legal; all of them if omitted.
+        strategy: `EA`, `RandomSearch`, `CFES`, `PCFES`, or your own `Strategy`.
+        run_dir: the directory of the records; created if missing.
+        constraint: which architectures are legal, one limit or several; all if omitted.
         evaluation: the protocol under which candidates are scored; `Evaluation()` if omitted.
+        task: how outputs are judged; classification among the supernet's classes if omitted.
         workers: Ray actors; 0 evaluates in this process, `None` takes every GPU or core.
+        pool: an open pool of this supernet (`raynas.open_pool`), instead of `workers`; it stays
+            open, for other searches.
         seed: of everything random.
         resume: continue the run that `run_dir` holds, if it holds one.
-        ledger: a file of scores that searches share, created if missing: what it holds is not
-            evaluated again, but for candidates that vote on samples; what is evaluated is added.
-            The history is the same with and without.
+        ledger: a file of scores that searches share, created if missing: a score that it holds is
+            not evaluated again, but for candidates that vote on samples; new ones are added. The
+            history is the same with and without.
+        progress: print a line for each generation.
         observer: is told of each generation.
 
     Raises:
         InputError: an argument that cannot be used; nothing has been overwritten by then.
     """
     from raynas.ledger.ledger import Ledger
-    from raynas.population.evaluator import PopulationEvaluator
+    from raynas.population.evaluator import Known, PopulationEvaluator, Splits
     from raynas.result import conclude, finished_result
-    from raynas.shards.inspection import Inspector
-    from raynas.workers.open_pool import open_pool
 
+    prepared = prepare(supernet, data, constraint, evaluation, task)
     require_seed(seed)
-    protocol = evaluation or Evaluation()
-    problem = define_problem(supernet, data, constraint)
     require_usable(Path(run_dir), resume=resume)
-    config: dict[str, Any] = {
-        "format": FORMAT,
-        "arithmetic": ARITHMETIC,
-        "seed": seed,
-        **describe(supernet, data, constraint),
-        "strategy": strategy.settings(),
-        "evaluation": asdict(protocol),
-    }
+    config = configuration(prepared, strategy, seed)
     require_resumable(Path(run_dir), config, unknown=("data.digest", "device"))
-    inspector = Inspector(supernet.inputs, Classification(data.num_classes or 0))
-    with Ledger(ledger) as scores, open_pool(supernet, protocol, workers) as pool:
+    notify = join_observers(print_generation if progress else None, observer)
+    finished = finished_result(Path(run_dir), prepared, notify)
+    if finished is not None:
+        return finished
+    with Ledger(ledger) as scores, opened(prepared, workers, pool) as workforce:
         evaluator = PopulationEvaluator(
-            pool,
-            data.calibration,
-            data.validation,
-            protocol,
+            workforce,
+            Splits(data.calibration, data.validation, data.test, prepared.inspect),
+            prepared.evaluation,
             seed,
-            inspector,
-            ledger=scores,
-            supernet=config["supernet"]["digest"],
+            Known(scores, prepared.digest, prepared.task.description()),
         )
         config["data"]["digest"] = evaluator.data_digest
-        config["device"] = pool.device
+        config["device"] = workforce.device
         with RunLog(run_dir, config, resume=resume) as log:
-            notify = observer or (lambda record, metrics: None)
-            result = finished_result(supernet, data, protocol, log)
-            state = replay(
-                problem, strategy, evaluator if result is None else None, log, seed, notify
-            )
-            if result is not None:
-                return result
-            while state.finished is None:
-                state = search_generation(problem, strategy, evaluator, log, state, seed, notify)
-            return conclude(supernet, data, problem, strategy, state, evaluator, log, protocol)
+            run = Run(prepared.problem, strategy, evaluator, log, seed, notify)
+            return conclude(run, finish(run), prepared)
+
+
+def search_with(
+    evaluator: CandidateEvaluator,
+    problem: Problem,
+    *,
+    strategy: Strategy,
+    run_dir: Path | str,
+    seed: int = 0,
+    resume: bool = False,
+    observer: Observer | None = None,
+    description: Record | None = None,
+) -> State:
+    """Run the loop with a scorer of your own: a table of known scores, a simulator, a predictor.
+
+    Args:
+        evaluator: scores the candidates.
+        problem: the space and what is legal in it.
+        strategy, run_dir, seed, resume, observer: as those of `search`.
+        description: a JSON object that says what the scores depend on; a run is resumed only with
+            an equal one.
+
+    Returns:
+        The last state; `strategy.finalists(state)` are the best architectures.
+
+    Raises:
+        InputError: as `search`.
+    """
+    require_seed(seed)
+    config = {
+        "format": FORMAT,
+        "seed": seed,
+        "choices": list(problem.space.choices),
+        "strategy": strategy.settings(),
+        "evaluator": {"name": type(evaluator).__qualname__, **(description or {})},
+    }
+    with RunLog(run_dir, config, resume=resume) as log:
+        notify = join_observers(observer)
+        return finish(Run(problem, strategy, evaluator, log, seed, notify))
+
+
+def finish(run: Run) -> State:
+    """The last state of a run, from wherever its records leave it."""
+    state = replay(run)
+    while state.finished is None:
+        state = search_generation(run, state)
+    return state
 
 
 def check_search(
@@ -112,19 +153,20 @@ def check_search(
     data: SearchData,
     *,
     run_dir: Path | str,
-    constraint: Constraint | None = None,
+    constraint: Constraint | Sequence[Constraint] | None = None,
     evaluation: Evaluation | None = None,
+    task: Task | None = None,
     workers: int | None = None,
     seed: int = 0,
     resume: bool = False,
     ledger: Path | str | None = None,
-) -> int:
+) -> int | None:
     """See that a search can be run, before the long work of training its supernet.
 
     Args: as those of `search`.
 
     Returns:
-        The exact number of legal architectures.
+        The exact number of legal architectures; `None` where it cannot be counted.
 
     Raises:
         InputError: as `search` would, but for what only the trained weights can show.
@@ -132,62 +174,50 @@ def check_search(
     from raynas.ledger import file as ledger_file
     from raynas.workers.open_pool import check_workers
 
+    prepared = prepare(supernet, data, constraint, evaluation, task)
     require_seed(seed)
-    problem = define_problem(supernet, data, constraint)
     require_usable(Path(run_dir), resume=resume)
     if ledger is not None:
         ledger_file.require_usable(Path(ledger))
-    check_workers(evaluation or Evaluation(), workers)
-    return problem.budget.count()
+    check_workers(prepared.evaluation, workers)
+    return prepared.problem.budget.count()
 
 
-def require_seed(seed: int) -> None:
-    """Raise `InputError` unless numpy takes the seed."""
-    require(seed >= 0, "seed", "at least 0", seed, "Use a number such as 0.")
-
-
-def define_problem(
-    supernet: ChainSupernet, data: SearchData, constraint: Constraint | None
-) -> Problem:
-    """The space and the budget; sees that supernet, data and constraint fit together.
-
-    Raises:
-        InputError: no validation images, classes differ, the supernet's choices do not fit each
-            other, or no architecture satisfies the constraint.
-    """
-    require(
-        len(data.validation) > 0,
-        "data",
-        "at least one validation shard",
-        f"none in {data.name}",
-        "Give the search images to score candidates on.",
-    )
-    require(
-        supernet.num_classes == data.num_classes,
-        "supernet",
-        f"{data.num_classes} classes, as {data.name} has",
-        supernet.num_classes,
-        "Build the supernet with num_classes of the data.",
-    )
-    supernet.check()
-    if constraint is None:
-        return Problem(supernet.space, Budget(flops_table(supernet)))
-    return Problem(supernet.space, constraint.budget(supernet))
-
-
-def describe(
-    supernet: ChainSupernet,
-    data: SearchData,
-    constraint: Constraint | None,
-) -> dict[str, Any]:
-    """What `config.json` says about the supernet, the data and the constraint."""
-    from raynas.supernets.checkpoints import digest
-
-    limit = None
-    if constraint is not None:
-        limit = {"constraint": type(constraint).__name__, **asdict(constraint)}  # type: ignore[call-overload]
+def configuration(prepared: Prepared, strategy: Strategy, seed: int) -> dict[str, Any]:
+    """The content of `config.json`, but for what is known only when shards have been read."""
     return {
-        "supernet": {"digest": digest(supernet), "choices": list(supernet.space.choices)},
-        "data": {"name": data.name},
-        "constraint": limit,
+        "format": FORMAT,
+        "arithmetic": ARITHMETIC,
+        "seed": seed,
+        **prepared.description(),
+        "strategy": strategy.settings(),
+        "evaluation": asdict(prepared.evaluation),
     }
+
+
+@contextmanager
+def opened(prepared: Prepared, workers: int | None, pool: Pool | None) -> Iterator[Pool]:
+    """The caller's pool, which stays open, or one for the time of the context."""
+    from raynas.workers.open_pool import open_pool
+
+    if pool is not None:
+        yield pool
+        return
+    with open_pool(prepared.supernet, prepared.evaluation, workers, prepared.task) as own:
+        yield own
+
+
+def join_observers(*observers: Observer | None) -> Observer:
+    """An observer that tells all that are given."""
+    given: list[Callable[[Record, Record], None]] = [each for each in observers if each]
+
+    def notify(record: Record, metrics: Record) -> None:
+        for each in given:
+            each(record, metrics)
+
+    return notify
+
+
+def print_generation(record: Record, metrics: Record) -> None:
+    """Print one generation in one line."""
+    print(generation_line(record, metrics), flush=True)

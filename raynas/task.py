@@ -156,6 +156,33 @@ class Classification(Task):
         return {"task": "classification", "num_classes": int(self.num_classes)}
 
 
+def classification_or(task: Task | None, num_classes: int | None) -> Task:
+    """The task, or classification where none is given.
+
+    Args:
+        task: as the user gives it.
+        num_classes: of the supernet.
+
+    Raises:
+        InputError: something that is no task, or neither a task nor classes.
+    """
+    require(
+        task is None or isinstance(task, Task),
+        "task",
+        "a raynas.Task, such as raynas.PerSample(function)",
+        repr(task),
+        "Wrap a function of outputs and targets as raynas.PerSample(function).",
+    )
+    require(
+        task is not None or num_classes is not None,
+        "task",
+        "a task, for a supernet without num_classes",
+        None,
+        "Give task=raynas.PerSample(function), or build the supernet with num_classes.",
+    )
+    return task if task is not None else Classification(num_classes)  # type: ignore[arg-type]
+
+
 @final
 @dataclass(frozen=True)
 class PerSample(Task):

@@ -22,7 +22,8 @@ from small_search import (
 
 import raynas
 from raynas.errors import InputError
-from raynas.result import export_architecture, load_result
+from raynas.export import export_architecture
+from raynas.result import load_result
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture
 

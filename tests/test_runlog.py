@@ -16,16 +16,8 @@ from hypothesis import strategies as st
 from small_search import contents
 
 from raynas.errors import InputError
-from raynas.runlog import (
-    RunLog,
-    append_line,
-    dumps,
-    read_json,
-    recover,
-    require_resumable,
-    require_same,
-    require_usable,
-)
+from raynas.files import append_line, dumps, read_json
+from raynas.runlog import RunLog, recover, require_resumable, require_same, require_usable
 
 CONFIG: dict[str, Any] = {"seed": 5, "strategy": {"name": "ea", "population": 8}, "limit": None}
 

@@ -87,7 +87,7 @@ def test_a_second_budget_starts_from_what_the_first_search_scored(tmp_path: Path
     with Ledger(ledger, read_only=True) as kept:
         (context,) = kept.contexts()
         assert context.architectures == len(scored | wanted)
-        assert (context.protocol.samples, kept.verify()) == (62, [])
+        assert (context.key.samples, kept.verify()) == (62, [])
 
 
 def test_strategies_share_what_they_scored(tmp_path: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +15,22 @@ from raynas.commands import terminal
 from raynas.errors import InputError, require
 from raynas.ledger.ledger import Context, Ledger
 from raynas.ledger.rows import Entry
-from raynas.ledger.score_key import Protocol
+from raynas.ledger.score_key import ScoreKey
+from raynas.score import Score
 from raynas.space import encode
 
 ROWS = 10_000
-"""Of one row group of an exported file."""
+"""Rows of one group of an exported file."""
+
+COLUMNS = (
+    "supernet", "data", "key", "key_json", "architecture", "choices", "loss", "correct", "samples",
+    "finite",
+)  # fmt: skip
+"""Columns that every score has."""
 
 
 def list_scores(path: Positional[Path]) -> None:
-    """Show the protocols of a ledger, how many architectures are scored under each, and the best.
+    """Show the keys of a ledger, how many architectures are scored under each, and the best.
 
     Args:
         path: the ledger.
@@ -32,8 +38,8 @@ def list_scores(path: Positional[Path]) -> None:
     with Ledger(path, read_only=True) as ledger:
         contexts = ledger.contexts()
     table = Table(title=f"{path}: {sum(context.architectures for context in contexts):,} scores")
-    table.add_column("protocol", overflow="fold")
-    for name in ("samples", "architectures", "best top-1"):
+    table.add_column("key", overflow="fold")
+    for name in ("samples", "architectures", "best"):
         table.add_column(name, justify="right")
     table.add_column("best architecture", overflow="fold")
     table.add_column("supernet, data and evaluation", overflow="fold")
@@ -53,8 +59,9 @@ def export_scores(path: Positional[Path], out: Positional[Path]) -> None:
         not out.exists(), "out", "a file that does not exist", out, "Remove it, or choose another."
     )
     with Ledger(path, read_only=True) as ledger:
-        count = write_parquet(ledger.rows(), out)
-    terminal.make_console().print(f"Exported {count:,} scores to {out}", soft_wrap=True)
+        rows = list(ledger.rows())
+    write_parquet(rows, out)
+    terminal.make_console().print(f"Exported {len(rows):,} scores to {out}", soft_wrap=True)
 
 
 def verify_scores(path: Positional[Path]) -> None:
@@ -67,7 +74,7 @@ def verify_scores(path: Positional[Path]) -> None:
     with Ledger(path, read_only=True) as ledger:
         problems = ledger.verify()
         if not problems:
-            count = sum(context.architectures for context in ledger.contexts())
+            count = sum(count for _, count in ledger.counts())
             screen.print(f"{path}: {count:,} scores, no damage", soft_wrap=True)
             return
     for problem in problems:
@@ -89,34 +96,37 @@ def ledger(command: OmitArgPrefixes[ListCommand | ExportCommand | VerifyCommand]
 
 
 def cells(context: Context) -> tuple[str, ...]:
-    """A protocol as the cells of a table."""
-    protocol, best = context.protocol, context.best
-    evaluation = {name: value for name, value in protocol.evaluation.items() if value is not None}
+    """A key as the cells of a table."""
+    key, best = context.key, context.best
+    evaluation = {name: value for name, value in key.evaluation.items() if value is not None}
     machine = evaluation.pop("machine", {})
-    named = {"supernet": protocol.supernet[:8], "data": protocol.data[:8], **evaluation, **machine}
+    named = {"supernet": key.supernet[:8], "data": key.data[:8], **evaluation, **machine}
     return (
-        protocol.key[:8],
-        f"{protocol.samples:,}",
+        key.digest[:8],
+        f"{key.samples:,}",
         f"{context.architectures:,}",
-        "" if best is None else f"{best.top1:.2%}",
+        "" if best is None else shown_value(best),
         "" if best is None else encode(best.architecture),
         ", ".join(f"{name} {shown(value)}" for name, value in named.items()),
     )
 
 
+def shown_value(score: Score) -> str:
+    """The first objective of a score by its name; a share of correct samples in percent."""
+    name = next(iter(score.objectives))
+    return f"{name} {score.value:.6g}" if score.correct is None else f"{name} {score.value:.2%}"
+
+
 def shown(value: Any) -> str:
-    """A value of a protocol, short enough for a table."""
+    """A value of a key, short enough for a table."""
     if isinstance(value, dict) and "freezes" in value:
         prefixes = [encode(tuple(freeze["prefix"])) for freeze in value["freezes"]]
         return f"{value['bits']} bits at {' and '.join(prefixes)}"
     return str(value)
 
 
-def write_parquet(rows: Iterable[tuple[Protocol, Entry]], out: Path) -> int:
-    """Write scores as flat columns; the file appears whole or not at all.
-
-    Returns:
-        How many there were.
+def write_parquet(rows: Sequence[tuple[ScoreKey, Entry]], out: Path) -> None:
+    """Write scores as flat columns, one per objective; the file appears whole or not at all.
 
     Raises:
         InputError: the file exists by now, or cannot be written.
@@ -125,23 +135,24 @@ def write_parquet(rows: Iterable[tuple[Protocol, Entry]], out: Path) -> int:
     import pyarrow.parquet as pq
 
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    names = dict.fromkeys(name for _, entry in rows for name in entry.score.objectives)
     schema = pa.schema(
         [
-            *((name, pa.string()) for name in ("supernet", "data", "protocol", "protocol_json")),
+            *((name, pa.string()) for name in ("supernet", "data", "key", "key_json")),
             ("architecture", pa.string()),
             ("choices", pa.list_(pa.int64())),
-            *((name, pa.float64()) for name in ("top1", "top5", "loss")),
+            *((column(name), pa.float64()) for name in names),
+            ("loss", pa.float64()),
             *((name, pa.int64()) for name in ("correct", "samples")),
             ("finite", pa.bool_()),
         ]
     )
-    count = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(part, schema) as writer:
-            for group in groups(rows):
+            for start in range(0, len(rows), ROWS):
+                group = [flat(key, entry) for key, entry in rows[start : start + ROWS]]
                 writer.write_table(pa.Table.from_pylist(group, schema=schema))
-                count += len(group)
         os.link(part, out)
     except OSError as error:
         raise InputError(
@@ -150,30 +161,26 @@ def write_parquet(rows: Iterable[tuple[Protocol, Entry]], out: Path) -> int:
     finally:
         if part.exists():
             part.unlink()
-    return count
 
 
-def groups(rows: Iterable[tuple[Protocol, Entry]]) -> Iterator[list[dict[str, Any]]]:
-    """The rows of the file, a row group at a time."""
-    waiting = iter(rows)
-    while group := [flat(protocol, entry) for protocol, entry in islice(waiting, ROWS)]:
-        yield group
-
-
-def flat(protocol: Protocol, entry: Entry) -> dict[str, Any]:
+def flat(key: ScoreKey, entry: Entry) -> dict[str, Any]:
     """One row of the file."""
     score = entry.score
     return {
-        "supernet": protocol.supernet,
-        "data": protocol.data,
-        "protocol": protocol.key,
-        "protocol_json": protocol.text,
+        **{column(name): value for name, value in score.objectives.items()},
+        "supernet": key.supernet,
+        "data": key.data,
+        "key": key.digest,
+        "key_json": key.text,
         "architecture": encode(score.architecture),
         "choices": list(score.architecture),
-        "top1": score.top1,
-        "top5": score.top5,
         "loss": score.loss,
         "correct": score.correct,
         "samples": score.samples,
         "finite": score.finite,
     }
+
+
+def column(objective: str) -> str:
+    """The name of an objective's column, apart from those that every score has."""
+    return f"objective_{objective}" if objective in COLUMNS else objective

@@ -257,7 +257,8 @@ def export(
         batch_norm: with --architecture: recalibrate statistics (if omitted), or inherit the
             supernet's.
     """
-    from raynas.result import export_architecture, load_result
+    from raynas.export import export_architecture
+    from raynas.result import load_result
 
     require(
         (architecture is None) != (run_dir is None),

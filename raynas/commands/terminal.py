@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from raynas.runlog import Record
+from raynas.files import Record
 from raynas.space import encode
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ depends on an earlier call, so any worker can run any call again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, final
 
 import numpy as np
 import torch
@@ -22,24 +21,25 @@ from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.evaluation.device import machine
 from raynas.evaluation.device.cuda_graphs import Replays, replays_on
 from raynas.evaluation.device.memory import halve_until_it_fits, undivided
-from raynas.evaluation.device.numerics import numerics, resolve_device
-from raynas.evaluation.nodes import Mode, NodeRunner, Run, checked
+from raynas.evaluation.device.numerics import dtype_of, numerics, resolve_device
+from raynas.evaluation.nodes import InputCheck, Mode, NodeRunner, Run
 from raynas.evaluation.outcomes import join_batches, judge_forest
-from raynas.evaluation.scores import ShardScores
-from raynas.evaluation.settings import Evaluation
-from raynas.evaluation.timing import Stopwatch, kind_of
+from raynas.evaluation.scores import Outcomes
+from raynas.evaluation.settings import Arithmetic, Evaluation
 from raynas.evaluation.trie import Node, build_forest, executions, trunk, walk
 from raynas.shards.features import StoredFeatures
 from raynas.shards.shard import Shard, gather
 from raynas.shards.storage import decode, encode
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, Path
+from raynas.task import Task, classification_or
 
 T = TypeVar("T")
 
 
+@final
 class Evaluator:
-    """Calibrates, scores and advances shards.
+    """A worker that calibrates, scores and advances shards.
 
     A shard is one batch. Where its samples do not depend on each other and it does not fit in
     memory, it is scored or advanced in smaller batches, whose results may differ in their last
@@ -49,37 +49,44 @@ class Evaluator:
         supernet: the replica, which belongs to the evaluator from now on: its batch norms change,
             and run as one with the convolutions before them.
         settings: the evaluation protocol.
-        replays: what the kernels of calibrating and scoring calls are launched by; CUDA graphs
-            where there are any if omitted.
+        task: how outputs are judged; classification among the supernet's classes if omitted.
+        replays: launches the kernels of calibrating and scoring calls; CUDA graphs where there are
+            any if omitted.
     """
 
     def __init__(
-        self, supernet: ChainSupernet, settings: Evaluation, replays: Replays | None = None
+        self,
+        supernet: ChainSupernet,
+        settings: Evaluation,
+        task: Task | None = None,
+        replays: Replays | None = None,
     ) -> None:
         self.settings = settings
         self.device = resolve_device(settings.device)
-        self.supernet = supernet.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._nodes = NodeRunner(self.supernet, self.device)
+        self.task = classification_or(task, supernet.num_classes)
+        with numerics(self.device, settings.full_arithmetic):
+            self.supernet: ChainSupernet = supernet.to(self.device).eval()
+            self._nodes = NodeRunner(self.supernet, self.device)
+        self._inputs = InputCheck(self.supernet.space.blocks)
         self._replays = replays or replays_on(self.device)
-        self._watch = Stopwatch(self.device)
 
     @property
     def machine(self) -> dict[str, str]:
-        """What this evaluator's results depend on beside supernet, data and protocol."""
+        """The machine that results depend on beside supernet, data and protocol."""
         return machine.describe(self.device)
 
     def calibrate(
         self,
         shard: Shard,
         architectures: Sequence[Architecture],
-        exact: bool = False,
+        arithmetic: Arithmetic | None = None,
     ) -> ShardStatistics:
         """Batch-norm statistics of every node that the architectures reach from a shard.
 
         Args:
             shard: of the calibration split; its features are normalised as one batch.
             architectures: of full length, all starting with the shard's prefix.
-            exact: in float32 and unfolded, whatever the settings say.
+            arithmetic: instead of that of the settings.
 
         Raises:
             InputError: another architecture, a module that modifies its input in place, or a shard
@@ -91,37 +98,36 @@ class Evaluator:
 
         def compute(x: Tensor) -> tuple[Tensor, ...]:
             run, moments = self._nodes.under_batch(paths)
-            walk(forest, x, checked(run, self._watch), lambda node, logits: None)
+            walk(forest, x, self._inputs.around(run), lambda node, outputs: None)
             return (concatenate(moments, x.device),)
 
-        group, key = ("calibrate", exact), (shard.prefix, tuple(architectures))
+        chosen = arithmetic or self.settings.arithmetic
+        key = ("calibrate", chosen, shard.prefix, tuple(architectures))
 
         def attempt() -> tuple[Tensor, ...]:
-            self._watch = Stopwatch(self.device)
-            inputs = (self._decode(shard.stored, exact),)
-            return self._replays.run(group, key, map(kind_of, paths), compute, inputs)
+            inputs = (self._decode(shard.stored, chosen),)
+            return self._launch(key, paths, compute, inputs)
 
-        with self._protocol(exact), undivided(shard.rows), self._nodes.calibrating():
+        with numerics(self.device, chosen), undivided(shard.rows), self._nodes.calibrating():
             (flat,) = self._replays.with_room(attempt)
         packed = self._nodes.pack(paths, flat)
-        forwards = self._blocks(executed) * shard.rows
-        return ShardStatistics(packed, forwards, times=self._watch.read())
+        return ShardStatistics(packed, self._blocks(executed) * shard.rows)
 
     def score(
         self,
         shard: Shard,
         architectures: Sequence[Architecture],
         statistics: Statistics | Literal["inherited"],
-        exact: bool = False,
-    ) -> ShardScores:
-        """Correct bits and losses of each architecture on each sample of a shard.
+        arithmetic: Arithmetic | None = None,
+    ) -> Outcomes:
+        """The outcomes of each architecture on each sample of a shard.
 
         Args:
             shard: of the validation or test split.
             architectures: of full length, all starting with the shard's prefix.
             statistics: merged ones of every node that the architectures reach from the shard, or
                 `"inherited"`.
-            exact: in float32 and unfolded, whatever the settings say.
+            arithmetic: instead of that of the settings.
 
         Raises:
             InputError: another architecture, a module that modifies its input in place, or too
@@ -132,29 +138,27 @@ class Evaluator:
         paths = list(dict.fromkeys(executed))
         placed = self._nodes.place(statistics, paths)
 
-        def compute(x: Tensor, labels: Tensor, *placed: Tensor) -> tuple[Tensor, ...]:
-            run = self._nodes.under_fixed(paths, placed, fold=self._folds(exact))
-            return judge_forest(forest, x, labels, checked(run, self._watch))
+        chosen = arithmetic or self.settings.arithmetic
 
-        group, key = ("score", exact), (shard.prefix, tuple(architectures))
+        def compute(x: Tensor, targets: Tensor, *placed: Tensor) -> tuple[Tensor, ...]:
+            run = self._nodes.under_fixed(paths, placed, fold=chosen.fold_batch_norm)
+            return judge_forest(forest, x, targets, self._inputs.around(run), self.task)
+
+        key = ("score", chosen, shard.prefix, tuple(architectures))
 
         def attempt(size: int) -> list[np.ndarray]:
-            self._watch = Stopwatch(self.device)
             batches = []
             for start in range(0, shard.rows, size):
                 rows = slice(start, start + size)
-                labels = torch.tensor(shard.labels[rows]).to(self.device)
-                x = self._decode(shard.stored.take(rows), exact)
-                inputs = (x, labels, *placed)
-                kinds = map(kind_of, paths)
-                batches.append(self._replays.run(group, key, kinds, compute, inputs))
+                targets = torch.tensor(shard.targets[rows]).to(self.device)
+                inputs = (self._decode(shard.stored.take(rows), chosen), targets, *placed)
+                batches.append(self._launch(key, paths, compute, inputs))
             return join_batches(batches)
 
-        with self._protocol(exact):
-            outcomes, halvings = self._halving(shard.rows, attempt)
-        correct, top5, losses, finite = outcomes
-        forwards = self._blocks(executed) * shard.rows
-        return ShardScores(correct, top5, losses, finite, forwards, halvings, self._watch.read())
+        with numerics(self.device, chosen):
+            (*values, losses, finite), halvings = self._halving(shard.rows, attempt)
+        named = dict(zip(self.task.objectives, values, strict=True))
+        return Outcomes(named, losses, finite, self._blocks(executed) * shard.rows, halvings)
 
     def gather(
         self, shard: Shard, rows: Sequence[np.ndarray], weights: np.ndarray, *more: Shard
@@ -178,7 +182,7 @@ class Evaluator:
         shard: Shard,
         prefix: Architecture,
         statistics: Mode,
-        exact: bool = False,
+        arithmetic: Arithmetic | None = None,
     ) -> tuple[Shard, ShardStatistics]:
         """The same samples behind a longer prefix, stored at the protocol's bits.
 
@@ -186,7 +190,7 @@ class Evaluator:
             shard: behind a shorter prefix of `prefix`.
             prefix: the newly frozen choices, after those of the shard.
             statistics: `"batch"` for calibration shards; merged ones, or `"inherited"`, else.
-            exact: in float32 and unfolded, whatever the settings say.
+            arithmetic: instead of that of the settings.
 
         Returns:
             The shard, and under `"batch"` the statistics of the blocks it went through.
@@ -204,45 +208,59 @@ class Evaluator:
             "Freeze further blocks; frozen ones stay as they are.",
         )
         paths = trunk(depth, prefix)
-        with self._protocol(exact):
+        chosen = arithmetic or self.settings.arithmetic
+        with numerics(self.device, chosen):
             if statistics == "batch":
                 with undivided(shard.rows), self._nodes.calibrating():
                     run, moments = self._nodes.under_batch(paths)
-                    store = partial(self._store, shard, paths, run, exact, shard.rows)
+                    store = partial(self._store, shard, paths, run, chosen, shard.rows)
                     features, halvings = self._replays.with_room(store), 0
                 recorded = self._nodes.pack(paths, concatenate(moments, self.device))
             else:
                 placed = self._nodes.place(statistics, paths)
-                run = self._nodes.under_fixed(paths, placed, fold=self._folds(exact))
-                store = partial(self._store, shard, paths, run, exact)
+                run = self._nodes.under_fixed(paths, placed, fold=chosen.fold_batch_norm)
+                store = partial(self._store, shard, paths, run, chosen)
                 features, halvings = self._halving(shard.rows, store)
                 recorded = NodeVectors.join({})
         advanced = Shard.build(
             features,
-            shard.labels,
+            shard.targets,
             shard.samples,
             shard.weights,
             split=shard.split,
             prefix=prefix,
         )
-        forwards = self._blocks(paths) * shard.rows
-        return advanced, ShardStatistics(recorded, forwards, halvings, self._watch.read())
+        return advanced, ShardStatistics(recorded, self._blocks(paths) * shard.rows, halvings)
 
     def _store(
-        self, shard: Shard, paths: Sequence[Path], run: Run, exact: bool, size: int
+        self, shard: Shard, paths: Sequence[Path], run: Run, chosen: Arithmetic, size: int
     ) -> StoredFeatures:
-        """What is stored of a shard behind the nodes at `paths`, run in batches of a size."""
-        self._watch = Stopwatch(self.device)
-        step = checked(run, self._watch)
+        """Run the nodes at `paths` in batches of a size, and store their output."""
+        step = self._inputs.around(run)
         batches = []
         for start in range(0, shard.rows, size):
-            x = self._decode(shard.stored.take(slice(start, start + size)), exact)
+            x = self._decode(shard.stored.take(slice(start, start + size)), chosen)
             for path in paths:
                 x = step(path, x)
             # Scales are those of the whole shard, and the host has room for it.
             batches.append(x if size == shard.rows else x.cpu())
         whole = batches[0] if len(batches) == 1 else torch.cat(batches)
         return encode(whole, self.settings.bits)
+
+    def _launch(
+        self,
+        key: Hashable,
+        paths: Sequence[Path],
+        compute: Callable[..., tuple[Tensor, ...]],
+        inputs: tuple[Tensor, ...],
+    ) -> tuple[Tensor, ...]:
+        """Run a computation over nodes, by its recording where there is one.
+
+        Inputs of nodes that run for the first time are compared, for which the host waits.
+        """
+        if not self._inputs.covers(paths):
+            return compute(*inputs)
+        return self._replays.run(key, compute, inputs)
 
     def _halving(self, rows: int, attempt: Callable[[int], T]) -> tuple[T, int]:
         """Try all rows at once, then without recordings, and then fewer; see `memory`."""
@@ -266,20 +284,7 @@ class Evaluator:
         """How many of the nodes are choice blocks."""
         return sum(0 < len(path) <= self.supernet.space.blocks for path in paths)
 
-    def _folds(self, exact: bool) -> bool:
-        """Whether fixed batch norm is folded into convolutions."""
-        return self.settings.fold_batch_norm and not exact
-
-    def _decode(self, stored: StoredFeatures, exact: bool) -> Tensor:
+    def _decode(self, stored: StoredFeatures, arithmetic: Arithmetic) -> Tensor:
         """Stored features on the device, as the blocks before them left them."""
         x = decode(stored, self.device)
-        return x if x.dtype == torch.uint8 else x.to(self._dtype(exact))
-
-    def _dtype(self, exact: bool) -> torch.dtype:
-        """What convolutions compute in."""
-        dtype: torch.dtype = getattr(torch, "float32" if exact else self.settings.precision)
-        return dtype
-
-    def _protocol(self, exact: bool) -> AbstractContextManager[None]:
-        """No gradients, the protocol's number of threads, and its precision."""
-        return numerics(self.device, self.settings.threads, self._dtype(exact))
+        return x.to(dtype_of(arithmetic)) if x.is_floating_point() else x

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Literal
+from typing import Literal, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from raynas.errors import InputError
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.conv_norm import join_pairs
-from raynas.evaluation.batch_norm.fixed import Fixed, NodeNorms, prepare
-from raynas.evaluation.batch_norm.statistics import Statistics
+from raynas.evaluation.batch_norm.fixed import Fixed, NodeNorms, concatenate, prepare
+from raynas.evaluation.batch_norm.statistics import AveragedCalls, Statistics, follows_training
 from raynas.evaluation.batch_norm.vectors import NodeVectors
-from raynas.evaluation.timing import NodeKind, Stopwatch, kind_of
+from raynas.evaluation.trie import kind_of, node_name
 from raynas.shards.storage import channels_last
 from raynas.supernets.chain import ChainSupernet, Path
+from raynas.supernets.layout import choose_layouts, modules_of
 
 Mode = Statistics | Literal["batch", "inherited"]
 """Which batch-norm statistics a run uses: given ones, the batch's own, or the supernet's."""
@@ -54,6 +55,7 @@ class Placement:
         return self.paths == paths and isinstance(mine, NodeVectors) and mine.is_same(statistics)
 
 
+@final
 class NodeRunner:
     """Runs the nodes of one replica.
 
@@ -65,19 +67,28 @@ class NodeRunner:
 
     def __init__(self, supernet: ChainSupernet, device: torch.device) -> None:
         self._device = device
+        self._own_layout = choose_layouts(supernet, device)
         join_pairs(supernet)
         modules = modules_of(supernet)
         # A module in several places has the same norms in all of them.
         norms = {id(module): NodeNorms(module, device) for module in modules.values()}
         self._nodes = {kind: (module, norms[id(module)]) for kind, module in modules.items()}
-        self._layers = [layer for node in norms.values() for layer in node.layers]
+        layers = {id(layer): layer for node in norms.values() for layer in node.layers}
+        for layer in layers.values():
+            vars(layer)["forward"] = AveragedCalls(layer)
+        self._layers = [layer for layer in layers.values() if follows_training(layer)]
         nodes = [node for _, node in self._nodes.values()]
-        running = torch.cat([batch_stats.gather(node.layers, device) for node in nodes])
+        running = torch.cat([batch_stats.read(node.layers, device) for node in nodes])
         self._last: Placement | None = None
         self._inherited = dict(zip(self._nodes, prepare(nodes, running), strict=True))
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether any layer keeps statistics, so that there is something to calibrate."""
+        return any(node.layers for _, node in self._nodes.values())
+
     def under_fixed(self, paths: Sequence[Path], placed: Placed, *, fold: bool) -> Run:
-        """What runs nodes under fixed statistics.
+        """A function that runs nodes under fixed statistics.
 
         Args:
             paths: the nodes, each once.
@@ -87,24 +98,26 @@ class NodeRunner:
         fixed = self._fixed(paths, placed)
 
         def run(path: Path, x: Tensor) -> Tensor:
-            module, norms = self._nodes[kind_of(path)]
+            kind = kind_of(path)
+            module, norms = self._nodes[kind]
             norms.assign(fixed[path], fold=fold)
-            y: Tensor = module(x)
+            y: Tensor = module(x.contiguous() if kind in self._own_layout else x)
             return y
 
         return run
 
     def under_batch(self, paths: Sequence[Path]) -> tuple[Run, Sequence[Tensor]]:
-        """What runs nodes under the batch's own statistics, while `calibrating`.
+        """A function that runs nodes under the batch's own statistics, while `calibrating`.
 
         Args:
             paths: the nodes, each once.
 
         Returns:
-            It, and what receives the statistics of all nodes, one after another.
+            It, and the tensors that receive the statistics of all nodes, one after another. They
+            hold the supernet's own before, which stay where a layer does not record any.
         """
         nodes = [self._nodes[kind_of(path)][1] for path in paths]
-        room = torch.zeros(sum(node.length for node in nodes), device=self._device)
+        room = concatenate([node.own for node in nodes], self._device)
         sizes = [size for node in nodes for size in node.sizes for _ in range(2)]
         moments = batch_stats.parts_of(room, sizes)
         stops = accumulate(2 * len(node.sizes) for node in nodes)
@@ -112,9 +125,11 @@ class NodeRunner:
         rooms = {path: moments[start:stop] for path, (start, stop) in spans}
 
         def run(path: Path, x: Tensor) -> Tensor:
-            module, norms = self._nodes[kind_of(path)]
-            batch_stats.lend(norms.layers, rooms[path])
-            y: Tensor = module(x)
+            kind = kind_of(path)
+            module, norms = self._nodes[kind]
+            batch_stats.set_buffers(norms.layers, rooms[path])
+            batch_stats.start_averages(norms.layers)
+            y: Tensor = module(x.contiguous() if kind in self._own_layout else x)
             return y
 
         return run, moments
@@ -161,35 +176,66 @@ class NodeRunner:
         return fixed
 
 
-def checked(run: Run, watch: Stopwatch) -> Run:
-    """What runs nodes, times them, and sees to what must hold around them.
+@final
+class InputCheck:
+    """Sees to it that no node changes its input, which other candidates share.
 
-    Raises:
-        InputError: when it is run, a module that modifies its input in place.
+    Autograd's version counter shows most changes; those through `.data` or a detached view only a
+    copy shows, which the first execution of every node at hand is compared with.
+
+    Args:
+        blocks: how many blocks the chain has.
     """
 
-    def run_checked(path: Path, x: Tensor) -> Tensor:
-        begun = watch.mark()
-        version = x._version
-        y = run(path, x)
-        if x._version != version:
-            raise InputError(
-                f"supernet node {path}",
-                "modules that leave their input unchanged",
-                "one that modifies it in place",
-                "Do not apply in-place operations to a block's input.",
-            )
-        y = channels_last(y)
-        watch.lap(path, len(x), begun)
-        return y
+    def __init__(self, blocks: int) -> None:
+        self._blocks = blocks
+        self._seen: set[Path] = set()
 
-    return run_checked
+    def covers(self, paths: Iterable[Path]) -> bool:
+        """Whether all nodes were compared already."""
+        return self._seen.issuperset(paths)
+
+    def around(self, run: Run) -> Run:
+        """A function that runs nodes, and brings their outputs into the layout of activations.
+
+        Raises:
+            InputError: when it is run, a module that modifies its input.
+        """
+
+        def run_checked(path: Path, x: Tensor) -> Tensor:
+            before = None if path in self._seen else x.clone()
+            version = x._version
+            y = run(path, x)
+            if x._version != version or (before is not None and not same_bits(x, before)):
+                raise InputError(
+                    node_name(path, self._blocks),
+                    "modules that leave their input unchanged",
+                    "one that modifies it in place",
+                    "Do not apply in-place operations to a block's input, nor write through its "
+                    ".data or detach(): work on a copy (x.clone()).",
+                )
+            if before is not None:
+                self._remember(path)
+            return channels_last(y)
+
+        return run_checked
+
+    def _remember(self, path: Path) -> None:
+        if len(self._seen) >= COMPARED:
+            self._seen.clear()
+        self._seen.add(path)
 
 
-def modules_of(supernet: ChainSupernet) -> dict[NodeKind, nn.Module]:
-    """The module of every kind of node."""
-    modules: dict[NodeKind, nn.Module] = {(0, 0): supernet.stem}
-    for depth, count in enumerate(supernet.space.choices, 1):
-        path = (0,) * (depth - 1)
-        modules |= {(depth, c): supernet.node((*path, c)) for c in range(count)}
-    return modules | {(supernet.space.blocks + 1, 0): supernet.head}
+COMPARED = 100_000
+"""Nodes that are remembered as compared."""
+
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Integers of as many bytes as a value, in which NaN equals itself."""
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same type, shape and bits."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    bits = BITS[one.element_size()]
+    return torch.equal(one.view(bits), other.view(bits))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raynas.evaluation.scores import NOTHING, Dropped, ShardScores
+from raynas.evaluation.scores import NOTHING, Dropped, Outcomes
 from raynas.evaluation.settings import Sampling
 
 FLOOR = 1e-6
@@ -39,12 +39,12 @@ class Selection:
 
 
 def select_samples(
-    scored: Sequence[ShardScores], sampling: Sampling, rate: float, rng: np.random.Generator
+    scored: Sequence[Outcomes], sampling: Sampling, rate: float, rng: np.random.Generator
 ) -> Selection:
     """Select by the protocol's mode.
 
     Args:
-        scored: what candidates say of all `n` samples: under `"disagreement"` the electorates,
+        scored: what candidates say of all `n` samples: under `"disagreement"` the groups,
             else one subnet with the frozen prefix.
         sampling: the mode.
         rate: the share of the `n` samples to keep.
@@ -69,7 +69,7 @@ def select_top(losses: np.ndarray, rate: float) -> Selection:
     """Keep the samples on which one frozen-prefix subnet has the largest losses.
 
     Args:
-        losses: `[n]` cross-entropy of each sample; not finite counts as the largest.
+        losses: `[n]` loss of each sample; not finite counts as the largest.
         rate: the share of samples to keep.
     """
     known = known_losses(losses)
@@ -85,7 +85,7 @@ def select_weighted(losses: np.ndarray, rate: float, rng: np.random.Generator) -
     samples estimate the sums over all samples without bias.
 
     Args:
-        losses: `[n]` cross-entropy of each sample; not finite counts as the largest.
+        losses: `[n]` loss of each sample; not finite counts as the largest.
         rate: the share of samples to keep.
         rng: draws the starting point of the systematic sample.
     """
@@ -108,46 +108,46 @@ def select_random(samples: int, rate: float, rng: np.random.Generator) -> Select
     return Selection(np.sort(rows), np.ones(len(rows)))
 
 
-def select_disagreement(electorates: Sequence[ShardScores], rate: float) -> Selection:
+def select_disagreement(groups: Sequence[Outcomes], rate: float) -> Selection:
     """Keep the samples that candidates disagree on most; the others become constants.
 
     A sample that every candidate gets right, or wrong, ranks none above another. With p the chance
     that a voter gets a sample right, its importance is the variance of that bit, p(1 − p), summed
-    over electorates. Architectures with the frozen prefix are the first, and count twice: they
+    over groups of voters. Architectures with the frozen prefix are the first, and count twice: they
     disagree just where later candidates will, but are few. The last generation is the second.
     Dropped samples enter every score with the first's means, so that scores stay on the scale of
-    the whole split. Beyond the paper (design, section 4.8; measured in `benchmarks/sampling.py`).
+    the whole split. Beyond the paper; measured in `benchmarks/sampling`.
 
     Args:
-        electorates: groups of candidates, and what each says of all `n` samples. Candidates whose
+        groups: groups of candidates, and what each says of all `n` samples. Candidates whose
             logits are not finite have no vote, unless a group has no others.
         rate: the share of samples to keep; of equals the first.
     """
-    groups = [
-        group.take(np.flatnonzero(group.finite | ~group.finite.any())) for group in electorates
-    ]
-    first = groups[0]
-    importance = sum((disagreement(group) for group in groups), disagreement(first)).round(9)
+    usable = [group.take(np.flatnonzero(group.finite | ~group.finite.any())) for group in groups]
+    first = usable[0]
+    importance = sum((disagreement(group) for group in usable), disagreement(first)).round(9)
     order = np.argsort(-importance, kind="stable")
     kept = kept_samples(len(order), rate)
     rest = np.sort(order[kept:])
     dropped = Dropped(
         len(rest),
-        float(first.correct.mean(axis=0)[rest].sum()),
-        float(first.correct_top5.mean(axis=0)[rest].sum()),
+        {name: float(each.mean(axis=0)[rest].sum()) for name, each in first.values.items()},
         float(known_losses(first.losses).mean(axis=0)[rest].sum()),
     )
     return Selection(np.sort(order[:kept]), np.ones(kept), dropped)
 
 
-def disagreement(votes: ShardScores) -> np.ndarray:
-    """`[n]` the variance over voters of each sample's correct bit.
+def disagreement(votes: Outcomes) -> np.ndarray:
+    """The variance over voters of each sample's first objective, `float64[n]`.
 
-    A little of the probability that voters give the label is mixed in: of the samples on which few
-    voters agree by chance alone, those that all are sure of are the least likely to divide others.
+    Where that is a correct bit, a little of the probability that voters give the label is mixed in:
+    of the samples on which few voters agree by chance alone, those that all are sure of are the
+    least likely to divide others.
     """
+    if votes.first.dtype != bool:
+        return votes.first.astype(np.float64).var(axis=0)
     sure = np.exp(-known_losses(votes.losses)).mean(axis=0)
-    share = (1.0 - SOFTNESS) * votes.correct.mean(axis=0) + SOFTNESS * sure
+    share = (1.0 - SOFTNESS) * votes.first.mean(axis=0) + SOFTNESS * sure
     return share * (1.0 - share)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, final, get_args
 
 from raynas.errors import require
 
@@ -11,6 +11,23 @@ Sampling = Literal["top", "weighted", "disagreement", "random"]
 """Which samples are kept; see `Evaluation`."""
 
 
+@final
+@dataclass(frozen=True)
+class Arithmetic:
+    """How numbers are computed.
+
+    Args:
+        precision: `"float32"`, or the type that autocast computes in.
+        fold_batch_norm: whether fixed batch norm is folded into the convolution before it.
+        threads: intra-op threads on the CPU.
+    """
+
+    precision: str = "float32"
+    fold_batch_norm: bool = False
+    threads: int = 1
+
+
+@final
 @dataclass(frozen=True)
 class Evaluation:
     """How candidates are scored.
@@ -39,8 +56,7 @@ class Evaluation:
         calibration_images: how many calibration images rank candidates, taken in whole shards from
             the first on; all if `None`. A few hundred rank about as well as any number
             (`benchmarks/calibration.py`); winners are always scored with all (SPOS: 20,000).
-        prefix_sharing: compute each distinct prefix of a generation once per shard, where choices
-            that compute the same thing count as one; exact.
+        prefix_sharing: compute each distinct prefix of a generation once per shard; exact.
         threads: intra-op threads of each worker on the CPU; part of the protocol, since
             floating-point sums depend on it.
         device: `"auto"` (CUDA where a worker has it), `"cpu"` or `"cuda"`.
@@ -61,6 +77,16 @@ class Evaluation:
     prefix_sharing: bool = True
     threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """How candidates are ranked."""
+        return Arithmetic(self.precision, self.fold_batch_norm, self.threads)
+
+    @property
+    def full_arithmetic(self) -> Arithmetic:
+        """How finalists and winners are scored: in float32, and unfolded."""
+        return Arithmetic(threads=self.threads)
 
     def __post_init__(self) -> None:
         options = {

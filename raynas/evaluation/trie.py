@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from raynas.space import Architecture
-from raynas.supernets.chain import Path
+from raynas.supernets.chain import NodeKind, Path
+
+
+def kind_of(path: Path) -> NodeKind:
+    """The module that is executed at a path of the trie, whatever came before it."""
+    return len(path), path[-1] if path else 0
+
+
+def node_name(path: Path, blocks: int) -> str:
+    """The module at a path as errors name it: `stem`, `blocks[1][0]` or `head`."""
+    if not path:
+        return "stem"
+    return "head" if len(path) > blocks else f"blocks[{len(path) - 1}][{path[-1]}]"
 
 
 @dataclass(frozen=True)

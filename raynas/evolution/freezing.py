@@ -1,7 +1,8 @@
 """Which blocks to freeze: choice percentages, the two freezing tests, and what refuses a freeze.
 
-PCF-ES, sections 3.1 and 3.4, with the decisions of the design, section 4.1-4.3. This decides; what
-a frozen prefix saves is the evaluation's business. Percentages are exact fractions of 1: a freeze
+PCF-ES, sections 3.1 and 3.4. The paper's text leaves open over whom the percentages are counted;
+its example (40 of 50 subnets) counts the population. This decides; what a frozen prefix saves is
+the evaluation's business. Percentages are exact fractions of 1: a freeze
 must not hang on how a mean was rounded.
 """
 

@@ -14,15 +14,15 @@ and comes out, so a search is resumed by telling the recorded scores again::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from math import inf, isfinite, isnan
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from raynas.costs import Budget
 from raynas.errors import require
+from raynas.score import Score, rank_key
 from raynas.space import Architecture, SearchSpace
 
 GENERATION_LIMIT = "generation limit"
@@ -57,38 +57,12 @@ class Problem:
         self.budget.require_feasible()
 
 
-@dataclass(frozen=True)
-class Score:
-    """What the evaluation says of one architecture.
-
-    Args:
-        architecture: all its choices.
-        top1: the (weighted) share of correct samples, in [0, 1].
-        loss: the (weighted) mean cross-entropy, in nats; it breaks ties.
-        finite: whether all its logits were finite.
-    """
-
-    architecture: Architecture
-    top1: float
-    loss: float
-    finite: bool = True
-
-
-def rank_key(score: Score) -> tuple[bool, float, float, Architecture]:
-    """The sort key that puts the best score first.
-
-    Finite scores first, then the highest top-1, the lowest loss and the lexicographically first
-    architecture; nothing is rounded (design, section 4.6). The loss of a score that is not finite
-    means nothing, so it orders nothing; a NaN top-1 ranks as the worst, since comparisons with NaN
-    would make the order depend on that of the input.
-    """
-    usable = score.finite and isfinite(score.top1) and isfinite(score.loss)
-    top1 = inf if isnan(score.top1) else -score.top1
-    return (not usable, top1, score.loss if usable else inf, score.architecture)
+Survival = Callable[[Sequence[Score], int], tuple[Score, ...]]
+"""Chooses, of distinct scores, at most so many that stay parents, best first."""
 
 
 def best_first(scores: Sequence[Score], count: int) -> tuple[Score, ...]:
-    """The `count` best scores, best first."""
+    """The `count` best scores by their first objective, best first."""
     return tuple(sorted(scores, key=rank_key)[:count])
 
 
@@ -147,6 +121,7 @@ class Strategy(ABC):
         population: architectures per generation; fewer are proposed once the legal ones run out.
         generations: the generation limit.
         top_k: how many of the best are kept.
+        survival: which of them those are; the best by the first objective if omitted.
 
     Raises:
         InputError: a setting below 1.
@@ -155,6 +130,7 @@ class Strategy(ABC):
     population: int = 50
     generations: int = 20
     top_k: int = 10
+    survival: Survival = field(default=best_first, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("population", "generations", "top_k"):
@@ -201,14 +177,14 @@ class Strategy(ABC):
             generation=generation,
             prefix=proposal.prefix,
             population=proposal.population,
-            top=best_first((*(() if frozen else state.top), *scores), self.top_k),
+            top=self.survival((*(() if frozen else state.top), *scores), self.top_k),
             earlier=(*state.earlier, *replaced) if frozen else state.earlier,
             seen=state.seen | {score.architecture for score in scores},
             finished=proposal.finished or finished,
         )
 
     def finalists(self, state: State) -> tuple[Architecture, ...]:
-        """The distinct architectures among which the winner is chosen (design, section 4.4).
+        """The distinct architectures among which the winner is chosen.
 
         The Top-K, the best under each earlier prefix, and the prefix itself if it is complete.
         Their scores stem from different protocols: score them under one, the full one.
@@ -219,7 +195,11 @@ class Strategy(ABC):
 
     def settings(self) -> dict[str, Any]:
         """The name of the strategy and its fields, for `config.json`."""
-        return {"strategy": type(self).__name__, **asdict(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        named = {
+            name: value.__qualname__ if callable(value) else value for name, value in values.items()
+        }
+        return {"strategy": type(self).__name__, **named}
 
 
 def require_answer(state: State, proposal: Proposal, scores: Sequence[Score]) -> None:

@@ -10,11 +10,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from raynas.errors import InputError, require
+from raynas.files import FREE_SPACE, is_full
 
 APPLICATION = 0x7261796E
 """In the header of every ledger, so that other SQLite files are told apart ("rayn")."""
 
-FORMAT = 1
+FORMAT = 2
 """Of the tables."""
 
 BUSY_SECONDS = 60.0
@@ -23,24 +24,23 @@ BUSY_SECONDS = 60.0
 # Columns without a type keep a float as it is; REAL would lose the sign of -0.0.
 SCHEMA = f"""
 BEGIN;
-CREATE TABLE protocols (
+CREATE TABLE keys (
     id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL UNIQUE,
+    digest TEXT NOT NULL UNIQUE,
     content TEXT NOT NULL
 );
 CREATE TABLE scores (
     id INTEGER PRIMARY KEY,
-    protocol INTEGER NOT NULL REFERENCES protocols (id),
+    key INTEGER NOT NULL REFERENCES keys (id),
     architecture TEXT NOT NULL,
-    correct INTEGER NOT NULL,
-    samples INTEGER NOT NULL,
-    top1 NOT NULL,
-    top5 NOT NULL,
+    objectives TEXT NOT NULL,
     loss,
     finite INTEGER NOT NULL,
-    bits BLOB NOT NULL,
+    samples INTEGER NOT NULL,
+    correct INTEGER,
+    outcomes BLOB NOT NULL,
     checksum BLOB NOT NULL,
-    UNIQUE (protocol, architecture)
+    UNIQUE (key, architecture)
 );
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
@@ -62,21 +62,59 @@ def connect(path: Path | None, *, read_only: bool = False) -> sqlite3.Connection
         connection = sqlite3.connect(":memory:", isolation_level=None)
         connection.executescript(SCHEMA)
         return connection
-    if not read_only:
-        create(path)
+    if read_only:
+        require_ledger(path)
+        return connect_to_read(path)
+    create(path)
     require_ledger(path)
     with errors_of(path):
-        connection = sqlite3.connect(
-            uri(path, "mode=rw"), uri=True, timeout=BUSY_SECONDS, isolation_level=None
+        # Fails now, and not when there is something to add.
+        return opened(
+            path,
+            "mode=rw",
+            "SELECT count(*) FROM keys",
+            "BEGIN IMMEDIATE",
+            f"PRAGMA user_version = {FORMAT}",
         )
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a ledger that may lie where nothing can be written.
+
+    Raises:
+        InputError: it cannot be read; also where it cannot be written to and the scores that were
+            added last are still in the file of its log.
+    """
     try:
+        # Where it can be written to, the last one to close it tidies its log away.
+        return opened(path, "mode=rw")
+    except sqlite3.Error as error:
+        log = path.with_name(f"{path.name}-wal")
         with errors_of(path):
-            if not read_only:
-                # Fails now, and not when there is something to add.
-                connection.execute("SELECT count(*) FROM protocols").fetchone()
-                connection.execute("BEGIN IMMEDIATE")
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
-                connection.execute("ROLLBACK")
+            if may_write(path.parent):
+                raise
+            # SQLite reads a log only with an index beside it, which it cannot make here.
+            require(
+                not log.exists() or log.stat().st_size == 0,
+                "ledger",
+                "one whose log is empty, where nothing can be written",
+                f"{path} ({error}), whose log {log.name} holds scores",
+                f"Copy {path.name} and {log.name} to a place that can be written to.",
+            )
+            return opened(path, "mode=ro&immutable=1")
+
+
+def opened(path: Path, options: str, *statements: str) -> sqlite3.Connection:
+    """A connection that has read the file, and so can; statements are tried and taken back."""
+    connection = sqlite3.connect(
+        uri(path, options), uri=True, timeout=BUSY_SECONDS, isolation_level=None
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        for statement in statements:
+            connection.execute(statement).fetchall()
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     except BaseException:
         connection.close()
         raise
@@ -99,6 +137,8 @@ def create(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
         try:
+            # Not by SQLite, which would take some of the user's default permissions away.
+            part.touch(exist_ok=False)
             with closing(sqlite3.connect(part, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(SCHEMA)
@@ -144,23 +184,30 @@ def require_ledger(path: Path) -> None:
 
 
 def require_usable(path: Path) -> None:
-    """See that a ledger can be opened or created at a path; creates nothing.
+    """See that a ledger can be opened or created at a path, to be written to; creates nothing.
 
     Raises:
-        InputError: another file, or a folder that cannot be written to.
+        InputError: another file, or a file or folder that cannot be written to.
     """
     if path.exists():
         require_ledger(path)
-        return
     with errors_of(path):
-        existing = next(folder for folder in path.parents if folder.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            raise PermissionError(f"{existing} cannot be written to")
+        folder = next(each for each in path.parents if each.exists())
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is not a folder")
+        for place in (folder, path):
+            if place.exists() and not may_write(place):
+                raise PermissionError(f"{place} cannot be written to")
+
+
+def may_write(place: Path) -> bool:
+    """Whether a file can be written to, or files can be made in a folder."""
+    return os.access(place, os.W_OK | os.X_OK if place.is_dir() else os.W_OK)
 
 
 @contextmanager
 def errors_of(path: Path | None) -> Iterator[None]:
-    """What SQLite and the system say against a file, as `InputError`."""
+    """Errors of SQLite and of the system, raised as `InputError`."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -168,18 +215,24 @@ def errors_of(path: Path | None) -> Iterator[None]:
             "ledger",
             "a SQLite file that can be read and written",
             f"{path or 'memory'} ({error})",
-            remedy(str(error)),
+            remedy(error),
         ) from error
 
 
-def remedy(reason: str) -> str:
-    """What to do about an error of SQLite's."""
+def remedy(error: Exception) -> str:
+    """A sentence on what to do about an error of SQLite's or of the system's."""
+    # The path is in what the system says, so that only SQLite is read by its words.
+    reason = str(error) if isinstance(error, sqlite3.Error) else ""
     if "locked" in reason:
         return "Let the process that writes to it go on or end it, and try again."
     if "not a database" in reason:
         return "Give the path of a ledger, or of a new file."
     if "malformed" in reason:
         return "List the damage with raynas ledger verify, and use another file."
+    if "full" in reason or "disk I/O" in reason or is_full(error):
+        return FREE_SPACE
+    if "readonly" in reason or "unable to open" in reason:
+        return "Change its permissions and those of its folder, or use another file."
     return "Check the path, its permissions and the free space, or use another file."
 
 

@@ -1,7 +1,7 @@
 """The ledger: scores that outlive their search, in one SQLite file.
 
 A search looks up what it wants scored, evaluates only the rest, and adds it. Scores are kept apart
-by their protocol, so runs, strategies and constraints share a ledger, also at the same time: every
+by their key, so runs, strategies and constraints share a ledger, also at the same time: every
 `add` is one transaction of a write-ahead log, whole or absent whatever becomes of the process.
 """
 
@@ -16,10 +16,10 @@ from itertools import islice
 from pathlib import Path
 
 from raynas.errors import InputError, require
-from raynas.evaluation.scores import CandidateScore
 from raynas.ledger import file as ledger_file
 from raynas.ledger.rows import COLUMNS, Entry, Row, damage, entry_of, row_of, summary
-from raynas.ledger.score_key import Protocol, digest_of
+from raynas.ledger.score_key import ScoreKey, digest_of
+from raynas.score import Score, rank_key
 from raynas.space import Architecture, encode
 
 LOOKED_UP = 500
@@ -28,17 +28,17 @@ LOOKED_UP = 500
 
 @dataclass(frozen=True)
 class Context:
-    """What a ledger holds under one protocol.
+    """What a ledger holds under one key.
 
     Args:
-        protocol: that the scores are comparable under.
+        key: that the scores are comparable under.
         architectures: how many are scored.
-        best: the best of them, `None` if there are none.
+        best: the best of them, as a search ranks them; `None` if there are none.
     """
 
-    protocol: Protocol
+    key: ScoreKey
     architectures: int
-    best: CandidateScore | None
+    best: Score | None
 
 
 class Ledger:
@@ -60,9 +60,9 @@ class Ledger:
         self._closing = weakref.finalize(self, self._connection.close)
 
     def known(
-        self, protocol: Protocol, architectures: Iterable[Architecture]
+        self, key: ScoreKey, architectures: Iterable[Architecture]
     ) -> dict[Architecture, Entry]:
-        """Those of the architectures that are scored under the protocol.
+        """Those of the architectures that are scored under the key.
 
         Raises:
             InputError: a score that is damaged.
@@ -72,48 +72,48 @@ class Ledger:
         while texts := list(islice(wanted, LOOKED_UP)):
             marks = ", ".join("?" * len(texts))
             query = (
-                f"SELECT {COLUMNS} FROM scores WHERE protocol = "
-                f"(SELECT id FROM protocols WHERE key = ?) AND architecture IN ({marks})"
+                f"SELECT {COLUMNS} FROM scores WHERE key = "
+                f"(SELECT id FROM keys WHERE digest = ?) AND architecture IN ({marks})"
             )
-            for row in self._select(query, protocol.key, *texts):
-                entry = self._read(protocol.key, row)
+            for row in self._select(query, key.digest, *texts):
+                entry = self._read(key.digest, row)
                 found[entry.score.architecture] = entry
         return found
 
-    def add(self, protocol: Protocol, entries: Sequence[Entry]) -> None:
+    def add(self, key: ScoreKey, entries: Sequence[Entry]) -> None:
         """Write scores, all or none of them; on the disk when this returns.
 
         Args:
-            protocol: that they were scored under.
+            key: that they were scored under.
             entries: those that are there already, with the same value, are left as they are.
 
         Raises:
-            InputError: a score that is there already with another value, or bits that are not
-                those of their score. Nothing has been added then.
+            InputError: a score that is there already with another value, or one of other
+                samples than the key has. Nothing has been added then.
         """
-        rows = [row_of(protocol, entry) for entry in entries]
+        rows = [row_of(key, entry) for entry in entries]
         if not rows:
             return
         with self._transaction() as connection:
             connection.execute(
-                "INSERT OR IGNORE INTO protocols (key, content) VALUES (?, ?)",
-                (protocol.key, protocol.text),
+                "INSERT OR IGNORE INTO keys (digest, content) VALUES (?, ?)",
+                (key.digest, key.text),
             )
-            query = "SELECT id FROM protocols WHERE key = ?"
-            (number,) = connection.execute(query, (protocol.key,)).fetchone()
+            query = "SELECT id FROM keys WHERE digest = ?"
+            (number,) = connection.execute(query, (key.digest,)).fetchone()
             for row in rows:
-                self._insert(connection, protocol, number, row)
+                self._insert(connection, key, number, row)
 
     def complete(
         self,
-        protocol: Protocol,
+        key: ScoreKey,
         architectures: Sequence[Architecture],
         evaluate: Callable[[list[Architecture]], Sequence[Entry]],
     ) -> tuple[list[Entry], int]:
         """Look scores up, evaluate what is missing, and add it.
 
         Args:
-            protocol: that they are scored under.
+            key: that they are scored under.
             architectures: whose scores are wanted.
             evaluate: gives an entry for each of the architectures that it is called with, none of
                 them twice; it is not called if none is missing.
@@ -121,50 +121,53 @@ class Ledger:
         Returns:
             One entry per architecture, in the order given, and how many of them were known.
         """
-        entries = self.known(protocol, architectures)
+        entries = self.known(key, architectures)
         known = sum(each in entries for each in architectures)
         missing = [each for each in dict.fromkeys(architectures) if each not in entries]
         if missing:
             evaluated = evaluate(missing)
-            self.add(protocol, evaluated)
+            self.add(key, evaluated)
             entries.update(zip(missing, evaluated, strict=True))
         return [entries[architecture] for architecture in architectures], known
 
-    def contexts(self) -> list[Context]:
-        """Every protocol in the order added, how many architectures are scored, and the best."""
+    def counts(self) -> list[tuple[ScoreKey, int]]:
+        """Every key in the order added, and how many architectures are scored under it."""
         query = (
-            "SELECT content, id, (SELECT count(*) FROM scores WHERE protocol = protocols.id) "
-            "FROM protocols ORDER BY id"
+            "SELECT content, (SELECT count(*) FROM scores WHERE key = keys.id) "
+            "FROM keys ORDER BY id"
         )
-        best = (
-            f"SELECT {COLUMNS} FROM scores WHERE protocol = ? "
-            "ORDER BY finite DESC, top1 DESC, loss IS NULL, loss, architecture LIMIT 1"
-        )
-        contexts = []
-        for content, number, count in self._select(query):
-            protocol = self._parse(content)
-            rows = self._select(best, number)
-            entry = self._read(protocol.key, rows[0]) if rows else None
-            contexts.append(Context(protocol, count, entry.score if entry else None))
-        return contexts
+        return [(self._parse(content), count) for content, count in self._select(query)]
 
-    def rows(self, protocol: Protocol | None = None) -> Iterator[tuple[Protocol, Entry]]:
-        """Every score with its protocol, in the order added.
-
-        Args:
-            protocol: of which scores are wanted; those of all if omitted.
+    def contexts(self) -> list[Context]:
+        """Every key in the order added, how many architectures are scored, and the best.
 
         Raises:
             InputError: a score that is damaged.
         """
-        wanted = [context.protocol for context in self.contexts()]
-        for each in wanted if protocol is None else [protocol]:
-            query = (
-                f"SELECT {COLUMNS} FROM scores WHERE protocol = "
-                "(SELECT id FROM protocols WHERE key = ?) ORDER BY id"
+        return [
+            Context(
+                key, count, min((e.score for _, e in self.rows(key)), key=rank_key, default=None)
             )
-            for row in self._select(query, each.key):
-                yield each, self._read(each.key, row)
+            for key, count in self.counts()
+        ]
+
+    def rows(self, key: ScoreKey | None = None) -> Iterator[tuple[ScoreKey, Entry]]:
+        """Every score with its key, in the order added.
+
+        Args:
+            key: of which scores are wanted; those of all if omitted.
+
+        Raises:
+            InputError: a score that is damaged.
+        """
+        wanted = [key] if key is not None else [each for each, _ in self.counts()]
+        for each in wanted:
+            query = (
+                f"SELECT {COLUMNS} FROM scores WHERE key = "
+                "(SELECT id FROM keys WHERE digest = ?) ORDER BY id"
+            )
+            for row in self._select(query, each.digest):
+                yield each, self._read(each.digest, row)
 
     def verify(self) -> list[str]:
         """What is wrong with the file and its rows; empty if nothing is."""
@@ -201,36 +204,34 @@ class Ledger:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _insert(
-        self, connection: sqlite3.Connection, protocol: Protocol, number: int, row: Row
-    ) -> None:
+    def _insert(self, connection: sqlite3.Connection, key: ScoreKey, number: int, row: Row) -> None:
         """Add a row, or see that the one that is there says the same."""
-        query = f"SELECT {COLUMNS} FROM scores WHERE protocol = ? AND architecture = ?"
+        query = f"SELECT {COLUMNS} FROM scores WHERE key = ? AND architecture = ?"
         there = connection.execute(query, (number, row[0])).fetchone()
         if there is None:
             marks = ", ".join("?" * (1 + len(row)))
             connection.execute(
-                f"INSERT INTO scores (protocol, {COLUMNS}) VALUES ({marks})", (number, *row)
+                f"INSERT INTO scores (key, {COLUMNS}) VALUES ({marks})", (number, *row)
             )
             return
-        score = self._read(protocol.key, there).score
+        score = self._read(key.digest, there).score
         require(
             there[-1] == row[-1],
             "ledger",
-            f"one score of an architecture under one protocol ({protocol.key})",
+            f"one score of an architecture under one key ({key.digest})",
             f"{summary(there)} of {list(score.architecture)} in {self.path or 'memory'}, and now "
             f"{summary(row)}",
-            "Something that scores depend on is not in their protocol: use another ledger, and "
+            "Something that scores depend on is not in their key: use another ledger, and "
             "report this.",
         )
 
-    def _read(self, key: str, row: Row) -> Entry:
-        """The entry of a row.
+    def _read(self, digest: str, row: Row) -> Entry:
+        """The entry of a row under the key with a digest.
 
         Raises:
             InputError: the row is damaged.
         """
-        problem = damage(key, row)
+        problem = damage(digest, row)
         require(
             problem is None,
             "ledger",
@@ -240,13 +241,13 @@ class Ledger:
         )
         return entry_of(row)
 
-    def _parse(self, content: str) -> Protocol:
+    def _parse(self, content: str) -> ScoreKey:
         try:
-            return Protocol.parse(content)
+            return ScoreKey.parse(content)
         except ValueError as error:
             raise InputError(
                 "ledger",
-                "protocols as they were written",
+                "keys as they were written",
                 f"{content!r} in {self.path} ({error})",
                 "List the damage with raynas ledger verify, and use another ledger.",
             ) from error
@@ -255,16 +256,16 @@ class Ledger:
         lines = [text for (text,) in self._connection.execute("PRAGMA integrity_check")]
         orphans = self._connection.execute("PRAGMA foreign_key_check").fetchall()
         found = [f"SQLite: {line}" for line in lines if line != "ok"]
-        return found + [f"scores: row {row} has no protocol" for _, row, *_ in orphans]
+        return found + [f"scores: row {row} has no key" for _, row, *_ in orphans]
 
     def _damaged_rows(self) -> Iterator[str]:
-        """What is wrong with protocols and scores, each named."""
-        query = "SELECT id, key, content FROM protocols ORDER BY id"
-        for number, key, content in self._connection.execute(query).fetchall():
-            if digest_of(str(content).encode()) != key:
-                yield f"protocol {key}: its content has another digest"
-            query = f"SELECT {COLUMNS} FROM scores WHERE protocol = ? ORDER BY id"
+        """What is wrong with keys and scores, each named."""
+        query = "SELECT id, digest, content FROM keys ORDER BY id"
+        for number, digest, content in self._connection.execute(query).fetchall():
+            if digest_of(str(content).encode()) != digest:
+                yield f"key {digest}: its content has another digest"
+            query = f"SELECT {COLUMNS} FROM scores WHERE key = ? ORDER BY id"
             for row in self._connection.execute(query, (number,)):
-                problem = damage(key, row)
+                problem = damage(digest, row)
                 if problem:
-                    yield f"protocol {key}, architecture {row[0]}: {problem}"
+                    yield f"key {digest}, architecture {row[0]}: {problem}"

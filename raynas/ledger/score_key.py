@@ -1,4 +1,4 @@
-"""`Protocol`: what a score depends on beside the architecture. Scores compare only under one."""
+"""`ScoreKey`: what a score depends on beside the architecture. Scores compare only under one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raynas.evaluation.selection import Selection
 from raynas.evaluation.settings import Evaluation
 from raynas.space import Architecture
 
-ARITHMETIC = 2
+ARITHMETIC = 3
 """Of the evaluator; raised with each change that gives scores of other bits."""
 
 EXACT = ("prefix_sharing",)
@@ -29,7 +29,7 @@ INDIRECT = (
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ScoreKey:
     """Everything that the score of an architecture depends on.
 
     Args:
@@ -50,28 +50,28 @@ class Protocol:
 
     @cached_property
     def text(self) -> str:
-        """Canonical JSON: equal protocols have equal texts."""
+        """Canonical JSON: equal keys have equal texts."""
         return canonical(asdict(self))
 
     @cached_property
-    def key(self) -> str:
-        """The digest of the text, 32 hexadecimal digits."""
+    def digest(self) -> str:
+        """The digest of the text: 32 hexadecimal digits."""
         return digest_of(self.text.encode())
 
     @staticmethod
-    def parse(text: str) -> Protocol:
-        """The protocol of a canonical text.
+    def parse(text: str) -> ScoreKey:
+        """The key of a canonical text.
 
         Raises:
-            ValueError: the text is not that of a protocol.
+            ValueError: the text is not that of a key.
         """
         try:
-            protocol = Protocol(**json.loads(text))
+            key = ScoreKey(**json.loads(text))
         except TypeError as error:
             raise ValueError(str(error)) from error
-        if protocol.text != text:
+        if key.text != text:
             raise ValueError("not canonical JSON")
-        return protocol
+        return key
 
 
 @dataclass(frozen=True)

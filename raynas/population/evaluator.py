@@ -3,101 +3,132 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import final
 
 from raynas.errors import require
 from raynas.evaluation.batch_norm.statistics import Statistics
-from raynas.evaluation.scores import CandidateScore, ShardScores, merge_scores
+from raynas.evaluation.scores import Outcomes, merge_scores
 from raynas.evaluation.selection import kept_samples
 from raynas.evaluation.settings import Evaluation
-from raynas.evaluation.trie import nodes_of
+from raynas.evolution.strategy import Proposal, State
 from raynas.ledger.ledger import Ledger
-from raynas.ledger.rows import Entry
-from raynas.ledger.score_key import Protocol, evaluation_of, in_full
+from raynas.ledger.rows import Entry, digest_of_outcomes
+from raynas.ledger.score_key import ScoreKey, evaluation_of, in_full
 from raynas.population.frozen_shards import View, first_images, place, require_longer
+from raynas.population.interface import CandidateEvaluator, Counters
 from raynas.population.recovery import RecoverableView
-from raynas.population.shard_maps import Maps
+from raynas.population.shard_maps import ShardMaps
 from raynas.population.voting import Voting
+from raynas.score import Score
+from raynas.shards.inspection import InspectedShards
 from raynas.shards.shard import Shard, ShardDigest
 from raynas.space import Architecture, starting_with
-from raynas.supernets.equivalence import canonical
 from raynas.workers.pool import Pool
 
 
-class PopulationEvaluator:
+@final
+@dataclass(frozen=True)
+class Splits:
+    """The depth-0 shards that candidates are evaluated on.
+
+    Args:
+        calibration: each is read once, unless nothing is recalibrated.
+        validation: each is read once.
+        test: read for the winner only, a few at a time.
+        inspect: called with each shard as it is read.
+    """
+
+    calibration: Sequence[Shard]
+    validation: Sequence[Shard]
+    test: Sequence[Shard] = ()
+    inspect: Callable[[Shard], None] = lambda shard: None
+
+
+@final
+@dataclass(frozen=True)
+class Known:
+    """Scores that are known already, and what they are of.
+
+    Args:
+        ledger: where scores are looked up and added; it stays open. One in memory if omitted.
+        supernet: the digest of the supernet; a ledger needs it.
+        task: what else scores depend on: a JSON object.
+    """
+
+    ledger: Ledger | None = None
+    supernet: str = ""
+    task: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(
+            self.ledger is None or self.supernet != "",
+            "supernet",
+            "the digest of the supernet, beside a ledger",
+            repr(self.supernet),
+            "Give raynas.supernets.digest(supernet).",
+        )
+
+
+@final
+class PopulationEvaluator(CandidateEvaluator):
     """Scores populations on shards that live in the pool's store, each candidate at most once.
 
     Args:
         pool: the workers.
-        calibration: depth-0 shards; each is read once.
-        validation: depth-0 shards; each is read once.
+        splits: the shards.
         settings: the evaluation protocol.
         seed: of the sampling.
-        observe: is called with each shard as it is read.
-        ledger: scores that are known already, and where new ones are added; it stays open. One in
-            memory if omitted.
-        supernet: the digest of what the pool evaluates; a ledger needs it.
+        known: scores that need not be evaluated.
 
     Raises:
-        InputError: a ledger without the digest; recalibration without calibration shards, or with
-            a shard of one image.
+        InputError: recalibration without calibration shards, or with a shard of one sample.
         WorkerCrashError: no worker could be started.
     """
 
     def __init__(
         self,
         pool: Pool,
-        calibration: Sequence[Shard],
-        validation: Sequence[Shard],
+        splits: Splits,
         settings: Evaluation,
         seed: int,
-        observe: Callable[[Shard], None] = lambda shard: None,
-        ledger: Ledger | None = None,
-        supernet: str = "",
+        known: Known | None = None,
     ) -> None:
-        require(
-            ledger is None or supernet != "",
-            "supernet",
-            "the digest of the supernet, beside a ledger",
-            repr(supernet),
-            "Give raynas.supernets.digest(supernet).",
-        )
         self._pool = pool
-        self._maps = Maps(pool, settings)
-        self._ledger = Ledger() if ledger is None else ledger
-        self._supernet = supernet
+        self._maps = ShardMaps(pool, settings)
+        self._known = known or Known()
+        self._ledger = Ledger() if self._known.ledger is None else self._known.ledger
         self._digest = ShardDigest()
         self._settings = settings
-        self.known = 0
+        self._test = splits.test
+        self._inspect = splits.inspect
+        self._served = 0
 
         def read(shard: Shard) -> None:
-            observe(shard)
+            splits.inspect(shard)
             self._digest.update(shard)
 
-        everything = place(pool, calibration if settings.batch_norm == "recalibrate" else (), read)
-        self._full = View((), everything, place(pool, validation, read), exact=True)
-        self._standing = RecoverableView(
+        recalibrates = settings.batch_norm == "recalibrate"
+        everything = place(pool, splits.calibration if recalibrates else (), read)
+        if recalibrates:
+            require_batches(everything.rows)
+        self._full = View(
+            (), everything, place(pool, splits.validation, read), settings.full_arithmetic, True
+        )
+        self._recoverable = RecoverableView(
             replace(
                 self._full,
                 calibration=first_images(everything, settings.calibration_images),
-                exact=False,
+                arithmetic=settings.arithmetic,
+                full=False,
             )
         )
-        self._voting = Voting(self._maps, self._standing, settings.sampling, seed)
-        if settings.batch_norm == "recalibrate":
-            rows = self._full.calibration.rows
-            require(
-                len(rows) > 0 and min(rows) > 1,
-                "calibration",
-                "shards of at least two images each",
-                rows,
-                "Give more calibration images or larger shards, or use batch_norm='inherit'.",
-            )
+        self._voting = Voting(self._maps, self._recoverable, settings.sampling, seed)
         pool.wait()
 
     @property
     def _view(self) -> View:
-        return self._standing.current
+        return self._recoverable.current
 
     @property
     def prefix(self) -> Architecture:
@@ -110,44 +141,35 @@ class PopulationEvaluator:
         return self._digest.hexdigest()
 
     @property
-    def block_forwards(self) -> int:
-        """Blocks executed so far, times images."""
-        return self._maps.block_forwards
+    def counters(self) -> Counters:
+        """Running totals, and how candidates are scored at present."""
+        return Counters(
+            samples=sum(self._view.validation.rows),
+            selection=self._view.selection,
+            block_forwards=self._maps.block_forwards,
+            halvings=self._maps.halvings,
+            known=self._served,
+            workers=self._pool.workers,
+            gpus=self._pool.gpus,
+        )
 
-    @property
-    def halvings(self) -> int:
-        """How often a worker has halved a batch that did not fit in memory."""
-        return self._maps.halvings
+    def follow(self, proposal: Proposal, state: State) -> None:
+        """Advance the shards to the proposal's prefix, if anything is evaluated behind it.
 
-    @property
-    def workers(self) -> int:
-        """How many workers evaluate; 0 for the driver's own process."""
-        return self._pool.workers
+        The parents behind it and the last generation vote on the samples to keep; before any
+        freeze, the first candidates of the first generation may.
+        """
+        wanted = (*proposal.rescored, *proposal.population)
+        if proposal.prefix != self.prefix and wanted:
+            self.freeze(proposal.prefix, wanted[0], (*proposal.rescored, *state.population))
+        if state.generation == 0:
+            self.vote_first(wanted)
 
-    @property
-    def gpus(self) -> int:
-        """How many GPUs the workers hold."""
-        return self._pool.gpus
-
-    @property
-    def samples(self) -> int:
-        """How many validation samples a candidate is scored on."""
-        return sum(self._view.validation.rows)
-
-    @property
-    def selection(self) -> str | None:
-        """A digest of the samples that candidates are scored on; `None` for all."""
-        return self._view.selection
-
-    def score(
-        self, architectures: Sequence[Architecture], *, reuse: bool = True
-    ) -> list[CandidateScore]:
+    def score(self, architectures: Sequence[Architecture]) -> list[Score]:
         """Score candidates behind the current prefix, under the current selection of samples.
 
         Args:
             architectures: of full length, all starting with the prefix.
-            reuse: look scores up in the ledger, evaluate only the rest, and add it. Otherwise
-                evaluate all and leave the ledger alone, to measure what that takes.
 
         Returns:
             One score per architecture, in the order given.
@@ -157,7 +179,44 @@ class PopulationEvaluator:
                 a ledger that cannot be used, or that has another score of one of them.
         """
         self._voting.forget()
-        return self._standing.run(lambda view: self._score(view, architectures, reuse))
+        return self._recoverable.run(lambda view: self._score(view, architectures))
+
+    def score_again(self, architectures: Sequence[Architecture]) -> list[Score]:
+        """As `score`, but evaluate all of them, and leave the ledger alone."""
+        wanted = [starting_with(self.prefix, each) for each in architectures]
+        return self._recoverable.run(
+            lambda view: [entry.score for entry in self._evaluate(view, wanted)]
+        )
+
+    def score_in_full(self, architectures: Sequence[Architecture]) -> list[Score]:
+        """As `score`, under the full protocol: all samples, from the inputs on, in float32."""
+        return self._score(self._full, architectures)
+
+    def test(self, architecture: Architecture) -> Score | None:
+        """Score one architecture on the held-out shards; `None` if there are none."""
+        if len(self._test) == 0:
+            return None
+        shards = InspectedShards(self._test, self._inspect)
+        whole, weights = self._maps.score_inputs(self._full, tuple(architecture), shards)
+        return merge_scores([architecture], whole, weights)[0]
+
+    def outcomes(self, architectures: Sequence[Architecture]) -> Outcomes:
+        """The outcomes of candidates on each sample that `score` scores them on, in their order.
+
+        Args:
+            architectures: as those of `score`, which raises for others, too.
+        """
+        wanted = [starting_with(self.prefix, each) for each in architectures]
+        return self._recoverable.run(lambda view: self._maps.outcomes(view, wanted))
+
+    def statistics(self, architecture: Architecture) -> Statistics:
+        """Merged batch-norm statistics of every node of one architecture, from the inputs on.
+
+        The protocol must recalibrate.
+        """
+        statistics = self._maps.statistics_of(self._full, tuple(architecture))
+        assert not isinstance(statistics, str)
+        return statistics
 
     def vote_first(self, architectures: Sequence[Architecture]) -> None:
         """Let a search's first generation choose the samples that are kept before any freeze.
@@ -185,39 +244,7 @@ class PopulationEvaluator:
         outcomes = self.outcomes(voters)
         self._remember(voters, outcomes)
         selection = self._voting.count([outcomes], rate)
-        self._standing.take(lambda view: self._maps.select(view, selection))
-
-    def score_in_full(
-        self, architectures: Sequence[Architecture], *, reuse: bool = True
-    ) -> list[CandidateScore]:
-        """As `score`, under the full protocol: all samples, from the images on, in float32."""
-        return self._score(self._full, architectures, reuse)
-
-    def outcomes(self, architectures: Sequence[Architecture]) -> ShardScores:
-        """What candidates say of each sample that `score` scores them on, in sample order.
-
-        Args:
-            architectures: as those of `score`, which raises for others, too.
-        """
-        wanted = [starting_with(self.prefix, each) for each in architectures]
-        return self._standing.run(lambda view: self._maps.outcomes(view, wanted))
-
-    def statistics(self, architecture: Architecture) -> Statistics:
-        """Merged batch-norm statistics of every node of one architecture, from the images on.
-
-        The protocol must recalibrate.
-        """
-        shared = self._maps.canonical(architecture)
-        statistics = self._maps.statistics_of(self._full, shared)
-        assert not isinstance(statistics, str)
-        paths = zip(nodes_of(tuple(architecture)), nodes_of(shared), strict=True)
-        return {own: statistics[path] for own, path in paths}
-
-    def test(self, architecture: Architecture, shards: Sequence[Shard]) -> CandidateScore:
-        """Score one architecture on held-out shards, reading a few of them at a time."""
-        shared = self._maps.canonical(architecture)
-        statistics = self._maps.statistics_of(self._full, shared)
-        return merge_scores([architecture], *self._maps.score_images(shared, shards, statistics))[0]
+        self._recoverable.take(lambda view: self._maps.select(view, selection))
 
     def freeze(
         self, prefix: Architecture, reference: Architecture, voters: Sequence[Architecture] = ()
@@ -234,67 +261,71 @@ class PopulationEvaluator:
                 `"top"` and `"weighted"`.
             voters: architectures whose disagreement gives it under `"disagreement"`, such as the
                 new parents and the last generation. Those with the new prefix and the others are
-                two electorates. The reference alone votes if there are none.
+                two groups. The reference alone votes if there are none.
 
         Raises:
             InputError: the prefix does not continue the current one, or the reference not it.
         """
-        canonical(self._pool.equivalents, reference)
-        require_longer(*map(self._maps.canonical, (self.prefix, prefix, reference)))
-        self._select(prefix, reference, voters)
-        self._standing.take(lambda view: self._maps.advance(view, prefix))
-
-    def _select(
-        self, prefix: Architecture, reference: Architecture, voters: Sequence[Architecture]
-    ) -> None:
-        """At the first freeze, keep as many of all samples as the protocol wants."""
+        require_longer(self.prefix, prefix, reference)
         kept = kept_samples(sum(self._full.validation.rows), self._settings.sample_rate)
-        if not self.prefix and kept < self.samples:
-            selection = self._voting.select(kept / self.samples, prefix, reference, voters)
-            self._standing.take(lambda view: self._maps.select(view, selection))
+        present = sum(self._view.validation.rows)
+        if not self.prefix and kept < present:
+            selection = self._voting.select(kept / present, prefix, reference, voters)
+            self._recoverable.take(lambda view: self._maps.select(view, selection))
+        self._recoverable.take(lambda view: self._maps.advance(view, prefix))
 
-    def _remember(self, architectures: Sequence[Architecture], outcomes: ShardScores) -> None:
+    def _remember(self, architectures: Sequence[Architecture], outcomes: Outcomes) -> None:
         """Add new scores of candidates on the samples of the view to the ledger."""
-        shared = [self._maps.canonical(each) for each in architectures]
-        entries = dict(zip(shared, self._entries(self._view, shared, outcomes), strict=True))
+        wanted = [tuple(each) for each in architectures]
+        entries = dict(zip(wanted, self._entries(self._view, wanted, outcomes), strict=True))
         # Known ones stay: batches that were halved, say, may move the last bits of a loss.
         self._ledger.complete(
-            self._protocol(self._view), shared, lambda missing: [entries[each] for each in missing]
+            self._key(self._view), wanted, lambda missing: [entries[each] for each in missing]
         )
 
-    def _score(
-        self, view: View, architectures: Sequence[Architecture], reuse: bool
-    ) -> list[CandidateScore]:
+    def _score(self, view: View, architectures: Sequence[Architecture]) -> list[Score]:
         if not architectures:
             return []
-        prefix = self._maps.canonical(view.prefix)
-        shared = [starting_with(prefix, self._maps.canonical(each)) for each in architectures]
-        if reuse:
-            entries, known = self._ledger.complete(
-                self._protocol(view), shared, lambda missing: self._evaluate(view, missing)
-            )
-            self.known += known
-        else:
-            entries = self._evaluate(view, shared)
-        named = zip(architectures, entries, strict=True)
-        return [replace(entry.score, architecture=tuple(each)) for each, entry in named]
+        wanted = [starting_with(view.prefix, each) for each in architectures]
+        entries, known = self._ledger.complete(
+            self._key(view), wanted, lambda missing: self._evaluate(view, missing)
+        )
+        self._served += known
+        return [entry.score for entry in entries]
 
     def _evaluate(self, view: View, architectures: Sequence[Architecture]) -> list[Entry]:
         outcomes = self._maps.outcomes(view, architectures)
-        if not (view.exact or view.prefix):
+        if not (view.full or view.prefix):
             self._voting.note(architectures, outcomes)
         return self._entries(view, architectures, outcomes)
 
     def _entries(
-        self, view: View, architectures: Sequence[Architecture], outcomes: ShardScores
+        self, view: View, architectures: Sequence[Architecture], outcomes: Outcomes
     ) -> list[Entry]:
-        """What the ledger holds of candidates."""
+        """The ledger's entries of candidates, marked by which samples they got right."""
         scores = merge_scores(architectures, outcomes, view.validation.weights, view.dropped)
-        return [Entry(*each) for each in zip(scores, outcomes.correct, strict=True)]
+        marks = [each for each in outcomes.values.values() if each.dtype == bool]
+        return [
+            Entry(score, digest_of_outcomes(*(mark[index] for mark in marks)))
+            for index, score in enumerate(scores)
+        ]
 
-    def _protocol(self, view: View) -> Protocol:
-        """What scores behind a view depend on, beside the architecture."""
+    def _key(self, view: View) -> ScoreKey:
+        """Everything that scores behind a view depend on, beside the architecture."""
         calibration = sum(view.calibration.rows)
-        settings = in_full(self._settings) if view.exact else self._settings
+        settings = in_full(self._settings) if view.full else self._settings
         evaluation = evaluation_of(settings, calibration, self._pool.machine, view.freezes)
-        return Protocol(self._supernet, self.data_digest, evaluation, sum(view.validation.rows))
+        evaluation = {**evaluation, "task": self._known.task}
+        samples = sum(view.validation.rows)
+        return ScoreKey(self._known.supernet, self.data_digest, evaluation, samples)
+
+
+def require_batches(rows: Sequence[int]) -> None:
+    """Raise `InputError` unless there are calibration shards that batch norm can be computed on."""
+    require(
+        len(rows) > 0 and min(rows) > 1,
+        "calibration",
+        "shards of at least two samples each",
+        list(rows),
+        "Give more calibration samples or larger shards, or use batch_norm='inherit'.",
+    )

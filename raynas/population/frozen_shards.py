@@ -1,27 +1,29 @@
-"""Both splits behind one prefix: what stands for their shards, and how they came about."""
+"""Both splits behind one prefix: references to their shards, and how they came about."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
 from raynas.errors import require
 from raynas.evaluation.scores import NOTHING, Dropped
+from raynas.evaluation.settings import Arithmetic
 from raynas.ledger.score_key import Freeze, digest_of
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.workers.pool import Pool
 
 
+@final
 @dataclass(frozen=True)
 class Split:
     """The shards of one split.
 
     Args:
-        shards: what stands for each of them in the pool's store.
+        shards: references to them in the pool's store.
         rows: how many samples each holds.
         weights: `float64[n]` of all samples, in sample order.
     """
@@ -31,6 +33,7 @@ class Split:
     weights: np.ndarray
 
 
+@final
 @dataclass(frozen=True)
 class View:
     """Both splits behind one prefix.
@@ -39,19 +42,26 @@ class View:
         prefix: the choices that the shards have been through.
         calibration: without shards where statistics are inherited.
         validation: all samples, or those that a selection kept.
-        exact: whether candidates are scored in float32 and unfolded, whatever the settings say.
+        arithmetic: that candidates are scored in.
+        full: whether they are scored under the full protocol, as finalists are.
         freezes: that led here from the images.
-        dropped: what the validation samples that are not here add to scores.
+        dropped: sums that the validation samples that are not here add to scores.
         kept: the rows of the validation split that are here; `None` for all.
     """
 
     prefix: Architecture
     calibration: Split
     validation: Split
-    exact: bool
+    arithmetic: Arithmetic
+    full: bool = False
     freezes: tuple[Freeze, ...] = ()
     dropped: Dropped = NOTHING
     kept: np.ndarray | None = None
+
+    @property
+    def recalibrates(self) -> bool:
+        """Whether batch-norm statistics are computed for each candidate."""
+        return bool(self.calibration.shards)
 
     @property
     def selection(self) -> str | None:

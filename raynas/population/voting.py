@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.scores import Outcomes
 from raynas.evaluation.selection import Selection, select_samples
 from raynas.evaluation.settings import Sampling
 from raynas.population.recovery import RecoverableView
-from raynas.population.shard_maps import Maps
+from raynas.population.shard_maps import ShardMaps
 from raynas.space import Architecture
 
 
@@ -25,16 +25,16 @@ class Voting:
     """
 
     def __init__(
-        self, maps: Maps, standing: RecoverableView, sampling: Sampling, seed: int
+        self, maps: ShardMaps, standing: RecoverableView, sampling: Sampling, seed: int
     ) -> None:
         self._maps = maps
         self._standing = standing
         self._sampling = sampling
         self._seed = seed
-        self._votes: tuple[tuple[Architecture, ...], ShardScores] | None = None
+        self._votes: tuple[tuple[Architecture, ...], Outcomes] | None = None
 
-    def note(self, architectures: Sequence[Architecture], outcomes: ShardScores) -> None:
-        """Remember what canonical architectures say of all samples of the view."""
+    def note(self, architectures: Sequence[Architecture], outcomes: Outcomes) -> None:
+        """Remember the outcomes of architectures on all samples of the view."""
         if self._sampling == "disagreement":
             self._votes = (tuple(architectures), outcomes)
 
@@ -64,15 +64,15 @@ class Voting:
         asked = [self._ask(group) for group in (behind, others) if group]
         return self.count(asked or [self._ask([reference])], rate)
 
-    def count(self, electorates: Sequence[ShardScores], rate: float) -> Selection:
+    def count(self, electorates: Sequence[Outcomes], rate: float) -> Selection:
         """Which samples of the view to keep, by what electorates say of them."""
         rng = np.random.default_rng([self._seed, 0])
         return select_samples(electorates, self._sampling, rate, rng)
 
-    def _ask(self, architectures: Sequence[Architecture]) -> ShardScores:
+    def _ask(self, architectures: Sequence[Architecture]) -> Outcomes:
         """What architectures say of every sample; they are scored unless they were, last."""
         known, scores = self._votes or ((), None)
-        wanted = [self._maps.canonical(architecture) for architecture in architectures]
+        wanted = list(architectures)
         if scores is None or not set(wanted) <= set(known):
             return self._standing.run(lambda view: self._maps.outcomes(view, wanted))
         return scores.take([known.index(architecture) for architecture in wanted])

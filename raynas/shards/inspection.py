@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final, overload
 
 import numpy as np
@@ -127,7 +127,7 @@ class InspectedShards(Sequence[Shard]):
         inspector: looks at each; its errors are raised on access.
     """
 
-    def __init__(self, shards: Sequence[Shard], inspector: Inspector) -> None:
+    def __init__(self, shards: Sequence[Shard], inspector: Callable[[Shard], None]) -> None:
         self._shards = shards
         self._inspector = inspector
 

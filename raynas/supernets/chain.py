@@ -12,10 +12,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from raynas.errors import InputError, require
 from raynas.inputs import Inputs
 from raynas.space import Architecture, SearchSpace
+from raynas.task import Task
 
 Path = tuple[int, ...]
 """A node of the chain: `()` the stem, a prefix of k choices the k-th block, and an architecture
 followed by one 0 the head."""
+
+
+NodeKind = tuple[int, int]
+"""Depth and choice: `(0, 0)` the stem, `(k, c)` choice c of the k-th block, and at the depth after
+the last block the head."""
 
 
 class ChainSupernet(nn.Module):
@@ -115,7 +121,7 @@ class ChainSupernet(nn.Module):
         layers = [self.node(chosen[:depth]) for depth in range(1, self.space.blocks + 1)]
         return nn.Sequential(self.stem, *layers, self.head)
 
-    def check(self) -> None:
+    def check(self, task: Task | None = None) -> None:
         """Run every choice once on the meta device.
 
         Raises:
@@ -124,7 +130,11 @@ class ChainSupernet(nn.Module):
         """
         replica = to_meta(self)
         with torch.no_grad():
-            x = replica.stem(torch.empty((2, *self.image_shape), dtype=torch.uint8, device="meta"))
+            x = replica.stem(
+                torch.empty(
+                    (2, *self.image_shape), dtype=getattr(torch, self.inputs.dtype), device="meta"
+                )
+            )
             for block, choices in enumerate(self.space.choices):
                 outputs = [replica.node((0,) * block + (c,))(x) for c in range(choices)]
                 shapes = [tuple(output.shape) for output in outputs]
@@ -138,7 +148,7 @@ class ChainSupernet(nn.Module):
                 x = outputs[0]
             logits = tuple(replica.head(x).shape)
         require(
-            logits == (2, self.num_classes),
+            self.num_classes is None or logits == (2, self.num_classes),
             "head",
             f"logits of shape (n, {self.num_classes})",
             logits,

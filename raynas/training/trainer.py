@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from raynas.data.splits import TrainingImages
 from raynas.errors import require
 from raynas.shards.inspection import require_inputs
 from raynas.shards.samples import as_array
+from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
-from raynas.task import Classification, Task
+from raynas.supernets.layout import own_layouts
+from raynas.task import Classification, Task, classification_or
 from raynas.training import resume
 from raynas.training.paths import PathSampler, UniformPaths
 from raynas.training.progress import EpochReport, Meter, StepReport
@@ -34,6 +35,7 @@ def train(
     images: TrainingImages,
     settings: TrainingSettings,
     *,
+    task: Task | None = None,
     paths: PathSampler | None = None,
     checkpoint: str | Path | None = None,
     observer: Callable[[EpochReport], None] | None = None,
@@ -50,6 +52,7 @@ def train(
             when an error is raised.
         images: what to train on.
         settings: how to train.
+        task: what is learned; classification among the supernet's classes if omitted.
         paths: which paths each step updates; one uniform path if omitted.
         checkpoint: a file that is rewritten after each epoch. If it exists, the training goes on
             from there, and a finished one is only read back.
@@ -60,11 +63,13 @@ def train(
         The reports of all epochs, those before a resume included.
 
     Raises:
-        InputError: no images, images of another shape, labels outside the classes, or a checkpoint
-            that is not from a training on these terms.
+        InputError: a supernet that no search could use, no samples, samples of another shape or
+            type, targets that are none of the task, or a checkpoint that is not from a training on
+            these terms.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
     """
     sampler = UniformPaths(supernet.space) if paths is None else paths
+    judged = classification_or(task, supernet.num_classes)
     require(
         hasattr(images, "batches") and hasattr(images, "__len__"),
         "images",
@@ -73,20 +78,23 @@ def train(
         "Wrap arrays in raynas.data.ArrayImages, or use raynas.data.from_datasets.",
     )
     require(len(images) > 0, "images", "at least one image", 0, "Give some images to train on.")
-    terms = terms_of(images, settings, sampler)
+    supernet.check(judged)
+    terms = terms_of(images, settings, sampler, judged)
     home = next(chain(supernet.parameters(), supernet.buffers())).device
     reports: list[EpochReport] = []
     try:
+        device = settings.torch_device()
+        supernet.to(device).eval()
         # Depthwise convolutions run up to twice as fast with channels last.
-        supernet.to(settings.torch_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not own_layouts(supernet, device):
+            supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(supernet, settings)
         if checkpoint is not None and Path(checkpoint).exists():
             reports = resume.read(Path(checkpoint), supernet, optimizer, terms)
         supernet.train()
+        training = Training(supernet, judged, settings, sampler, optimizer)
         for epoch in range(len(reports), settings.epochs):
-            report = train_epoch(
-                supernet, images, settings, sampler, optimizer, epoch, step_observer
-            )
+            report = train_epoch(training, images, epoch, step_observer)
             reports.append(report)
             if checkpoint is not None:
                 resume.write(Path(checkpoint), supernet, optimizer, terms, reports)
@@ -97,65 +105,78 @@ def train(
     return reports
 
 
+@final
+@dataclass(frozen=True)
+class Training:
+    """A training under way.
+
+    Args:
+        supernet: on its device and in training mode.
+        task: what is learned.
+        settings: how.
+        sampler: which paths each step updates.
+        optimizer: over the supernet's parameters.
+    """
+
+    supernet: ChainSupernet
+    task: Task
+    settings: TrainingSettings
+    sampler: PathSampler
+    optimizer: torch.optim.Optimizer
+
+
 def train_epoch(
-    supernet: ChainSupernet,
+    training: Training,
     images: TrainingImages,
-    settings: TrainingSettings,
-    sampler: PathSampler,
-    optimizer: torch.optim.Optimizer,
     epoch: int,
     observer: Callable[[StepReport], None] | None,
 ) -> EpochReport:
-    """One pass over the images; `epoch` counts from 0, the other arguments are as in `train`."""
+    """Train for one pass over the images; `epoch` counts from 0."""
+    settings = training.settings
     rng = np.random.default_rng([settings.seed, epoch, PATHS])
     device = settings.torch_device()
     steps = max(1, len(images) // settings.batch_size)
     meter = Meter(epoch, settings.epochs, steps, observer)
     batches = images.batches(settings.batch_size, seed=settings.seed, epoch=epoch)
     step = -1
-    for step, (pixels, labels) in enumerate(batches):
-        require_fitting(pixels, labels, supernet)
+    for step, (inputs, targets) in enumerate(batches):
+        require_fitting(inputs, targets, training.supernet, training.task)
         learning_rate = settings.learning_rate_at(epoch * steps + step, steps)
-        for group in optimizer.param_groups:
+        for group in training.optimizer.param_groups:
             group["lr"] = learning_rate
-        architectures = sampler.sample(rng)
+        architectures = training.sampler.sample(rng)
         with seeded(device, settings.seed, epoch, DROPOUT, step):
-            loss, correct = update(
-                supernet, optimizer, architectures, pixels.to(device), labels.to(device), settings
-            )
-        meter.add(loss, correct, len(labels), learning_rate)
+            loss, score = update(training, architectures, inputs.to(device), targets.to(device))
+        meter.add(loss, score, len(targets), learning_rate)
     require(step >= 0, "images", "at least one batch an epoch", 0, "Yield the only batch as it is.")
     return meter.report()
 
 
 def update(
-    supernet: ChainSupernet,
-    optimizer: torch.optim.Optimizer,
-    architectures: tuple[tuple[int, ...], ...],
-    pixels: Tensor,
-    labels: Tensor,
-    settings: TrainingSettings,
+    training: Training, architectures: tuple[Architecture, ...], inputs: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One step: the gradients of all paths are summed, then the weights change once.
+    """Make one step: the gradients of all paths are summed, then the weights change once.
 
     Returns:
-        The loss and the number of images that were right, both means over the paths, as scalars
-        on the device.
+        The loss, and the sum over the samples of the task's first objective (the number of images
+        that were right), both means over the paths, as scalars on the device.
     """
+    supernet, settings, task = training.supernet, training.settings, training.task
     require(len(architectures) > 0, "paths", "at least one a step", 0, "Sample some.")
     # Choices without a gradient, as opposed to a zero one, get neither decay nor momentum.
-    optimizer.zero_grad(set_to_none=True)
-    losses, corrects = [], []
+    training.optimizer.zero_grad(set_to_none=True)
+    losses, scores = [], []
     for architecture in architectures:
-        logits = supernet(pixels, supernet.space.validate(architecture, "paths"))
-        loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        outputs = supernet(inputs, supernet.space.validate(architecture, "paths"))
+        loss = task.training_loss(outputs, targets, smoothing=settings.label_smoothing)
         loss.backward()
         losses.append(loss.detach())
-        corrects.append((logits.detach().argmax(1) == labels).sum())
+        values, _ = task.judge(outputs.detach()[None], targets)
+        scores.append(values[task.objectives[0]].sum())
     if settings.clip is not None:
         torch.nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
-    optimizer.step()
-    return torch.stack(losses).mean(), torch.stack(corrects).to(torch.float32).mean()
+    training.optimizer.step()
+    return torch.stack(losses).mean(), torch.stack(scores).to(torch.float32).mean()
 
 
 def make_optimizer(supernet: ChainSupernet, settings: TrainingSettings) -> torch.optim.SGD:
@@ -175,24 +196,22 @@ def make_optimizer(supernet: ChainSupernet, settings: TrainingSettings) -> torch
 
 
 def terms_of(
-    images: TrainingImages, settings: TrainingSettings, sampler: PathSampler
+    images: TrainingImages, settings: TrainingSettings, sampler: PathSampler, task: Task
 ) -> dict[str, Any]:
-    """What a resumed training must have in common with the interrupted one, as JSON values."""
+    """The terms that a resumed training must have in common with the interrupted one, as JSON."""
     terms = asdict(settings) | {"images": len(images), "paths": sampler.describe()}
     del terms["device"]
-    return terms
+    return terms if isinstance(task, Classification) else terms | {"task": task.description()}
 
 
-def require_fitting(
-    samples: Tensor, targets: Tensor, supernet: ChainSupernet, task: Task | None = None
-) -> None:
+def require_fitting(samples: Tensor, targets: Tensor, supernet: ChainSupernet, task: Task) -> None:
     """Raise `InputError`, with the likely remedy, unless a batch fits the supernet and the task.
 
     Args:
         samples: `[n, …]`.
         targets: `[n, …]`.
         supernet: its inputs are what the samples must be.
-        task: targets must fit it; classification if omitted.
+        task: targets must fit it.
     """
     for argument, batch in (("images", samples), ("labels", targets)):
         require(
@@ -210,8 +229,7 @@ def require_fitting(
         "Pair each sample with its target.",
     )
     require_inputs(as_array(samples, "images"), supernet.inputs, "images")
-    expected = Classification(supernet.num_classes or 0) if task is None else task
-    expected.require_targets(as_array(targets, "labels"), "labels")
+    task.require_targets(as_array(targets, "labels"), "labels")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
+from raynas.task import Task
 from raynas.workers.pool import LocalPool, Pool
 
 
@@ -38,7 +39,9 @@ def check_workers(settings: Evaluation, workers: int | None) -> None:
 
 
 @contextmanager
-def open_pool(supernet: ChainSupernet, settings: Evaluation, workers: int | None) -> Iterator[Pool]:
+def open_pool(
+    supernet: ChainSupernet, settings: Evaluation, workers: int | None, task: Task | None = None
+) -> Iterator[Pool]:
     """A pool for the time of the context.
 
     Args:
@@ -52,7 +55,7 @@ def open_pool(supernet: ChainSupernet, settings: Evaluation, workers: int | None
     """
     require_workers(workers)
     if workers == 0:
-        yield LocalPool(supernet, settings)
+        yield LocalPool(supernet, settings, task)
         return
     from raynas.workers.ray_cluster import connected
     from raynas.workers.ray_pool import RayPool

@@ -6,13 +6,13 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
+
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
-from raynas.supernets.equivalence import Equivalents, equivalent_choices
-
-Call = tuple[Any, ...]
-"""The arguments of one evaluator call; what `put` or `keep` returned may stand for any of them."""
+from raynas.task import Task
+from raynas.workers.calls import Call
 
 
 class LostObjectError(RuntimeError):
@@ -45,10 +45,6 @@ class Pool(Protocol):
     def machine(self) -> dict[str, str]:
         """The machine of the workers (`device.machine.describe`); likewise."""
 
-    @property
-    def equivalents(self) -> Equivalents:
-        """Which choices of the supernet compute the same thing."""
-
     def wait(self) -> None:
         """Wait until the workers are there, so that no later call pays for their start.
 
@@ -59,13 +55,12 @@ class Pool(Protocol):
     def put(self, value: Any) -> Any:
         """Share a value with all workers; the result stands for it as an argument of calls."""
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
-        """Run an evaluator method once per call.
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+        """Run calls, each on one worker.
 
         Args:
-            method: `"calibrate"`, `"score"`, `"advance"` or `"gather"`.
-            calls: the arguments of each call.
-            keep: for methods that return a pair: leave the first of the pair in the store, and
+            calls: independent of each other.
+            keep: for calls that return a pair: leave the first of the pair in the store, and
                 return what stands for it.
 
         Returns:
@@ -85,13 +80,16 @@ class LocalPool:
     Args:
         supernet: copied, so that the caller's stays as it is.
         settings: the evaluation protocol.
+        task: how outputs are judged; classification if omitted.
     """
 
     workers = 0
 
-    def __init__(self, supernet: ChainSupernet, settings: Evaluation) -> None:
-        self.equivalents = equivalent_choices(supernet)
-        self.evaluator = Evaluator(copy.deepcopy(supernet), settings)
+    def __init__(
+        self, supernet: ChainSupernet, settings: Evaluation, task: Task | None = None
+    ) -> None:
+        with torch.inference_mode(False):
+            self.evaluator = Evaluator(copy.deepcopy(supernet), settings, task)
 
     @property
     def gpus(self) -> int:
@@ -115,9 +113,9 @@ class LocalPool:
         """The value itself."""
         return value
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
         """Run the calls one after another."""
-        return [getattr(self.evaluator, method)(*call) for call in calls]
+        return [call.run(self.evaluator) for call in calls]
 
     def close(self) -> None:
         """Nothing to end."""

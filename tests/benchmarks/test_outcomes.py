@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from outcomes import path_of, read, save
 
-from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.scores import Outcomes
 
 
 def test_outcomes_of_a_generation_survive_their_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     correct = rng.random((3, 7)) < 0.6
-    scores = ShardScores(
+    scores = Outcomes(
         correct,
         correct | (rng.random((3, 7)) < 0.5),
         rng.random((3, 7), dtype=np.float32),

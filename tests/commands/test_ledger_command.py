@@ -13,19 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 from command_runs import assert_refused, command
 
-from raynas.evaluation.scores import CandidateScore
 from raynas.ledger.ledger import Ledger
-from raynas.ledger.rows import Entry
-from raynas.ledger.score_key import Protocol
+from raynas.ledger.rows import Entry, digest_of_outcomes
+from raynas.ledger.score_key import ScoreKey
+from raynas.score import Score
 
-FULL = Protocol("5eed" * 8, "da7a" * 8, {"batch_norm": "inherit", "storage": None}, 10)
+FULL = ScoreKey("5eed" * 8, "da7a" * 8, {"batch_norm": "inherit", "storage": None}, 10)
 FREEZES = [{"prefix": [1], "selection": None}, {"prefix": [1, 2], "selection": None}]
 ROUNDED = replace(FULL, evaluation={"storage": {"bits": 16, "freezes": FREEZES}})
 
 
 def make_entry(architecture: tuple[int, ...], correct: int, loss: float) -> Entry:
-    score = CandidateScore(architecture, correct, 10, correct / 10, 1.0, loss, math.isfinite(loss))
-    return Entry(score, np.arange(10) < correct)
+    objectives = {"top1": correct / 10, "top5": 1.0}
+    score = Score(architecture, objectives, loss, math.isfinite(loss), 10, correct)
+    return Entry(score, digest_of_outcomes(np.arange(10) < correct))
 
 
 @pytest.fixture
@@ -43,8 +44,8 @@ def test_list_shows_each_protocol_and_its_best(path: Path) -> None:
     assert (shown.code, shown.err) == (0, "")
     assert "4 scores" in shown.out
     words = " ".join(shown.out.replace("│", " ").split())
-    keys = (FULL.key[:8], ROUNDED.key[:8], "5eed5eed", "da7ada7a")
-    for text in (*keys, "90.00%", "60.00%", "1,2,13", "16 bits at 1 and 1,2"):
+    keys = (FULL.digest[:8], ROUNDED.digest[:8], "5eed5eed", "da7ada7a")
+    for text in (*keys, "top1 90.00%", "top1 60.00%", "1,2,13", "16 bits at 1 and 1,2"):
         assert text in words
     assert "100.00%" not in words, "logits that are not finite are not the best"
 
@@ -62,7 +63,7 @@ def test_export_writes_every_score_in_flat_columns(path: Path, tmp_path: Path) -
     assert (done.code, done.out) == (0, f"Exported 4 scores to {out}\n")
     table = pq.read_table(out)
     assert table.column_names == [
-        *("supernet", "data", "protocol", "protocol_json", "architecture", "choices"),
+        *("supernet", "data", "key", "key_json", "architecture", "choices"),
         *("top1", "top5", "loss", "correct", "samples", "finite"),
     ]
     rows = table.to_pylist()
@@ -74,8 +75,8 @@ def test_export_writes_every_score_in_flat_columns(path: Path, tmp_path: Path) -
     assert {(row["supernet"], row["data"], row["samples"]) for row in rows} == {
         (FULL.supernet, FULL.data, 10)
     }
-    assert [row["protocol"] for row in rows] == [FULL.key] * 3 + [ROUNDED.key]
-    assert Protocol(**json.loads(rows[3]["protocol_json"])) == ROUNDED
+    assert [row["key"] for row in rows] == [FULL.digest] * 3 + [ROUNDED.digest]
+    assert ScoreKey(**json.loads(rows[3]["key_json"])) == ROUNDED
     assert [entry.name for entry in out.parent.iterdir()] == [out.name]
 
 
@@ -102,7 +103,7 @@ def test_verify_names_the_damage_and_ends_with_code_1(path: Path) -> None:
     done = command("ledger", "verify", path)
     assert (done.code, done.err) == (1, "")
     assert done.out.splitlines() == [
-        f"protocol {key}, architecture 1,2,0: another checksum" for key in (FULL.key, ROUNDED.key)
+        f"key {key}, architecture 1,2,0: another checksum" for key in (FULL.digest, ROUNDED.digest)
     ]
     assert_refused(("ledger", "export", path, path.with_name("out")), "another checksum for 1,2,0")
     assert not path.with_name("out").exists()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.scores import Outcomes
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet
@@ -27,10 +27,11 @@ class PlainScore:
     losses: np.ndarray
 
 
-def as_votes(scores: Sequence[PlainScore]) -> ShardScores:
+def as_votes(scores: Sequence[PlainScore]) -> Outcomes:
     """What candidates say of all samples, as workers report it."""
     columns = [[getattr(s, name) for s in scores] for name in ("correct", "correct_top5", "losses")]
-    return ShardScores(*map(np.array, columns), np.ones(len(scores), bool), 0)
+    top1, top5, losses = map(np.array, columns)
+    return Outcomes({"top1": top1, "top5": top5}, losses, np.ones(len(scores), bool))
 
 
 @torch.no_grad()

@@ -10,39 +10,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raynas.evaluation.scores import CandidateScore, Dropped, ShardScores, merge_scores
 from raynas.evaluation.selection import Selection, select_disagreement
+from raynas.score import Dropped, Outcomes, Score, merge_scores
 
 
 @st.composite
-def electorates(draw: st.DrawFn) -> ShardScores:
+def electorates(draw: st.DrawFn) -> Outcomes:
     """What a few voters say of a few samples; some samples are easy, some are hard."""
     voters, samples = draw(st.integers(1, 6)), draw(st.integers(1, 30))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return electorate(rng, voters, rng.choice([0.0, 0.1, 0.5, 0.9, 1.0], samples))
 
 
-def electorate(rng: np.random.Generator, voters: int, share: np.ndarray) -> ShardScores:
+def electorate(rng: np.random.Generator, voters: int, share: np.ndarray) -> Outcomes:
     correct = rng.random((voters, len(share))) < share
     top5 = correct | (rng.random(correct.shape) < 0.5)
     losses = rng.exponential(1.0, correct.shape).astype(np.float32)
-    return ShardScores(correct, top5, losses, np.ones(voters, bool), 0)
+    return Outcomes(correct, top5, losses, np.ones(voters, bool), 0)
 
 
-def estimates(scored: ShardScores, kept: Selection) -> list[CandidateScore]:
+def estimates(scored: Outcomes, kept: Selection) -> list[Score]:
     """The scores of candidates, of which only the kept samples are looked at."""
     columns = (scored.correct, scored.correct_top5, scored.losses)
-    seen = ShardScores(*(column[:, kept.rows] for column in columns), scored.finite, 0)
+    seen = Outcomes(*(column[:, kept.rows] for column in columns), scored.finite, 0)
     names = [(index,) for index in range(len(scored.finite))]
     return merge_scores(names, seen, kept.weights, kept.dropped)
 
 
-def full(scored: ShardScores) -> list[CandidateScore]:
+def full(scored: Outcomes) -> list[Score]:
     samples = scored.correct.shape[1]
     return estimates(scored, Selection(np.arange(samples), np.ones(samples)))
 
 
-def ranking(scores: list[CandidateScore]) -> list[list[int]]:
+def ranking(scores: list[Score]) -> list[list[int]]:
     """Candidates in groups of equal top-1, best first."""
     levels = sorted({score.top1 for score in scores}, reverse=True)
     return [[i for i, score in enumerate(scores) if score.top1 == level] for level in levels]
@@ -51,7 +51,7 @@ def ranking(scores: list[CandidateScore]) -> list[list[int]]:
 PERCENT = st.integers(1, 100)
 
 
-def plain_importance(votes: ShardScores, sample: int) -> float:
+def plain_importance(votes: Outcomes, sample: int) -> float:
     """One sample at a time: the variance of a bit that is right with the mean chance."""
     chances = [
         0.9 * bool(bit) + 0.1 * exp(-float(loss))
@@ -109,7 +109,7 @@ def test_samples_that_all_are_sure_of_go_first():
     losses = np.tile(np.array([2.0, 0.01, 0.6, 3.0, 0.4], np.float32), (3, 1))
     correct = np.tile([False, True, True, False, True], (3, 1))
     correct[0, 3] = True
-    votes = ShardScores(correct, correct, losses, np.ones(3, bool), 0)
+    votes = Outcomes(correct, correct, losses, np.ones(3, bool), 0)
     kept = [select_disagreement([votes], count / 5).rows.tolist() for count in range(1, 6)]
     assert kept == [[3], [2, 3], [2, 3, 4], [0, 2, 3, 4], [0, 1, 2, 3, 4]]
 

@@ -73,7 +73,7 @@ def test_statistics_of_a_shard_are_those_of_its_batch(scene: Scene):
             subnet = calibrated_copy(scene.supernet, architecture, [shard])
             paths = [(), *(architecture[: k + 1] for k in range(len(architecture)))]
             for path, module in zip([*paths, (*architecture, 0)], subnet, strict=True):
-                expected = batch_stats.gather(batch_norms(module), torch.device("cpu")).numpy()
+                expected = batch_stats.read(batch_norms(module), torch.device("cpu")).numpy()
                 np.testing.assert_allclose(found[path], expected, rtol=1e-3, atol=1e-4)
                 assert found[path].dtype == np.float32
         assert found.keys() == {
@@ -92,8 +92,8 @@ def test_bits_and_losses_of_a_shard_are_those_of_plain_forwards(scene: Scene):
         outcome = evaluator.score(shard, architectures, "inherited")
         for index, architecture in enumerate(architectures):
             plain = score_plainly(scene.supernet, architecture, [], [shard])
-            assert np.array_equal(outcome.correct[index], plain.correct)
-            assert np.array_equal(outcome.correct_top5[index], plain.correct_top5)
+            assert np.array_equal(outcome.first[index], plain.correct)
+            assert np.array_equal(outcome.values["top5"][index], plain.correct_top5)
             np.testing.assert_allclose(outcome.losses[index], plain.losses, rtol=1e-5, atol=1e-5)
         assert outcome.finite.all()
         assert outcome.losses.dtype == np.float32

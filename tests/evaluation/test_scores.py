@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raynas.evaluation.scores import (
-    CandidateScore,
-    ShardScores,
+    Outcomes,
+    Score,
     join_parts,
     join_shards,
     merge_scores,
@@ -21,11 +21,11 @@ from raynas.evaluation.scores import (
 CANDIDATES = [(0, 1), (1, 1), (0, 0)]
 
 
-def outcome(rng: np.random.Generator, candidates: int, samples: int) -> ShardScores:
+def outcome(rng: np.random.Generator, candidates: int, samples: int) -> Outcomes:
     correct = rng.random((candidates, samples)) < 0.5
     top5 = correct | (rng.random((candidates, samples)) < 0.5)
     losses = rng.exponential(1.0, (candidates, samples)).astype(np.float32)
-    return ShardScores(correct, top5, losses, np.ones(candidates, bool), samples)
+    return Outcomes(correct, top5, losses, np.ones(candidates, bool), samples)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
@@ -36,7 +36,7 @@ def test_scores_are_the_weighted_means_over_all_samples(sizes, seed):
     for index, score in enumerate(merge_scores(CANDIDATES, join_shards(outcomes), weights)):
         bits = [bool(bit) for o in outcomes for bit in o.correct[index]]
         losses = [float(loss) for o in outcomes for loss in o.losses[index]]
-        fifth = [bool(bit) for o in outcomes for bit in o.correct_top5[index]]
+        fifth = [bool(bit) for o in outcomes for bit in o.values["top5"][index]]
 
         def mean(values: list) -> float:
             return math.fsum(w * v for w, v in zip(weights, values, strict=True)) / weights.sum()
@@ -66,7 +66,7 @@ def test_one_shard_that_is_not_finite_marks_the_candidate_only():
     scores = merge_scores(CANDIDATES, join_shards([first, broken]), np.ones(8))
     assert [score.finite for score in scores] == [True, False, True]
     assert scores[1].loss == math.inf
-    assert isinstance(scores[1], CandidateScore)
+    assert isinstance(scores[1], Score)
     assert [scores[0], scores[2]] == [clean[0], clean[2]]
 
 
@@ -76,9 +76,9 @@ def test_parts_join_in_the_order_of_the_candidates(order, count, seed):
     whole = outcome(np.random.default_rng(seed), 7, 3)
     parts = np.array_split(np.array(order), count)
     results = [
-        ShardScores(
+        Outcomes(
             whole.correct[part],
-            whole.correct_top5[part],
+            whole.values["top5"][part],
             whole.losses[part],
             whole.finite[part],
             block_forwards=len(part),

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from raynas.evaluation.scores import Dropped, ShardScores
+from raynas.evaluation.scores import Dropped, Outcomes
 from raynas.evaluation.selection import (
     inclusion_probabilities,
     select_random,
@@ -39,7 +39,7 @@ def select(mode: str, losses: np.ndarray, percent: int, seed: int):
     """A selection from the scores of one subnet."""
     bits = np.zeros((1, len(losses)), bool)
     finite = np.isfinite(losses).all(keepdims=True)
-    scored = ShardScores(bits, bits, losses[None], finite, 0)
+    scored = Outcomes(bits, bits, losses[None], finite, 0)
     return select_samples([scored], mode, percent / 100, rng(seed))
 
 

@@ -158,8 +158,8 @@ def test_a_ledger_changes_no_score_and_keeps_the_full_ones_of_the_first_generati
             scene.candidates(6)
         )
         assert (evaluator.known, evaluator.block_forwards) == (6, 0)
-        protocols = [context.protocol for context in ledger.contexts()]
-        assert len({protocol.key for protocol in protocols}) == 3, "all, voted, behind the prefix"
+        keys = [context.key for context in ledger.contexts()]
+        assert len({key.digest for key in keys}) == 3, "all, voted, behind the prefix"
         assert ledger.verify() == []
 
 
@@ -169,11 +169,11 @@ def test_voters_do_not_quarrel_with_the_ledger_about_last_bits():
     with Ledger() as ledger:
         evaluator = open_evaluator(scene, ledger=ledger)
         evaluator.score([candidate])
-        ((context,), (score,)) = ledger.contexts(), evaluator.score([candidate])
-        entry = ledger.known(context.protocol, [candidate])[candidate]
-    rounded = replace(score, loss=np.nextafter(score.loss, np.inf))
+        (context,) = ledger.contexts()
+        entry = ledger.known(context.key, [candidate])[candidate]
+    rounded = replace(entry.score, loss=np.nextafter(entry.score.loss, np.inf))
     with Ledger() as ledger:
-        ledger.add(context.protocol, [replace(entry, score=rounded)])
+        ledger.add(context.key, [replace(entry, score=rounded)])
         assert history(scene, ledger=ledger) == history(scene)
 
 

@@ -114,7 +114,7 @@ def test_merged_statistics_are_those_of_the_candidate_alone(scene: Scene):
     paths = [(), *(architecture[: k + 1] for k in range(len(architecture))), (*architecture, 0)]
     assert found.keys() == set(paths)
     for path, module in zip(paths, subnet, strict=True):
-        expected = batch_stats.gather(batch_norms(module), torch.device("cpu")).numpy()
+        expected = batch_stats.read(batch_norms(module), torch.device("cpu")).numpy()
         np.testing.assert_allclose(found[path], expected, rtol=1e-3, atol=1e-4)
 
 

@@ -13,8 +13,8 @@ from plain_scoring import PlainScore, score_plainly
 from random_chains import Scene, build_scene, population, random_shards, scenes
 
 from raynas.evaluation import Evaluation
-from raynas.evaluation.scores import CandidateScore
 from raynas.population.evaluator import PopulationEvaluator
+from raynas.score import Score
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets import spos, spos_28x28
@@ -44,7 +44,7 @@ def plain_scores(
     }
 
 
-def assert_plain(score: CandidateScore, plain: PlainScore) -> None:
+def assert_plain(score: Score, plain: PlainScore) -> None:
     samples = len(plain.correct)
     assert (score.correct, score.samples) == (plain.correct.sum(), samples)
     assert score.top1 == score.correct / samples
@@ -59,7 +59,7 @@ def test_scores_behind_any_prefix_are_those_of_full_forwards(scene: Scene, batch
     trunk = scene.candidates(1)[0]
     candidates = around(scene, trunk, 2)
     plain = plain_scores(scene, candidates, batch_norm)
-    known: dict[Architecture, CandidateScore] = {}
+    known: dict[Architecture, Score] = {}
     for sharing in (True, False):
         protocol = Evaluation(batch_norm=batch_norm, prefix_sharing=sharing, device="cpu")
         for depth in range(len(trunk) + 1):

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raynas.evaluation.batch_norm.statistics import count_call
+
 LARGE = 2**17
 """From so many values on, the batch's own statistics are not left to torch's layer, which is as
 fast below (channels 16 to 80, 4² to 28² pixels, one thread)."""
@@ -88,8 +90,15 @@ def measure(norm: nn.BatchNorm2d, y: Tensor) -> tuple[Tensor, Tensor]:
     means, variances = buffers["running_mean"], buffers["running_var"]
     assert means is not None
     assert variances is not None
-    means.copy_(mean)
-    torch.mul(variance, count / (count - 1), out=variances)
+    momentum = norm.momentum
+    assert momentum is not None
+    if momentum == 1.0:
+        means.copy_(mean)
+        torch.mul(variance, count / (count - 1), out=variances)
+    else:
+        means.lerp_(mean, momentum)
+        variances.lerp_(variance * (count / (count - 1)), momentum)
+    count_call(norm)
     scale, shift = affine(mean, variance, norm.eps, norm.weight, norm.bias)
     return scale.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
 
@@ -180,5 +189,7 @@ def joinable(conv: nn.Module | None, norm: nn.Module | None) -> bool:
         and conv.padding_mode == "zeros"
         and conv.out_channels == norm.num_features > 1
         and norm.running_mean is not None
+        and norm.track_running_stats
         and not any(m._forward_hooks or m._forward_pre_hooks for m in (conv, norm))
+        and not any("forward" in vars(m) for m in (conv, norm))
     )

@@ -40,6 +40,8 @@ class NodeNorms:
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self.layers = batch_norms(module)
+        self.own = finite(batch_stats.read(self.layers, device))
+        """The supernet's statistics: of a layer that calibration does not write, they stay."""
         self.sizes = [layer.num_features for layer in self.layers]
         self.length = 2 * sum(self.sizes)
         pairs = joined_pairs(module)
@@ -57,7 +59,7 @@ class NodeNorms:
             fixed: of this module.
             fold: into the weights of convolutions where possible, which rounds otherwise.
         """
-        batch_stats.lend(self.layers, fixed.moments)
+        batch_stats.set_buffers(self.layers, fixed.moments)
         for pairs, scale, shift in zip(self._pairs, fixed.scales, fixed.shifts, strict=True):
             for pair in pairs:
                 pair.fixed = (scale, shift)
@@ -69,7 +71,7 @@ def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
 
     Args:
         nodes: each node's batch norms.
-        flat: the vectors of all nodes, one after another, as `batch_stats.gather` lays them out.
+        flat: the vectors of all nodes, one after another, as `batch_stats.read` lays them out.
 
     Returns:
         Of each node.
@@ -86,6 +88,11 @@ def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
         Fixed(moments[2 * start : 2 * stop], scales[start:stop], shifts[start:stop])
         for start, stop in pairwise([0, *stops])
     ]
+
+
+def finite(own: Tensor) -> Tensor:
+    """Statistics that a batch's own can replace: torch multiplies the old ones by zero."""
+    return own.where(own.isfinite(), torch.zeros_like(own))
 
 
 def fold_into(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:

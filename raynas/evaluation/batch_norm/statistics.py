@@ -2,13 +2,17 @@
 
 A vector holds the means and the variances of the batch-norm layers of one module, in definition
 order. Calibration normalises each shard with its own statistics, so the merged statistics of a
-node are means over shards, taken in shard order: the cumulative average that the SPOS reference
-computes, whatever worker saw which shard. Variances are unbiased, as torch's running ones are.
+node are means over shards, taken in shard order, whatever worker saw which shard: the cumulative
+average of torch's `update_bn`. (SPOS's own search code keeps an exponential average with momentum
+0.1 instead, in which the last ten batches count two thirds.) A layer that runs several times in one
+forward records the mean over its calls; one that records nothing keeps the supernet's statistics.
+Variances are unbiased, as torch's running ones are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import final
 
 import numpy as np
 import torch
@@ -25,7 +29,7 @@ ALIGNED = 16
 """Bytes that a CUDA kernel reads at once."""
 
 
-def lend(norms: Sequence[_BatchNorm], moments: Sequence[Tensor]) -> None:
+def set_buffers(norms: Sequence[_BatchNorm], moments: Sequence[Tensor]) -> None:
     """Make the layers read and write their running statistics in given tensors.
 
     Args:
@@ -35,6 +39,54 @@ def lend(norms: Sequence[_BatchNorm], moments: Sequence[Tensor]) -> None:
     for norm, mean, variance in zip(norms, moments[0::2], moments[1::2], strict=True):
         # Not by `Module.__setattr__`, which would take longer than small blocks leave room for.
         norm._buffers["running_mean"], norm._buffers["running_var"] = mean, variance
+
+
+def start_averages(norms: Sequence[_BatchNorm]) -> None:
+    """Let the next call of each layer replace its statistics, and later calls average with it."""
+    for norm in norms:
+        vars(norm)["momentum"] = 1.0
+
+
+def count_call(norm: _BatchNorm) -> None:
+    """Give the next call of a layer its share of the mean over calls: 1/2, 1/3, 1/4, …"""
+    momentum = vars(norm)["momentum"]
+    vars(norm)["momentum"] = momentum / (1.0 + momentum)
+
+
+@final
+class AveragedCalls:
+    """The `forward` of a batch norm that a module may run several times.
+
+    Torch's cumulative recalibration (`momentum=None`) averages over calls, but reads a counter from
+    the device at each of them. Here the momentum of each call gives the same mean.
+
+    Args:
+        norm: the layer, whose momentum `start_averages` sets.
+    """
+
+    def __init__(self, norm: _BatchNorm) -> None:
+        self._norm = norm
+        self._forward = norm.forward
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run the layer; while it records statistics, count the call."""
+        y: Tensor = self._forward(x)
+        if self._norm.training:
+            count_call(self._norm)
+        return y
+
+
+def follows_training(norm: _BatchNorm) -> bool:
+    """Whether a layer records statistics when a recalibration switches it to training mode.
+
+    A layer whose `train` was replaced, to freeze it, stays in evaluation mode. The layer ends in
+    evaluation mode.
+    """
+    norm.train()
+    follows = bool(norm.training)
+    norm.eval()
+    vars(norm)["training"] = False
+    return follows
 
 
 def parts_of(vector: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
@@ -49,7 +101,7 @@ def parts_of(vector: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
     return [part if part.data_ptr() % ALIGNED == 0 else part.clone() for part in parts]
 
 
-def gather(norms: Sequence[_BatchNorm], device: torch.device) -> Tensor:
+def read(norms: Sequence[_BatchNorm], device: torch.device) -> Tensor:
     """The layers' running statistics as one new vector, `float32[2 * channels]`."""
     parts = [part for norm in norms for part in (norm.running_mean, norm.running_var)]
     flat = [
@@ -61,8 +113,8 @@ def gather(norms: Sequence[_BatchNorm], device: torch.device) -> Tensor:
 def set_calibrating(norms: Sequence[_BatchNorm], calibrating: bool) -> None:
     """Switch layers between batch statistics, which they then record, and fixed statistics."""
     for norm in norms:
-        # As in `lend`; a batch norm has no children that `train` would have to reach.
-        vars(norm).update(training=calibrating, momentum=1.0)
+        # As in `set_buffers`; a batch norm has no children that `train` would have to reach.
+        vars(norm)["training"] = calibrating
 
 
 def merge(shards: Sequence[Statistics]) -> NodeVectors:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from raynas.evaluation.timing import CallTimes
 
 if TYPE_CHECKING:
     from raynas.supernets.chain import Path
@@ -80,16 +78,14 @@ class NodeVectors(Mapping["Path", np.ndarray]):
 
 @dataclass(frozen=True)
 class ShardStatistics:
-    """What one calibration shard says.
+    """Batch-norm statistics from one shard.
 
     Args:
         statistics: `float32[2 * channels]` of every node that was executed, keyed by its path.
         block_forwards: blocks executed, times samples.
         halvings: how often a batch that did not fit in memory was halved.
-        times: how long it took.
     """
 
     statistics: Mapping[Path, np.ndarray]
     block_forwards: int
     halvings: int = 0
-    times: CallTimes = field(default_factory=CallTimes, compare=False)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import torch
@@ -23,12 +22,8 @@ Tensors = tuple[Tensor, ...]
 Function = Callable[..., Tensors]
 T = TypeVar("T")
 
-PLAIN = 2
-"""Calls of a function before it is recorded: the first loads its kernels, the second is timed."""
-
-REPEATED = 3
-"""Calls of the one before from which on a new one is recorded at once: a recording costs about what
-a call without one does."""
+PLAIN = 1
+"""Calls of a function before it is recorded: they load its kernels, and show whether it waits."""
 
 KEPT = 8
 """Recordings that are kept: of two operations, two sizes of shards, and two parts of a trie."""
@@ -41,10 +36,10 @@ REMEMBERED = 256
 
 
 class Recorder(Protocol):
-    """Makes recordings."""
+    """A maker of recordings."""
 
     def rehearse(self, function: Function, inputs: Tensors) -> tuple[Tensors, str | None]:
-        """Call a function; its results, and why it cannot be recorded, if so."""
+        """Call a function; return its results, and why it cannot be recorded, if so."""
 
     def record(self, function: Function, inputs: Tensors) -> Function:
         """A function that gives the same, faster, from examples of its arguments.
@@ -53,37 +48,11 @@ class Recorder(Protocol):
         """
 
 
-@dataclass
-class Family:
-    """Functions of one group that work on tensors of one shape.
-
-    Args:
-        loaded: the parts whose kernels have run.
-        fits: whether there was memory for their recordings.
-        last: the key of the latest call.
-        runs: how often that has come in a row.
-        before: how often the one before it did.
-    """
-
-    loaded: set[Hashable] = field(default_factory=set)
-    fits: bool = True
-    last: Hashable = None
-    runs: int = 0
-    before: int = 0
-
-    def comes_again(self, key: Hashable, parts: set[Hashable]) -> bool:
-        """Note a call; whether it will probably come again, and all its kernels are loaded."""
-        if key != self.last:
-            self.before, self.runs, self.last = self.runs, 0, key
-        self.runs += 1
-        return self.before >= REPEATED and parts <= self.loaded
-
-
 class Replays:
-    """Runs functions of tensors by their recordings, once they come again and again.
+    """Functions of tensors, run by their recordings once they come again.
 
     Args:
-        new_recorder: makes what records; `None` runs everything as it is.
+        new_recorder: makes a recorder; `None` runs everything as it is.
     """
 
     def __init__(self, new_recorder: Callable[[], Recorder] | None) -> None:
@@ -91,46 +60,30 @@ class Replays:
         self._recorder = new_recorder() if new_recorder else None
         self._calls: OrderedDict[Hashable, int] = OrderedDict()
         self._recordings: OrderedDict[Hashable, Function] = OrderedDict()
-        self._families: dict[Hashable, Family] = {}
+        self._too_large: set[Hashable] = set()
         self._paused = False
         self.recorded = 0
         """How many recordings were made."""
 
-    def run(
-        self,
-        group: Hashable,
-        key: Hashable,
-        parts: Iterable[Hashable],
-        function: Function,
-        inputs: Tensors,
-    ) -> Tensors:
-        """Call a function, or play its recording.
-
-        It is recorded when it comes for the third time; or for the first, if the last one of its
-        group came as often and its kernels have been loaded, which cannot be recorded.
+    def run(self, key: Hashable, function: Function, inputs: Tensors) -> Tensors:
+        """Call a function, or play its recording, which is made when it comes again.
 
         Args:
-            group: functions of one group run the same kernels for the same part.
-            key: functions with one key in a group do the same with tensors of one shape.
-            parts: what the function consists of.
+            key: functions with one key do the same with tensors of one shape.
             function: reads nothing that changes but its inputs, and waits for no result.
-            inputs: its arguments; the first is what its kernels work on.
+            inputs: its arguments.
 
         Returns:
-            What the function returns; the tensors belong to the caller.
+            The function's results; the tensors belong to the caller.
         """
         if self._recorder is None or self._paused:
             return function(*inputs)
-        shapes = tuple((x.shape, x.dtype, x.stride()) for x in inputs)
-        family = self._families.setdefault((group, shapes[:1]), Family())
-        needed = set(parts)
-        whole = (group, key, shapes)
+        whole = (key, tuple((x.shape, x.dtype, x.stride()) for x in inputs))
         recording = self._recordings.get(whole)
         if recording is not None:
             self._recordings.move_to_end(whole)
-            family.comes_again(key, needed)
-        elif self._due(whole, family.comes_again(key, needed)) and family.fits:
-            recording = self._record(whole, family, function, inputs)
+        elif self._calls.get(whole, 0) >= PLAIN and whole not in self._too_large:
+            recording = self._record(whole, function, inputs)
         if recording is not None:
             return tuple(y.clone() for y in recording(*inputs))
         if self._recorder is None:
@@ -139,7 +92,6 @@ class Replays:
         if obstacle is not None:
             self._give_up(obstacle)
             return results
-        family.loaded |= needed
         remember(self._calls, whole, self._calls.get(whole, 0) + 1, REMEMBERED)
         return results
 
@@ -168,14 +120,8 @@ class Replays:
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
-    def _due(self, whole: Hashable, comes_again: bool) -> bool:
-        calls = self._calls.get(whole, 0)
-        return calls >= PLAIN or (comes_again and calls == 0)
-
-    def _record(
-        self, whole: Hashable, family: Family, function: Function, inputs: Tensors
-    ) -> Function | None:
-        """A new recording; `None` if the call cannot be recorded."""
+    def _record(self, whole: Hashable, function: Function, inputs: Tensors) -> Function | None:
+        """Make a recording; `None` if the call cannot be recorded."""
         assert self._recorder is not None
         # Autocast keeps the weights that it has cast until its context ends. A recording must cast
         # its own, and nothing else may read those, which have no values before it is played.
@@ -197,7 +143,7 @@ class Replays:
         elif self._recordings:
             self.forget()
         else:
-            family.fits = False
+            self._too_large.add(whole)
         return None
 
     def _give_up(self, obstacle: str) -> None:

@@ -29,6 +29,38 @@ def describe(device: torch.device) -> dict[str, str]:
     }
 
 
+def computes_fast_in(precision: str, device: str) -> bool:
+    """Whether this machine computes as fast in a precision as in float32.
+
+    Args:
+        precision: `"float32"`, `"bfloat16"` or `"float16"`.
+        device: `"auto"`, `"cpu"` or `"cuda"`.
+    """
+    if precision == "float32" or (device != "cpu" and torch.cuda.is_available()):
+        return True
+    native = torch.ops.mkldnn
+    supported = {
+        "bfloat16": native._is_mkldnn_bf16_supported,
+        "float16": native._is_mkldnn_fp16_supported,
+    }[precision]()
+    # Without its instructions bfloat16 is emulated with float32's, on processors that have AVX-512.
+    flags = cpu_flags()
+    instructions = {"bfloat16": ("avx512_bf16", "amx_bf16", "bf16"), "float16": ("amx_fp16",)}
+    return bool(supported) and any(name in flags for name in instructions[precision])
+
+
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets of the processor, as Linux names them; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    names = ("flags", "Features")
+    return frozenset(
+        flag for line in lines if line.startswith(names) for flag in line.partition(":")[2].split()
+    )
+
+
 def cpu_model() -> str:
     """The name of the processor, as far as the system tells it."""
     try:

@@ -41,7 +41,7 @@ def fixed(module: nn.Module, *, fold: bool = False, vector: Tensor | None = None
     """The module with its pairs joined, under given statistics or its own."""
     copied = joined(module)
     norms = NodeNorms(copied, CPU)
-    own = batch_stats.gather(norms.layers, CPU) if vector is None else vector
+    own = batch_stats.read(norms.layers, CPU) if vector is None else vector
     norms.assign(prepare([norms], own)[0], fold=fold)
     return copied
 
@@ -119,7 +119,7 @@ def test_the_statistics_of_a_batch_are_those_of_torch(channels, images, size, la
         for module in (pair, own):
             batch_stats.set_calibrating(batch_norms(module), True)
             outputs.append(module(x))
-        found, expected = (batch_stats.gather(batch_norms(module), CPU) for module in (own, pair))
+        found, expected = (batch_stats.read(batch_norms(module), CPU) for module in (own, pair))
         exact = pair[0](x).double().permute(1, 0, 2, 3).flatten(1)
     if not large:
         assert torch.equal(outputs[0], outputs[1])

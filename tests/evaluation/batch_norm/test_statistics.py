@@ -53,7 +53,7 @@ def layers() -> nn.Sequential:
 
 def lend(norms: list, vector: torch.Tensor) -> None:
     sizes = [norm.num_features for norm in norms for _ in range(2)]
-    batch_stats.lend(norms, vector.split(sizes))
+    batch_stats.set_buffers(norms, vector.split(sizes))
 
 
 def test_layers_record_their_batch_in_the_vector_they_were_lent():
@@ -68,7 +68,7 @@ def test_layers_record_their_batch_in_the_vector_they_were_lent():
     mean, variance = x.double().mean((0, 2, 3)), x.double().var((0, 2, 3), unbiased=True)
     expected = torch.cat([mean, variance, mean[:1], variance[:1]])
     torch.testing.assert_close(vector.double(), expected, rtol=1e-5, atol=1e-6)
-    assert torch.equal(batch_stats.gather(norms, torch.device("cpu")), vector)
+    assert torch.equal(batch_stats.read(norms, torch.device("cpu")), vector)
 
 
 def test_a_second_batch_replaces_the_first():
@@ -90,12 +90,12 @@ def test_written_statistics_are_read_back():
     vector = np.arange(8, dtype=np.float32)
     buffers = [norm.running_mean for norm in batch_norms(target)]
     batch_stats.write(batch_norms(target), vector)
-    assert batch_stats.gather(batch_norms(target), torch.device("cpu")).tolist() == vector.tolist()
+    assert batch_stats.read(batch_norms(target), torch.device("cpu")).tolist() == vector.tolist()
     assert all(norm.running_mean is b for norm, b in zip(batch_norms(target), buffers, strict=True))
-    assert batch_stats.gather(batch_norms(source), torch.device("cpu")).tolist() == [
+    assert batch_stats.read(batch_norms(source), torch.device("cpu")).tolist() == [
         0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0,
     ]  # fmt: skip
 
 
 def test_modules_without_batch_norm_have_empty_vectors():
-    assert batch_stats.gather([], torch.device("cpu")).shape == (0,)
+    assert batch_stats.read([], torch.device("cpu")).shape == (0,)

@@ -1,0 +1,191 @@
+"""What a search is given, checked and completed before any long work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from raynas.costs import Constraint
+from raynas.errors import require
+from raynas.evaluation.settings import Evaluation
+from raynas.evolution.strategy import Problem
+from raynas.task import classification_or
+
+if TYPE_CHECKING:
+    from raynas.data.splits import SearchData
+    from raynas.shards.inspection import Inspector
+    from raynas.shards.shard import Shard
+    from raynas.supernets.chain import ChainSupernet
+    from raynas.task import Task
+
+SEEDS = 2**64
+"""Seeds are below this: more would not fit into a record that other programs read."""
+
+logger = logging.getLogger("raynas")
+
+
+@final
+@dataclass(frozen=True)
+class Prepared:
+    """A supernet and data that fit each other, and what is searched in them.
+
+    Args:
+        supernet: checked.
+        data: checked as far as it can be read cheaply.
+        problem: the space and the limits.
+        evaluation: the protocol; statistics are inherited where there is no batch norm.
+        task: how outputs are judged.
+        limits: the constraint as a JSON object, `None` if everything is legal.
+    """
+
+    supernet: ChainSupernet
+    data: SearchData
+    problem: Problem
+    evaluation: Evaluation
+    task: Task
+    limits: Any
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of the supernet."""
+        from raynas.supernets.checkpoints import digest
+
+        return digest(self.supernet)
+
+    @cached_property
+    def inspect(self) -> Inspector:
+        """The check of every shard as it is read."""
+        from raynas.shards.inspection import Inspector
+
+        return Inspector(self.supernet.inputs, self.task)
+
+    def description(self) -> dict[str, Any]:
+        """The part of `config.json` on supernet, data, task and constraint."""
+        return {
+            "supernet": {"digest": self.digest, "choices": list(self.supernet.space.choices)},
+            "data": {"name": self.data.name},
+            "task": self.task.description(),
+            "constraint": self.limits,
+        }
+
+
+def prepare(
+    supernet: ChainSupernet,
+    data: SearchData,
+    constraint: Constraint | Sequence[Constraint] | None,
+    evaluation: Evaluation | None,
+    task: Task | None,
+) -> Prepared:
+    """Check what a search is given; see `raynas.search` for the arguments.
+
+    Raises:
+        InputError: something that does not fit; nothing has been written by then.
+    """
+    from raynas.data.splits import inspect_splits
+    from raynas.evaluation.device.numerics import resolve_device
+
+    judged = classification_or(task, supernet.num_classes)
+    require_same_classes(supernet, data)
+    require(
+        len(data.validation) > 0,
+        "data",
+        "at least one validation shard",
+        f"none in {data.name}",
+        "Give the search samples to score candidates on.",
+    )
+    supernet.check(judged)
+    protocol = protocol_for(supernet, evaluation or Evaluation())
+    resolve_device(protocol.device)
+    problem = define_problem(supernet, constraint)
+    prepared = Prepared(supernet, data, problem, protocol, judged, describe_limits(constraint))
+    inspect_splits(data, prepared.inspect)
+    if protocol.batch_norm == "recalibrate":
+        require_batches(data.calibration)
+    warn_of_slow_precision(protocol)
+    return prepared
+
+
+def require_seed(seed: int) -> None:
+    """Raise `InputError` unless it is a whole number that numpy and records take."""
+    require(
+        isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= seed < SEEDS,
+        "seed",
+        "a whole number from 0 to below 2**64",
+        repr(seed),
+        "Use a number such as 0.",
+    )
+
+
+def require_same_classes(supernet: ChainSupernet, data: SearchData) -> None:
+    """Raise `InputError` unless the supernet has one logit for each class of the data."""
+    require(
+        supernet.num_classes is None or supernet.num_classes == data.num_classes,
+        "supernet",
+        f"{data.num_classes} classes, as {data.name} has",
+        supernet.num_classes,
+        "Build the supernet with num_classes of the data.",
+    )
+
+
+def protocol_for(supernet: ChainSupernet, evaluation: Evaluation) -> Evaluation:
+    """The protocol, but that nothing is recalibrated where there is no batch norm."""
+    from raynas.supernets.chain import batch_norms
+
+    return evaluation if batch_norms(supernet) else replace(evaluation, batch_norm="inherit")
+
+
+def require_batches(calibration: Sequence[Shard]) -> None:
+    """Raise `InputError` unless there are shards that batch norm can be computed on.
+
+    All shards in memory are looked at, and none that are decoded on access.
+    """
+    in_memory = isinstance(calibration, list | tuple)
+    rows = [shard.rows for shard in calibration] if in_memory else []
+    require(
+        len(calibration) > 0 and min(rows, default=2) > 1,
+        "calibration",
+        "shards of at least two samples each",
+        rows,
+        "Give more calibration samples or larger shards, or use batch_norm='inherit'.",
+    )
+
+
+def define_problem(
+    supernet: ChainSupernet, constraint: Constraint | Sequence[Constraint] | None
+) -> Problem:
+    """The space and the limits.
+
+    Raises:
+        InputError: no architecture satisfies the constraint.
+    """
+    from raynas.costs import Budget, flops_table
+
+    if constraint is None:
+        return Problem(supernet.space, Budget(flops_table(supernet)))
+    return Problem(supernet.space, constraint.budget(supernet))  # type: ignore[union-attr]
+
+
+def describe_limits(constraint: Constraint | Sequence[Constraint] | None) -> Any:
+    """The constraint as a JSON object."""
+    from dataclasses import asdict
+
+    if constraint is None:
+        return None
+    return {"constraint": type(constraint).__name__, **asdict(constraint)}  # type: ignore[call-overload]
+
+
+def warn_of_slow_precision(evaluation: Evaluation) -> None:
+    """Say where a low precision is slower on this machine than float32."""
+    from raynas.evaluation.device.machine import computes_fast_in
+
+    if not computes_fast_in(evaluation.precision, evaluation.device):
+        logger.warning(
+            "precision=%r: this processor has no instructions for it, so that candidates take "
+            "longer than in float32, which is exact. Leave it out here.",
+            evaluation.precision,
+        )

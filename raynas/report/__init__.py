@@ -1,0 +1,4 @@
+"""Reports of searches, made from their records alone.
+
+`read`: the records of a run directory, read without touching them.
+"""

@@ -1,0 +1,83 @@
+"""`read_run`: the records of a run directory, also of one that is being written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from raynas.errors import InputError, require
+from raynas.files import Record, complete_records, read_json
+from raynas.runlog import CONFIG, GENERATIONS, METRICS, RESULT, metrics_of
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RunRecords:
+    """The records of one search, as they were when they were read.
+
+    Args:
+        directory: that holds them.
+        config: what was searched, and under which protocol.
+        generations: one record per complete generation, in order.
+        metrics: timings and costs of those generations, as far as they are there.
+        result: of the whole search; `None` unless it has finished.
+    """
+
+    directory: Path
+    config: Record
+    generations: list[Record]
+    metrics: list[Record]
+    result: Record | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search has ended."""
+        return self.result is not None
+
+    def require_result(self) -> Record:
+        """The result of the search.
+
+        Raises:
+            InputError: it has not finished.
+        """
+        if self.result is None:
+            raise InputError(
+                "run_dir",
+                f"a finished search, with its {RESULT}",
+                self.directory,
+                "Continue the search with resume (--resume) until it ends.",
+            )
+        return self.result
+
+
+def read_run(path: Path | str) -> RunRecords:
+    """Read the records of a run directory; nothing is written, cut off or locked.
+
+    A search may be writing to it: a last line that is not complete is left out, and so are the
+    metrics of a generation that is not recorded yet.
+
+    Args:
+        path: the directory.
+
+    Returns:
+        What it held at one moment: with a result, it holds all generations.
+
+    Raises:
+        InputError: no run directory, or a record that is not as it was written.
+    """
+    directory = Path(path)
+    require(
+        (directory / CONFIG).is_file(),
+        "run_dir",
+        f"the directory of a search, with its {CONFIG}",
+        f"{directory}, which {'has none' if directory.exists() else 'is missing'}",
+        "Give the run_dir (--run-dir) that a search was given.",
+    )
+    config = read_json(directory / CONFIG)
+    # In this order, since a result is written after all generations, and the metrics of a
+    # generation before it.
+    result = read_json(directory / RESULT) if (directory / RESULT).exists() else None
+    generations, _ = complete_records(directory / GENERATIONS)
+    timed, _ = complete_records(directory / METRICS)
+    return RunRecords(directory, config, generations, metrics_of(timed, len(generations)), result)

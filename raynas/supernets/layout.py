@@ -1,0 +1,99 @@
+"""Which memory layout the modules of a supernet run in.
+
+Depthwise convolutions run fastest with channels last, and every module of torch takes either
+layout. A user's own module may not: `x.view(n, -1)` raises, and code that reads strides computes
+something else. Such modules get inputs and weights as plain PyTorch would give them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from raynas.supernets.chain import ChainSupernet, NodeKind
+
+KNOWN = ("torch.", "torchvision.", "raynas.")
+"""Packages whose modules give the same in either layout."""
+
+SAMPLES = 2
+"""Of the batch on which an unknown module is tried."""
+
+
+def choose_layouts(supernet: ChainSupernet, device: torch.device) -> frozenset[NodeKind]:
+    """Put weights into the layout that their modules run in.
+
+    Args:
+        supernet: in evaluation mode, on the device; changed in place.
+        device: that it is on.
+
+    Returns:
+        The modules that take their input contiguous; all others take channels last.
+    """
+    kinds = modules_of(supernet)
+    own = own_layouts(supernet, device)
+    kept = {id(part) for kind in own for part in kinds[kind].modules()}
+    for module in supernet.modules():
+        if id(module) not in kept and not any(id(part) in kept for part in module.modules()):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return own
+
+
+def own_layouts(supernet: ChainSupernet, device: torch.device) -> frozenset[NodeKind]:
+    """Find the modules that do not compute the same with channels last; changes nothing.
+
+    Args:
+        supernet: in evaluation mode, on the device.
+        device: that it is on.
+    """
+    kinds = modules_of(supernet)
+    unknown = {kind for kind, module in kinds.items() if not is_known(module)}
+    if not unknown:
+        return frozenset()
+    own: set[NodeKind] = set()
+    gpus = [device] if device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices=gpus):
+        x = torch.tensor(supernet.inputs.examples(SAMPLES)).to(device)
+        for depth in range(max(depth for depth, _ in unknown) + 1):
+            here = [kind for kind in kinds if kind[0] == depth]
+            for kind in [kind for kind in here if kind in unknown]:
+                expected = kinds[kind](x.contiguous())
+                if not takes_channels_last(kinds[kind], x, expected):
+                    own.add(kind)
+            x = kinds[here[0]](x.contiguous())
+    return frozenset(own)
+
+
+def takes_channels_last(module: nn.Module, x: Tensor, expected: Tensor) -> bool:
+    """Whether a module computes the same with channels last, in its input and its weights."""
+    if x.dim() != 4 and not any(weight.dim() == 4 for weight in module.parameters()):
+        return True
+    try:
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        given = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+        found = module(given)
+        same = found.shape == expected.shape and torch.allclose(
+            found, expected, rtol=1e-3, atol=1e-4, equal_nan=True
+        )
+    # Whatever it raises, plain PyTorch's layout does not.
+    except Exception:
+        same = False
+    finally:
+        module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return bool(same)
+
+
+def is_known(module: nn.Module) -> bool:
+    """Whether every module inside comes with torch, torchvision or this library, as it is."""
+    return all(
+        type(part).__module__.startswith(KNOWN) and "forward" not in vars(part)
+        for part in module.modules()
+    )
+
+
+def modules_of(supernet: ChainSupernet) -> dict[NodeKind, nn.Module]:
+    """The module of every kind of node, from the stem to the head."""
+    modules: dict[NodeKind, nn.Module] = {(0, 0): supernet.stem}
+    for depth, count in enumerate(supernet.space.choices, 1):
+        path = (0,) * (depth - 1)
+        modules |= {(depth, c): supernet.node((*path, c)) for c in range(count)}
+    return modules | {(supernet.space.blocks + 1, 0): supernet.head}
