@@ -146,7 +146,8 @@ def create(path: Path) -> None:
         except FileExistsError:
             return
         finally:
-            part.unlink(missing_ok=True)
+            for suffix in ("", "-wal", "-shm"):
+                part.with_name(part.name + suffix).unlink(missing_ok=True)
 
 
 def require_ledger(path: Path) -> None:
