@@ -154,7 +154,7 @@ def records(run_dir: Path, name: str = "generations.jsonl") -> list[dict[str, An
     return [json.loads(line) for line in (run_dir / name).read_text().splitlines()]
 
 
-VARYING = ("seconds", "final_seconds", "suffix_speedup", "energy_j", "gpu_hours", "workers")
+VARYING = ("seconds", "final_seconds", "energy_j", "gpu_hours", "workers")
 """What machines and interruptions may change in a result."""
 
 

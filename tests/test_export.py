@@ -80,7 +80,7 @@ def test_a_plain_subnet_gives_the_scores_of_the_evaluator(scene: Scene):
         labels = torch.cat([torch.tensor(shard.labels) for shard in scene.validation])
         own = logits(subnet, scene)
         losses = nn.functional.cross_entropy(own, labels, reduction="none").numpy()
-        correct = np.concatenate([outcome.correct[0] for outcome in found])
+        correct = np.concatenate([outcome.first[0] for outcome in found])
         assert (own.argmax(1) == labels).numpy().tolist() == correct.tolist()
         expected = np.concatenate([outcome.losses[0] for outcome in found])
         np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-5)
