@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import final
 
@@ -37,6 +38,13 @@ class ImageFiles:
         )
 
 
+def folder_path(root: object) -> Path:
+    """A folder as a path; `InputError` for what names none."""
+    if not isinstance(root, str | PathLike):
+        raise InputError("root", "a path", f"a {type(root).__name__}", "Name the folder.")
+    return Path(root)
+
+
 def list_images(folder: Path) -> ImageFiles:
     """List the images of a folder of class folders, sorted by class and name.
 
@@ -48,7 +56,10 @@ def list_images(folder: Path) -> ImageFiles:
     """
     from torchvision.datasets import ImageFolder
 
-    remedy = "Arrange the images as train/<class>/<image> and val/<class>/<image> under root."
+    remedy = (
+        "Arrange the images as train/<class>/<image> and val/<class>/<image> under root, or name "
+        "the folders: from_folder(root, train=..., val=...)."
+    )
     try:
         found = ImageFolder(folder, allow_empty=True)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def from_arrays(
     classes = class_count(samples.labels, num_classes, "targets")
     asked: dict[str, int | None] = {CALIBRATION: calibration, VALIDATION: validation}
     ready = None
-    if isinstance(test, tuple):
+    if isinstance(test, tuple | list):
         ready = held_out(test, samples, classes)
     else:
         asked[TEST] = test
@@ -139,7 +140,7 @@ def labelled(
     return Labelled(samples, class_indices(known, num_classes))
 
 
-def held_out(test: tuple[Any, ...], samples: Labelled, num_classes: int | None) -> Labelled:
+def held_out(test: Sequence[Any], samples: Labelled, num_classes: int | None) -> Labelled:
     """Ready-made test samples, of the same kind as the others.
 
     Raises:
@@ -149,7 +150,8 @@ def held_out(test: tuple[Any, ...], samples: Labelled, num_classes: int | None) 
         raise InputError(
             "test", "a pair of inputs and targets", f"{len(test)} items", "Give both, or a count."
         )
-    ready = labelled(*test, num_classes, "test inputs", "test targets")
+    inputs, targets = test
+    ready = labelled(inputs, targets, num_classes, "test inputs", "test targets")
     for argument, array, other in (
         ("test inputs", ready.images, samples.images),
         ("test targets", ready.labels, samples.labels),

@@ -75,7 +75,7 @@ def test_counts_can_be_chosen_down_to_nothing():
         (4, {}, r"inputs: expected at least 5 samples \(calibration 2 \+ validation 1 \+ test 1, "),
         (9, {"validation": 9}, r"at least 13 samples .* got 9"),
         (9, {"calibration": 4, "validation": 4, "test": 2}, r"at least 10 samples \(cal.* 2\),"),
-        (9, {"validation": 0}, "validation: expected a number of samples from 1"),
+        (9, {"validation": 0}, "validation: expected at least 1"),
         (9, {"calibration": -1}, "calibration: "),
         (9, {"test": 2.0}, "test: "),
         (9, {"calibration": True}, "calibration: "),
