@@ -55,6 +55,7 @@ def list_images(folder: Path) -> ImageFiles:
         InputError: no such folder, no class folders in it, or a class without images.
     """
     from torchvision.datasets import ImageFolder
+    from torchvision.datasets.folder import IMG_EXTENSIONS
 
     remedy = (
         "Arrange the images as train/<class>/<image> and val/<class>/<image> under root, or name "
@@ -70,7 +71,7 @@ def list_images(folder: Path) -> ImageFiles:
     require(
         not empty,
         "root",
-        f"images in every class folder of {folder}",
+        f"images ({', '.join(IMG_EXTENSIONS)}) in every class folder of {folder}",
         f"none in {len(empty)} of {len(found.classes)}: {', '.join(empty[:5])}",
         "Add images to these folders, or remove them.",
     )

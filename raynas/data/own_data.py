@@ -90,7 +90,9 @@ def from_datasets(
     """Read every sample of data sets once into memory, and split them as `from_arrays` does.
 
     A random transform of a data set is therefore drawn once for each sample, for validation as
-    well: leave augmentation to `pad` and `flip`, or write a `TrainingImages`.
+    well: leave augmentation to `pad` and `flip`, or write a `TrainingImages`. And what a data set's
+    own loader has lost is not seen here: torchvision's `ImageFolder` clips images of 16 bits, which
+    `from_folder` refuses.
 
     Args:
         train: anything with a length whose items are pairs of a sample and a target, such as data

@@ -136,6 +136,8 @@ def test_roots_that_name_no_folder(load: Any, tmp_path: Path) -> None:
         ({"shard_size": 0}, "shard_size: "),
     ],
 )
-def test_trees_and_options_that_cannot_be(root: Path, options: dict[str, Any], message: str):
+def test_trees_and_options_that_cannot_be(
+    root: Path, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         load(root, **options)
