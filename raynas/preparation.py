@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -18,10 +20,12 @@ from raynas.task import classification_or
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
+    from raynas.population.evaluator import PopulationEvaluator
     from raynas.shards.inspection import Inspector
     from raynas.shards.shard import Shard
     from raynas.supernets.chain import ChainSupernet
     from raynas.task import Task
+    from raynas.workers.pool import Pool
 
 SEEDS = 2**64
 """Seeds are below this: more would not fit into a record that other programs read."""
@@ -108,6 +112,38 @@ def prepare(
         require_batches(data.calibration)
     warn_of_slow_precision(protocol)
     return prepared
+
+
+@contextmanager
+def open_evaluator(
+    prepared: Prepared,
+    workers: int | None,
+    pool: Pool | None = None,
+    ledger: Path | str | None = None,
+    seed: int = 0,
+) -> Iterator[PopulationEvaluator]:
+    """Score candidates on the caller's pool, which stays open, or on one of its own.
+
+    Args:
+        prepared: what to evaluate, and how.
+        workers, pool, ledger, seed: as those of `raynas.search`.
+    """
+    from raynas.ledger.ledger import Ledger
+    from raynas.population.evaluator import Known, PopulationEvaluator, Splits
+    from raynas.workers.open_pool import open_pool
+
+    data, protocol, task = prepared.data, prepared.evaluation, prepared.task
+    with ExitStack() as stack:
+        scores = stack.enter_context(Ledger(ledger))
+        if pool is None:
+            pool = stack.enter_context(open_pool(prepared.supernet, protocol, workers, task))
+        yield PopulationEvaluator(
+            pool,
+            Splits(data.calibration, data.validation, data.test, prepared.inspect),
+            protocol,
+            seed,
+            Known(scores, prepared.digest, task.description()),
+        )
 
 
 def require_seed(seed: int) -> None:
