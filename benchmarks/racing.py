@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from exhaustive import Table
 from scipy import stats
-from tables import Outcomes, Samples, TablePool
+from tables import Outcomes, Samples, TablePool, in_full
 
+from raynas.evaluation.device.numerics import Arithmetic
 from raynas.evaluation.scores import ShardScores
 from raynas.space import Architecture
-from raynas.workers.pool import Call
+from raynas.workers.calls import Call
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,15 @@ class RacingPool(TablePool):
         self._protocol: tuple[Any, ...] = ()
         self._incumbents: dict[Architecture, np.ndarray] = {}
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
         """Answer the calls; those that score one population race through their shards."""
-        if method != "score" or not calls:
-            return super().run(method, calls, keep=keep)
-        shards, architectures = [call[0] for call in calls], calls[0][1]
-        exact = calls[0][3:] == (True,)
-        if exact or (self.behind_prefix_only and not shards[0].history):
-            return super().run(method, calls, keep=keep)
-        if any(call[1] != architectures for call in calls):
+        if not calls or calls[0].name != "score":
+            return super().run(calls, keep=keep)
+        arguments = [call.arguments() for call in calls]
+        shards, (_, architectures, _, arithmetic) = [each[0] for each in arguments], arguments[0]
+        if in_full(shards[0], arithmetic) or (self.behind_prefix_only and not shards[0].history):
+            return super().run(calls, keep=keep)
+        if any(each[1] != architectures for each in arguments):
             raise ValueError("a race needs whole populations: one part per shard")
         return self._run_race(shards, architectures)
 
@@ -148,7 +149,7 @@ class RacingPool(TablePool):
         losses, finite = np.full(size, np.inf, dtype=np.float32), np.ones(size[0], dtype=bool)
         if not living:
             return ShardScores(correct, top5, losses, finite, 0)
-        known = self.score(shard, living, None)
+        known = self.score(shard, living, None, Arithmetic("bfloat16"))
         correct[alive], top5[alive] = known.correct, known.correct_top5
         losses[alive], finite[alive] = known.losses, known.finite
         return ShardScores(correct, top5, losses, finite, known.block_forwards)

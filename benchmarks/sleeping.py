@@ -16,6 +16,7 @@ from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.evaluation.scores import ShardScores
 from raynas.evaluation.timing import CallTimes, NodeKind, kind_of
 from raynas.space import Architecture
+from raynas.workers.calls import Call
 
 
 @dataclass(frozen=True)
@@ -72,24 +73,29 @@ class SleepingEvaluator:
 
     _table: BlockTable
 
-    def start(self, table: BlockTable, settings: Any) -> dict[str, str]:
+    def start(self, table: BlockTable, *settings: Any) -> dict[str, str]:
         """Take the table; the machine that results are said to come from."""
         self._table = table
         return {"device": "cpu"}
 
     def call(
-        self, method: str, shard: SleepingShard, architectures: Sequence[Architecture], *more: Any
+        self,
+        kind: type[Call],
+        shard: SleepingShard,
+        architectures: Sequence[Architecture],
+        *more: Any,
     ) -> ShardStatistics | ShardScores:
-        """Sleep as long as the method takes."""
+        """Sleep as long as the call takes."""
+        method = kind.name
         begun = time.perf_counter()
         paths = trie_paths(architectures)
         images = shard.rows
         nodes: dict[NodeKind, tuple[float, int]] = {}
         for path in paths:
-            kind = kind_of(path)
-            seconds, executed = nodes.get(kind, (0.0, 0))
-            cost = self._table.seconds[method][kind]
-            nodes[kind] = (seconds + cost * images, executed + images)
+            node = kind_of(path)
+            seconds, executed = nodes.get(node, (0.0, 0))
+            cost = self._table.seconds[method][node]
+            nodes[node] = (seconds + cost * images, executed + images)
         lasts = sum(seconds for seconds, _ in nodes.values())
         times = CallTimes(lasts, nodes)
         forwards = images * sum(0 < len(path) <= len(architectures[0]) for path in paths)

@@ -15,6 +15,7 @@ from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.statistics import Statistics
 from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.evaluation.device.memory import warn_of_halving
+from raynas.evaluation.device.numerics import Arithmetic
 from raynas.evaluation.scores import ShardScores, join_parts, join_shards
 from raynas.evaluation.selection import Selection
 from raynas.evaluation.settings import Evaluation
@@ -25,11 +26,12 @@ from raynas.population.units import UnitRunner
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets.equivalence import canonical, distinct
+from raynas.workers.calls import Advance, Calibrate, GatherShards, ScoreShard
 from raynas.workers.pool import Pool
 
 
 class Maps:
-    """Runs evaluator methods over the shards of a view, and merges what comes back.
+    """Runs calls over the shards of a view, and merges what comes back.
 
     Args:
         pool: the workers.
@@ -67,7 +69,7 @@ class Maps:
             return "inherited"
         split, depth = view.calibration, len(view.prefix)
         _, grid = self._units.run(
-            "calibrate", architectures, split.shards, split.rows, depth, view.exact
+            Calibrate, architectures, split.shards, split.rows, depth, self._arithmetic(view)
         )
         self._notice([result for results in grid for result in results])
         parts = [batch_stats.merge([result.statistics for result in results]) for results in grid]
@@ -122,17 +124,27 @@ class Maps:
         for start in range(0, len(shards), window):
             batch = [shards[i] for i in range(start, min(start + window, len(shards)))]
             weights += [shard.weights for shard in batch]
-            calls = [(self._pool.put(shard), [architecture], placed, True) for shard in batch]
-            outcomes += self._pool.run("score", calls)
+            calls = [
+                ScoreShard(self._pool.put(shard), [architecture], placed, Arithmetic())
+                for shard in batch
+            ]
+            outcomes += self._pool.run(calls)
         self._notice(outcomes)
         return join_shards(outcomes), np.concatenate(weights)
+
+    def _arithmetic(self, view: View) -> Arithmetic:
+        """How the calls of a view are computed."""
+        if view.exact:
+            return Arithmetic()
+        return Arithmetic(self._settings.precision, self._settings.fold_batch_norm)
 
     def _outcomes(self, view: View, architectures: Sequence[Architecture]) -> ShardScores:
         """The outcomes of all validation samples, each architecture evaluated for itself."""
         statistics = self._pool.put(self.calibrate(view, architectures))
         split, depth = view.validation, len(view.prefix)
+        arithmetic = self._arithmetic(view)
         planned, grid = self._units.run(
-            "score", architectures, split.shards, split.rows, depth, statistics, view.exact
+            ScoreShard, architectures, split.shards, split.rows, depth, statistics, arithmetic
         )
         self._notice([result for results in grid for result in results])
         shards = zip(*grid, strict=True)
@@ -153,8 +165,8 @@ class Maps:
             rows = [kept[(kept >= starts[i]) & (kept < stops[i])] - starts[i] for i in met]
             some = [(split.shards[i], each) for i, each in zip(met, rows, strict=True) if len(each)]
             (first, *others), inside = zip(*some, strict=True)
-            calls.append((first, inside, selection.weights[places], *others))
-        gathered = self._pool.run("gather", calls, keep=True)
+            calls.append(GatherShards(first, inside, selection.weights[places], tuple(others)))
+        gathered = self._pool.run(calls, keep=True)
         counts = tuple(count for _, count in gathered)
         return Split(tuple(shard for shard, _ in gathered), counts, selection.weights)
 
@@ -170,8 +182,9 @@ class Maps:
         self, view: View, split: Split, prefix: Architecture, statistics: Any
     ) -> tuple[Split, list[ShardStatistics]]:
         """A split of a view behind a longer prefix, and what was recorded on the way."""
-        calls = [(shard, prefix, statistics, view.exact) for shard in split.shards]
-        advanced = self._pool.run("advance", calls, keep=True)
+        arithmetic = self._arithmetic(view)
+        calls = [Advance(shard, prefix, statistics, arithmetic) for shard in split.shards]
+        advanced = self._pool.run(calls, keep=True)
         results = [result for _, result in advanced]
         self._notice(results)
         return replace(split, shards=tuple(shard for shard, _ in advanced)), results

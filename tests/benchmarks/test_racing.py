@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import erfc, sqrt
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from racing import Race, RacingPool, cannot_reach
 from tables import Samples, TablePool
 
 from raynas.costs import Budget, CostTable
+from raynas.evaluation.device.numerics import Arithmetic
 from raynas.evolution.strategy import Problem
 from raynas.space import SearchSpace
+from raynas.workers.calls import ScoreShard
 
 SPACE = SearchSpace((3, 3, 3))
 
@@ -61,14 +64,22 @@ def shards(samples: int = 400, size: int = 50) -> list[Samples]:
     return [Samples(np.arange(start, start + size)) for start in range(0, samples, size)]
 
 
+def calls_of(samples: list[Samples], architectures: Any) -> list[ScoreShard]:
+    """Calls that rank, as candidates are ranked."""
+    return [
+        ScoreShard(each, architectures, "inherited", Arithmetic("bfloat16"))  # type: ignore[arg-type]
+        for each in samples
+    ]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_race_keeps_the_top_and_saves_work(seed: int) -> None:
     table = make_table(seed)
     population = list(SPACE.enumerate())
-    calls = [(shard, population, None) for shard in shards()]
-    full = np.concatenate([o.correct for o in TablePool(table, table).run("score", calls)], axis=1)
+    calls = calls_of(shards(), population)
+    full = np.concatenate([o.correct for o in TablePool(table, table).run(calls)], axis=1)
     pool = RacingPool(table, table, Race(), 5)
-    outcomes = pool.run("score", calls)
+    outcomes = pool.run(calls)
     raced = np.concatenate([outcome.correct for outcome in outcomes], axis=1)
     finished = np.isfinite(np.concatenate([o.losses for o in outcomes], axis=1)).all(axis=1)
     np.testing.assert_array_equal(raced[finished], full[finished])
@@ -77,7 +88,7 @@ def test_race_keeps_the_top_and_saves_work(seed: int) -> None:
     assert pool.pairs == full.size
     assert pool.raced_pairs < 0.8 * pool.pairs
     forwards = sum(outcome.block_forwards for outcome in outcomes)
-    assert forwards < sum(o.block_forwards for o in TablePool(table, table).run("score", calls))
+    assert forwards < sum(o.block_forwards for o in TablePool(table, table).run(calls))
 
 
 def test_incumbents_race_only_under_their_own_protocol() -> None:
@@ -87,8 +98,8 @@ def test_incumbents_race_only_under_their_own_protocol() -> None:
     here, behind = shards(), [Samples(shard.ids, ((0,),)) for shard in shards()]
     for later, drops in ((here, True), (behind, False)):
         pool = RacingPool(table, table, Race(), 5)
-        pool.run("score", [(shard, first, None) for shard in here])
-        pool.run("score", [(shard, second, None) for shard in later])
+        pool.run(calls_of(here, first))
+        pool.run(calls_of(later, second))
         assert (pool.raced_pairs < pool.pairs) == drops
 
 

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, final
 
 import torch
 
 from raynas.errors import InputError
+
+
+@final
+@dataclass(frozen=True)
+class Arithmetic:
+    """How candidates are computed; winners always as by the defaults.
+
+    Args:
+        precision: `"float32"`, or `"bfloat16"` or `"float16"` by autocast.
+        fold_batch_norm: whether fixed batch norm is folded into the convolution before it.
+    """
+
+    precision: str = "float32"
+    fold_batch_norm: bool = False
 
 
 @contextmanager
