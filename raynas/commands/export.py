@@ -11,7 +11,8 @@ import raynas
 from raynas.commands.loading import DataOptions, load_data, load_supernet
 from raynas.commands.terminal import make_console
 from raynas.errors import require
-from raynas.result import export_architecture, load_result
+from raynas.export import export_architecture
+from raynas.result import load_result
 from raynas.space import decode, encode
 
 

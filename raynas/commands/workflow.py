@@ -129,8 +129,8 @@ def search_and_show(
             supernet, data, strategy=strategy, run_dir=run_dir, observer=observer, **options
         )
     screen.print(terminal.result_table(result.record))
-    result.export(run_dir / "best")
     screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}", soft_wrap=True)
+    result.export(run_dir / "best")
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:
