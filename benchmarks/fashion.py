@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from importlib.metadata import version
@@ -14,7 +13,8 @@ import torch
 import raynas
 from raynas.commands import workflow
 from raynas.evaluation.device.machine import describe
-from raynas.runlog import GENERATIONS, RESULT
+from raynas.report.read import read_run
+from raynas.runlog import RESULT
 
 HOME = Path("runs/fashion_mnist")
 SUPERNET = HOME / "supernet.safetensors"
@@ -81,7 +81,7 @@ def recorded_search(
         seed=seed,
         resume=True,
     )
-    return [json.loads(line) for line in (run_dir / GENERATIONS).read_text().splitlines()]
+    return read_run(run_dir).generations
 
 
 def machine() -> dict[str, Any]:

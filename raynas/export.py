@@ -3,28 +3,79 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
+import logging
 import os
-from collections.abc import Mapping
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
-from raynas.errors import InputError
+from raynas.data.splits import SearchData
+from raynas.errors import InputError, require
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.statistics import Statistics
+from raynas.evaluation.device.numerics import numerics
+from raynas.evaluation.settings import Arithmetic, Evaluation
 from raynas.evaluation.trie import nodes_of
+from raynas.files import plain_number, write_through, writing
+from raynas.inputs import Inputs
+from raynas.population.evaluator import PopulationEvaluator, Splits
+from raynas.shards.inspection import Inspector
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, batch_norms
+from raynas.task import Task, classification_or
+from raynas.workers.open_pool import open_pool
+
+DESCRIPTION, WEIGHTS, PROGRAM = "architecture.json", "weights.safetensors", "model.pt2"
+
+
+@final
+@dataclass(frozen=True)
+class Exported:
+    """The files of an exported subnet.
+
+    Args:
+        directory: that holds them.
+        files: their names.
+        refused: why something could not be written, by the name of a file or of a tensor.
+        batch: the one batch size that `model.pt2` takes; `None` for any.
+    """
+
+    directory: Path
+    files: tuple[str, ...]
+    refused: Mapping[str, str]
+    batch: int | None = None
+
+    def require_complete(self) -> Exported:
+        """These files, if they are all that was asked for.
+
+        Raises:
+            InputError: something was refused.
+        """
+        lacking = [f"{name} was not ({reason})" for name, reason in self.refused.items()]
+        require(
+            not lacking,
+            "export",
+            "a subnet that torch can write as a program for any batch size",
+            f"{', '.join(self.files)} in {self.directory}, but {'; '.join(lacking)}",
+            "What is there can be used; to have the rest, change what was refused in the module.",
+        )
+        return self
 
 
 def plain_subnet(
     supernet: ChainSupernet, architecture: Architecture, statistics: Statistics | None
 ) -> nn.Sequential:
-    """A copy of one architecture that shares nothing with the supernet.
+    """Copy one architecture, so that it shares nothing with the supernet.
 
     Args:
         supernet: whose weights it inherits.
@@ -33,11 +84,23 @@ def plain_subnet(
             the supernet's running ones.
 
     Returns:
-        A `nn.Sequential` on the CPU in evaluation mode: uint8 images `[n, c, h, w]` to logits.
+        A `nn.Sequential` on the CPU in evaluation mode: samples `[n, ...]` to outputs.
+
+    Raises:
+        InputError: an architecture that the supernet does not have, or modules that cannot be
+            copied.
     """
     chosen = supernet.space.validate(architecture)
-    # Module by module: blocks that share one get statistics of their own.
-    modules = [copy.deepcopy(module) for module in supernet.subnet(chosen)]
+    try:
+        # Module by module: blocks that share one get statistics of their own.
+        modules = [copy.deepcopy(module) for module in supernet.subnet(chosen)]
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            "supernet",
+            "modules that can be copied",
+            first_line(error),
+            "Keep no tensors that gradients flow through as attributes of modules.",
+        ) from error
     subnet = nn.Sequential(*modules).to("cpu").eval()
     if statistics is not None:
         with torch.no_grad():
@@ -46,61 +109,226 @@ def plain_subnet(
     return subnet
 
 
-def export_subnet(
+def export_architecture(
     directory: Path | str,
-    subnet: nn.Module,
-    image_shape: tuple[int, ...],
-    description: Mapping[str, Any],
-) -> None:
-    """Write a subnet to a directory.
+    supernet: ChainSupernet,
+    data: SearchData,
+    architecture: Architecture,
+    evaluation: Evaluation,
+    description: dict[str, Any],
+    task: Task | None = None,
+) -> Exported:
+    """Write one subnet with its batch norm calibrated on the calibration split.
 
-    `architecture.json` is the description, `weights.safetensors` the state dict, and `model.pt2` a
-    `torch.export` program that runs without raynas (`torch.export.load(path).module()`), for any
-    batch size.
+    Args:
+        directory: receives `architecture.json`, `weights.safetensors` and `model.pt2`.
+        supernet: whose weights it inherits.
+        data: whose calibration split it is calibrated on, unless statistics are inherited.
+        architecture: one choice per block.
+        evaluation: the protocol that the statistics follow.
+        description: added to `architecture.json`.
+        task: of the search; classification if omitted.
+
+    Raises:
+        InputError: an architecture that the supernet does not have, images that do not fit it, or
+            a directory that cannot be written to or holds the export of another architecture. Also
+            where torch refuses the module, after all else has been written.
+    """
+    chosen = supernet.space.validate(architecture)
+    require_target(Path(directory), chosen)
+    statistics: Statistics | None = None
+    if evaluation.batch_norm == "recalibrate" and batch_norms(supernet):
+        judged = classification_or(task, supernet.num_classes)
+        inspect = Inspector(supernet.inputs, judged)
+        with open_pool(supernet, evaluation, 0, task=judged) as pool:
+            splits = Splits(data.calibration, (), inspect=inspect)
+            statistics = PopulationEvaluator(pool, splits, evaluation, 0).statistics(chosen)
+    with numerics(torch.device("cpu"), Arithmetic(threads=evaluation.threads)):
+        subnet = plain_subnet(supernet, chosen, statistics)
+        content = {**description, "architecture": list(chosen)}
+        return export_subnet(directory, subnet, supernet.inputs, content).require_complete()
+
+
+def export_subnet(
+    directory: Path | str, subnet: nn.Module, inputs: Inputs, description: Mapping[str, Any]
+) -> Exported:
+    """Write a subnet to a directory: all of it that torch can write.
+
+    `architecture.json` is the description with the inputs, the batch size that the program takes
+    and what could not be written. `weights.safetensors` is the state dict, in which tensors that
+    share memory are written once for each name. `model.pt2` is a `torch.export` program that runs
+    without raynas (`torch.export.load(path).module()`), for any batch size, or else for one.
 
     Args:
         directory: created; must not hold an export of another architecture.
         subnet: a plain module on the CPU.
-        image_shape: `(channels, height, width)` of its input.
+        inputs: the shape and type of one sample.
         description: a JSON object with at least `"architecture"`.
 
     Raises:
-        InputError: the directory holds the export of another architecture, or cannot be written.
+        InputError: the directory holds the export of another architecture, or cannot be written
+            to; the files that were there are still whole.
     """
     target = Path(directory)
-    require_same_architecture(target, description)
-    images = torch.zeros((2, *image_shape), dtype=torch.uint8)
-    batch = {0: torch.export.Dim("batch", min=1)}
-    program = torch.export.export(subnet, (images,), dynamic_shapes=(batch,))
-    try:
+    require_target(target, description["architecture"])
+    refused: dict[str, str] = {}
+    weights = weights_bytes(subnet, refused)
+    program, batch = program_bytes(subnet, inputs, refused)
+    told = {
+        **description,
+        "inputs": asdict(inputs),
+        "batch": "any" if batch is None else batch,
+        "not_written": refused,
+    }
+    described = json.dumps(told, indent=2, default=plain_number).encode() + b"\n"
+    made = {DESCRIPTION: described, WEIGHTS: weights, PROGRAM: program}
+    files = {name: content for name, content in made.items() if content is not None}
+    with writing("export directory", target):
         target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            "export directory", "a directory that can be created", error, "Use another one."
-        ) from error
-    weights = {name: tensor.contiguous() for name, tensor in subnet.state_dict().items()}
-    save_file(weights, str(target / "weights.safetensors.part"))
-    os.replace(target / "weights.safetensors.part", target / "weights.safetensors")
-    torch.export.save(program, str(target / "model.part.pt2"))
-    os.replace(target / "model.part.pt2", target / "model.pt2")
-    part = target / "architecture.json.part"
-    part.write_text(json.dumps(dict(description), indent=2) + "\n")
-    os.replace(part, target / "architecture.json")
+        replace_files(target, files)
+        # Of an earlier export, with weights that may have been others.
+        for name in made.keys() - files:
+            (target / name).unlink(missing_ok=True)
+    return Exported(target, tuple(files), refused, batch)
 
 
-def require_same_architecture(target: Path, description: Mapping[str, Any]) -> None:
-    """Raise `InputError` if the directory holds the export of another architecture."""
-    existing = target / "architecture.json"
-    if not existing.exists():
-        return
+def require_target(target: Path, architecture: Architecture) -> None:
+    """See that an export may be written to a directory; creates nothing.
+
+    Raises:
+        InputError: it holds the export of another architecture, or files that are not those of an
+            export, or it cannot be written to.
+    """
+    with writing("export directory", target):
+        existing = next(each for each in (target, *target.absolute().parents) if each.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(f"{existing} is not a directory")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise PermissionError(f"{existing} cannot be written to")
+        described = (target / DESCRIPTION).exists()
+        others = [name for name in (WEIGHTS, PROGRAM) if (target / name).exists()]
+    held: object = f"{' and '.join(others)} without {DESCRIPTION}"
+    if described:
+        try:
+            held = json.loads((target / DESCRIPTION).read_text())["architecture"]
+        except (OSError, ValueError, KeyError, TypeError):
+            held = "something unreadable"
+    require(
+        held == list(architecture) or not (described or others),
+        "export directory",
+        "an empty one, or one with the same architecture",
+        f"{target}, which holds {held}",
+        "Export into another directory.",
+    )
+
+
+def replace_files(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write files to a directory, all of them before the first of them replaces another.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    parts = target / f".{os.getpid()}.part"
     try:
-        held = json.loads(existing.read_text())["architecture"]
-    except (ValueError, KeyError, TypeError):
-        held = "something unreadable"
-    if held != list(description["architecture"]):
-        raise InputError(
-            "export directory",
-            "an empty one, or one with the same architecture",
-            f"{target}, which holds {held}",
-            "Export into another directory.",
-        )
+        parts.mkdir()
+        for name, content in files.items():
+            write_through(parts / name, content)
+        for name in files:
+            os.replace(parts / name, target / name)
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+
+
+def weights_bytes(subnet: nn.Module, refused: dict[str, str]) -> bytes | None:
+    """The state dict as a safetensors file; what it cannot hold is added to `refused`."""
+    weights = {}
+    for name, value in subnet.state_dict().items():
+        if isinstance(value, Tensor):
+            # A copy of its own for each name: the file knows no memory that is shared.
+            weights[name] = value.detach().clone(memory_format=torch.contiguous_format)
+        else:
+            refused[name] = f"a {type(value).__name__}, and no tensor"
+    try:
+        return safetensors.torch.save(weights)
+    # Types and layouts that the format does not know raise nearly anything.
+    except Exception as error:
+        refused[WEIGHTS] = first_line(error)
+        return None
+
+
+def program_bytes(
+    subnet: nn.Module, inputs: Inputs, refused: dict[str, str]
+) -> tuple[bytes | None, int | None]:
+    """A subnet as a `torch.export` file that was seen to give its outputs.
+
+    Args:
+        subnet: in evaluation mode.
+        inputs: the shape and type of one sample.
+        refused: receives the reason if there is none, or none for any batch size.
+
+    Returns:
+        The file and the one batch size that it takes, `None` for any.
+    """
+    reasons: list[str] = []
+    # A batch of one is what most programs are asked for; some modules cannot take it.
+    for batch in (None, 1, 2):
+        try:
+            with quiet():
+                program = checked_program(subnet, inputs, batch)
+        # Tracing runs the user's code with tensors that have no values, and may raise anything.
+        except Exception as error:
+            reasons.append(first_line(error))
+            continue
+        if reasons:
+            refused[f"{PROGRAM} for any batch size"] = reasons[0]
+        return program, batch
+    refused[PROGRAM] = reasons[-1]
+    return None, None
+
+
+def checked_program(subnet: nn.Module, inputs: Inputs, batch: int | None) -> bytes:
+    """A subnet as a `torch.export` file, for one batch size or for any.
+
+    Raises:
+        Exception: torch does not take the module, or writes another one.
+    """
+    size = 2 if batch is None else batch
+    samples = torch.from_numpy(inputs.examples(size))
+    shapes = None if batch is not None else ({0: torch.export.Dim("batch", min=1)},)
+    # Without gradients some layers run as one operation that only torch itself knows.
+    with torch.enable_grad():
+        program = torch.export.export(subnet, (samples,), dynamic_shapes=shapes)
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    written = torch.export.load(file).module()
+    # Of other samples than it was traced with, and of another number if it may be any.
+    others = torch.from_numpy(inputs.examples(3 if batch is None else batch, seed=1))
+    with torch.no_grad():
+        wanted, got = subnet(others), written(others)
+    scale = max(1.0, float(wanted.nan_to_num(0.0, 0.0, 0.0).abs().max()))
+    same = torch.allclose(got, wanted, rtol=1e-3, atol=1e-4 * scale, equal_nan=True)
+    if len(wanted) != len(others) or not same:
+        raise ValueError("the program that torch writes gives other outputs than the module")
+    return file.getvalue()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold torch's warnings, logs and prints of programs back: what matters of them is raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one short line."""
+    lines = [line.strip(" -") for line in str(error).strip().split("\n")]
+    # What follows names the place: this one says only that there is one.
+    said = lines[1] if len(lines) > 1 and lines[0].startswith("Constraints violated") else lines[0]
+    return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__

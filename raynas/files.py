@@ -17,7 +17,7 @@ from raynas.errors import InputError
 Record = dict[str, Any]
 """A JSON object."""
 
-FREE_SPACE = "Free some space; a search then goes on with resume (--resume)."
+FREE_SPACE = "Free some space, and try again; a search goes on with resume (--resume)."
 """The remedy where the disk is full."""
 
 CHANGE_PERMISSIONS = "Change its permissions, or use another directory."

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -18,10 +20,12 @@ from raynas.task import classification_or
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
+    from raynas.population.evaluator import PopulationEvaluator
     from raynas.shards.inspection import Inspector
     from raynas.shards.shard import Shard
     from raynas.supernets.chain import ChainSupernet
     from raynas.task import Task
+    from raynas.workers.pool import Pool
 
 SEEDS = 2**64
 """Seeds are below this: more would not fit into a record that other programs read."""
@@ -88,6 +92,7 @@ def prepare(
     """
     from raynas.data.splits import inspect_splits
     from raynas.evaluation.device.numerics import resolve_device
+    from raynas.evaluation.evaluator import protocol_for
 
     judged = classification_or(task, supernet.num_classes)
     require_same_classes(supernet, data)
@@ -110,6 +115,44 @@ def prepare(
     return prepared
 
 
+@contextmanager
+def open_evaluator(
+    prepared: Prepared,
+    workers: int | None,
+    pool: Pool | None = None,
+    ledger: Path | str | None = None,
+    seed: int = 0,
+) -> Iterator[PopulationEvaluator]:
+    """Score candidates on the caller's pool, which stays open, or on one of its own.
+
+    Args:
+        prepared: what to evaluate, and how.
+        workers, pool, ledger, seed: as those of `raynas.search`.
+    """
+    from raynas.ledger.ledger import Ledger
+    from raynas.population.evaluator import Known, PopulationEvaluator, Splits
+    from raynas.workers.open_pool import open_pool
+    from raynas.workers.pool import PoolSettings
+
+    data, protocol, task = prepared.data, prepared.evaluation, prepared.task
+    with ExitStack() as stack:
+        scores = stack.enter_context(Ledger(ledger))
+        if pool is None:
+            opened = open_pool(
+                prepared.supernet, protocol, workers, task=task, digest=prepared.digest
+            )
+            pool = stack.enter_context(opened)
+        else:
+            pool.settings.require_same(PoolSettings(protocol, task, prepared.digest))
+        yield PopulationEvaluator(
+            pool,
+            Splits(data.calibration, data.validation, data.test, prepared.inspect),
+            protocol,
+            seed,
+            Known(scores, prepared.digest, task.description()),
+        )
+
+
 def require_seed(seed: int) -> None:
     """Raise `InputError` unless it is a whole number that numpy and records take."""
     require(
@@ -130,13 +173,6 @@ def require_same_classes(supernet: ChainSupernet, data: SearchData) -> None:
         supernet.num_classes,
         "Build the supernet with num_classes of the data.",
     )
-
-
-def protocol_for(supernet: ChainSupernet, evaluation: Evaluation) -> Evaluation:
-    """The protocol, but that nothing is recalibrated where there is no batch norm."""
-    from raynas.supernets.chain import batch_norms
-
-    return evaluation if batch_norms(supernet) else replace(evaluation, batch_norm="inherit")
 
 
 def require_batches(calibration: Sequence[Shard]) -> None:

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
-from raynas.evaluation.batch_norm.statistics import Statistics
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import State
-from raynas.export import export_subnet, plain_subnet
+from raynas.export import Exported, export_architecture
 from raynas.files import Record
 from raynas.generation import Observer, Run
 from raynas.metering import Meter
-from raynas.population.evaluator import PopulationEvaluator, Splits
 from raynas.preparation import Prepared
 from raynas.report.read import read_run
 from raynas.runlog import RESULT, RunLog, require_same
 from raynas.score import rank_key
-from raynas.shards.inspection import Inspector
+from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
-from raynas.supernets.chain import ChainSupernet, batch_norms
+from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import digest
 from raynas.task import Task, classification_or
-from raynas.workers.open_pool import open_pool
 
 
 @final
@@ -92,9 +90,9 @@ class SearchResult:
     evaluation: Evaluation = field(repr=False)
     task: Task = field(repr=False)
 
-    def export(self, directory: Path | str) -> None:
+    def export(self, directory: Path | str) -> Exported:
         """Write the best subnet as files that need no raynas; see `export_architecture`."""
-        export_architecture(
+        return export_architecture(
             directory,
             self.supernet,
             self.data,
@@ -103,43 +101,6 @@ class SearchResult:
             self.best.record(),
             self.task,
         )
-
-
-def export_architecture(
-    directory: Path | str,
-    supernet: ChainSupernet,
-    data: SearchData,
-    architecture: Architecture,
-    evaluation: Evaluation,
-    description: dict[str, Any],
-    task: Task | None = None,
-) -> None:
-    """Write one subnet with its batch norm calibrated on the calibration split.
-
-    Args:
-        directory: receives `architecture.json`, `weights.safetensors` and `model.pt2`.
-        supernet: whose weights it inherits.
-        data: whose calibration split it is calibrated on, unless statistics are inherited.
-        architecture: one choice per block.
-        evaluation: the protocol that the statistics follow.
-        description: added to `architecture.json`.
-        task: of the search; classification if omitted.
-
-    Raises:
-        InputError: an architecture that the supernet does not have, images that do not fit it, or
-            a directory that holds the export of another architecture.
-    """
-    chosen = supernet.space.validate(architecture)
-    statistics: Statistics | None = None
-    if evaluation.batch_norm == "recalibrate" and batch_norms(supernet):
-        judged = classification_or(task, supernet.num_classes)
-        inspect = Inspector(supernet.inputs, judged)
-        with open_pool(supernet, evaluation, 0, judged) as pool:
-            splits = Splits(data.calibration, (), inspect=inspect)
-            statistics = PopulationEvaluator(pool, splits, evaluation, 0).statistics(chosen)
-    subnet = plain_subnet(supernet, chosen, statistics)
-    content = {**description, "architecture": list(chosen), "image_shape": supernet.image_shape}
-    export_subnet(directory, subnet, supernet.image_shape, content)
 
 
 def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
@@ -219,11 +180,11 @@ def load_result(
     Args:
         run_dir: of the search.
         supernet: that was searched.
-        data: on which it was searched; only its name is compared.
+        data: on which it was searched; its samples are read once, to see that they are the same.
         task: of the search; classification if omitted.
 
     Raises:
-        InputError: the search has not finished, or was one of another supernet or data set.
+        InputError: the search has not finished, or was one of another supernet or other data.
     """
     records = read_run(run_dir)
     result = records.require_result()
@@ -231,8 +192,20 @@ def load_result(
     there = {"supernet": recorded["supernet"]["digest"], "data": recorded["data"]["name"]}
     require_same(there, {"supernet": digest(supernet), "data": data.name}, "run_dir")
     evaluation = Evaluation(**recorded["evaluation"])
+    if "digest" in recorded["data"]:
+        samples = {"data.digest": digest_of_data(data, evaluation)}
+        require_same({"data.digest": recorded["data"]["digest"]}, samples, "run_dir")
     judged = classification_or(task, supernet.num_classes)
     return result_from(result, supernet, data, evaluation, judged)
+
+
+def digest_of_data(data: SearchData, evaluation: Evaluation) -> str:
+    """The digest of the shards that a search reads: calibration, if it is used, and validation."""
+    total = ShardDigest()
+    calibration = data.calibration if evaluation.batch_norm == "recalibrate" else ()
+    for shard in chain(calibration, data.validation):
+        total.update(shard)
+    return total.hexdigest()
 
 
 def result_from(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from raynas.files import Record
 from raynas.generation import Observer, Run, generation_line, replay, search_generation
 from raynas.ledger.score_key import ARITHMETIC
 from raynas.population.interface import CandidateEvaluator
-from raynas.preparation import Prepared, prepare, require_seed
+from raynas.preparation import Prepared, open_evaluator, prepare, require_seed
 from raynas.runlog import RunLog, require_resumable, require_usable
 
 if TYPE_CHECKING:
@@ -73,8 +72,6 @@ def search(
     Raises:
         InputError: an argument that cannot be used; nothing has been overwritten by then.
     """
-    from raynas.ledger.ledger import Ledger
-    from raynas.population.evaluator import Known, PopulationEvaluator, Splits
     from raynas.result import conclude, finished_result
 
     prepared = prepare(supernet, data, constraint, evaluation, task)
@@ -86,16 +83,9 @@ def search(
     finished = finished_result(Path(run_dir), prepared, notify)
     if finished is not None:
         return finished
-    with Ledger(ledger) as scores, opened(prepared, workers, pool) as workforce:
-        evaluator = PopulationEvaluator(
-            workforce,
-            Splits(data.calibration, data.validation, data.test, prepared.inspect),
-            prepared.evaluation,
-            seed,
-            Known(scores, prepared.digest, prepared.task.description()),
-        )
+    with open_evaluator(prepared, workers, pool, ledger, seed) as evaluator:
         config["data"]["digest"] = evaluator.data_digest
-        config["device"] = workforce.device
+        config["device"] = evaluator.device
         with RunLog(run_dir, config, resume=resume) as log:
             run = Run(prepared.problem, strategy, evaluator, log, seed, notify)
             return conclude(run, finish(run), prepared)
@@ -179,7 +169,7 @@ def check_search(
     require_usable(Path(run_dir), resume=resume)
     if ledger is not None:
         ledger_file.require_usable(Path(ledger))
-    check_workers(prepared.evaluation, workers)
+    check_workers(prepared.evaluation, workers, supernet, prepared.task)
     return prepared.problem.budget.count()
 
 
@@ -193,18 +183,6 @@ def configuration(prepared: Prepared, strategy: Strategy, seed: int) -> dict[str
         "strategy": strategy.settings(),
         "evaluation": asdict(prepared.evaluation),
     }
-
-
-@contextmanager
-def opened(prepared: Prepared, workers: int | None, pool: Pool | None) -> Iterator[Pool]:
-    """The caller's pool, which stays open, or one for the time of the context."""
-    from raynas.workers.open_pool import open_pool
-
-    if pool is not None:
-        yield pool
-        return
-    with open_pool(prepared.supernet, prepared.evaluation, workers, prepared.task) as own:
-        yield own
 
 
 def join_observers(*observers: Observer | None) -> Observer:

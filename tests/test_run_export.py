@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,20 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from small_search import (
     CLASSES,
     SETTINGS,
     SHAPE,
+    CountedShards,
     contents,
     interrupt,
     run_search,
     small_data,
     small_supernet,
 )
+from torch import nn
 
 import raynas
 from raynas.errors import InputError
-from raynas.result import export_architecture, load_result
+from raynas.export import export_architecture
+from raynas.result import load_result
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture
 
@@ -77,6 +83,93 @@ def test_only_a_finished_run_of_this_supernet_and_data_is_loaded(tmp_path: Path)
         load_result(tmp_path / "run", small_supernet(1), small_data())
     with pytest.raises(InputError, match=r"run_dir: .*data: noise there, other now"):
         load_result(tmp_path / "run", small_supernet(), replace(small_data(), name="other"))
+
+
+def test_other_images_under_the_same_name_are_refused(tmp_path: Path) -> None:
+    for name in ("cf, inherited", "ea, limited"):
+        run_dir, data = tmp_path / name, small_data()
+        run_search(run_dir, SETTINGS[name])
+        other = replace(data, validation=[*data.validation[1:], data.validation[0]])
+        with pytest.raises(InputError, match=r"run_dir: .*data\.digest: [0-9a-f]{32} there"):
+            load_result(run_dir, small_supernet(), other)
+        recalibrated = replace(data, calibration=data.calibration[::-1])
+        if name == "cf, inherited":
+            load_result(run_dir, small_supernet(), recalibrated)
+        else:
+            with pytest.raises(InputError, match=r"run_dir: .*data\.digest"):
+                load_result(run_dir, small_supernet(), recalibrated)
+    config = json.loads((run_dir / "config.json").read_text())
+    del config["data"]["digest"]
+    (run_dir / "config.json").write_text(json.dumps(config))
+    load_result(run_dir, small_supernet(), other)
+
+
+def test_loading_a_result_touches_nothing(tmp_path: Path) -> None:
+    run_search(tmp_path, SETTINGS["cf, inherited"])
+    with (tmp_path / "generations.jsonl").open("a") as file:
+        file.write('{"half')
+    before = contents(tmp_path)
+    load_result(tmp_path, small_supernet(), small_data())
+    assert contents(tmp_path) == before
+
+
+def test_what_is_exported_depends_on_no_state_of_torch(tmp_path: Path) -> None:
+    result = run_search(tmp_path / "run", SETTINGS["ea, limited"])
+    result.export(tmp_path / "plain")
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode(), torch.autocast("cpu"):
+            made = result.export(tmp_path / "inference")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert made.files == ("architecture.json", "weights.safetensors", "model.pt2")
+    one, other = contents(tmp_path / "plain"), contents(tmp_path / "inference")
+    for name in ("architecture.json", "weights.safetensors"):
+        assert one[name] == other[name]
+    samples = torch.tensor(small_data().validation[0].features)
+    logits = [
+        torch.export.load(tmp_path / name / "model.pt2").module()(samples)
+        for name in ("plain", "inference")
+    ]
+    torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=0)
+
+
+class Looped(nn.Module):
+    """Takes batches apart in Python, so that a program fits one size."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([one * 1.0 for one in x])
+
+
+def test_what_torch_refuses_ends_with_one_error_and_all_else_on_the_disk(tmp_path: Path) -> None:
+    supernet = small_supernet()
+    supernet.head = nn.Sequential(Looped(), supernet.head)
+    target = tmp_path / "best"
+    with pytest.raises(InputError) as caught:
+        export_architecture(target, supernet, small_data(), (0,) * 8, raynas.Evaluation(), {})
+    assert str(caught.value).startswith("export: expected a subnet that torch can write")
+    assert "model.pt2 for any batch size was not (UserError: " in str(caught.value)
+    weights = load_file(target / "weights.safetensors")
+    subnet = copy.deepcopy(supernet.subnet((0,) * 8)).eval()
+    subnet.load_state_dict(weights)
+    samples = torch.tensor(small_data().validation[0].features[:1])
+    program = torch.export.load(target / "model.pt2").module()
+    with torch.no_grad():
+        torch.testing.assert_close(program(samples), subnet(samples))
+
+
+def test_a_place_that_cannot_be_used_is_refused_before_anything_is_calibrated(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    data = small_data()
+    counted = CountedShards(data.calibration)
+    with pytest.raises(InputError, match="export directory"):
+        export_architecture(
+            tmp_path / "file", small_supernet(), replace(data, calibration=counted), (0,) * 8,
+            raynas.Evaluation(), {},
+        )  # fmt: skip
+    assert counted.reads == []
 
 
 @pytest.mark.parametrize(

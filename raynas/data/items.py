@@ -37,7 +37,7 @@ def collect(
         sample, target = pair(item(dataset, index, place), place, columns)
         array = sample_array(sample, place)
         if samples is None:
-            require_storable(array[None], f"{place}, the sample,")
+            require_storable(array[None], place)
             samples = np.empty((count, *array.shape), array.dtype)
         require_alike(array, samples[0], argument, index)
         samples[index] = array

@@ -11,6 +11,10 @@ Sampling = Literal["top", "weighted", "disagreement", "random"]
 """Which samples are kept; see `Evaluation`."""
 
 
+THREADS = 1024
+"""Intra-op threads that a worker may have: more would not even start."""
+
+
 @final
 @dataclass(frozen=True)
 class Arithmetic:
@@ -55,7 +59,7 @@ class Evaluation:
             ranked: faster at low precision, and moves losses in their last digits.
         calibration_images: how many calibration images rank candidates, taken in whole shards from
             the first on; all if `None`. A few hundred rank about as well as any number
-            (`benchmarks/calibration.py`); winners are always scored with all (SPOS: 20,000).
+            (`benchmarks/sampling`); winners are always scored with all (SPOS: 20,000).
         prefix_sharing: compute each distinct prefix of a generation once per shard; exact.
         threads: intra-op threads of each worker on the CPU; part of the protocol, since
             floating-point sums depend on it.
@@ -89,36 +93,8 @@ class Evaluation:
         return Arithmetic(threads=self.threads)
 
     def __post_init__(self) -> None:
-        options = {
-            "batch_norm": ("recalibrate", "inherit"),
-            "sampling": get_args(Sampling),
-            "bits": (32, 16, 8, 4),
-            "precision": ("float32", "bfloat16", "float16"),
-            "device": ("auto", "cpu", "cuda"),
-        }
-        for name, values in options.items():
-            value = getattr(self, name)
-            require(
-                value in values,
-                name,
-                " or ".join(repr(option) for option in values),
-                repr(value),
-                "Choose one of them.",
-            )
-        require(
-            0.0 < self.sample_rate <= 1.0,
-            "sample_rate",
-            "a share above 0 and at most 1",
-            self.sample_rate,
-            "Use 1 for all samples, 0.4 for the paper's setting.",
-        )
-        require(
-            0.0 < self.unfrozen_sample_rate <= 1.0,
-            "unfrozen_sample_rate",
-            "a share above 0 and at most 1",
-            self.unfrozen_sample_rate,
-            "Use 1 to score on all samples before the first freeze.",
-        )
+        self._require_options()
+        self._require_numbers()
         if self.unfrozen_sample_rate < 1.0:
             require(
                 self.sampling == "disagreement",
@@ -139,15 +115,79 @@ class Evaluation:
             "voters",
             "at least 2, beside an unfrozen_sample_rate below 1, or None",
             self.voters,
-            "Use 10 beside such a rate (see benchmarks/regret.py), and leave it out otherwise.",
+            "Use 10 beside such a rate, and leave it out otherwise.",
         )
-        require(
-            self.calibration_images is None or self.calibration_images >= 2,
-            "calibration_images",
-            "at least 2, or None for all",
-            self.calibration_images,
-            "Use 250 to 1,000; see benchmarks/calibration.py.",
-        )
-        require(
-            self.threads >= 1, "threads", "at least 1", self.threads, "Use 1 thread per worker."
+
+    def _require_options(self) -> None:
+        """Raise `InputError` unless every choice is one of those that there are."""
+        options = {
+            "batch_norm": ("recalibrate", "inherit"),
+            "sampling": get_args(Sampling),
+            "bits": (32, 16, 8, 4),
+            "precision": ("float32", "bfloat16", "float16"),
+            "fold_batch_norm": (False, True),
+            "prefix_sharing": (False, True),
+            "device": ("auto", "cpu", "cuda"),
+        }
+        for name, values in options.items():
+            value = getattr(self, name)
+            require(
+                any(type(value) is type(option) and value == option for option in values),
+                name,
+                " or ".join(repr(option) for option in values),
+                repr(value),
+                "Choose one of them.",
+            )
+
+    def _require_numbers(self) -> None:
+        """Raise `InputError` unless every number is in its range, and whole where it must be."""
+        for name in ("sample_rate", "unfrozen_sample_rate"):
+            value = getattr(self, name)
+            require(
+                isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1,
+                name,
+                "a share above 0 and at most 1",
+                repr(value),
+                "Use 1 for all samples, 0.4 for the paper's setting.",
+            )
+        ranges = {"voters": (1, None), "calibration_images": (2, None), "threads": (1, THREADS)}
+        for name, (least, most) in ranges.items():
+            value = getattr(self, name)
+            require(
+                (value is None and name != "threads")
+                or (
+                    isinstance(value, int)
+                    and not isinstance(value, bool)
+                    and least <= value <= (most or value)
+                ),
+                name,
+                f"a whole number from {least}" + (f" to {most}" if most else ", or None"),
+                repr(value),
+                "Use 1 thread per worker." if name == "threads" else "Use 250 to 1,000 images."
+                if name == "calibration_images" else "Use 10 voters.",
+            )  # fmt: skip
+
+    @staticmethod
+    def recommended(device: Literal["auto", "cpu", "cuda"] = "auto") -> Evaluation:
+        """The fast protocol that loses nothing measurable, as this machine computes it best.
+
+        Samples that candidates disagree on (30 % by ten first votes, 20 % behind a frozen prefix),
+        250 calibration images, and bfloat16 with folded batch norm where the processor or GPU has
+        instructions for it; elsewhere float32, which is faster there.
+
+        Args:
+            device: of the workers, which must be like this machine.
+        """
+        from raynas.evaluation.device.machine import computes_fast_in
+
+        low = computes_fast_in("bfloat16", device)
+        return Evaluation(
+            sampling="disagreement",
+            unfrozen_sample_rate=0.3,
+            voters=10,
+            sample_rate=0.2,
+            calibration_images=250,
+            fold_batch_norm=low,
+            precision="bfloat16" if low else "float32",
+            device=device,
         )

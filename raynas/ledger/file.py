@@ -89,9 +89,10 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         # Where it can be written to, the last one to close it tidies its log away.
         return opened(path, "mode=rw")
     except sqlite3.Error as error:
-        log = path.with_name(f"{path.name}-wal")
+        place = path.resolve()
+        log = place.with_name(f"{place.name}-wal")
         with errors_of(path):
-            if may_write(path.parent):
+            if may_write(place.parent):
                 raise
             # SQLite reads a log only with an index beside it, which it cannot make here.
             require(
@@ -99,7 +100,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
                 "ledger",
                 "one whose log is empty, where nothing can be written",
                 f"{path} ({error}), whose log {log.name} holds scores",
-                f"Copy {path.name} and {log.name} to a place that can be written to.",
+                f"Copy {place.name} and {log.name} to a place that can be written to.",
             )
             return opened(path, "mode=ro&immutable=1")
 
@@ -146,7 +147,8 @@ def create(path: Path) -> None:
         except FileExistsError:
             return
         finally:
-            part.unlink(missing_ok=True)
+            for suffix in ("", "-wal", "-shm"):
+                part.with_name(part.name + suffix).unlink(missing_ok=True)
 
 
 def require_ledger(path: Path) -> None:

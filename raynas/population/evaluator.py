@@ -141,6 +141,11 @@ class PopulationEvaluator(CandidateEvaluator):
         return self._digest.hexdigest()
 
     @property
+    def device(self) -> str:
+        """The kind of device that candidates are evaluated on, `"cpu"` or `"cuda"`."""
+        return self._pool.device
+
+    @property
     def counters(self) -> Counters:
         """Running totals, and how candidates are scored at present."""
         return Counters(

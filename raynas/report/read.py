@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from raynas.errors import InputError, require
 from raynas.files import Record, complete_records, read_json
 from raynas.runlog import CONFIG, GENERATIONS, METRICS, RESULT, metrics_of
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class RunRecords:
     """The records of one search, as they were when they were read.

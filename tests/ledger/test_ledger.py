@@ -558,7 +558,9 @@ def test_a_full_disk_loses_nothing_that_was_added(tmp_path: Path):
     assert text.startswith(
         f"ledger: expected a SQLite file that can be read and written, got {path}"
     )
-    assert text.endswith("Free some space; a search then goes on with resume (--resume).\n")
+    assert text.endswith(
+        "Free some space, and try again; a search goes on with resume (--resume).\n"
+    )
     with Ledger(path) as ledger:
         assert ledger.verify() == []
         assert len(content(ledger)) == int(added)

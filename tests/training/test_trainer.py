@@ -18,6 +18,7 @@ from raynas.costs import FLOPs, flops_table
 from raynas.errors import InputError
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet
+from raynas.task import Classification
 from raynas.training import (
     EpochReport,
     PathSampler,
@@ -26,7 +27,7 @@ from raynas.training import (
     UniformConstraintPaths,
     train,
 )
-from raynas.training.trainer import make_optimizer
+from raynas.training.trainer import make_optimizer, require_fitting
 
 
 @dataclass
@@ -203,7 +204,7 @@ def test_labels_outside_the_classes(labels: list[int]) -> None:
     images = Images(np.zeros((2, 1, 8, 8), np.uint8), np.array(labels))
     supernet = small_supernet()
     before = state(supernet)
-    with pytest.raises(InputError, match=r"labels: expected classes from 0 to 9"):
+    with pytest.raises(InputError, match=r"labels: expected 0 to 9, one of 10 classes"):
         train(supernet, images, SETTINGS)
     assert same(state(supernet), before)
     assert not supernet.training
@@ -211,8 +212,29 @@ def test_labels_outside_the_classes(labels: list[int]) -> None:
 
 def test_images_of_another_shape() -> None:
     images = Images(np.zeros((4, 3, 8, 8), np.uint8), np.zeros(4, np.int64))
-    with pytest.raises(InputError, match=r"images: .*\(1, 8, 8\).*\(4, 3, 8, 8\)"):
+    with pytest.raises(InputError, match=r"images: .*\(1, 8, 8\).*\(3, 8, 8\)"):
         train(small_supernet(), images, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "message"),
+    [
+        (np.full((4, 1, 8, 8), 0.5, np.float32), np.zeros(4, np.int64), "rint.255 . images. as"),
+        (np.full((4, 8, 8, 1), 9, np.uint8), np.zeros(4, np.int64), r"transpose\(0, 3, 1, 2\)"),
+        (np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, np.float32), "labels: .*float32"),
+        (np.zeros((4, 1, 8, 8), np.uint8), np.zeros((4, 10), np.int64), "not one-hot"),
+        (np.zeros((4, 1, 8, 8), np.uint8), np.zeros(3, np.int64), "with 3 labels"),
+    ],
+)
+def test_batches_of_another_kind(pixels: np.ndarray, labels: np.ndarray, message: str) -> None:
+    batch = (torch.from_numpy(pixels), torch.from_numpy(labels))
+    with pytest.raises(InputError, match=message):
+        require_fitting(*batch, small_supernet(), Classification(10))
+
+
+def test_a_loader_is_no_training_images() -> None:
+    with pytest.raises(InputError, match=r"with len\(\) and batches\(\), .* got a list"):
+        train(small_supernet(), [], SETTINGS)  # type: ignore[arg-type]
 
 
 def test_no_images() -> None:
@@ -255,19 +277,23 @@ def test_constrained_paths_are_the_only_ones_trained() -> None:
             assert trained == (cheapest[block] == choice)
 
 
+@dataclass(frozen=True)
 class Exploding(Images):
-    """Finite in the first epoch only."""
+    """Finite in the first epoch only: a weight becomes infinite in the second one."""
+
+    weight: Tensor
 
     def batches(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for step, (pixels, labels) in enumerate(
-            super().batches(batch_size, seed=seed, epoch=epoch)
-        ):
-            yield pixels * (torch.inf if (epoch, step) == (1, 2) else 1.0), labels
+        for step, batch in enumerate(super().batches(batch_size, seed=seed, epoch=epoch)):
+            if (epoch, step) == (1, 2):
+                self.weight.detach().fill_(torch.inf)
+            yield batch
 
 
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
-    images = Exploding(digits().pixels, digits().labels)
     supernet, kept = small_supernet(), []
+    weight = next(supernet.head.parameters())
+    images = Exploding(digits().pixels, digits().labels, weight)
     path = tmp_path / "training.pt"
     with pytest.raises(TrainingDivergedError, match=r"epoch 2, step 3 is nan"):
         train(

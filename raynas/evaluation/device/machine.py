@@ -45,7 +45,10 @@ def computes_fast_in(precision: str, device: str) -> bool:
     }[precision]()
     # Without its instructions bfloat16 is emulated with float32's, on processors that have AVX-512.
     flags = cpu_flags()
-    instructions = {"bfloat16": ("avx512_bf16", "amx_bf16", "bf16"), "float16": ("amx_fp16",)}
+    instructions = {
+        "bfloat16": ("avx512_bf16", "amx_bf16", "bf16"),
+        "float16": ("avx512_fp16", "amx_fp16", "asimdhp"),
+    }
     return bool(supported) and any(name in flags for name in instructions[precision])
 
 

@@ -1,0 +1,155 @@
+"""A look at a supernet before it is searched: what its architectures cost, score and take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from raynas.costs import Constraint, CostTable, flops_table, params_table
+from raynas.errors import require
+from raynas.evaluation.settings import Evaluation
+from raynas.preparation import open_evaluator, prepare
+from raynas.score import Score
+from raynas.space import Architecture
+
+if TYPE_CHECKING:
+    from raynas.data.splits import SearchData
+    from raynas.supernets.chain import ChainSupernet
+    from raynas.task import Task
+    from raynas.workers.pool import Pool
+
+
+@final
+@dataclass(frozen=True)
+class CostRange:
+    """What the architectures of a space cost, from the cheapest to the dearest.
+
+    Args:
+        least: the cost of the cheapest architecture.
+        most: that of the most expensive one.
+        cheapest: the architecture itself.
+        dearest: likewise.
+    """
+
+    least: int | float
+    most: int | float
+    cheapest: Architecture
+    dearest: Architecture
+
+
+@final
+@dataclass(frozen=True)
+class Overview:
+    """What a search of a supernet would meet.
+
+    Args:
+        blocks: the number of choices of each block.
+        architectures: how many there are.
+        legal: how many of them the constraint allows; `None` where that cannot be counted.
+        costs: the range of each cost, by name.
+        paths: scores of a few random legal architectures under the full protocol.
+        seconds: that one candidate takes, on one worker and by itself.
+    """
+
+    blocks: tuple[int, ...]
+    architectures: int
+    legal: int | None
+    costs: Mapping[str, CostRange]
+    paths: tuple[Score, ...]
+    seconds: float
+
+    def search_seconds(self, candidates: int, workers: int = 1) -> float:
+        """About how long a search takes at most: shared prefixes and freezing make it shorter.
+
+        Args:
+            candidates: the population times the generations.
+            workers: that evaluate side by side.
+        """
+        return candidates * self.seconds / max(workers, 1)
+
+
+def describe(
+    supernet: ChainSupernet,
+    data: SearchData,
+    *,
+    constraint: Constraint | Sequence[Constraint] | None = None,
+    evaluation: Evaluation | None = None,
+    task: Task | None = None,
+    paths: int = 4,
+    workers: int | None = 0,
+    seed: int = 0,
+) -> Overview:
+    """Describe what a search would meet, by evaluating a few random architectures.
+
+    Args:
+        supernet, data, constraint, evaluation, task: as those of `raynas.search`.
+        paths: how many random architectures to score.
+        workers: Ray actors; 0 evaluates in this process.
+        seed: of the random architectures.
+
+    Raises:
+        InputError: as `raynas.search`.
+    """
+    require(paths >= 1, "paths", "at least 1", paths, "Score a few.")
+    prepared = prepare(supernet, data, constraint, evaluation, task)
+    limits = prepared.problem.limits
+    draws = limits.draw((), np.random.default_rng(seed))
+    wanted = [next(draws) for _ in range(paths)]
+    with open_evaluator(prepared, workers) as evaluator:
+        evaluator.score_in_full(wanted[:1])
+        begun = time.perf_counter()
+        evaluator.score_again(wanted[:1])
+        seconds = time.perf_counter() - begun
+        scores = evaluator.score_in_full(wanted)
+    tables = {table.name: table for table in (flops_table(supernet), params_table(supernet))}
+    tables |= limits.tables
+    return Overview(
+        supernet.space.choices,
+        supernet.space.count(),
+        limits.count(),
+        {name: cost_range(table) for name, table in tables.items()},
+        tuple(scores),
+        seconds,
+    )
+
+
+def cost_range(table: CostTable) -> CostRange:
+    """The cheapest and the dearest architecture of a table."""
+    cheapest, dearest = table.cheapest(), table.dearest()
+    return CostRange(table.of(cheapest), table.of(dearest), cheapest, dearest)
+
+
+def evaluate(
+    supernet: ChainSupernet,
+    data: SearchData,
+    architectures: Sequence[Sequence[int]],
+    *,
+    evaluation: Evaluation | None = None,
+    task: Task | None = None,
+    workers: int | None = 0,
+    pool: Pool | None = None,
+    ledger: Path | str | None = None,
+) -> list[Score]:
+    """Score architectures under the full protocol, as a search scores its finalists.
+
+    For baselines: random architectures, hand-made ones, those of other searches.
+
+    Args:
+        supernet, data, evaluation, task, workers, pool, ledger: as those of `raynas.search`.
+        architectures: one choice per block each.
+
+    Returns:
+        One score per architecture, in the order given.
+
+    Raises:
+        InputError: as `raynas.search`, or an architecture that the supernet does not have.
+    """
+    prepared = prepare(supernet, data, None, evaluation, task)
+    wanted = [supernet.space.validate(each) for each in architectures]
+    with open_evaluator(prepared, workers, pool, ledger) as evaluator:
+        return evaluator.score_in_full(wanted)

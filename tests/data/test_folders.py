@@ -1,0 +1,143 @@
+"""Trees of image folders: which image is in which split, with which label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raynas.data import SearchData, from_folder, imagenet
+from raynas.errors import InputError
+from raynas.shards.shard import ShardDigest
+
+CLASSES = ("cats", "dogs")
+
+
+def write(folder: Path, count: int, start: int = 0) -> None:
+    """So many images for each class; red numbers the image and green its class."""
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for row in range(count):
+            colour = (start + label * count + row, label, 0)
+            Image.new("RGB", (9, 8), colour).save(folder / name / f"{row:02}.png")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pets")
+    write(folder / "train", 20)
+    write(folder / "val", 5, 100)
+    write(folder / "alone" / "train", 20)
+    return folder
+
+
+def load(root: Path, **options: Any) -> SearchData:
+    return from_folder(root, **{"image_size": 7, "resize": 8, "threads": 1, **options})
+
+
+def numbers(data: SearchData) -> dict[str, list[int]]:
+    """Which images are in each split; sees that labels belong to them."""
+    found: dict[str, list[int]] = {"calibration": [], "validation": [], "test": [], "train": []}
+    for split in ("calibration", "validation", "test"):
+        for shard in getattr(data, split):
+            assert np.array_equal(shard.features[:, 1, 0, 0], shard.labels)
+            assert shard.split == split
+            found[split] += shard.features[:, 0, 0, 0].tolist()
+    if data.train is not None:
+        for images, labels in data.train.batches(len(data.train), seed=0, epoch=0):
+            assert np.array_equal(images[:, 1, 0, 0], labels)
+            found["train"] += images[:, 0, 0, 0].tolist()
+    return {split: sorted(rows) for split, rows in found.items()}
+
+
+def test_val_is_the_test_split_and_train_is_cut_by_defaults(root: Path) -> None:
+    data = load(root, val="val")
+    found = numbers(data)
+    assert (data.name, data.num_classes) == (root.name, 2)
+    assert [len(rows) for rows in found.values()] == [4, 8, 10, 28]
+    assert found["test"] == list(range(100, 110))
+    others = found["calibration"] + found["validation"] + found["train"]
+    assert sorted(others) == list(range(40))
+    assert data.validation[0].features.shape == (8, 3, 7, 7)
+
+
+@pytest.mark.parametrize("options", [{}, {"val": None}, {"train": "train/../train"}])
+def test_a_tree_without_val_is_cut_by_counts(root: Path, options: dict[str, Any]) -> None:
+    data = load(root / "alone", **options)
+    found = numbers(data)
+    assert [len(rows) for rows in found.values()] == [4, 8, 8, 20]
+    assert sorted(row for rows in found.values() for row in rows) == list(range(40))
+
+
+def test_classes_in_the_root_itself(root: Path) -> None:
+    data = load(root / "alone" / "train", train=".", calibration=0, test=4, name="mine")
+    assert [len(rows) for rows in numbers(data).values()] == [0, 8, 4, 28]
+    assert data.name == "mine"
+
+
+def test_counts_and_seeds(root: Path) -> None:
+    options = {"calibration": 10, "validation": 30, "test": 4, "shard_size": 15}
+    data = load(root, **options)
+    assert data.train is None
+    assert [shard.rows for shard in data.validation] == [15, 15]
+    assert len(numbers(data)["test"]) == 4
+    assert numbers(load(root, **options)) == numbers(data)
+    assert numbers(load(root, **options, seed=1)) != numbers(data)
+    assert load(root, test=0).test == ()
+
+
+def test_imagenet_is_the_same_with_its_own_counts(root: Path) -> None:
+    def digests(data: SearchData) -> list[str]:
+        totals = []
+        for split in (data.calibration, data.validation, data.test):
+            total = ShardDigest()
+            for shard in split:
+                total.update(shard)
+            totals.append(total.hexdigest())
+        return totals
+
+    sizes: dict[str, Any] = {"calibration": 10, "validation": 12, "image_size": 7, "resize": 8}
+    one, other = imagenet(root, **sizes, train=True), from_folder(root, **sizes)
+    assert one.name == "imagenet"
+    assert digests(one) == digests(other)
+    assert numbers(one) == numbers(other)
+
+
+def test_the_default_scale_is_that_of_imagenet(root: Path) -> None:
+    data = from_folder(root, image_size=7)
+    assert np.array_equal(data.validation[0].features, load(root).validation[0].features)
+
+
+@pytest.mark.parametrize("load", [from_folder, imagenet])
+def test_roots_that_name_no_folder(load: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for wrong in (None, 3, tmp_path / "file", tmp_path / "absent", tmp_path):
+        with pytest.raises(InputError, match="root: expected a"):
+            load(wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train": "training"}, "root: expected a folder of class folders at .*training"),
+        ({"val": "test"}, "val: expected a folder of held-out images .*, got none, but alone, val"),
+        ({"calibration": 33}, "images of .*train: expected at least 42 samples"),
+        ({"test": 11}, "images of .*val: expected at least 11 samples"),
+        ({"validation": 0}, "validation: "),
+        ({"image_size": 0, "resize": None}, "image_size: "),
+        ({"image_size": "7"}, "image_size: "),
+        ({"resize": 3}, "resize: "),
+        ({"resize": 8.5}, "resize: "),
+        ({"threads": "2"}, "threads: "),
+        ({"seed": -1}, "seed: "),
+        ({"shard_size": 0}, "shard_size: "),
+    ],
+)
+def test_trees_and_options_that_cannot_be(
+    root: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        load(root, **options)
