@@ -59,7 +59,7 @@ from raynas.population.evaluator import PopulationEvaluator
 from raynas.space import Architecture
 from raynas.workers.pool import Pool
 from raynas.workers.ray_cluster import connected
-from raynas.workers.ray_pool import RayPool
+from raynas.workers.ray_pool import ActorOptions, RayPool
 
 CANDIDATES = 50
 FROZEN = 6
@@ -136,7 +136,7 @@ def measure_with(
 ) -> list[dict[str, Any]]:
     """The rows of actors that time what `metered` says."""
     network, actor = metered.supernet, ray.remote(MeteredActor)
-    pool = RayPool(network, PROTOCOL, workers, actor=actor, replica=metered)
+    pool = RayPool(network, PROTOCOL, workers, options=ActorOptions(actor, metered))
     try:
         pool.wait()
         return measure(RecordingPool(pool, meter), network, splits, file, repeats)

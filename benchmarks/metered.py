@@ -21,7 +21,8 @@ from raynas.evaluation.settings import Evaluation
 from raynas.ledger.ledger import Ledger
 from raynas.population.units import UnitRunner
 from raynas.supernets.chain import ChainSupernet
-from raynas.workers.pool import Call, Pool
+from raynas.workers.calls import Call
+from raynas.workers.pool import Pool
 from raynas.workers.ray_actor import RemoteEvaluator
 
 METHODS = ("calibrate", "score")
@@ -146,27 +147,27 @@ class Metered:
 class MeteredActor:
     """In the place of `RemoteEvaluator`: calls that calibrate or score return a `Visit`."""
 
-    def start(self, metered: Metered, settings: Evaluation) -> dict[str, str]:
+    def start(self, metered: Metered, settings: Evaluation, *more: Any) -> dict[str, str]:
         """Take this actor's replica and the protocol; what it evaluates on."""
         self._meter = Meter("walk")
         self._meter.time(IN_WORKERS if metered.parts else ())
         self._meter.time_modules(metered.supernet)
         self._remote = RemoteEvaluator()
-        return self._remote.start(metered.supernet, settings)
+        return self._remote.hold(metered.supernet, settings)
 
-    def call(self, method: str, *arguments: Any) -> Any:
-        """Run an evaluator method."""
-        if method not in METHODS:
-            return self._remote.call(method, *arguments)
+    def call(self, kind: type[Call], *arguments: Any) -> Any:
+        """Run a call."""
+        if kind.name not in METHODS:
+            return self._remote.call(kind, *arguments)
         self._meter.read()
         begun = time.monotonic()
-        result = self._remote.call(method, *arguments)
+        result = self._remote.call(kind, *arguments)
         parts = self._meter.read()
         return Visit(result, os.getpid(), begun, time.monotonic(), parts)
 
-    def call_and_keep(self, method: str, *arguments: Any) -> tuple[Any, Any]:
-        """Run an evaluator method that returns a pair."""
-        return self._remote.call_and_keep(method, *arguments)
+    def call_and_keep(self, kind: type[Call], *arguments: Any) -> tuple[Any, Any]:
+        """Run a call that returns a pair."""
+        return self._remote.call_and_keep(kind, *arguments)
 
 
 @dataclass(frozen=True)
@@ -241,13 +242,14 @@ class RecordingPool:
                     parts[method][name] += self._pool.workers * seconds
         return parts
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
         """Run the calls; the results without what was recorded."""
+        method = calls[0].name
         if method not in METHODS:
-            return self._pool.run(method, calls, keep=keep)
+            return self._pool.run(calls, keep=keep)
         with self._meter.part("run"):
             begun = time.monotonic()
-            visits = self._pool.run(method, calls)
+            visits: list[Visit] = self._pool.run(calls)
             ended = time.monotonic()
         with self._meter.part("unmeasured"):
             seconds = serialization_seconds(calls, visits)
@@ -257,7 +259,7 @@ class RecordingPool:
 
 def serialization_seconds(calls: Sequence[Call], visits: Sequence[Visit]) -> float:
     """Seconds of reading the arguments of the last call and writing its result, times the calls."""
-    placed = [argument for argument in calls[-1] if isinstance(argument, ray.ObjectRef)]
+    placed = [argument for argument in calls[-1].arguments() if isinstance(argument, ray.ObjectRef)]
     ray.get(placed)
     begun = time.monotonic()
     ray.get(placed)

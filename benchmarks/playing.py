@@ -118,7 +118,9 @@ def play(
         data: the splits that the tables are of.
         seed: of the search.
     """
-    settings = raynas.Evaluation(device="cpu", **setting.options)
+    # Nothing is computed: the precision tells the pool's ranking calls from those in full.
+    options = {"precision": "bfloat16", **setting.options}
+    settings = raynas.Evaluation(device="cpu", **options)  # type: ignore[arg-type]
     pool = make_pool(truth, setting, shared, outcomes, settings)
     strategy = workflow.make_strategy(
         setting.strategy,

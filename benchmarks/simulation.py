@@ -24,8 +24,9 @@ from raynas.population.evaluator import PopulationEvaluator
 from raynas.population.planner import predict_makespan
 from raynas.shards.shard import make_shards
 from raynas.space import Architecture
-from raynas.workers.pool import Call, Pool
-from raynas.workers.ray_pool import RayPool
+from raynas.workers.calls import Call
+from raynas.workers.pool import Pool
+from raynas.workers.ray_pool import ActorOptions, RayPool
 
 METHODS = ("calibrate", "score")
 PROTOCOL = raynas.Evaluation(device="cpu", threads=1)
@@ -113,10 +114,11 @@ class WatchedPool:
         self.placed.append(value)
         return placed
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
         """Run, timed."""
         begun = time.perf_counter()
-        results = self._pool.run(method, calls, keep=keep)
+        results = self._pool.run(calls, keep=keep)
+        method = calls[0].name
         self.inside.append((method, begun, time.perf_counter()))
         self.calls[method] = results
         return results
@@ -128,13 +130,11 @@ def simulate(job: Job, actors: int, repeats: int) -> dict[str, Any]:
         job.supernet,
         PROTOCOL,
         actors,
-        actor=ray.remote(SleepingEvaluator),
-        replica=job.table,
+        options=ActorOptions(ray.remote(SleepingEvaluator), job.table),
     )
     try:
         begun = time.perf_counter()
-        while pool.starting:
-            pool.wait()
+        pool.wait()
         start_seconds = time.perf_counter() - begun
         actor_bytes = actor_memory() / actors
         watched = WatchedPool(pool)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from raynas.evaluation.timing import CallTimes, NodeKind, kind_of
 
 from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
-from raynas.evaluation.scores import Outcomes
+from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.timing import CallTimes, NodeKind, kind_of
 from raynas.space import Architecture
+from raynas.workers.calls import Call
 
 
 @dataclass(frozen=True)
@@ -72,28 +73,33 @@ class SleepingEvaluator:
 
     _table: BlockTable
 
-    def start(self, table: BlockTable, settings: Any) -> dict[str, str]:
+    def start(self, table: BlockTable, *settings: Any) -> dict[str, str]:
         """Take the table; the machine that results are said to come from."""
         self._table = table
         return {"device": "cpu"}
 
     def call(
-        self, method: str, shard: SleepingShard, architectures: Sequence[Architecture], *more: Any
-    ) -> ShardStatistics | Outcomes:
-        """Sleep as long as the method takes."""
+        self,
+        kind: type[Call],
+        shard: SleepingShard,
+        architectures: Sequence[Architecture],
+        *more: Any,
+    ) -> ShardStatistics | ShardScores:
+        """Sleep as long as the call takes."""
+        method = kind.name
         begun = time.perf_counter()
         paths = trie_paths(architectures)
         images = shard.rows
         nodes: dict[NodeKind, tuple[float, int]] = {}
         for path in paths:
-            kind = kind_of(path)
-            seconds, executed = nodes.get(kind, (0.0, 0))
-            cost = self._table.seconds[method][kind]
-            nodes[kind] = (seconds + cost * images, executed + images)
+            node = kind_of(path)
+            seconds, executed = nodes.get(node, (0.0, 0))
+            cost = self._table.seconds[method][node]
+            nodes[node] = (seconds + cost * images, executed + images)
         lasts = sum(seconds for seconds, _ in nodes.values())
         times = CallTimes(lasts, nodes)
         forwards = images * sum(0 < len(path) <= len(architectures[0]) for path in paths)
-        result: ShardStatistics | Outcomes
+        result: ShardStatistics | ShardScores
         if method == "calibrate":
             sizes = tuple(self._table.sizes[kind_of(path)] for path in paths)
             vectors = NodeVectors(tuple(paths), sizes, np.zeros(sum(sizes), np.float32))
@@ -102,7 +108,7 @@ class SleepingEvaluator:
             bits = np.zeros((len(architectures), images), bool)
             finite = np.ones(len(architectures), bool)
             losses = np.zeros(bits.shape, np.float32)
-            result = Outcomes(bits, bits.copy(), losses, finite, forwards, times=times)
+            result = ShardScores(bits, bits.copy(), losses, finite, forwards, times=times)
         time.sleep(max(0.0, begun + lasts - time.perf_counter()))
         return result
 

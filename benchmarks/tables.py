@@ -17,13 +17,15 @@ from exhaustive import History, Table, all_different, parts_of
 
 import raynas
 from raynas.evaluation.batch_norm.vectors import ShardStatistics
-from raynas.evaluation.scores import Outcomes
+from raynas.evaluation.device.numerics import Arithmetic
+from raynas.evaluation.scores import ShardScores
 from raynas.ledger.ledger import Ledger
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets.checkpoints import digest
-from raynas.workers.pool import Call
+from raynas.workers.calls import Call
+from raynas.workers.pool import PoolSettings
 
 
 class Outcomes(Protocol):
@@ -31,7 +33,7 @@ class Outcomes(Protocol):
 
     def look_up(
         self, history: History, architectures: Sequence[Architecture], samples: np.ndarray
-    ) -> Outcomes:
+    ) -> ShardScores:
         """What candidates say of samples that were advanced along a history."""
 
 
@@ -62,6 +64,7 @@ class TablePool:
     device = "cpu"
 
     def __init__(self, outcomes: Outcomes, exact: Table, *, sharing: bool = True) -> None:
+        self.settings = PoolSettings(raynas.Evaluation(device="cpu"))
         self.equivalents = all_different(exact.space)
         self.machine = exact.machine
         self.outcomes = outcomes
@@ -75,7 +78,7 @@ class TablePool:
         """The samples of a shard; any other value itself."""
         return Samples(np.array(value.samples)) if isinstance(value, Shard) else value
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
         """Answer the calls, as the evaluator's method of that name would."""
         answers: dict[str, Callable[..., Any]] = {
             "calibrate": self.calibrate,
@@ -83,11 +86,10 @@ class TablePool:
             "gather": self.gather,
             "advance": self.advance,
         }
-        answer = answers[method]
-        return [answer(*call) for call in calls]
+        return [answers[call.name](*call.arguments()) for call in calls]
 
     def calibrate(
-        self, shard: Samples, architectures: Sequence[Architecture], exact: bool = False
+        self, shard: Samples, architectures: Sequence[Architecture], arithmetic: Arithmetic
     ) -> ShardStatistics:
         """No statistics, but the block-forwards that they take."""
         return ShardStatistics({}, self.executed(shard.prefix, architectures) * len(shard.ids))
@@ -97,11 +99,11 @@ class TablePool:
         shard: Samples,
         architectures: Sequence[Architecture],
         statistics: Any,
-        exact: bool = False,
-    ) -> Outcomes:
+        arithmetic: Arithmetic,
+    ) -> ShardScores:
         """The outcomes of the shard's samples."""
         forwards = self.executed(shard.prefix, architectures) * len(shard.ids)
-        known = (self.exact if exact else self.outcomes).look_up(
+        known = (self.exact if in_full(shard, arithmetic) else self.outcomes).look_up(
             shard.history, architectures, shard.ids
         )
         return replace(known, block_forwards=forwards)
@@ -115,7 +117,7 @@ class TablePool:
         return Samples(ids, shard.history), len(ids)
 
     def advance(
-        self, shard: Samples, prefix: Architecture, statistics: Any, exact: bool = False
+        self, shard: Samples, prefix: Architecture, statistics: Any, arithmetic: Arithmetic
     ) -> tuple[Samples, ShardStatistics]:
         """The samples, one step further in their history."""
         forwards = (len(prefix) - len(shard.prefix)) * len(shard.ids)
@@ -128,6 +130,11 @@ class TablePool:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+def in_full(shard: Samples, arithmetic: Arithmetic) -> bool:
+    """Whether a call may be one under the full protocol, as winners are scored."""
+    return arithmetic == Arithmetic() and not shard.history
 
 
 def write_ledger(

@@ -28,40 +28,68 @@ from raynas._version import __version__
 from raynas.costs import FLOPs, Params
 from raynas.errors import InputError
 from raynas.evaluation.settings import Evaluation
-from raynas.evolution import CFES, EA, PCFES, RandomSearch
-from raynas.search import check_search, search
+from raynas.evolution import CFES, EA, PCFES, Problem, Proposal, RandomSearch, State, Strategy
+from raynas.inputs import Inputs
+from raynas.overview import describe, evaluate
+from raynas.score import Score
+from raynas.search import check_search, search, search_with
+from raynas.task import Classification, PerSample, Task
 
 if TYPE_CHECKING:
     from raynas import data, supernets, training
+    from raynas.population.interface import CandidateEvaluator
     from raynas.supernets.chain import ChainSupernet
     from raynas.training import TrainingSettings
+    from raynas.workers.open_pool import open_pool
 
 __all__ = [
     "CFES",
     "EA",
     "PCFES",
+    "CandidateEvaluator",
     "ChainSupernet",
+    "Classification",
     "Evaluation",
     "FLOPs",
     "InputError",
+    "Inputs",
     "Params",
+    "PerSample",
+    "Problem",
+    "Proposal",
     "RandomSearch",
+    "Score",
+    "State",
+    "Strategy",
+    "Task",
     "TrainingSettings",
     "__version__",
     "check_search",
     "data",
+    "describe",
+    "evaluate",
+    "open_pool",
     "search",
+    "search_with",
     "supernets",
     "training",
 ]
 
+ROOMS = ("data", "supernets", "training")
+
+LATER = {
+    "CandidateEvaluator": "raynas.population.interface",
+    "ChainSupernet": "raynas.supernets",
+    "TrainingSettings": "raynas.training",
+    "open_pool": "raynas.workers.open_pool",
+}
+"""Names and their modules, which need torch."""
+
 
 def __getattr__(name: str) -> Any:
-    """Load the rooms that need torch when they are first asked for."""
-    if name in ("data", "supernets", "training"):
+    """Load what needs torch when it is first asked for."""
+    if name in ROOMS:
         return importlib.import_module(f"raynas.{name}")
-    if name == "ChainSupernet":
-        return importlib.import_module("raynas.supernets").ChainSupernet
-    if name == "TrainingSettings":
-        return importlib.import_module("raynas.training").TrainingSettings
+    if name in LATER:
+        return getattr(importlib.import_module(LATER[name]), name)
     raise AttributeError(f"module 'raynas' has no attribute {name!r}")

@@ -136,7 +136,7 @@ def export_architecture(
     if evaluation.batch_norm == "recalibrate" and batch_norms(supernet):
         judged = classification_or(task, supernet.num_classes)
         inspect = Inspector(supernet.inputs, judged)
-        with open_pool(supernet, evaluation, 0, judged) as pool:
+        with open_pool(supernet, evaluation, 0, task=judged) as pool:
             splits = Splits(data.calibration, (), inspect=inspect)
             statistics = PopulationEvaluator(pool, splits, evaluation, 0).statistics(chosen)
     with numerics(torch.device("cpu"), Arithmetic(threads=evaluation.threads)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -92,6 +92,7 @@ def prepare(
     """
     from raynas.data.splits import inspect_splits
     from raynas.evaluation.device.numerics import resolve_device
+    from raynas.evaluation.evaluator import protocol_for
 
     judged = classification_or(task, supernet.num_classes)
     require_same_classes(supernet, data)
@@ -131,12 +132,18 @@ def open_evaluator(
     from raynas.ledger.ledger import Ledger
     from raynas.population.evaluator import Known, PopulationEvaluator, Splits
     from raynas.workers.open_pool import open_pool
+    from raynas.workers.pool import PoolSettings
 
     data, protocol, task = prepared.data, prepared.evaluation, prepared.task
     with ExitStack() as stack:
         scores = stack.enter_context(Ledger(ledger))
         if pool is None:
-            pool = stack.enter_context(open_pool(prepared.supernet, protocol, workers, task))
+            opened = open_pool(
+                prepared.supernet, protocol, workers, task=task, digest=prepared.digest
+            )
+            pool = stack.enter_context(opened)
+        else:
+            pool.settings.require_same(PoolSettings(protocol, task, prepared.digest))
         yield PopulationEvaluator(
             pool,
             Splits(data.calibration, data.validation, data.test, prepared.inspect),
@@ -166,13 +173,6 @@ def require_same_classes(supernet: ChainSupernet, data: SearchData) -> None:
         supernet.num_classes,
         "Build the supernet with num_classes of the data.",
     )
-
-
-def protocol_for(supernet: ChainSupernet, evaluation: Evaluation) -> Evaluation:
-    """The protocol, but that nothing is recalibrated where there is no batch norm."""
-    from raynas.supernets.chain import batch_norms
-
-    return evaluation if batch_norms(supernet) else replace(evaluation, batch_norm="inherit")
 
 
 def require_batches(calibration: Sequence[Shard]) -> None:

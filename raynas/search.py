@@ -169,7 +169,7 @@ def check_search(
     require_usable(Path(run_dir), resume=resume)
     if ledger is not None:
         ledger_file.require_usable(Path(ledger))
-    check_workers(prepared.evaluation, workers)
+    check_workers(prepared.evaluation, workers, supernet, prepared.task)
     return prepared.problem.budget.count()
 
 

@@ -25,6 +25,17 @@ sys.path[:0] = HELPERS
 torch.set_num_threads(1)
 
 
+RAY_SECONDS = 1800.0
+"""The limit of tests that start processes of Ray, which take long where others use the cores."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests that start Ray more time than others, unless they have a limit of their own."""
+    for item in items:
+        if item.get_closest_marker("ray") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(RAY_SECONDS))
+
+
 @pytest.fixture
 def helper_environment() -> dict[str, str]:
     """The environment of processes that import the helpers of these tests, and join no cluster."""

@@ -181,13 +181,13 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A list that grows by the method's name with each evaluator call in this process."""
+    """A list that grows by the name of each call in this process."""
     made: list[str] = []
     run = LocalPool.run
 
-    def counted(self: LocalPool, method: str, calls: Any, *, keep: bool = False) -> list[Any]:
-        made.extend([method] * len(calls))
-        return run(self, method, calls, keep=keep)
+    def counted(self: LocalPool, calls: Any, *, keep: bool = False) -> list[Any]:
+        made.extend(call.name for call in calls)
+        return run(self, calls, keep=keep)
 
     monkeypatch.setattr(LocalPool, "run", counted)
     return made

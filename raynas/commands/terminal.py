@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from raynas.files import Record
+from raynas.generation import generation_line
 from raynas.space import encode
 
 if TYPE_CHECKING:
@@ -99,53 +100,25 @@ def make_bar(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def generation_line(record: Record, metrics: Record) -> str:
-    """One generation in one line."""
-    scored = (*record["rescored"], *record["population"])
-    best = record["best"]
-    parts = [
-        f"generation {record['generation'] + 1:3d}",
-        f"best {best['top1']:7.2%}" if best else "nothing scored",
-        f"frozen {record['frozen']:2d}",
-        f"{len(scored):3d} candidates on {record['samples']} images",
-    ]
-    if metrics:
-        parts.append(f"{metrics['seconds']:6.2f} s")
-    broken = sum(not score["finite"] for score in scored)
-    notes = [
-        *([f"{broken} with logits that are not finite"] if broken else []),
-        *([f"freeze refused: {record['refused']}"] if record["refused"] else []),
-        *([record["finished"]] if record["finished"] else []),
-    ]
-    return "  ".join(parts) + (f"  ({'; '.join(notes)})" if notes else "")
-
-
 def result_table(record: Record) -> Table:
     """The result of a search as a table; `record` is the content of `result.json`."""
-    speedup = record["suffix_speedup"]
+    count = record["legal_architectures"]
+    legal = "an unknown number of" if count is None else f"{count:,}"
     broken = record["not_finite"]
     skipped = record["skipped_images"]
     energy = record["energy_j"]
     rows: list[tuple[str, Any]] = [
         ("architecture", encode(tuple(record["architecture"]))),
-        ("validation top-1 / top-5", f"{record['top1']:.2%} / {record['top5']:.2%}"),
-        ("test top-1 (held out)", share(record["test_top1"])),
+        *score_rows(record),
         ("FLOPs (multiply-adds)", f"{record['flops']:,}"),
         ("parameters", f"{record['params']:,}"),
         ("strategy", record["strategy"]),
         ("ended by", record["finished"]),
         ("frozen blocks by generation", " ".join(str(count) for count in record["frozen"])),
-        (
-            "evaluations",
-            f"{record['evaluations']:,} of {record['legal_architectures']:,} legal architectures",
-        ),
-        *([("of them with logits that are not finite", f"{broken:,}")] if broken else []),
+        ("evaluations", f"{record['evaluations']:,} of {legal} legal architectures"),
+        *([("of them with outputs that are not finite", f"{broken:,}")] if broken else []),
         *([("images skipped as unreadable", f"{skipped:,}")] if skipped else []),
         ("seconds", f"{record['seconds']:.1f}"),
-        (
-            "speed-up of suffix-only evaluation",
-            "nothing was frozen" if speedup is None else f"{speedup:.2f}× per candidate",
-        ),
         ("energy", "not measurable here" if energy is None else f"{energy:,.0f} J"),
         ("workers", "none, in this process" if not record["workers"] else record["workers"]),
     ]
@@ -155,6 +128,23 @@ def result_table(record: Record) -> Table:
     for name, value in rows:
         table.add_row(name, str(value))
     return table
+
+
+def score_rows(record: Record) -> list[tuple[str, str]]:
+    """The winner's objectives on the validation and the test split."""
+    if record["objectives"] == ["top1", "top5"]:
+        return [
+            ("validation top-1 / top-5", f"{record['top1']:.2%} / {record['top5']:.2%}"),
+            ("test top-1 (held out)", share(record["test_top1"])),
+        ]
+    rows = []
+    for name in record["objectives"]:
+        tested = record[f"test_{name}"]
+        rows += [
+            (f"validation {name}", f"{record[name]:.4f}"),
+            (f"test {name} (held out)", "not measured" if tested is None else f"{tested:.4f}"),
+        ]
+    return rows
 
 
 def share(value: float | None) -> str:

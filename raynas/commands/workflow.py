@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import tyro
 
 import raynas
 from raynas.commands import terminal
+from raynas.commands.options import given
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, PCFES, RandomSearch, Strategy
 from raynas.runlog import CONFIG, RESULT
@@ -19,28 +22,34 @@ from raynas.runlog import CONFIG, RESULT
 StrategyName = Literal["ea", "random", "cf", "pcf"]
 
 
-def make_strategy(
-    name: StrategyName,
-    *,
-    population: int = 50,
-    generations: int = 20,
-    top_k: int = 10,
-    threshold: float = 0.7,
-    block_ratio: float = 0.5,
-    census: Literal["population", "top_k"] = "population",
-    monitor: int = 3,
-) -> Strategy:
-    """A strategy by its name; thresholds and monitor size where it has them."""
-    shared: dict[str, Any] = {"population": population, "generations": generations, "top_k": top_k}
-    if name == "ea":
-        return EA(**shared)
-    if name == "random":
-        return RandomSearch(**shared)
-    if name == "cf":
-        return CFES(**shared, threshold=threshold, block_ratio=block_ratio, census=census)
-    return PCFES(
-        **shared, threshold=threshold, block_ratio=block_ratio, census=census, monitor=monitor
-    )
+STRATEGIES: Mapping[str, type[Strategy]] = {
+    "ea": EA,
+    "random": RandomSearch,
+    "cf": CFES,
+    "pcf": PCFES,
+}
+
+
+def choose_strategy(name: StrategyName, options: Any) -> Strategy:
+    """A strategy by its name, with those of the options that it has.
+
+    Raises:
+        InputError: an option out of range.
+    """
+    chosen: Strategy = given(STRATEGIES[name], options)
+    return chosen
+
+
+def make_strategy(name: StrategyName, **settings: Any) -> Strategy:
+    """A strategy by its name; settings that only others have are passed over.
+
+    Raises:
+        InputError: a setting out of range, or one that no strategy has.
+    """
+    known = {each.name for each in fields(PCFES)}
+    unknown = sorted(set(settings) - known)
+    require(not unknown, "settings", f"some of {sorted(known)}", unknown, "Mend the names.")
+    return choose_strategy(name, SimpleNamespace(**settings))
 
 
 def train_or_load(
@@ -120,8 +129,8 @@ def search_and_show(
             supernet, data, strategy=strategy, run_dir=run_dir, observer=observer, **options
         )
     screen.print(terminal.result_table(result.record))
-    result.export(run_dir / "best")
     screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}", soft_wrap=True)
+    result.export(run_dir / "best")
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:

@@ -62,13 +62,7 @@ class ArrayImages:
         labels = as_targets(self.labels, len(images), "labels")
         object.__setattr__(self, "images", owned(images))
         object.__setattr__(self, "labels", owned(labels))
-        require(
-            isinstance(self.pad, int | np.integer) and self.pad >= 0,
-            "pad",
-            "at least 0 pixels",
-            repr(self.pad),
-            "Use 0 for no shift.",
-        )
+        require_count(self.pad, "pad", 0, "Use 0 for no shift.")
         require(
             images.ndim == 4 or not (self.pad or self.flip),
             "pad and flip",
@@ -128,9 +122,20 @@ def mirror(images: np.ndarray, which: np.ndarray) -> np.ndarray:
     return np.where(which[:, None, None, None], images[..., ::-1], images)
 
 
+def require_count(value: object, argument: str, least: int, remedy: str) -> None:
+    """Raise `InputError` unless a value is a whole number, and at least so large."""
+    require(
+        isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least,
+        argument,
+        f"at least {least}",
+        repr(value) if isinstance(value, int | float | str | None) else f"a {type(value).__name__}",
+        remedy,
+    )
+
+
 def require_batch_size(batch_size: int) -> None:
     """Raise `InputError` unless a batch holds at least one sample."""
-    require(batch_size >= 1, "batch_size", "at least 1", batch_size, "Use 64 to 1024 samples.")
+    require_count(batch_size, "batch_size", 1, "Use 64 to 1024 samples.")
 
 
 def require_labels(labels: np.ndarray, num_classes: int, source: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from raynas.data.arrays import TRAIN
+from raynas.data.arrays import TRAIN, require_count
 from raynas.data.stratify import stratified_split
 from raynas.errors import InputError, require
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
@@ -36,19 +36,9 @@ def split_counts(available: int, asked: Mapping[str, int | None], argument: str)
     """
     counts = {}
     for split, count in asked.items():
-        least = 1 if split == VALIDATION else 0
-        require(
-            count is None
-            or (
-                isinstance(count, int | np.integer)
-                and not isinstance(count, bool)
-                and count >= least
-            ),
-            split,
-            f"a number of samples from {least}, or None for the default",
-            repr(count),
-            "Give a whole number.",
-        )
+        if count is not None:
+            least = 1 if split == VALIDATION else 0
+            require_count(count, split, least, "Give a number of samples, or None for the default.")
         counts[split] = default_count(split, available) if count is None else int(count)
     needed = sum(counts.values()) + any(count is None for count in asked.values())
     if needed > available:
@@ -78,13 +68,7 @@ def split_rows(
     Raises:
         InputError: a seed that is no natural number.
     """
-    require(
-        isinstance(seed, int | np.integer) and seed >= 0,
-        "seed",
-        "a whole number from 0",
-        repr(seed),
-        "Use 0.",
-    )
+    require_count(seed, "seed", 0, "Use a whole number such as 0.")
     rest = TRAIN if sum(sizes.values()) < count else None
     # Samples of one class are merely shuffled.
     strata = np.zeros(count, dtype=np.int64) if labels is None else labels

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import final
 
-from raynas.data.arrays import TRAIN
+from raynas.data.arrays import TRAIN, require_count
 from raynas.data.counts import split_counts, split_rows
 from raynas.data.decoding import DecodedShards, centre_crop
 from raynas.data.folder_training import FolderImages
-from raynas.data.image_folder import ImageFiles, list_images, require_same_classes
+from raynas.data.image_folder import ImageFiles, folder_path, list_images, require_same_classes
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED
 from raynas.errors import InputError, require
@@ -70,7 +70,8 @@ def from_folder(
             asked for than there are, or sizes below 1. When a shard is read: an image has more than
             8 bits in a channel, or more than 1 % of its split's images are unreadable.
     """
-    place = Path(root)
+    place = folder_path(root)
+    require_count(image_size, "image_size", 1, "Use a number of pixels such as 224.")
     scaled = round(image_size * 8 / 7) if resize is None else resize
     decoding = Decoding(image_size, scaled, shard_size, threads)
     training = list_images(place / train)
@@ -113,7 +114,8 @@ class Decoding:
     threads: int | None
 
     def __post_init__(self) -> None:
-        require(self.image_size >= 1, "image_size", "at least 1 pixel", self.image_size, "Use 224.")
+        require_count(self.image_size, "image_size", 1, "Use a number of pixels such as 224.")
+        require_count(self.resize, "resize", 1, "Use a number of pixels such as 256.")
         require(
             self.resize >= self.image_size,
             "resize",
@@ -121,13 +123,10 @@ class Decoding:
             self.resize,
             "The crop is cut from the scaled image; use 256 for 224.",
         )
-        require(
-            self.threads is None or self.threads >= 1,
-            "threads",
-            "at least 1",
-            self.threads,
-            "Leave it out for a number that suits the machine.",
-        )
+        if self.threads is not None:
+            require_count(
+                self.threads, "threads", 1, "Leave it out for a number that suits the machine."
+            )
 
     def shards(self, split: str, files: ImageFiles | None) -> DecodedShards | tuple[()]:
         """The shards of a split, decoded on access; none if there are no files."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import final
 
@@ -37,6 +38,13 @@ class ImageFiles:
         )
 
 
+def folder_path(root: object) -> Path:
+    """A folder as a path; `InputError` for what names none."""
+    if not isinstance(root, str | PathLike):
+        raise InputError("root", "a path", f"a {type(root).__name__}", "Name the folder.")
+    return Path(root)
+
+
 def list_images(folder: Path) -> ImageFiles:
     """List the images of a folder of class folders, sorted by class and name.
 
@@ -47,8 +55,12 @@ def list_images(folder: Path) -> ImageFiles:
         InputError: no such folder, no class folders in it, or a class without images.
     """
     from torchvision.datasets import ImageFolder
+    from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    remedy = "Arrange the images as train/<class>/<image> and val/<class>/<image> under root."
+    remedy = (
+        "Arrange the images as train/<class>/<image> and val/<class>/<image> under root, or name "
+        "the folders: from_folder(root, train=..., val=...)."
+    )
     try:
         found = ImageFolder(folder, allow_empty=True)
     except OSError as error:
@@ -59,7 +71,7 @@ def list_images(folder: Path) -> ImageFiles:
     require(
         not empty,
         "root",
-        f"images in every class folder of {folder}",
+        f"images ({', '.join(IMG_EXTENSIONS)}) in every class folder of {folder}",
         f"none in {len(empty)} of {len(found.classes)}: {', '.join(empty[:5])}",
         "Add images to these folders, or remove them.",
     )

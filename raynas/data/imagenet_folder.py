@@ -6,7 +6,7 @@ from pathlib import Path
 
 from raynas.data.arrays import TRAIN
 from raynas.data.folders import Decoding
-from raynas.data.image_folder import list_images, require_same_classes
+from raynas.data.image_folder import folder_path, list_images, require_same_classes
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
@@ -47,8 +47,9 @@ def imagenet(
             8 bits in a channel, or more than 1 % of its split's images are unreadable.
     """
     decoding = Decoding(image_size, resize, shard_size, threads)
-    training, held_out = list_images(Path(root) / "train"), list_images(Path(root) / "val")
-    require_same_classes(training, held_out, Path(root))
+    place = folder_path(root)
+    training, held_out = list_images(place / "train"), list_images(place / "val")
+    require_same_classes(training, held_out, place)
     sizes = {CALIBRATION: calibration, VALIDATION: validation}
     rows = stratified_split(training.labels, sizes, SPLIT_SEED, rest=TRAIN if train else None)
     tested = stratified_split(

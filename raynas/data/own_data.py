@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def from_arrays(
     classes = class_count(samples.labels, num_classes, "targets")
     asked: dict[str, int | None] = {CALIBRATION: calibration, VALIDATION: validation}
     ready = None
-    if isinstance(test, tuple):
+    if isinstance(test, tuple | list):
         ready = held_out(test, samples, classes)
     else:
         asked[TEST] = test
@@ -89,7 +90,9 @@ def from_datasets(
     """Read every sample of data sets once into memory, and split them as `from_arrays` does.
 
     A random transform of a data set is therefore drawn once for each sample, for validation as
-    well: leave augmentation to `pad` and `flip`, or write a `TrainingImages`.
+    well: leave augmentation to `pad` and `flip`, or write a `TrainingImages`. And what a data set's
+    own loader has lost is not seen here: torchvision's `ImageFolder` clips images of 16 bits, which
+    `from_folder` refuses.
 
     Args:
         train: anything with a length whose items are pairs of a sample and a target, such as data
@@ -139,7 +142,7 @@ def labelled(
     return Labelled(samples, class_indices(known, num_classes))
 
 
-def held_out(test: tuple[Any, ...], samples: Labelled, num_classes: int | None) -> Labelled:
+def held_out(test: Sequence[Any], samples: Labelled, num_classes: int | None) -> Labelled:
     """Ready-made test samples, of the same kind as the others.
 
     Raises:
@@ -149,7 +152,8 @@ def held_out(test: tuple[Any, ...], samples: Labelled, num_classes: int | None) 
         raise InputError(
             "test", "a pair of inputs and targets", f"{len(test)} items", "Give both, or a count."
         )
-    ready = labelled(*test, num_classes, "test inputs", "test targets")
+    inputs, targets = test
+    ready = labelled(inputs, targets, num_classes, "test inputs", "test targets")
     for argument, array, other in (
         ("test inputs", ready.images, samples.images),
         ("test targets", ready.labels, samples.labels),

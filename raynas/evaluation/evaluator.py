@@ -7,8 +7,9 @@ depends on an earlier call, so any worker can run any call again.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Literal, TypeVar, final
+from typing import TypeVar, final
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from raynas.errors import require
 from raynas.evaluation.batch_norm.fixed import concatenate
-from raynas.evaluation.batch_norm.statistics import Statistics
+from raynas.evaluation.batch_norm.statistics import FixedStatistics
 from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.evaluation.device import machine
 from raynas.evaluation.device.cuda_graphs import Replays, replays_on
@@ -31,7 +32,7 @@ from raynas.shards.features import StoredFeatures
 from raynas.shards.shard import Shard, gather
 from raynas.shards.storage import decode, encode
 from raynas.space import Architecture
-from raynas.supernets.chain import ChainSupernet, Path
+from raynas.supernets.chain import ChainSupernet, Path, batch_norms
 from raynas.task import Task, classification_or
 
 T = TypeVar("T")
@@ -117,7 +118,7 @@ class Evaluator:
         self,
         shard: Shard,
         architectures: Sequence[Architecture],
-        statistics: Statistics | Literal["inherited"],
+        statistics: FixedStatistics,
         arithmetic: Arithmetic | None = None,
     ) -> Outcomes:
         """The outcomes of each architecture on each sample of a shard.
@@ -288,3 +289,8 @@ class Evaluator:
         """Stored features on the device, as the blocks before them left them."""
         x = decode(stored, self.device)
         return x.to(dtype_of(arithmetic)) if x.is_floating_point() else x
+
+
+def protocol_for(supernet: ChainSupernet, evaluation: Evaluation) -> Evaluation:
+    """The protocol, but that nothing is recalibrated where there is no batch norm."""
+    return evaluation if batch_norms(supernet) else replace(evaluation, batch_norm="inherit")

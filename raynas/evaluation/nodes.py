@@ -15,7 +15,12 @@ from raynas.errors import InputError
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.conv_norm import join_pairs
 from raynas.evaluation.batch_norm.fixed import Fixed, NodeNorms, concatenate, prepare
-from raynas.evaluation.batch_norm.statistics import AveragedCalls, Statistics, follows_training
+from raynas.evaluation.batch_norm.statistics import (
+    AveragedCalls,
+    FixedStatistics,
+    Statistics,
+    follows_training,
+)
 from raynas.evaluation.batch_norm.vectors import NodeVectors
 from raynas.evaluation.trie import kind_of, node_name
 from raynas.shards.storage import channels_last
@@ -134,7 +139,7 @@ class NodeRunner:
 
         return run, moments
 
-    def place(self, statistics: Statistics | Literal["inherited"], paths: Sequence[Path]) -> Placed:
+    def place(self, statistics: FixedStatistics, paths: Sequence[Path]) -> Placed:
         """Statistics of the nodes at `paths` on the device.
 
         Those of the last time are given again, since one generation is scored on many shards.

@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from raynas.evaluation.batch_norm import statistics as batch_stats
-from raynas.evaluation.batch_norm.statistics import Statistics
+from raynas.evaluation.batch_norm.statistics import FixedStatistics, Statistics
 from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.evaluation.device.memory import warn_of_halving
 from raynas.evaluation.scores import Outcomes, join_candidates, join_samples
@@ -59,7 +59,7 @@ class ShardMaps:
         places = {architecture: place for place, architecture in enumerate(wanted)}
         return joined.take([places[architecture] for architecture in architectures])
 
-    def calibrate(self, view: View, architectures: Sequence[Architecture]) -> Statistics | str:
+    def calibrate(self, view: View, architectures: Sequence[Architecture]) -> FixedStatistics:
         """Merged statistics of every node that the architectures reach, or `"inherited"`.
 
         Args:
@@ -80,7 +80,7 @@ class ShardMaps:
             self._full_statistics = merged
         return merged
 
-    def statistics_of(self, view: View, architecture: Architecture) -> Statistics | str:
+    def statistics_of(self, view: View, architecture: Architecture) -> FixedStatistics:
         """As `calibrate` for one architecture behind a full view.
 
         A node's statistics do not depend on the population, so those of the architectures that
@@ -105,7 +105,7 @@ class ShardMaps:
         """The view behind a longer prefix, which starts with the view's."""
         freezes = (*view.freezes, frozen(view.freezes, prefix, None))
         calibration = view.calibration
-        statistics: Statistics | str = "inherited"
+        statistics: FixedStatistics = "inherited"
         if view.recalibrates:
             calibration, results = self._advance(view, view.calibration, prefix, "batch")
             statistics = batch_stats.merge([result.statistics for result in results])

@@ -1,5 +1,6 @@
 """What flows: samples with their activations at one depth.
 
-`shard`: samples as one Arrow record batch; `features`: what it stores of them; `storage`: storing
-activations at 32, 16, 8 or 4 bits; `inspection`: does a shard fit the supernet?
+`samples`: what users hold, as arrays, taken exactly or refused; `shard`: samples as one Arrow
+record batch; `features`: what it stores of them; `storage`: activations at 32, 16, 8 or 4 bits;
+`inspection`: does a shard fit the supernet and the task?
 """

@@ -28,3 +28,8 @@ IMAGENET = TrainingSettings(
     epochs=120, batch_size=1024, learning_rate=0.5, warmup_epochs=1, schedule="cosine"
 )
 """`spos` on ImageNet (SPOS, section 4)."""
+
+OWN_DATA = TrainingSettings(
+    epochs=60, batch_size=64, learning_rate=0.1, warmup_epochs=1, schedule="cosine"
+)
+"""A supernet of one's own on data of one's own: a start, to be tuned."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, final
 
 import numpy as np
 
 from raynas.space import Architecture
 
 if TYPE_CHECKING:
-    from raynas.evaluation.batch_norm.statistics import Statistics
+    from raynas.evaluation.batch_norm.statistics import FixedStatistics
     from raynas.evaluation.batch_norm.vectors import ShardStatistics
     from raynas.evaluation.evaluator import Evaluator
     from raynas.evaluation.nodes import Mode
@@ -29,7 +29,9 @@ Result = TypeVar("Result", covariant=True)
 
 @dataclass(frozen=True)
 class Call(ABC, Generic[Result]):
-    """One operation on one shard, and what it is done with."""
+    """One operation on one shard, and what it is done with; `name` is that of the operation."""
+
+    name: ClassVar[str]
 
     @abstractmethod
     def run(self, evaluator: Evaluator) -> Result:
@@ -50,6 +52,8 @@ class Call(ABC, Generic[Result]):
 class Calibrate(Call["ShardStatistics"]):
     """Batch-norm statistics of every node that the architectures reach; see `Evaluator`."""
 
+    name = "calibrate"
+
     shard: Shard
     architectures: Sequence[Architecture]
     arithmetic: Arithmetic
@@ -64,9 +68,11 @@ class Calibrate(Call["ShardStatistics"]):
 class ScoreShard(Call["Outcomes"]):
     """The outcome of each architecture on each sample; see `Evaluator.score`."""
 
+    name = "score"
+
     shard: Shard
     architectures: Sequence[Architecture]
-    statistics: Statistics | Literal["inherited"]
+    statistics: FixedStatistics
     arithmetic: Arithmetic
 
     def run(self, evaluator: Evaluator) -> Outcomes:
@@ -78,6 +84,8 @@ class ScoreShard(Call["Outcomes"]):
 @dataclass(frozen=True)
 class Advance(Call["tuple[Shard, ShardStatistics]"]):
     """The same samples behind a longer prefix; see `Evaluator.advance`."""
+
+    name = "advance"
 
     shard: Shard
     prefix: Architecture
@@ -100,6 +108,8 @@ class GatherShards(Call["tuple[Shard, int]"]):
         weights: `float64[n]`, the importance of all of them.
         more: the other shards.
     """
+
+    name = "gather"
 
     shard: Shard
     rows: Sequence[np.ndarray]

@@ -4,64 +4,101 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 from raynas.errors import require
+from raynas.evaluation.evaluator import protocol_for
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
-from raynas.task import Task
+from raynas.task import Task, classification_or
 from raynas.workers.pool import LocalPool, Pool
 
 
 def require_workers(workers: int | None) -> None:
     """Raise `InputError` unless it is `None` or a number of workers."""
     require(
-        workers is None or workers >= 0,
+        workers is None
+        or (isinstance(workers, Integral) and not isinstance(workers, bool) and workers >= 0),
         "workers",
         "0 (this process), a number of Ray actors, or None (as many as fit)",
-        workers,
+        repr(workers),
         "Use 0 for debugging, None for all cores or GPUs.",
     )
 
 
-def check_workers(settings: Evaluation, workers: int | None) -> None:
-    """See that the cluster can hold the workers, without starting any.
+def check_workers(
+    evaluation: Evaluation,
+    workers: int | None,
+    supernet: ChainSupernet | None = None,
+    task: Task | None = None,
+) -> None:
+    """See that the cluster can hold the workers, and that these can be sent, without starting any.
+
+    Args:
+        evaluation: the protocol.
+        workers: as those of `open_pool`.
+        supernet: is packed for the workers, or copied for this process; not looked at if omitted.
+        task: likewise.
 
     Raises:
-        InputError: more workers than the cluster has resources for.
+        InputError: as `open_pool` would, but for modules that only workers lack.
     """
     require_workers(workers)
     if workers == 0:
+        from raynas.workers.replicas import private_copy
+
+        if supernet is not None:
+            private_copy(supernet)
         return
     from raynas.workers.ray_cluster import connected, node_resources, resolve_workers
+    from raynas.workers.replicas import pack, pack_task
 
+    if supernet is not None:
+        pack(supernet)
+    if task is not None:
+        pack_task(task)
     with connected():
-        resolve_workers(workers, settings, node_resources())
+        resolve_workers(workers, evaluation, node_resources())
 
 
 @contextmanager
 def open_pool(
-    supernet: ChainSupernet, settings: Evaluation, workers: int | None, task: Task | None = None
+    supernet: ChainSupernet,
+    evaluation: Evaluation,
+    workers: int | None,
+    *,
+    task: Task | None = None,
+    digest: str | None = None,
 ) -> Iterator[Pool]:
-    """A pool for the time of the context.
+    """A pool for the time of the context, for one search or for several.
 
     Args:
-        supernet: what the workers evaluate.
-        settings: the evaluation protocol.
+        supernet: what the workers evaluate, as it is now: they hold copies of it.
+        evaluation: the protocol.
         workers: 0 evaluates in this process, without Ray; `None` takes one worker per GPU of the
             cluster, or per core where it has none.
+        task: what the supernet is for; `None` for the classification of its `num_classes`.
+        digest: of the supernet, if it is known already.
 
     Raises:
-        InputError: more workers than the cluster has resources for.
+        InputError: more workers than the cluster has resources for, or a module that cannot be
+            copied or sent to workers.
     """
     require_workers(workers)
+    if digest is None:
+        from raynas.supernets.checkpoints import digest as digest_of
+
+        digest = digest_of(supernet)
+    protocol = protocol_for(supernet, evaluation)
+    judged = classification_or(task, supernet.num_classes)
     if workers == 0:
-        yield LocalPool(supernet, settings, task)
+        yield LocalPool(supernet, protocol, task=judged, digest=digest)
         return
     from raynas.workers.ray_cluster import connected
     from raynas.workers.ray_pool import RayPool
 
     with connected():
-        pool = RayPool(supernet, settings, workers)
+        pool = RayPool(supernet, protocol, workers, task=judged, digest=digest)
         try:
             yield pool
         finally:

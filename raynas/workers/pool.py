@@ -1,18 +1,20 @@
-"""What runs evaluator calls: the interface, and the pool in the driver's own process."""
+"""What runs calls: the interface, and the pool in the driver's own process."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, final
 
-import torch
-
+from raynas.errors import require
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
 from raynas.task import Task
 from raynas.workers.calls import Call
+from raynas.workers.replicas import private_copy
+
+T = TypeVar("T")
 
 
 class LostObjectError(RuntimeError):
@@ -23,15 +25,51 @@ class WorkerCrashError(RuntimeError):
     """A call that killed every worker it ran on, or a cluster that cannot hold any worker."""
 
 
-class Pool(Protocol):
-    """Workers that each hold an evaluator of the same supernet and protocol.
+@final
+@dataclass(frozen=True)
+class PoolSettings:
+    """What a pool was opened with, on which all its results depend.
 
-    Results never depend on which worker runs a call.
+    Args:
+        evaluation: the protocol.
+        task: what the supernet is for; `None` for the classification of its `num_classes`.
+        supernet: its digest when the pool was opened; empty where nobody took it.
+    """
+
+    evaluation: Evaluation
+    task: Task | None = None
+    supernet: str = ""
+
+    def require_same(self, wanted: PoolSettings) -> None:
+        """Raise `InputError` unless a search that wants these settings can use the pool."""
+        for name in ("supernet", "evaluation", "task"):
+            mine, other = getattr(self, name), getattr(wanted, name)
+            require(
+                mine == other,
+                "pool",
+                f"one that was opened with the same {name} as the search",
+                f"one for {mine!r} beside {other!r}",
+                "Open another pool (raynas.workers.open_pool) after the supernet was trained.",
+            )
+
+
+class Pool(Protocol):
+    """Workers that each hold an evaluator of the same supernet, protocol and task.
+
+    Results never depend on which worker runs a call, nor on earlier calls, so that one pool serves
+    several searches one after the other.
     """
 
     @property
+    def settings(self) -> PoolSettings:
+        """What the pool was opened with."""
+
+    @property
     def workers(self) -> int:
-        """How many actors there are; 0 if calls run in this process."""
+        """How many actors have worked or can, once some have started; before, how many are wanted.
+
+        0 if calls run in this process.
+        """
 
     @property
     def gpus(self) -> int:
@@ -48,18 +86,21 @@ class Pool(Protocol):
     def wait(self) -> None:
         """Wait until the workers are there, so that no later call pays for their start.
 
+        Where the cluster has room for some only, those have to do.
+
         Raises:
-            WorkerCrashError: none could be started.
+            InputError: the cluster has room for none, or a worker cannot make its replica.
+            WorkerCrashError: workers die while they start.
         """
 
-    def put(self, value: Any) -> Any:
-        """Share a value with all workers; the result stands for it as an argument of calls."""
+    def put(self, value: T) -> T:
+        """Share a value with all workers; what is returned may stand for it in calls."""
 
-    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
-        """Run calls, each on one worker.
+    def run(self, calls: Sequence[Call[T]], *, keep: bool = False) -> list[T]:
+        """Run calls.
 
         Args:
-            calls: independent of each other.
+            calls: any number of them.
             keep: for calls that return a pair: leave the first of the pair in the store, and
                 return what stands for it.
 
@@ -68,28 +109,39 @@ class Pool(Protocol):
 
         Raises:
             LostObjectError: an argument is no longer in the store.
+            WorkerCrashError: a call kills its workers, or none is left.
         """
 
     def close(self) -> None:
         """End the workers."""
 
 
+@final
 class LocalPool:
     """One evaluator in this process: for debugging, and the reference for all other pools.
 
     Args:
         supernet: copied, so that the caller's stays as it is.
-        settings: the evaluation protocol.
-        task: how outputs are judged; classification if omitted.
+        evaluation: the protocol.
+        task: what the supernet is for.
+        digest: of the supernet, for `settings`.
+
+    Raises:
+        InputError: a module that cannot be copied.
     """
 
     workers = 0
 
     def __init__(
-        self, supernet: ChainSupernet, settings: Evaluation, task: Task | None = None
+        self,
+        supernet: ChainSupernet,
+        evaluation: Evaluation,
+        *,
+        task: Task | None = None,
+        digest: str = "",
     ) -> None:
-        with torch.inference_mode(False):
-            self.evaluator = Evaluator(copy.deepcopy(supernet), settings, task)
+        self.settings = PoolSettings(evaluation, task, digest)
+        self.evaluator = make_evaluator(private_copy(supernet), evaluation, task)
 
     @property
     def gpus(self) -> int:
@@ -103,19 +155,25 @@ class LocalPool:
 
     @property
     def machine(self) -> dict[str, str]:
-        """That of this process."""
+        """The machine of this process."""
         return self.evaluator.machine
 
     def wait(self) -> None:
-        """Nothing to wait for."""
+        """Return: there is nothing to wait for."""
 
-    def put(self, value: Any) -> Any:
+    def put(self, value: T) -> T:
         """The value itself."""
         return value
 
-    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+    def run(self, calls: Sequence[Call[T]], *, keep: bool = False) -> list[T]:
         """Run the calls one after another."""
         return [call.run(self.evaluator) for call in calls]
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Return: there is nothing to end."""
+
+
+def make_evaluator(supernet: ChainSupernet, evaluation: Evaluation, task: Task | None) -> Evaluator:
+    """The evaluator of a replica; of a task only if there is one."""
+    more = {} if task is None else {"task": task}
+    return Evaluator(supernet, evaluation, **more)  # type: ignore[arg-type]

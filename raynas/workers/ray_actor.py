@@ -1,19 +1,25 @@
-"""The thin remote wrapper of the evaluator."""
+"""The thin remote wrapper of the evaluator.
+
+Torch is loaded by `start`, not with this module: so an actor says at once that its process is
+there, which tells actors that load from those for which the cluster has no room.
+"""
 
 from __future__ import annotations
 
-import copy
-from itertools import chain
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, final
 
 import ray
 
-from raynas.evaluation.device.allocator import keep_freed_memory
-from raynas.evaluation.evaluator import Evaluator
-from raynas.evaluation.settings import Evaluation
-from raynas.supernets.chain import ChainSupernet
+if TYPE_CHECKING:
+    from raynas.evaluation.evaluator import Evaluator
+    from raynas.evaluation.settings import Evaluation
+    from raynas.supernets.chain import ChainSupernet
+    from raynas.task import Task
+    from raynas.workers.calls import Call
 
 
+@final
 class RemoteEvaluator:
     """One evaluator in a process of its own.
 
@@ -23,28 +29,51 @@ class RemoteEvaluator:
 
     _evaluator: Evaluator
 
-    def start(self, supernet: ChainSupernet, settings: Evaluation) -> dict[str, str]:
-        """Take this actor's replica and the protocol; what it evaluates on."""
-        self._evaluator = Evaluator(supernet, settings)
+    def start(
+        self,
+        replica: bytes,
+        evaluation: Evaluation,
+        task: bytes | None = None,
+        path: Sequence[str] = (),
+    ) -> dict[str, str]:
+        """Unpack this actor's replica and task.
+
+        Args:
+            replica: a packed supernet.
+            evaluation: the protocol.
+            task: a packed one.
+            path: the folders in which the driver looks for modules.
+
+        Returns:
+            The machine.
+
+        Raises:
+            InputError: a module that cannot be imported here, or a device that is not here.
+        """
+        from raynas.workers.replicas import unpack
+
+        given = None if task is None else unpack(task, path)
+        return self.hold(unpack(replica, path), evaluation, given)
+
+    def hold(
+        self, supernet: ChainSupernet, evaluation: Evaluation, task: Task | None = None
+    ) -> dict[str, str]:
+        """Evaluate this supernet from now on; the machine."""
+        from raynas.evaluation.device.allocator import keep_freed_memory
+        from raynas.workers.pool import make_evaluator
+
+        self._evaluator = make_evaluator(supernet, evaluation, task)
         if self._evaluator.device.type == "cpu":
             keep_freed_memory()
         return self._evaluator.machine
 
-    def call(self, method: str, *arguments: Any) -> Any:
-        """Run an evaluator method. Arguments in Ray's store arrive as values."""
-        return getattr(self._evaluator, method)(*arguments)
+    def call(self, kind: type[Call], *arguments: Any) -> Any:
+        """Run the call of these arguments; those in Ray's store arrive as values."""
+        return kind.rebuild(*arguments).run(self._evaluator)
 
-    def call_and_keep(self, method: str, *arguments: Any) -> tuple[Any, Any]:
-        """Run an evaluator method that returns a pair, so that its first part can stay here."""
-        return self.call(method, *arguments)
+    def call_and_keep(self, kind: type[Call], *arguments: Any) -> tuple[Any, Any]:
+        """Run a call that returns a pair, so that its first part can stay here."""
+        return self.call(kind, *arguments)
 
 
 EvaluatorActor: Any = ray.remote(RemoteEvaluator)
-
-
-def on_cpu(supernet: ChainSupernet) -> ChainSupernet:
-    """The supernet, or a copy: workers without a GPU could not read one that is on a GPU."""
-    tensors = chain(supernet.parameters(), supernet.buffers())
-    if all(tensor.device.type == "cpu" for tensor in tensors):
-        return supernet
-    return copy.deepcopy(supernet).to("cpu")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +14,10 @@ import ray
 
 from raynas.errors import InputError, require
 from raynas.evaluation.settings import Evaluation
+from raynas.workers.handshake import accepts, require_form, require_ray
 
 AuthenticationError: Any = getattr(ray.exceptions, "AuthenticationError", ())
 """Raised where a token is missing, by the versions of Ray that ask for one."""
-
-ANSWER_SECONDS = 5.0
-"""How long a cluster's address may take to accept a connection."""
 
 Resources = Mapping[str, float]
 """What one node has, by name: `"CPU"`, `"GPU"` and others."""
@@ -80,14 +77,20 @@ def find_cluster() -> str:
     A cluster that nobody named is joined as `"auto"`, for which Ray finds its token by itself.
 
     Raises:
-        InputError: nothing listens at `RAY_ADDRESS`, which Ray would wait for for minutes.
+        InputError: nothing listens at `RAY_ADDRESS`, or something else than Ray, for which Ray
+            would wait for minutes.
     """
     named = os.environ.get("RAY_ADDRESS", "")
     if named == "local":
         return named
+    require_form(named)
     address = latest_cluster() if named in ("", "auto") else named
-    if answers(address):
-        return named or "auto"
+    if accepts(address):
+        if named:
+            require_ray(address)
+            return named
+        if is_ray(address):
+            return "auto"
     require(
         named == "",
         "RAY_ADDRESS",
@@ -96,6 +99,15 @@ def find_cluster() -> str:
         "Start the cluster, or unset RAY_ADDRESS to start Ray on this machine.",
     )
     return "local"
+
+
+def is_ray(address: str) -> bool:
+    """Whether Ray answers at an address."""
+    try:
+        require_ray(address)
+    except InputError:
+        return False
+    return True
 
 
 def latest_cluster() -> str:
@@ -109,16 +121,6 @@ def latest_cluster() -> str:
         return Path(folder, "ray", "ray_current_cluster").read_text().strip()
     except OSError:
         return ""
-
-
-def answers(address: str) -> bool:
-    """Whether something accepts connections at `host:port` or `ray://host:port`."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS):
-            return True
-    except (OSError, ValueError, OverflowError):
-        return False
 
 
 def node_resources() -> list[Resources]:
@@ -152,7 +154,7 @@ def resolve_workers(workers: int | None, settings: Evaluation, nodes: Sequence[R
     fits = sum(
         min(int(node.get(name, 0.0) // amount) for name, amount in each.items()) for node in nodes
     )
-    asked = max(fits, 1) if workers is None else workers
+    asked = max(fits, 1) if workers is None else int(workers)
     total = {name: sum(node.get(name, 0.0) for node in nodes) for name in each}
     require(
         asked <= fits,

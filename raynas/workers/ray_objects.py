@@ -1,4 +1,4 @@
-"""Ray's object references: waiting for them, what they name, and what their errors mean."""
+"""Ray's object references: waiting for them, and what their errors mean."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from raynas.workers.pool import Call, LostObjectError
+from raynas.workers.pool import LostObjectError
 
 DEAD = (RayActorError, OutOfMemoryError, NodeDiedError, WorkerCrashedError)
-"""What Ray raises for a call whose actor has died, or cannot be reached any more."""
+"""The errors of a call whose actor has died, or cannot be reached any more."""
 
 
 def await_any(references: Sequence[Any], seconds: float) -> list[Any]:
@@ -28,13 +28,8 @@ def await_any(references: Sequence[Any], seconds: float) -> list[Any]:
     return ray.wait(refs, num_returns=len(refs), timeout=0)[0] if first else []
 
 
-def home_of(call: Call) -> str | None:
-    """The name of the shard that a call reads from the store; holding it keeps nothing there."""
-    return call[0].hex() if call and isinstance(call[0], ray.ObjectRef) else None
-
-
 def cause_of(error: RayTaskError) -> Exception:
-    """What went wrong inside a call: the worker's own exception, or a lost argument."""
+    """The worker's own exception behind a failed call, or the loss of one of its arguments."""
     cause = error.cause
     if isinstance(cause, ObjectLostError):
         return LostObjectError(str(cause))

@@ -111,6 +111,14 @@ def test_the_default_scale_is_that_of_imagenet(root: Path) -> None:
     assert np.array_equal(data.validation[0].features, load(root).validation[0].features)
 
 
+@pytest.mark.parametrize("load", [from_folder, imagenet])
+def test_roots_that_name_no_folder(load: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for wrong in (None, 3, tmp_path / "file", tmp_path / "absent", tmp_path):
+        with pytest.raises(InputError, match="root: expected a"):
+            load(wrong)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -120,11 +128,16 @@ def test_the_default_scale_is_that_of_imagenet(root: Path) -> None:
         ({"test": 11}, "images of .*val: expected at least 11 samples"),
         ({"validation": 0}, "validation: "),
         ({"image_size": 0, "resize": None}, "image_size: "),
+        ({"image_size": "7"}, "image_size: "),
         ({"resize": 3}, "resize: "),
+        ({"resize": 8.5}, "resize: "),
+        ({"threads": "2"}, "threads: "),
         ({"seed": -1}, "seed: "),
         ({"shard_size": 0}, "shard_size: "),
     ],
 )
-def test_trees_and_options_that_cannot_be(root: Path, options: dict[str, Any], message: str):
+def test_trees_and_options_that_cannot_be(
+    root: Path, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         load(root, **options)

@@ -86,14 +86,19 @@ def test_more_than_8_bits_are_refused_by_file(name: str, tmp_path: Path) -> None
     assert caught.value.argument == str(path)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
-@pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp", "bmp"])
-def test_8_bits_are_read_as_torchvision_reads_them(mode: str, suffix: str, tmp_path: Path) -> None:
+KINDS = {
+    "png": ("1", "L", "LA", "P", "RGB", "RGBA"),
+    "tif": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"),
+    "jpg": ("1", "L", "RGB", "CMYK", "YCbCr"),
+    "webp": ("L", "P", "RGB", "RGBA"),
+    "bmp": ("1", "L", "P", "RGB", "RGBA"),
+}
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [(s, mode) for s in KINDS for mode in KINDS[s]])
+def test_8_bits_are_read_as_torchvision_reads_them(suffix: str, mode: str, tmp_path: Path) -> None:
     path = tmp_path / f"image.{suffix}"
-    try:
-        Image.fromarray(COLOURS).convert(mode).save(path)
-    except OSError:
-        pytest.skip("no such files")
+    Image.fromarray(COLOURS).convert(mode).save(path)
     found = centre_crop(str(path), image_size=8, resize=8)
     assert np.array_equal(found, np.asarray(pil_loader(str(path))).transpose(2, 0, 1))
 

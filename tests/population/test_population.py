@@ -22,7 +22,8 @@ from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets.chain import batch_norms
-from raynas.workers.pool import Call, LocalPool
+from raynas.workers.calls import Call
+from raynas.workers.pool import LocalPool
 
 
 @pytest.mark.parametrize("mode", ["top", "weighted", "random"])
@@ -61,8 +62,8 @@ def test_after_the_first_freeze_scores_are_those_of_the_selected_samples(mode, s
 class KeepsShards(LocalPool):
     """Remembers what it was told to keep."""
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
-        results = super().run(method, calls, keep=keep)
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+        results = super().run(calls, keep=keep)
         self.kept = [shard for shard, _ in results] if keep else []
         return results
 

@@ -17,7 +17,8 @@ from raynas.evaluation import Evaluation
 from raynas.population.frozen_shards import Split, View
 from raynas.population.recovery import RECOVERIES, RecoverableView
 from raynas.shards.shard import Shard
-from raynas.workers.pool import Call, LocalPool, LostObjectError
+from raynas.workers.calls import Call
+from raynas.workers.pool import LocalPool, LostObjectError
 
 NO_SAMPLES = Split((), (), np.empty(0))
 
@@ -29,8 +30,8 @@ class WatchedPool(LocalPool):
         super().__init__(scene.supernet, Evaluation(device="cpu"))
         self.kept: list[weakref.ref[Shard]] = []
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
-        results = super().run(method, calls, keep=keep)
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+        results = super().run(calls, keep=keep)
         if keep:
             self.kept += [weakref.ref(shard) for shard, _ in results]
         return results
@@ -88,13 +89,13 @@ class ForgetfulPool:
             raise LostObjectError("gone")
         return value
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
         self.runs += 1
         if self.runs in self.losses:
             for handle in self.kept:
                 self.store[handle.number] = None
-        found = [tuple(self.fetch(argument) for argument in call) for call in calls]
-        results = self.local.run(method, found)
+        found = [type(call).rebuild(*map(self.fetch, call.arguments())) for call in calls]
+        results = self.local.run(found)
         if not keep:
             return results
         kept = [(self.put(shard), rest) for shard, rest in results]

@@ -15,10 +15,12 @@ from random_chains import Scene, scenes
 from small_population import open_evaluator, small_spos
 
 from raynas.evaluation import Evaluation
+from raynas.evaluation.device.numerics import Arithmetic
 from raynas.evaluation.timing import CallTimes
 from raynas.population.units import UnitRunner
 from raynas.supernets.equivalence import canonical
-from raynas.workers.pool import Call, LocalPool
+from raynas.workers.calls import ScoreShard
+from raynas.workers.pool import LocalPool
 
 
 class Claims(LocalPool):
@@ -31,13 +33,14 @@ class Claims(LocalPool):
         self.met: Counter[tuple[Any, int]] = Counter()
         self.parts: list[int] = []
 
-    def run(self, method: str, calls: Sequence[Call], *, keep: bool = False) -> list[Any]:
-        results = super().run(method, calls, keep=keep)
+    def run(self, calls: Sequence[Any], *, keep: bool = False) -> list[Any]:
+        results = super().run(calls, keep=keep)
         if keep:
             return results
-        if method == "score":
-            self.met.update((a, int(s)) for call in calls for a in call[1] for s in call[0].samples)
-        self.parts.append(len(calls) // len({id(call[0]) for call in calls}))
+        if calls[0].name == "score":
+            pairs = ((each, call.shard) for call in calls for each in call.architectures)
+            self.met.update((each, int(s)) for each, shard in pairs for s in shard.samples)
+        self.parts.append(len(calls) // len({id(call.shard) for call in calls}))
         return [replace(result, times=self.invent(result.times)) for result in results]
 
     def invent(self, times: CallTimes) -> CallTimes:
@@ -96,6 +99,6 @@ def test_what_was_measured_decides_how_the_next_generation_is_cut():
     pool = Slow(scene, 3, 0)
     runner = UnitRunner(pool, sharing=True)
     for _ in range(2):
-        runner.run("score", population, shards, rows, 0, "inherited")
+        runner.run(ScoreShard, population, shards, rows, 0, "inherited", Arithmetic())
     assert pool.parts[0] > 1
     assert pool.parts[1] == 1

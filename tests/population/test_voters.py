@@ -26,11 +26,12 @@ class Counting(LocalPool):
     def start(self) -> None:
         self.scored, self.counts = set(), True
 
-    def run(self, method: str, calls: Any, *, keep: bool = False) -> list[Any]:
-        self.counts = self.counts and method != "advance"
-        if self.counts and method == "score":
-            self.scored |= {architecture for call in calls for architecture in call[1]}
-        return super().run(method, calls, keep=keep)
+    def run(self, calls: Any, *, keep: bool = False) -> list[Any]:
+        names = {call.name for call in calls}
+        self.counts = self.counts and "advance" not in names
+        if self.counts and names == {"score"}:
+            self.scored |= {each for call in calls for each in call.architectures}
+        return super().run(calls, keep=keep)
 
 
 def counting(scene: Scene) -> Counting:

@@ -18,6 +18,7 @@ from raynas.costs import FLOPs, flops_table
 from raynas.errors import InputError
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet
+from raynas.task import Classification
 from raynas.training import (
     EpochReport,
     PathSampler,
@@ -228,7 +229,7 @@ def test_images_of_another_shape() -> None:
 def test_batches_of_another_kind(pixels: np.ndarray, labels: np.ndarray, message: str) -> None:
     batch = (torch.from_numpy(pixels), torch.from_numpy(labels))
     with pytest.raises(InputError, match=message):
-        require_fitting(*batch, small_supernet())
+        require_fitting(*batch, small_supernet(), Classification(10))
 
 
 def test_a_loader_is_no_training_images() -> None:

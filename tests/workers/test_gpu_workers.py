@@ -53,7 +53,7 @@ def test_an_actor_on_a_gpu_gives_what_this_process_gives(name: str):
         pool.wait()
         assert (pool.workers, pool.gpus, pool.device) == (1, 1, "cuda")
         assert history(pool, scene, settings) == expected
-        ray.kill(pool._pool[0].actor)
+        ray.kill(pool.actors[0])
         assert history(pool, scene, settings) == expected
         assert pool.replaced == 1
     finally:

@@ -38,13 +38,13 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_
 far = cluster.add_node(num_cpus=1)
 ray.init(cluster.address, logging_level=logging.ERROR)
 pool = RayPool(scene.supernet, PROTOCOL, None)
-ray.get([worker.ready for worker in pool._pool])
+pool.wait()
 methods = []
 run = pool.run
 
-def watch(method, calls, **options):
-    methods.append(method)
-    return run(method, calls, **options)
+def watch(calls, **options):
+    methods.append(calls[0].name)
+    return run(calls, **options)
 
 pool.run = watch
 found = history(pool, lambda evaluator: cluster.remove_node(far))
@@ -63,7 +63,6 @@ def test_shards_of_a_lost_node_are_made_again_with_the_same_scores(helper_enviro
         env=helper_environment,
         capture_output=True,
         text=True,
-        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -15,10 +15,14 @@ from troubled_supernets import Raises, Trouble, place, troubled
 
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation
+from raynas.evaluation.device.numerics import Arithmetic
 from raynas.evaluation.evaluator import Evaluator
 from raynas.population.evaluator import PopulationEvaluator
+from raynas.supernets import digest
+from raynas.task import Classification
+from raynas.workers.calls import Advance, Calibrate, GatherShards, ScoreShard
 from raynas.workers.open_pool import check_workers, open_pool
-from raynas.workers.pool import LocalPool, Pool
+from raynas.workers.pool import LocalPool, Pool, PoolSettings
 
 PROTOCOL = Evaluation(device="cpu", bits=8, sample_rate=0.5, sampling="weighted")
 
@@ -46,16 +50,16 @@ def pool(request, scene: Scene) -> Iterator[Pool]:
     opened.close()
 
 
-def expected(scene: Scene, method: str, calls: list[tuple[Any, ...]]) -> list[Any]:
+def expected(scene: Scene, calls: list[Any]) -> list[Any]:
     evaluator = Evaluator(pickle.loads(pickle.dumps(scene.supernet)), PROTOCOL)
-    return [getattr(evaluator, method)(*call) for call in calls]
+    return [call.run(evaluator) for call in calls]
 
 
-def score_calls(scene: Scene) -> list[tuple[Any, ...]]:
+def score_calls(scene: Scene) -> list[ScoreShard]:
     """Calls of very different lengths, longest first."""
     architectures = list(scene.supernet.space.enumerate())
     return [
-        (shard, architectures[:count], "inherited")
+        ScoreShard(shard, architectures[:count], "inherited", Arithmetic())
         for count in (8, 1, 5, 2)
         for shard in scene.validation
     ]
@@ -71,30 +75,41 @@ def assert_same_scores(found: list[Any], wanted: list[Any]) -> None:
 
 def test_results_come_in_the_order_of_the_calls(pool: Pool, scene: Scene):
     calls = score_calls(scene)
-    assert_same_scores(pool.run("score", calls), expected(scene, "score", calls))
+    assert_same_scores(pool.run(calls), expected(scene, calls))
 
 
 def test_what_was_put_stands_for_itself(pool: Pool, scene: Scene):
     calls = score_calls(scene)
     shared = {id(shard): pool.put(shard) for shard in scene.validation}
     mode = pool.put("inherited")
-    placed = [(shared[id(shard)], architectures, mode) for shard, architectures, _ in calls]
-    assert_same_scores(pool.run("score", placed), expected(scene, "score", calls))
+    placed = [replace(call, shard=shared[id(call.shard)], statistics=mode) for call in calls]
+    assert_same_scores(pool.run(placed), expected(scene, calls))
+
+
+def test_shards_that_were_put_are_gathered_one_by_one(pool: Pool, scene: Scene):
+    first, *more = scene.validation
+    rows = [np.arange(0, shard.rows, 2) for shard in scene.validation]
+    weights = np.linspace(1.0, 2.0, sum(map(len, rows)))
+    call = GatherShards(first, rows, weights, tuple(more))
+    placed = GatherShards(pool.put(first), rows, weights, tuple(map(pool.put, more)))
+    [(found, count)] = pool.run([placed])
+    [(wanted, _)] = expected(scene, [call])
+    assert count == len(weights)
+    assert found.batch.equals(wanted.batch, check_metadata=True)
 
 
 def test_what_is_kept_stands_for_itself_and_need_not_travel(pool: Pool, scene: Scene):
     prefix = (1, 0)
-    advanced = pool.run(
-        "advance", [(shard, prefix, "inherited") for shard in scene.validation], keep=True
-    )
-    wanted = expected(
-        scene, "advance", [(shard, prefix, "inherited") for shard in scene.validation]
-    )
+    advances = [Advance(shard, prefix, "inherited", Arithmetic()) for shard in scene.validation]
+    advanced = pool.run(advances, keep=True)
+    wanted = expected(scene, advances)
     assert [rest.block_forwards for _, rest in advanced] == [2 * s.rows for s in scene.validation]
     behind = [(1, 0, 0), (1, 0, 1)]
-    found = pool.run("score", [(shard, behind, "inherited") for shard, _ in advanced])
-    calls = [(shard, behind, "inherited") for shard, _ in wanted]
-    assert_same_scores(found, expected(scene, "score", calls))
+    found = pool.run(
+        [ScoreShard(shard, behind, "inherited", Arithmetic()) for shard, _ in advanced]
+    )
+    calls = [ScoreShard(shard, behind, "inherited", Arithmetic()) for shard, _ in wanted]
+    assert_same_scores(found, expected(scene, calls))
 
 
 def test_the_machine_is_that_of_an_evaluator_there(pool: Pool, scene: Scene):
@@ -105,32 +120,31 @@ def test_the_machine_is_that_of_an_evaluator_there(pool: Pool, scene: Scene):
 
 
 def test_no_calls_have_no_results(pool: Pool):
-    assert pool.run("score", []) == []
-    assert pool.run("advance", [], keep=True) == []
+    assert pool.run([]) == []
+    assert pool.run([], keep=True) == []
 
 
 def test_input_errors_arrive_as_themselves_and_leave_the_pool_usable(pool: Pool, scene: Scene):
     calls = score_calls(scene)
-    broken = [*calls[:3], (scene.validation[0], [(0, 7, 0)], "inherited"), *calls[3:]]
+    broken = [*calls[:3], replace(calls[0], architectures=[(0, 7, 0)]), *calls[3:]]
     with pytest.raises(InputError) as wanted:
         scene.supernet.space.validate((0, 7, 0))
     with pytest.raises(InputError) as caught:
-        pool.run("score", broken)
+        pool.run(broken)
     assert type(caught.value) is InputError
     assert str(caught.value) == str(wanted.value)
     assert caught.value.argument == "architecture"
-    assert_same_scores(pool.run("score", calls), expected(scene, "score", calls))
+    assert_same_scores(pool.run(calls), expected(scene, calls))
 
 
 def test_a_users_own_exception_arrives_as_itself(pool: Pool, scene: Scene, folder: Path):
     place(folder / "Raises", 1)
+    calls = [Calibrate(shard, [(0, 1, 0)], Arithmetic()) for shard in scene.calibration]
     with pytest.raises(Trouble) as caught:
-        pool.run("calibrate", [(shard, [(0, 1, 0)]) for shard in scene.calibration])
+        pool.run(calls)
     assert type(caught.value) is Trouble
     assert caught.value.args == ("a block in trouble", 3)
-    statistics = pool.run("calibrate", [(shard, [(0, 1, 0)]) for shard in scene.calibration])
-    wanted = expected(scene, "calibrate", [(shard, [(0, 1, 0)]) for shard in scene.calibration])
-    for found, other in zip(statistics, wanted, strict=True):
+    for found, other in zip(pool.run(calls), expected(scene, calls), strict=True):
         assert found.statistics.keys() == other.statistics.keys()
         for path, vector in found.statistics.items():
             assert np.array_equal(vector, other.statistics[path])
@@ -168,12 +182,39 @@ def test_one_actor_gives_the_same_history(ray_cluster: None, scene: Scene):
     assert found == history(LocalPool(scene.supernet, protocol), scene, protocol)
 
 
-def test_workers_below_none_are_refused(scene: Scene):
-    with pytest.raises(InputError) as caught, open_pool(scene.supernet, PROTOCOL, -1):
+@pytest.mark.parametrize("workers", [-1, 1.0, 2.5, "2", True, [2]])
+def test_what_is_no_number_of_workers_is_refused(scene: Scene, workers: Any):
+    with pytest.raises(InputError) as caught, open_pool(scene.supernet, PROTOCOL, workers):
         pass
     assert caught.value.argument == "workers"
     with pytest.raises(InputError):
-        check_workers(PROTOCOL, -1)
+        check_workers(PROTOCOL, workers)
+
+
+@pytest.mark.parametrize("kind", ["local", pytest.param("ray", marks=pytest.mark.ray)])
+def test_a_pool_says_what_it_was_opened_with(
+    kind: str, scene: Scene, request: pytest.FixtureRequest
+):
+    if kind == "ray":
+        request.getfixturevalue("ray_cluster")
+    with open_pool(scene.supernet, PROTOCOL, int(kind == "ray")) as opened:
+        assert opened.settings == PoolSettings(PROTOCOL, None, digest(scene.supernet))
+        found = [history(opened, scene) for _ in range(2)]
+    assert found == [history(LocalPool(scene.supernet, PROTOCOL), scene)] * 2
+
+
+def test_a_pool_that_was_opened_with_other_settings_is_refused_by_name():
+    mine = PoolSettings(PROTOCOL, Classification(10), "abc")
+    mine.require_same(replace(mine))
+    for name, other in (
+        ("supernet", "abd"),
+        ("evaluation", replace(PROTOCOL, bits=4)),
+        ("task", Classification(9)),
+        ("task", None),
+    ):
+        with pytest.raises(InputError, match=f"opened with the same {name}") as caught:
+            mine.require_same(replace(mine, **{name: other}))
+        assert caught.value.argument == "pool"
 
 
 def test_a_pool_in_this_process_needs_no_ray(scene: Scene):

@@ -85,9 +85,8 @@ class CrashesOnLoad(Harmless):
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60.0
+    """Wait until a file appears; the test's own limit ends a wait in vain."""
     while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not appear"
         time.sleep(0.01)
 
 

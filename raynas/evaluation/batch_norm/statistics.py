@@ -12,7 +12,7 @@ Variances are unbiased, as torch's running ones are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from raynas.supernets.chain import Path
 
 Statistics = Mapping[Path, np.ndarray]
 """`float32[2 * channels]` of every node, keyed by its path."""
+
+FixedStatistics = Statistics | Literal["inherited"]
+"""Statistics to score under: given ones, or the supernet's own."""
 
 ALIGNED = 16
 """Bytes that a CUDA kernel reads at once."""

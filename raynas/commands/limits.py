@@ -1,0 +1,47 @@
+"""Limits as a command line states them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import raynas
+from raynas.costs import parse_bound
+from raynas.costs.bounds import Bounds
+
+
+@final
+@dataclass(frozen=True)
+class LimitOptions:
+    """Which architectures are legal: numbers, or shares of the largest architecture such as 60%.
+
+    Args:
+        flops: the most multiply-adds that an architecture may have.
+        flops_at_least: the fewest that it may have.
+        params: the most parameters that an architecture may have.
+        params_at_least: the fewest that it may have.
+    """
+
+    flops: str | None = None
+    flops_at_least: str | None = None
+    params: str | None = None
+    params_at_least: str | None = None
+
+    def limits(self) -> list[Bounds]:
+        """The limits that were given.
+
+        Raises:
+            InputError: a text that is no number or share.
+        """
+        stated = (
+            (raynas.FLOPs, self.flops, self.flops_at_least),
+            (raynas.Params, self.params, self.params_at_least),
+        )
+        return [
+            kind(
+                at_most=None if most is None else parse_bound(most),
+                at_least=None if least is None else parse_bound(least),
+            )
+            for kind, most, least in stated
+            if (most, least) != (None, None)
+        ]

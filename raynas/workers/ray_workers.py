@@ -1,0 +1,237 @@
+"""The actors of a pool: started, awaited, replaced and ended."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import ray
+from ray.exceptions import RayTaskError
+
+from raynas.errors import InputError, require
+from raynas.workers.patience import Patience
+from raynas.workers.pool import WorkerCrashError
+from raynas.workers.ray_cluster import describe
+from raynas.workers.ray_objects import DEAD, await_any, cause_of
+
+LOG = logging.getLogger(__name__)
+
+DEATHS = 2
+"""Actors in a row that may die while starting before it is given up."""
+
+POLL_SECONDS = 1.0
+"""How long to wait for anything to happen before the clock is read again."""
+
+
+@final
+@dataclass(frozen=True)
+class ActorKind:
+    """What each worker is.
+
+    Args:
+        actor: a Ray actor class with the methods of `RemoteEvaluator`.
+        resources: what it reserves.
+        start: the arguments of its `start`.
+    """
+
+    actor: Any
+    resources: dict[str, float]
+    start: tuple[Any, ...]
+
+
+@final
+@dataclass(eq=False)
+class Worker:
+    """An actor and the calls it holds, oldest first.
+
+    Attributes:
+        actor: its handle.
+        process: a reference that is there when its process is.
+        started: a reference to its machine, there when its replica is.
+        attempt: how many actors have been started for it since one was ready.
+        loading: whether its process is there.
+        machine: of the worker, once it is ready.
+        counted: whether this worker, or one that it replaces, has ever been ready.
+        held: the indices of its calls.
+    """
+
+    actor: Any
+    process: Any
+    started: Any
+    attempt: int
+    loading: bool = False
+    machine: dict[str, str] | None = None
+    counted: bool = False
+    held: deque[int] = field(default_factory=deque)
+
+    @property
+    def awaited(self) -> Any:
+        """The reference that tells of its next step towards being ready; `None` if it is."""
+        if self.machine is not None:
+            return None
+        return self.started if self.loading else self.process
+
+
+@final
+class Workers:
+    """A number of workers, of whom some may not have started.
+
+    Args:
+        count: how many.
+        kind: what each is.
+        patience: how long to wait for them.
+    """
+
+    def __init__(self, count: int, kind: ActorKind, patience: Patience) -> None:
+        self._kind = kind
+        self._patience = patience
+        self._progress = patience.clock()
+        self._said = -1
+        self.replaced = 0
+        self._all = [self._start() for _ in range(count)]
+
+    @property
+    def ready(self) -> list[Worker]:
+        """The workers that can take calls."""
+        return [worker for worker in self._all if worker.machine is not None]
+
+    @property
+    def count(self) -> int:
+        """How many have been ready, or were replaced since; if none has, how many are wanted."""
+        return sum(worker.counted for worker in self._all) or len(self._all)
+
+    @property
+    def actors(self) -> list[Any]:
+        """The handles of all actors, whether they have started or not."""
+        return [worker.actor for worker in self._all]
+
+    @property
+    def awaited(self) -> list[Any]:
+        """The references that tell of the next steps of workers that are not ready."""
+        return [worker.awaited for worker in self._all if worker.machine is None]
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """The machine of those that are ready; where they differ, all of them.
+
+        Raises:
+            InputError: some are on a GPU, and some are not.
+        """
+        machines = [worker.machine for worker in self.ready if worker.machine is not None]
+        names = machines[0] if machines else {}
+        joined = {name: " + ".join(sorted({each[name] for each in machines})) for name in names}
+        require(
+            " + " not in joined.get("device", ""),
+            "device",
+            "workers that are all on a GPU, or all on a CPU, since their results differ",
+            joined.get("device"),
+            "Install CUDA's PyTorch on every node, or use device='cpu'.",
+        )
+        return joined
+
+    def wait(self) -> None:
+        """Wait until all are ready, or no more are to be expected soon.
+
+        Raises:
+            InputError: there is no room for any, or one cannot make its replica.
+            WorkerCrashError: they die while they start.
+        """
+        self.note_progress()
+        while self.awaited and self.is_worth_waiting():
+            for reference in await_any(self.awaited, POLL_SECONDS):
+                self.take_in(reference)
+
+    def note_progress(self) -> None:
+        """Start to count anew how long nothing has happened."""
+        self._progress = self._patience.clock()
+
+    def is_worth_waiting(self) -> bool:
+        """Whether more workers are to be expected; say so once if some are missing.
+
+        Raises:
+            InputError: none is ready, and none is to be expected.
+        """
+        seconds = self._patience.clock() - self._progress
+        waiting = [worker for worker in self._all if worker.machine is None]
+        loading = sum(worker.loading for worker in waiting)
+        without_room, ready = len(waiting) - loading, len(self.ready)
+        verdict = self._patience.verdict(
+            seconds, without_room=without_room, loading=loading, ready=ready
+        )
+        if verdict == "give up":
+            raise InputError(
+                "workers",
+                f"resources for at least one: each needs {describe(self._kind.resources)}",
+                f"{self._free()} free in the cluster for {seconds:.0f} s",
+                "Free resources, add nodes to the cluster, or use workers=0 (this process).",
+            )
+        if seconds >= self._patience.quiet and without_room and self._said != ready:
+            self._said = ready
+            LOG.warning(self._missing(ready, without_room))
+        return verdict == "wait"
+
+    def take_in(self, reference: Any) -> None:
+        """Follow a worker whose next step is done, or replace it if it died.
+
+        Raises:
+            InputError: it cannot make its replica.
+            WorkerCrashError: it is the second in a row that died.
+        """
+        worker = next((each for each in self._all if each.awaited == reference), None)
+        if worker is None:
+            return
+        self.note_progress()
+        try:
+            value = ray.get(reference)
+        except DEAD as error:
+            if worker.attempt >= DEATHS:
+                raise WorkerCrashError(
+                    f"{DEATHS} workers in a row died while they started: {error}"
+                ) from error
+            self.replace(worker, worker.attempt + 1)
+        except RayTaskError as error:
+            raise cause_of(error) from error
+        else:
+            if worker.loading:
+                worker.machine, worker.counted = value, True
+            worker.loading = True
+
+    def replace(self, worker: Worker, attempt: int = 1) -> None:
+        """Start another in the place of a worker that died."""
+        ray.kill(worker.actor)
+        other = self._start(attempt)
+        other.counted = worker.counted
+        self._all[self._all.index(worker)] = other
+        self.replaced += 1
+
+    def close(self) -> None:
+        """End all actors, and withdraw those that never started."""
+        for actor in self.actors:
+            ray.kill(actor)
+        self._all = []
+
+    def _start(self, attempt: int = 1) -> Worker:
+        resources = self._kind.resources
+        actor = self._kind.actor.options(
+            num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0.0)
+        ).remote()
+        process = actor.__ray_ready__.remote()
+        return Worker(actor, process, actor.start.remote(*self._kind.start), attempt)
+
+    def _free(self) -> str:
+        free = ray.available_resources()
+        return describe({name: free.get(name, 0.0) for name in self._kind.resources})
+
+    def _missing(self, ready: int, without_room: int) -> str:
+        """One line about workers that the cluster has no room for."""
+        others = (
+            f"going on with {ready}, others join when there is room"
+            if ready
+            else "waiting for room"
+        )
+        return (
+            f"{without_room} of {len(self._all)} workers have not started: each needs "
+            f"{describe(self._kind.resources)}, and the cluster has {self._free()} free; {others}"
+        )
