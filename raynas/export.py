@@ -58,6 +58,8 @@ class Exported:
             InputError: something was refused.
         """
         lacking = [f"{name} was not ({reason})" for name, reason in self.refused.items()]
+        if self.batch is not None:
+            lacking.append(f"{PROGRAM} takes batches of {self.batch}")
         require(
             not lacking,
             "export",
