@@ -19,6 +19,7 @@ from raynas.data import SearchData, Shard
 from raynas.evolution import Strategy
 from raynas.shards.shard import make_shards
 from raynas.supernets import ChainSupernet, Normalize
+from raynas.workers.calls import Call
 from raynas.workers.pool import LocalPool
 
 CLASSES = 6
@@ -181,12 +182,12 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A list that grows by the name of each call in this process."""
+    """A list that grows by the operation's name with each evaluator call in this process."""
     made: list[str] = []
     run = LocalPool.run
 
-    def counted(self: LocalPool, calls: Any, *, keep: bool = False) -> list[Any]:
-        made.extend(call.name for call in calls)
+    def counted(self: LocalPool, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+        made.extend(type(call).__name__ for call in calls)
         return run(self, calls, keep=keep)
 
     monkeypatch.setattr(LocalPool, "run", counted)

@@ -46,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The evaluator methods that are called, once per call."""
+    """The evaluator operations that are called, once per call."""
     return count_calls(monkeypatch)
 
 
@@ -56,7 +56,7 @@ def assert_same_run(run_dir: Path, whole: Path) -> None:
     generations = [m["generation"] for m in records(run_dir, "metrics.jsonl")]
     assert generations == list(range(len(records(whole)))), "one line of metrics per generation"
     assert (run_dir / "config.json").read_bytes() == (whole / "config.json").read_bytes()
-    assert not list(run_dir.glob("*.part"))
+    assert not list(run_dir.glob(".*.part"))
 
 
 def slow_search(run_dir: Path) -> None:
@@ -120,12 +120,12 @@ def test_what_the_first_generation_selected_outlives_a_kill(
 
 def test_a_kill_before_the_result_was_written(whole: Path, tmp_path: Path) -> None:
     run_dir = copy_of(whole, tmp_path)
-    (run_dir / "result.json").rename(run_dir / "result.json.part")
+    (run_dir / "result.json").rename(run_dir / ".result.json.part")
     run_search(run_dir, resume=True)
     assert_same_run(run_dir, whole)
 
 
-@pytest.mark.parametrize("left", [".lock", "config.json.part", "metrics.jsonl.part"])
+@pytest.mark.parametrize("left", [".lock", ".config.json.part", ".metrics.jsonl.part"])
 def test_a_kill_before_the_first_generation(left: str, whole: Path, tmp_path: Path) -> None:
     (tmp_path / left).write_text("" if left == ".lock" else '{"see')
     run_search(tmp_path, resume=True)
@@ -159,7 +159,7 @@ def test_a_finished_run_is_returned_without_evaluating(
     whole: Path, tmp_path: Path, calls: list[str]
 ) -> None:
     first = run_search(tmp_path)
-    assert calls.count("score") > 20, "the counter counts"
+    assert calls.count("ScoreShard") > 20, "the counter counts"
     calls.clear()
     before = contents(tmp_path)
     data = small_data()
@@ -186,13 +186,13 @@ def test_a_finished_run_is_returned_without_evaluating(
 
 def test_what_is_on_the_disk_is_not_evaluated_again(tmp_path: Path, calls: list[str]) -> None:
     interrupt(tmp_path, 2)
-    first = calls.count("score")
+    first = calls.count("ScoreShard")
     calls.clear()
     run_search(tmp_path, resume=True)
-    second = calls.count("score")
+    second = calls.count("ScoreShard")
     calls.clear()
     run_search(tmp_path / "other")
-    assert first + second == calls.count("score")
+    assert first + second == calls.count("ScoreShard")
 
 
 def search_and_wait(run_dir: Path, ready: Any) -> None:

@@ -54,7 +54,7 @@ def either(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The evaluator methods that are called, once per call."""
+    """The evaluator operations that are called, once per call."""
     return count_calls(monkeypatch)
 
 

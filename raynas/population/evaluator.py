@@ -276,8 +276,12 @@ class PopulationEvaluator(CandidateEvaluator):
         present = sum(self._view.validation.rows)
         if not self.prefix and kept < present:
             selection = self._voting.select(kept / present, prefix, reference, voters)
-            self._recoverable.take(lambda view: self._maps.select(view, selection))
-        self._recoverable.take(lambda view: self._maps.advance(view, prefix))
+            # One step, so that a prefix that the supernet does not have leaves nothing half done.
+            self._recoverable.take(
+                lambda view: self._maps.advance(self._maps.select(view, selection), prefix)
+            )
+        else:
+            self._recoverable.take(lambda view: self._maps.advance(view, prefix))
 
     def _remember(self, architectures: Sequence[Architecture], outcomes: Outcomes) -> None:
         """Add new scores of candidates on the samples of the view to the ledger."""

@@ -56,10 +56,11 @@ def own_layouts(supernet: ChainSupernet, device: torch.device) -> frozenset[Node
         for depth in range(max(depth for depth, _ in unknown) + 1):
             here = [kind for kind in kinds if kind[0] == depth]
             for kind in [kind for kind in here if kind in unknown]:
-                expected = kinds[kind](x.contiguous())
+                # Modules that change their input are found elsewhere, and change copies here.
+                expected = kinds[kind](x.clone())
                 if not takes_channels_last(kinds[kind], x, expected):
                     own.add(kind)
-            x = kinds[here[0]](x.contiguous())
+            x = kinds[here[0]](x.clone()).contiguous()
     return frozenset(own)
 
 
@@ -69,7 +70,8 @@ def takes_channels_last(module: nn.Module, x: Tensor, expected: Tensor) -> bool:
         return True
     try:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        given = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+        layout = torch.channels_last if x.dim() == 4 else torch.contiguous_format
+        given = x.clone(memory_format=layout)
         found = module(given)
         same = found.shape == expected.shape and torch.allclose(
             found, expected, rtol=1e-3, atol=1e-4, equal_nan=True

@@ -27,11 +27,22 @@ class PlainScore:
     losses: np.ndarray
 
 
-def as_votes(scores: Sequence[PlainScore]) -> Outcomes:
-    """What candidates say of all samples, as workers report it."""
+def as_outcomes(scores: Sequence[PlainScore]) -> Outcomes:
+    """The outcomes of candidates on all samples, as workers report them."""
     columns = [[getattr(s, name) for s in scores] for name in ("correct", "correct_top5", "losses")]
-    top1, top5, losses = map(np.array, columns)
-    return Outcomes({"top1": top1, "top5": top5}, losses, np.ones(len(scores), bool))
+    return classified(*map(np.array, columns))
+
+
+def classified(
+    correct: np.ndarray,
+    correct_top5: np.ndarray,
+    losses: np.ndarray,
+    finite: np.ndarray | None = None,
+    block_forwards: int = 0,
+) -> Outcomes:
+    """Outcomes of a classification, `[k, n]` each; all outputs are finite unless said."""
+    everything = np.ones(len(losses), bool) if finite is None else finite
+    return Outcomes({"top1": correct, "top5": correct_top5}, losses, everything, block_forwards)
 
 
 @torch.no_grad()

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_scoring import classified
 
+from raynas.evaluation.scores import Outcomes, merge_scores
 from raynas.evaluation.selection import Selection, select_disagreement
-from raynas.score import Dropped, Outcomes, Score, merge_scores
+from raynas.score import Score
 
 
 @st.composite
@@ -26,19 +28,23 @@ def electorate(rng: np.random.Generator, voters: int, share: np.ndarray) -> Outc
     correct = rng.random((voters, len(share))) < share
     top5 = correct | (rng.random(correct.shape) < 0.5)
     losses = rng.exponential(1.0, correct.shape).astype(np.float32)
-    return Outcomes(correct, top5, losses, np.ones(voters, bool), 0)
+    return classified(correct, top5, losses)
 
 
 def estimates(scored: Outcomes, kept: Selection) -> list[Score]:
     """The scores of candidates, of which only the kept samples are looked at."""
-    columns = (scored.correct, scored.correct_top5, scored.losses)
-    seen = Outcomes(*(column[:, kept.rows] for column in columns), scored.finite, 0)
+    seen = scored.on(kept.rows)
     names = [(index,) for index in range(len(scored.finite))]
     return merge_scores(names, seen, kept.weights, kept.dropped)
 
 
+def columns(scored: Outcomes) -> dict[str, np.ndarray]:
+    """Values and losses by name."""
+    return {**scored.values, "loss": scored.losses}
+
+
 def full(scored: Outcomes) -> list[Score]:
-    samples = scored.correct.shape[1]
+    samples = scored.losses.shape[1]
     return estimates(scored, Selection(np.arange(samples), np.ones(samples)))
 
 
@@ -55,7 +61,7 @@ def plain_importance(votes: Outcomes, sample: int) -> float:
     """One sample at a time: the variance of a bit that is right with the mean chance."""
     chances = [
         0.9 * bool(bit) + 0.1 * exp(-float(loss))
-        for bit, loss in zip(votes.correct[:, sample], votes.losses[:, sample], strict=True)
+        for bit, loss in zip(votes.first[:, sample], votes.losses[:, sample], strict=True)
     ]
     chance = fsum(chances) / len(chances)
     return chance * (1.0 - chance)
@@ -63,7 +69,7 @@ def plain_importance(votes: Outcomes, sample: int) -> float:
 
 @given(electorates(), st.none() | st.integers(1, 6), PERCENT, st.integers(0, 2**32 - 1))
 def test_scores_are_those_of_a_plain_count(first, second, percent, seed):
-    samples = first.correct.shape[1]
+    samples = first.losses.shape[1]
     rng = np.random.default_rng(seed)
     groups = [first] if second is None else [first, electorate(rng, second, rng.random(samples))]
     kept = select_disagreement(groups, percent / 100)
@@ -76,13 +82,14 @@ def test_scores_are_those_of_a_plain_count(first, second, percent, seed):
     assert kept.weights.tolist() == [1.0] * len(chosen)
     others = electorate(rng, 4, np.full(samples, 0.5))
     for index, score in enumerate(estimates(others, kept)):
-        found = (score.top1, score.top5, score.loss)
-        for estimate, name in zip(found, ("correct", "correct_top5", "losses"), strict=True):
-            own = getattr(others, name)[index].astype(float)
-            means = getattr(first, name).astype(float).mean(axis=0)
+        found = {**score.objectives, "loss": score.loss}
+        assert list(found) == ["top1", "top5", "loss"]
+        for name, estimate in found.items():
+            own = columns(others)[name][index].astype(float)
+            means = columns(first)[name].astype(float).mean(axis=0)
             values = [own[i] if i in chosen else means[i] for i in range(samples)]
             assert estimate == pytest.approx(fsum(values) / samples)
-        assert score.correct == sum(bool(others.correct[index][i]) for i in chosen)
+        assert score.correct == sum(bool(others.first[index][i]) for i in chosen)
         assert score.samples == len(chosen)
 
 
@@ -90,11 +97,11 @@ def test_scores_are_those_of_a_plain_count(first, second, percent, seed):
 def test_unanimous_samples_never_change_the_ranking(first, seed, percent):
     """Neither how many of them there are, nor whether they are kept or dropped."""
     rng = np.random.default_rng(seed)
-    samples = first.correct.shape[1]
+    samples = first.losses.shape[1]
     candidates = electorate(rng, 5, rng.choice([0.0, 0.2, 0.8, 1.0], samples))
     kept = select_disagreement([first], percent / 100)
     before = ranking(estimates(candidates, kept))
-    divided = candidates.correct.min(axis=0) != candidates.correct.max(axis=0)
+    divided = candidates.first.min(axis=0) != candidates.first.max(axis=0)
     seen = np.isin(np.arange(samples), kept.rows)
     without = replace(
         kept, rows=kept.rows[divided[seen]], weights=np.ones(int(divided[seen].sum()))
@@ -109,7 +116,7 @@ def test_samples_that_all_are_sure_of_go_first():
     losses = np.tile(np.array([2.0, 0.01, 0.6, 3.0, 0.4], np.float32), (3, 1))
     correct = np.tile([False, True, True, False, True], (3, 1))
     correct[0, 3] = True
-    votes = Outcomes(correct, correct, losses, np.ones(3, bool), 0)
+    votes = classified(correct, correct, losses)
     kept = [select_disagreement([votes], count / 5).rows.tolist() for count in range(1, 6)]
     assert kept == [[3], [2, 3], [2, 3, 4], [0, 2, 3, 4], [0, 1, 2, 3, 4]]
 
@@ -118,14 +125,18 @@ def test_samples_that_all_are_sure_of_go_first():
 def test_the_voters_own_mean_is_estimated_exactly(votes, percent):
     scores = estimates(votes, select_disagreement([votes], percent / 100))
     for name in ("top1", "top5", "loss"):
-        found = np.mean([getattr(score, name) for score in scores])
-        assert found == pytest.approx(np.mean([getattr(score, name) for score in full(votes)]))
+        found, expected = (
+            np.mean([score.loss if name == "loss" else score.objectives[name] for score in some])
+            for some in (scores, full(votes))
+        )
+        assert found == pytest.approx(expected)
 
 
 @given(electorates())
 def test_the_full_rate_gives_the_full_scores(votes):
     kept = select_disagreement([votes], 1.0)
-    assert kept.dropped == Dropped()
+    assert (kept.dropped.samples, kept.dropped.loss) == (0, 0.0)
+    assert not any(kept.dropped.values.values())
     assert estimates(votes, kept) == full(votes)
 
 
@@ -135,7 +146,8 @@ def test_the_order_of_the_voters_does_not_matter(votes, percent, order):
     first = select_disagreement([votes], percent / 100)
     second = select_disagreement([votes.take(places)], percent / 100)
     assert (first.rows == second.rows).all()
-    assert first.dropped.correct == pytest.approx(second.dropped.correct)
+    assert first.dropped.samples == second.dropped.samples
+    assert first.dropped.values == pytest.approx(dict(second.dropped.values))
 
 
 def test_a_diverged_candidate_has_no_vote_unless_all_diverged():

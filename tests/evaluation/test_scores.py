@@ -9,14 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_scoring import classified
 
-from raynas.evaluation.scores import (
-    Outcomes,
-    Score,
-    join_parts,
-    join_shards,
-    merge_scores,
-)
+from raynas.evaluation.scores import Outcomes, join_candidates, join_samples, merge_scores
+from raynas.score import Score
 
 CANDIDATES = [(0, 1), (1, 1), (0, 0)]
 
@@ -25,7 +21,7 @@ def outcome(rng: np.random.Generator, candidates: int, samples: int) -> Outcomes
     correct = rng.random((candidates, samples)) < 0.5
     top5 = correct | (rng.random((candidates, samples)) < 0.5)
     losses = rng.exponential(1.0, (candidates, samples)).astype(np.float32)
-    return Outcomes(correct, top5, losses, np.ones(candidates, bool), samples)
+    return classified(correct, top5, losses, block_forwards=samples)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
@@ -33,8 +29,8 @@ def test_scores_are_the_weighted_means_over_all_samples(sizes, seed):
     rng = np.random.default_rng(seed)
     outcomes = [outcome(rng, len(CANDIDATES), size) for size in sizes]
     weights = rng.uniform(0.5, 4.0, sum(sizes))
-    for index, score in enumerate(merge_scores(CANDIDATES, join_shards(outcomes), weights)):
-        bits = [bool(bit) for o in outcomes for bit in o.correct[index]]
+    for index, score in enumerate(merge_scores(CANDIDATES, join_samples(outcomes), weights)):
+        bits = [bool(bit) for o in outcomes for bit in o.first[index]]
         losses = [float(loss) for o in outcomes for loss in o.losses[index]]
         fifth = [bool(bit) for o in outcomes for bit in o.values["top5"][index]]
 
@@ -44,7 +40,7 @@ def test_scores_are_the_weighted_means_over_all_samples(sizes, seed):
         assert score.architecture == CANDIDATES[index]
         assert (score.correct, score.samples) == (sum(bits), len(bits))
         assert score.top1 == pytest.approx(mean(bits))
-        assert score.top5 == pytest.approx(mean(fifth))
+        assert score.objectives["top5"] == pytest.approx(mean(fifth))
         assert score.loss == pytest.approx(mean(losses))
         assert score.finite
 
@@ -52,18 +48,18 @@ def test_scores_are_the_weighted_means_over_all_samples(sizes, seed):
 def test_without_weights_accuracies_are_exact_ratios():
     rng = np.random.default_rng(0)
     outcomes = [outcome(rng, 3, 7), outcome(rng, 3, 6)]
-    for score in merge_scores(CANDIDATES, join_shards(outcomes), np.ones(13)):
+    for score in merge_scores(CANDIDATES, join_samples(outcomes), np.ones(13)):
         assert score.top1 == score.correct / 13
 
 
 def test_one_shard_that_is_not_finite_marks_the_candidate_only():
     rng = np.random.default_rng(0)
     first, second = outcome(rng, 3, 4), outcome(rng, 3, 4)
-    clean = merge_scores(CANDIDATES, join_shards([first, second]), np.ones(8))
+    clean = merge_scores(CANDIDATES, join_samples([first, second]), np.ones(8))
     losses = second.losses.copy()
     losses[1, 2] = math.nan
     broken = replace(second, losses=losses, finite=np.array([True, False, True]))
-    scores = merge_scores(CANDIDATES, join_shards([first, broken]), np.ones(8))
+    scores = merge_scores(CANDIDATES, join_samples([first, broken]), np.ones(8))
     assert [score.finite for score in scores] == [True, False, True]
     assert scores[1].loss == math.inf
     assert isinstance(scores[1], Score)
@@ -76,8 +72,8 @@ def test_parts_join_in_the_order_of_the_candidates(order, count, seed):
     whole = outcome(np.random.default_rng(seed), 7, 3)
     parts = np.array_split(np.array(order), count)
     results = [
-        Outcomes(
-            whole.correct[part],
+        classified(
+            whole.values["top1"][part],
             whole.values["top5"][part],
             whole.losses[part],
             whole.finite[part],
@@ -85,8 +81,8 @@ def test_parts_join_in_the_order_of_the_candidates(order, count, seed):
         )
         for part in parts
     ]
-    joined = join_parts(parts, results)
-    assert np.array_equal(joined.correct, whole.correct)
-    assert np.array_equal(joined.correct_top5, whole.correct_top5)
+    joined = join_candidates(parts, results)
+    assert list(joined.values) == ["top1", "top5"]
+    assert all(np.array_equal(joined.values[name], whole.values[name]) for name in whole.values)
     assert np.array_equal(joined.losses, whole.losses)
     assert joined.block_forwards == 7

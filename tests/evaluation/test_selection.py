@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from plain_scoring import classified
 
-from raynas.evaluation.scores import Dropped, Outcomes
 from raynas.evaluation.selection import (
     inclusion_probabilities,
     select_random,
@@ -39,7 +39,7 @@ def select(mode: str, losses: np.ndarray, percent: int, seed: int):
     """A selection from the scores of one subnet."""
     bits = np.zeros((1, len(losses)), bool)
     finite = np.isfinite(losses).all(keepdims=True)
-    scored = Outcomes(bits, bits, losses[None], finite, 0)
+    scored = classified(bits, bits, losses[None], finite)
     return select_samples([scored], mode, percent / 100, rng(seed))
 
 
@@ -64,7 +64,7 @@ def test_any_losses_give_distinct_ascending_rows_of_the_asked_number(losses, per
     assert ((kept.rows >= 0) & (kept.rows < len(losses))).all()
     assert np.isfinite(kept.weights).all()
     assert (kept.weights >= 1.0).all()
-    assert np.isfinite([kept.dropped.correct, kept.dropped.correct_top5, kept.dropped.loss]).all()
+    assert np.isfinite([*kept.dropped.values.values(), kept.dropped.loss]).all()
 
 
 @given(LOSSES, PERCENT, SEEDS)
@@ -148,7 +148,8 @@ def test_the_full_rate_keeps_everything_unweighted(mode):
     kept = select(mode, rng(0).exponential(1.0, 30), 100, 1)
     assert kept.rows.tolist() == list(range(30))
     assert kept.weights == pytest.approx(1.0)
-    assert kept.dropped == Dropped()
+    assert (kept.dropped.samples, kept.dropped.loss) == (0, 0.0)
+    assert not any(kept.dropped.values.values())
 
 
 def test_every_sample_is_drawn_uniformly():

@@ -10,7 +10,7 @@ from random_chains import CLASSES, Scene, random_shards
 
 from raynas.evaluation import Evaluation
 from raynas.ledger.ledger import Ledger
-from raynas.population.evaluator import PopulationEvaluator
+from raynas.population.evaluator import Known, PopulationEvaluator, Splits
 from raynas.shards.shard import Shard
 from raynas.supernets import digest, spos
 from raynas.workers.pool import LocalPool
@@ -36,18 +36,18 @@ def open_evaluator(
     pool: Any = None,
     *,
     ledger: Ledger | None = None,
+    held_out: Sequence[Shard] = (),
     seed: int = SEED,
     **options: Any,
 ) -> PopulationEvaluator:
+    """An evaluator of a scene, in this process unless there is a pool; options of the protocol."""
     protocol = Evaluation(**{"device": "cpu", **options})
     return PopulationEvaluator(
         pool or LocalPool(scene.supernet, protocol),
-        scene.calibration,
-        scene.validation,
+        Splits(scene.calibration, scene.validation, held_out),
         protocol,
         seed,
-        ledger=ledger,
-        supernet=digest(scene.supernet),
+        Known(ledger, digest(scene.supernet)),
     )
 
 

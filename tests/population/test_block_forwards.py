@@ -49,10 +49,10 @@ def test_nothing_below_the_prefix_is_executed_after_the_freeze(depth, batch_norm
         "stem": len(shards),
         **{(block, choice): len(shards) for block, choice in enumerate(prefix)},
     }
-    assert evaluator.block_forwards == depth * rows(shards)
+    assert evaluator.counters.block_forwards == depth * rows(shards)
 
     counts.clear()
-    before = evaluator.block_forwards
+    before = evaluator.counters.block_forwards
     population = list(dict.fromkeys(scene.candidates(6, prefix)))
     evaluator.score(population)
     chains = [a[: k + 1] for a in population for k in range(depth, len(a))]
@@ -63,7 +63,7 @@ def test_nothing_below_the_prefix_is_executed_after_the_freeze(depth, batch_norm
         "head": len(heads) * len(shards),
         **{name: count * len(shards) for name, count in executed.items()},
     }
-    assert evaluator.block_forwards - before == len(nodes) * rows(shards)
+    assert evaluator.counters.block_forwards - before == len(nodes) * rows(shards)
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
@@ -75,9 +75,9 @@ def test_counted_forwards_are_those_of_a_naive_count(scene: Scene, sharing, data
     if depth:
         evaluator.freeze(trunk[:depth], trunk)
     images = rows(scene.calibration) + rows(scene.validation)
-    assert evaluator.block_forwards == depth * images
+    assert evaluator.counters.block_forwards == depth * images
     population = list(dict.fromkeys(scene.candidates(5, trunk[:depth])))
     evaluator.score(population)
     chains = [a[: k + 1] for a in population for k in range(depth, len(a))]
     executed = len(set(chains) if sharing else chains)
-    assert evaluator.block_forwards == (depth + executed) * images
+    assert evaluator.counters.block_forwards == (depth + executed) * images

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_scoring import PlainScore, as_votes, score_plainly
+from plain_scoring import PlainScore, as_outcomes, score_plainly
 from random_chains import Scene, scenes
 from small_population import open_evaluator, small_spos
 from test_recovery import ForgetfulPool
@@ -34,8 +34,8 @@ def assert_estimates(
         expected = plain[score.architecture]
         assert (score.correct, score.samples) == (expected.correct[kept].sum(), len(kept))
         for found, name, constant in (
-            (score.top1, "correct", dropped.correct),
-            (score.top5, "correct_top5", dropped.correct_top5),
+            (score.top1, "correct", dropped.values.get("top1", 0.0)),
+            (score.objectives["top5"], "correct_top5", dropped.values.get("top5", 0.0)),
             (score.loss, "losses", dropped.loss),
         ):
             total = getattr(expected, name)[kept].sum(dtype=float) + constant
@@ -60,7 +60,7 @@ def test_scores_are_those_of_the_samples_that_each_vote_kept(
     }
 
     def votes(architectures: Any, samples: np.ndarray | slice = slice(None)) -> Any:
-        return as_votes([plain[a] for a in architectures]).on(samples)
+        return as_outcomes([plain[a] for a in architectures]).on(samples)
 
     frozen, unfrozen = (percent / 100 for percent in percents)
     evaluator = open_evaluator(
@@ -70,11 +70,11 @@ def test_scores_are_those_of_the_samples_that_each_vote_kept(
         unfrozen_sample_rate=unfrozen,
         voters=voters,
     )
-    samples = evaluator.samples
+    samples = evaluator.counters.samples
     evaluator.vote_first(first)
     scores = evaluator.score(first)
     selected = select_disagreement([votes(first[:voters])], unfrozen)
-    assert evaluator.samples == len(selected.rows)
+    assert evaluator.counters.samples == len(selected.rows)
     assert_estimates(scores, plain, selected.rows, selected.dropped)
     assert_estimates(evaluator.score(later), plain, selected.rows, selected.dropped)
 
@@ -86,7 +86,7 @@ def test_scores_are_those_of_the_samples_that_each_vote_kept(
         electorates = [votes(behind, selected.rows)]
         second = select_disagreement(electorates, kept / len(selected.rows))
     rows, dropped = selected.rows[second.rows], selected.dropped + second.dropped
-    assert evaluator.samples == len(rows) == kept
+    assert evaluator.counters.samples == len(rows) == kept
     assert len(rows) + dropped.samples == samples
     assert_estimates(evaluator.score(later), plain, rows, dropped)
     finals = evaluator.score_in_full(later)
@@ -103,7 +103,7 @@ def history(scene: Scene, pool: Any = None, **options: Any) -> list[Any]:
     second = evaluator.score(scene.candidates(9)[6:])
     evaluator.freeze(trunk[:2], trunk, scene.candidates(9))
     third = evaluator.score(scene.candidates(3, trunk[:2]))
-    return [first, second, third, evaluator.samples, evaluator.selection]
+    return [first, second, third, evaluator.counters.samples, evaluator.counters.selection]
 
 
 def test_a_first_generation_does_not_change_what_it_votes_with():
@@ -116,22 +116,22 @@ def test_a_first_generation_does_not_change_what_it_votes_with():
 def test_at_rate_one_nothing_is_dropped():
     scene = small_spos()
     evaluator = open_evaluator(scene, sampling="disagreement", sample_rate=0.4)
-    samples = evaluator.samples
+    samples = evaluator.counters.samples
     evaluator.vote_first(scene.candidates(6))
-    assert (evaluator.samples, evaluator.selection) == (samples, None)
-    assert evaluator.block_forwards == 0
+    assert (evaluator.counters.samples, evaluator.counters.selection) == (samples, None)
+    assert evaluator.counters.block_forwards == 0
 
 
 def test_candidates_vote_once():
     scene = small_spos()
     evaluator = open_evaluator(scene, **EARLY)
     evaluator.vote_first([])
-    assert evaluator.selection is None
+    assert evaluator.counters.selection is None
     evaluator.vote_first(scene.candidates(6))
-    selection = evaluator.selection
+    selection = evaluator.counters.selection
     with pytest.raises(InputError, match=r"architectures: expected those of the first generation"):
         evaluator.vote_first(scene.candidates(6))
-    assert evaluator.selection == selection is not None
+    assert evaluator.counters.selection == selection is not None
 
 
 def test_a_freeze_that_is_refused_selects_nothing():
@@ -139,12 +139,16 @@ def test_a_freeze_that_is_refused_selects_nothing():
     trunk = scene.candidates(1)[0]
     evaluator = open_evaluator(scene, **EARLY)
     evaluator.vote_first(scene.candidates(6))
-    before = (evaluator.samples, evaluator.selection, evaluator.score([trunk]))
+    before = (evaluator.counters.samples, evaluator.counters.selection, evaluator.score([trunk]))
     other = ((trunk[0] + 1) % 4, *trunk[1:])
     for prefix, reference in (((), trunk), ((9,), (9, *trunk[1:])), (trunk[:1], other)):
         with pytest.raises(InputError):
             evaluator.freeze(prefix, reference, scene.candidates(6))
-        assert (evaluator.samples, evaluator.selection, evaluator.score([trunk])) == before
+        assert (
+            evaluator.counters.samples,
+            evaluator.counters.selection,
+            evaluator.score([trunk]),
+        ) == before
 
 
 def test_a_ledger_changes_no_score_and_keeps_the_full_ones_of_the_first_generation():
@@ -157,7 +161,7 @@ def test_a_ledger_changes_no_score_and_keeps_the_full_ones_of_the_first_generati
         assert evaluator.score(scene.candidates(6)) == open_evaluator(scene).score(
             scene.candidates(6)
         )
-        assert (evaluator.known, evaluator.block_forwards) == (6, 0)
+        assert (evaluator.counters.known, evaluator.counters.block_forwards) == (6, 0)
         keys = [context.key for context in ledger.contexts()]
         assert len({key.digest for key in keys}) == 3, "all, voted, behind the prefix"
         assert ledger.verify() == []
@@ -192,10 +196,12 @@ def test_the_votes_outlive_shards_that_went_away(losses: list[int], voters: int 
 def test_the_kept_samples_are_executed_and_no_others():
     scene = small_spos()
     evaluator = open_evaluator(scene, **EARLY, voters=2, batch_norm="inherit")
-    samples, blocks = evaluator.samples, scene.supernet.space.blocks
+    samples, blocks = evaluator.counters.samples, scene.supernet.space.blocks
     disjoint = [(choice,) * blocks for choice in range(4)]
     evaluator.vote_first(disjoint[:3])
-    assert evaluator.block_forwards == 2 * samples * blocks
+    assert evaluator.counters.block_forwards == 2 * samples * blocks
     evaluator.score(disjoint)
-    assert evaluator.block_forwards == (2 * samples + 4 * evaluator.samples) * blocks
-    assert evaluator.samples == -(-6 * samples // 10)
+    assert (
+        evaluator.counters.block_forwards == (2 * samples + 4 * evaluator.counters.samples) * blocks
+    )
+    assert evaluator.counters.samples == -(-6 * samples // 10)

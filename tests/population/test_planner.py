@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raynas.population.block_times import Costs
 from raynas.population.planner import (
     UNITS_PER_WORKER,
     Chains,
@@ -23,13 +22,6 @@ POPULATIONS = st.lists(st.tuples(*[st.integers(0, 2)] * BLOCKS), min_size=1, max
 ROWS = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 WORKERS = st.integers(0, 32)
 DEPTHS = st.integers(0, BLOCKS)
-KINDS = [(0, 0), (BLOCKS + 1, 0), *((k, c) for k in range(1, BLOCKS + 1) for c in range(3))]
-COSTS = st.builds(
-    Costs,
-    st.dictionaries(st.sampled_from(KINDS), st.floats(0.1, 10.0)),
-    st.floats(0.0, 20.0),
-    st.floats(0.1, 10.0),
-)
 
 
 def behind(population, depth):
@@ -37,19 +29,19 @@ def behind(population, depth):
     return [population[0][:depth] + candidate[depth:] for candidate in population]
 
 
-def trie_cost(candidates, costs, depth, sharing):
+def trie_cost(candidates, depth, sharing):
     """The oracle: lists the paths of all nodes."""
     paths = [() for _ in candidates if depth == 0]
     paths += [a[:at] for a in candidates for at in range(depth + 1, BLOCKS + 1)]
     paths += [(*a, 0) for a in candidates]
     counted = set(paths) if sharing else paths
-    return sum(costs.node(len(path), path[-1] if path else 0) for path in counted)
+    return len(counted)
 
 
 @settings(max_examples=50)
-@given(POPULATIONS, ROWS, WORKERS, COSTS, DEPTHS, st.booleans())
-def test_every_candidate_meets_every_shard_once(population, rows, workers, costs, depth, sharing):
-    found = plan(behind(population, depth), rows, workers, costs, depth=depth, sharing=sharing)
+@given(POPULATIONS, ROWS, WORKERS, DEPTHS, st.booleans())
+def test_every_candidate_meets_every_shard_once(population, rows, workers, depth, sharing):
+    found = plan(behind(population, depth), rows, workers, depth=depth, sharing=sharing)
     met = Counter((int(c), shard) for part, shard in found.units for c in found.parts[part])
     assert met == Counter((c, s) for c in range(len(population)) for s in range(len(rows)))
     grid = found.arrange(list(found.units))
@@ -57,27 +49,30 @@ def test_every_candidate_meets_every_shard_once(population, rows, workers, costs
 
 
 @settings(max_examples=50)
-@given(POPULATIONS, ROWS, WORKERS, COSTS)
-def test_parts_are_runs_of_the_sorted_population(population, rows, workers, costs):
-    found = plan(population, rows, workers, costs)
+@given(POPULATIONS, ROWS, WORKERS)
+def test_parts_are_runs_of_the_sorted_population(population, rows, workers):
+    found = plan(population, rows, workers)
     assert [population[i] for part in found.parts for i in part] == sorted(population)
     assert all(len(part) > 0 for part in found.parts)
 
 
-@given(POPULATIONS, COSTS, DEPTHS, st.booleans(), st.data())
-def test_the_cost_of_a_run_is_that_of_its_trie(population, costs, depth, sharing, data):
-    chains = Chains(behind(population, depth), costs, depth=depth, sharing=sharing)
+@given(POPULATIONS, DEPTHS, st.booleans(), st.data())
+def test_the_cost_of_a_run_is_that_of_its_trie(population, depth, sharing, data):
+    chains = Chains(behind(population, depth), depth=depth, sharing=sharing)
     start = data.draw(st.integers(0, len(population) - 1))
     stop = data.draw(st.integers(start + 1, len(population)))
     members = [behind(population, depth)[i] for i in chains.order[start:stop]]
-    assert chains.cost(start, stop) == pytest.approx(trie_cost(members, costs, depth, sharing))
+    assert chains.cost(start, stop) == pytest.approx(trie_cost(members, depth, sharing))
 
 
 @settings(max_examples=40)
-@given(st.lists(POPULATIONS.flatmap(st.sampled_from), min_size=1, max_size=8), COSTS,
-       st.integers(1, 5), st.booleans())  # fmt: skip
-def test_no_cut_has_a_smaller_largest_part(population, costs, parts, sharing):
-    chains = Chains(population, costs, depth=0, sharing=sharing)
+@given(
+    st.lists(POPULATIONS.flatmap(st.sampled_from), min_size=1, max_size=8),
+    st.integers(1, 5),
+    st.booleans(),
+)
+def test_no_cut_has_a_smaller_largest_part(population, parts, sharing):
+    chains = Chains(population, depth=0, sharing=sharing)
     count = len(population)
     found = chains.cut(parts)
     assert len(found) <= parts
@@ -90,12 +85,11 @@ def test_no_cut_has_a_smaller_largest_part(population, costs, parts, sharing):
 
 
 @settings(max_examples=50)
-@given(POPULATIONS, ROWS, WORKERS, COSTS, st.booleans())
-def test_units_come_largest_first_and_end_as_predicted(population, rows, workers, costs, sharing):
-    found = plan(population, rows, workers, costs, sharing=sharing)
+@given(POPULATIONS, ROWS, WORKERS, st.booleans())
+def test_units_come_largest_first_and_end_as_predicted(population, rows, workers, sharing):
+    found = plan(population, rows, workers, sharing=sharing)
     sizes = [
-        costs.call
-        + rows[shard] * trie_cost([population[i] for i in found.parts[part]], costs, 0, sharing)
+        rows[shard] * trie_cost([population[i] for i in found.parts[part]], 0, sharing)
         for part, shard in found.units
     ]
     assert sizes == pytest.approx(sorted(sizes, reverse=True))
@@ -106,32 +100,23 @@ def test_units_come_largest_first_and_end_as_predicted(population, rows, workers
 
 
 @settings(max_examples=50)
-@given(POPULATIONS, ROWS, st.integers(2, 32), COSTS)
-def test_the_whole_trie_is_never_predicted_to_end_sooner(population, rows, workers, costs):
-    whole = trie_cost(population, costs, 0, sharing=True)
-    units = sorted((costs.call + count * whole for count in rows), reverse=True)
-    assert plan(population, rows, workers, costs).makespan <= predict_makespan(units, workers) * (
-        1 + 1e-9
-    )
+@given(POPULATIONS, ROWS, st.integers(2, 32))
+def test_the_whole_trie_is_never_predicted_to_end_sooner(population, rows, workers):
+    whole = trie_cost(population, 0, sharing=True)
+    units = sorted((count * whole for count in rows), reverse=True)
+    assert plan(population, rows, workers).makespan <= predict_makespan(units, workers) * (1 + 1e-9)
 
 
-@given(POPULATIONS, ROWS, st.integers(0, 1), COSTS)
-def test_one_worker_shares_all_prefixes(population, rows, workers, costs):
-    assert len(plan(population, rows, workers, costs).parts) == 1
+@given(POPULATIONS, ROWS, st.integers(0, 1))
+def test_one_worker_shares_all_prefixes(population, rows, workers):
+    assert len(plan(population, rows, workers).parts) == 1
 
 
 def test_more_workers_than_shards_get_parts_of_the_trie():
     population = [(a, b, 0, 0) for a in range(3) for b in range(3)]
-    assert len(plan(population, [10] * 12, 2, Costs()).parts) == 1
-    found = plan(population, [10, 10], 6, Costs())
+    assert len(plan(population, [10] * 12, 2).parts) == 1
+    found = plan(population, [10, 10], 6)
     assert [[population[i][0] for i in part] for part in found.parts] == [[0] * 3, [1] * 3, [2] * 3]
-
-
-def test_calls_that_cost_more_than_they_compute_are_not_made_smaller():
-    population = [(a, b, 0, 0) for a in range(3) for b in range(3)]
-    cheap, dear = (Costs({}, call) for call in (0.1, 1000.0))
-    assert len(plan(population, [10] * 3, 4, cheap).parts) > 1
-    assert len(plan(population, [10] * 3, 4, dear).parts) == 1
 
 
 @given(st.integers(1, 200), st.integers(1, 50), st.integers(2, 300))

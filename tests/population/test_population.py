@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_scoring import as_votes, calibrated_copy, score_plainly
+from plain_scoring import as_outcomes, calibrated_copy, score_plainly
 from random_chains import Scene, random_shards, scenes
 from small_population import SEED, open_evaluator, small_spos
 
@@ -18,7 +18,7 @@ from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.selection import select_samples, select_weighted
-from raynas.population.evaluator import PopulationEvaluator
+from raynas.population.evaluator import PopulationEvaluator, Splits
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets.chain import batch_norms
@@ -37,14 +37,14 @@ def test_after_the_first_freeze_scores_are_those_of_the_selected_samples(mode, s
         a: score_plainly(scene.supernet, a, scene.calibration, scene.validation)
         for a in {trunk, *scene.candidates(4, trunk[:1])}
     }
-    whole = {score.architecture: score for score in evaluator.score(list(plain))}
+    whole = {score.architecture: score for score in open_evaluator(scene).score(list(plain))}
     selected = select_samples(
-        [as_votes([plain[trunk]])], mode, percent / 100, np.random.default_rng([SEED, 0])
+        [as_outcomes([plain[trunk]])], mode, percent / 100, np.random.default_rng([SEED, 0])
     )
     kept, weights = selected.rows, selected.weights
     for depth in sorted({1, len(trunk)}):
         evaluator.freeze(trunk[:depth], trunk)
-        assert evaluator.samples == len(kept)
+        assert evaluator.counters.samples == len(kept)
         behind = [a for a in plain if a[:depth] == trunk[:depth]]
         for score in evaluator.score(behind):
             expected = plain[score.architecture]
@@ -52,11 +52,11 @@ def test_after_the_first_freeze_scores_are_those_of_the_selected_samples(mode, s
             assert score.samples == len(kept)
             for found, values in (
                 (score.top1, expected.correct),
-                (score.top5, expected.correct_top5),
+                (score.objectives["top5"], expected.correct_top5),
                 (score.loss, expected.losses),
             ):
                 assert found == pytest.approx(np.average(values[kept], weights=weights), abs=1e-5)
-    assert evaluator.score_in_full(list(plain), reuse=False) == [whole[a] for a in plain]
+    assert evaluator.score_in_full(list(plain)) == [whole[a] for a in plain]
 
 
 class KeepsShards(LocalPool):
@@ -138,9 +138,11 @@ def test_held_out_shards_are_scored_once_from_the_images_on(batch_norm):
     scene = small_spos()
     trunk = scene.candidates(1)[0]
     held_out = ReadOnce(random_shards(scene.supernet, "test", 60, 5, seed=9))
-    evaluator = open_evaluator(scene, batch_norm=batch_norm, bits=16, sample_rate=0.3)
+    options = {"batch_norm": batch_norm, "bits": 16, "sample_rate": 0.3}
+    evaluator = open_evaluator(scene, held_out=held_out, **options)
     evaluator.freeze(trunk[:2], trunk)
-    score = evaluator.test(trunk, held_out)
+    score = evaluator.test(trunk)
+    assert score is not None
     assert held_out.reads == list(range(12))
     calibration = scene.calibration if batch_norm == "recalibrate" else []
     plain = score_plainly(scene.supernet, trunk, calibration, held_out.shards)
@@ -155,12 +157,12 @@ def test_a_finalist_is_not_calibrated_again():
     blocks, calibrated = scene.supernet.space.blocks, sum(s.rows for s in scene.calibration)
     found = []
     for finalists, calibrations in (([], 1), ([others[0]], 1), ([winner, *others], 0)):
-        evaluator = open_evaluator(scene, calibration_images=5)
+        evaluator = open_evaluator(scene, held_out=held_out, calibration_images=5)
         evaluator.score_in_full(finalists)
-        evaluator.score([others[-1]], reuse=False)
-        before = evaluator.block_forwards
-        found.append((evaluator.test(winner, held_out), evaluator.statistics(winner)))
-        executed = evaluator.block_forwards - before
+        evaluator.score_again([others[-1]])
+        before = evaluator.counters.block_forwards
+        found.append((evaluator.test(winner), evaluator.statistics(winner)))
+        executed = evaluator.counters.block_forwards - before
         assert executed == (60 + calibrations * calibrated) * blocks
     for score, statistics in found:
         assert score == found[0][0]
@@ -175,7 +177,7 @@ def test_each_shard_that_is_needed_is_read_and_observed_once(batch_norm):
     seen: list[Shard] = []
     protocol = Evaluation(batch_norm=batch_norm, device="cpu")
     pool = LocalPool(scene.supernet, protocol)
-    PopulationEvaluator(pool, calibration, validation, protocol, 0, seen.append)
+    PopulationEvaluator(pool, Splits(calibration, validation, inspect=seen.append), protocol, 0)
     needed = range(len(calibration)) if batch_norm == "recalibrate" else []
     assert calibration.reads == list(needed)
     assert validation.reads == list(range(len(validation)))

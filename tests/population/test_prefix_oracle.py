@@ -13,7 +13,7 @@ from plain_scoring import PlainScore, score_plainly
 from random_chains import Scene, build_scene, population, random_shards, scenes
 
 from raynas.evaluation import Evaluation
-from raynas.population.evaluator import PopulationEvaluator
+from raynas.population.evaluator import PopulationEvaluator, Splits
 from raynas.score import Score
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
@@ -26,7 +26,7 @@ POLICIES = ["recalibrate", "inherit"]
 
 def open_evaluator(scene: Scene, protocol: Evaluation) -> PopulationEvaluator:
     pool = LocalPool(scene.supernet, protocol)
-    return PopulationEvaluator(pool, scene.calibration, scene.validation, protocol, seed=0)
+    return PopulationEvaluator(pool, Splits(scene.calibration, scene.validation), protocol, seed=0)
 
 
 def around(scene: Scene, trunk: Architecture, count: int) -> list[Architecture]:
@@ -48,7 +48,7 @@ def assert_plain(score: Score, plain: PlainScore) -> None:
     samples = len(plain.correct)
     assert (score.correct, score.samples) == (plain.correct.sum(), samples)
     assert score.top1 == score.correct / samples
-    assert score.top5 == plain.correct_top5.sum() / samples
+    assert score.objectives["top5"] == plain.correct_top5.sum() / samples
     assert score.loss == pytest.approx(plain.losses.mean(dtype=np.float64), rel=1e-5, abs=1e-5)
 
 
@@ -78,14 +78,16 @@ def test_freezing_in_steps_scores_as_full_forwards_do(scene: Scene, batch_norm, 
     trunk = scene.candidates(1)[0]
     steps = data.draw(st.sets(st.integers(1, len(trunk)), min_size=1))
     candidates = around(scene, trunk, 2)
-    evaluator = open_evaluator(scene, Evaluation(batch_norm=batch_norm, device="cpu"))
-    whole = {score.architecture: score for score in evaluator.score(candidates)}
+    protocol = Evaluation(batch_norm=batch_norm, device="cpu")
+    evaluator = open_evaluator(scene, protocol)
+    fresh = open_evaluator(scene, protocol)
+    whole = {score.architecture: score for score in fresh.score(candidates)}
     for depth in sorted(steps):
         evaluator.freeze(trunk[:depth], trunk)
         behind = [a for a in candidates if a[:depth] == trunk[:depth]]
-        assert evaluator.score(behind, reuse=False) == [whole[a] for a in behind]
+        assert evaluator.score_again(behind) == [whole[a] for a in behind]
         assert evaluator.prefix == trunk[:depth]
-    assert evaluator.score_in_full(candidates, reuse=False) == [whole[a] for a in candidates]
+    assert evaluator.score_in_full(candidates) == [whole[a] for a in candidates]
     for architecture, plain in plain_scores(scene, candidates, batch_norm).items():
         assert_plain(whole[architecture], plain)
 
@@ -115,5 +117,5 @@ def test_the_spos_supernet_scores_alike_at_every_split_point(build, batch_norm):
     for depth in range(1, len(trunk) + 1):
         evaluator.freeze(trunk[:depth], trunk)
         behind = [a for a in candidates if a[:depth] == trunk[:depth]]
-        assert evaluator.score(behind, reuse=False) == [whole[a] for a in behind]
+        assert evaluator.score_again(behind) == [whole[a] for a in behind]
     assert len({score.loss for score in whole.values()}) == len(set(candidates))

@@ -14,6 +14,7 @@ from random_chains import Scene
 from small_population import open_evaluator, small_spos
 
 from raynas.evaluation import Evaluation
+from raynas.evaluation.settings import Arithmetic
 from raynas.population.frozen_shards import Split, View
 from raynas.population.recovery import RECOVERIES, RecoverableView
 from raynas.shards.shard import Shard
@@ -64,7 +65,6 @@ class ForgetfulPool:
 
     def __init__(self, scene: Scene, **options: Any) -> None:
         self.local = LocalPool(scene.supernet, Evaluation(device="cpu", **options))
-        self.equivalents = self.local.equivalents
         self.store: list[Any] = []
         self.kept: list[Handle] = []
         self.losses: list[int] = []
@@ -94,7 +94,7 @@ class ForgetfulPool:
         if self.runs in self.losses:
             for handle in self.kept:
                 self.store[handle.number] = None
-        found = [type(call).rebuild(*map(self.fetch, call.arguments())) for call in calls]
+        found = [call.rebuild(*map(self.fetch, call.arguments())) for call in calls]
         results = self.local.run(found)
         if not keep:
             return results
@@ -118,7 +118,7 @@ def test_shards_that_went_away_are_made_again(losses):
         first = evaluator.score(scene.candidates(3, trunk[:1]))
         evaluator.freeze(trunk[:3], trunk)
         second = evaluator.score(scene.candidates(3, trunk[:3]))
-        return [first, second, evaluator.prefix, evaluator.samples]
+        return [first, second, evaluator.prefix, evaluator.counters.samples]
 
     pool = ForgetfulPool(scene, **options)
     pool.losses = losses
@@ -140,7 +140,7 @@ def test_voters_select_the_same_samples_after_a_loss(losses, remembered):
         evaluator.freeze(trunk[:1], trunk, voters)
         first = evaluator.score(scene.candidates(3, trunk[:1]))
         evaluator.freeze(trunk[:3], trunk, scene.candidates(3, trunk[:1]))
-        return [first, evaluator.score(scene.candidates(3, trunk[:3])), evaluator.samples]
+        return [first, evaluator.score(scene.candidates(3, trunk[:3])), evaluator.counters.samples]
 
     pool = ForgetfulPool(scene, **options)
     pool.losses = losses
@@ -163,7 +163,7 @@ def test_shards_that_go_away_again_and_again_are_given_up():
 
 
 def test_a_restore_that_fails_leaves_nothing_half_done():
-    start = View((), NO_SAMPLES, NO_SAMPLES, exact=False)
+    start = View((), NO_SAMPLES, NO_SAMPLES, Arithmetic())
     standing = RecoverableView(start)
     failures: list[Exception] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -15,15 +14,15 @@ from small_population import SEED, open_evaluator, small_spos
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.ledger.ledger import Ledger
-from raynas.population.evaluator import PopulationEvaluator
+from raynas.population.evaluator import Known, PopulationEvaluator, Splits
 from raynas.workers.pool import LocalPool
 
 
 def effort(evaluator: PopulationEvaluator, architectures: list[Any]) -> tuple[int, int]:
     """Block forwards and known scores of one request."""
-    before = evaluator.block_forwards, evaluator.known
+    before = evaluator.counters.block_forwards, evaluator.counters.known
     evaluator.score(architectures)
-    return evaluator.block_forwards - before[0], evaluator.known - before[1]
+    return evaluator.counters.block_forwards - before[0], evaluator.counters.known - before[1]
 
 
 def test_within_a_run_no_architecture_is_scored_twice():
@@ -32,7 +31,7 @@ def test_within_a_run_no_architecture_is_scored_twice():
     evaluator = open_evaluator(scene)
     first = evaluator.score([a, b, a])
     assert first[0] == first[2]
-    assert evaluator.known == 0
+    assert evaluator.counters.known == 0
     forwards, known = effort(evaluator, [b, a])
     assert (forwards, known) == (0, 2)
     assert evaluator.score_in_full([a, b]) == first[:2]
@@ -69,8 +68,8 @@ def test_reused_scores_are_those_that_would_be_evaluated(scene: Scene, options, 
                     reusing.freeze(trunk[:depth], trunk)
                     alone.freeze(trunk[:depth], trunk)
                 population = scene.candidates(3, trunk[:depth])
-                assert reusing.score(population) == alone.score(population, reuse=False)
-                assert reusing.score_in_full([trunk]) == alone.score_in_full([trunk], reuse=False)
+                assert reusing.score(population) == alone.score_again(population)
+                assert reusing.score_in_full([trunk]) == alone.score_in_full([trunk])
         assert shared.verify() == []
 
 
@@ -176,7 +175,7 @@ def test_what_changes_scores_separates_them(change: str):
         open_evaluator(scene, ledger=ledger).score(candidates)
         evaluator = open_evaluator(other, ledger=ledger, **options)
         assert effort(evaluator, candidates)[1] == 0
-        assert evaluator.known == 0
+        assert evaluator.counters.known == 0
         assert len(ledger.contexts()) == 2
 
 
@@ -203,9 +202,9 @@ def test_ranking_settings_separate_ranked_scores_and_share_full_ones(options: di
         )
         full = plain.score(candidates)
         assert effort(other, candidates)[1] == 0
-        forwards = other.block_forwards
+        forwards = other.counters.block_forwards
         assert other.score_in_full(candidates) == full
-        assert (other.known, other.block_forwards) == (len(candidates), forwards)
+        assert (other.counters.known, other.counters.block_forwards) == (len(candidates), forwards)
 
 
 def test_as_many_calibration_images_as_there_are_change_nothing():
@@ -217,20 +216,23 @@ def test_as_many_calibration_images_as_there_are_change_nothing():
         assert effort(evaluator, candidates) == (0, len(candidates))
 
 
-def test_candidates_that_compute_the_same_are_scored_once():
-    scene = small_spos()
-    supernet = scene.supernet
-    supernet.blocks[0][3] = copy.deepcopy(supernet.blocks[0][1])
-    evaluator = open_evaluator(scene)
-    (one,) = evaluator.score([(1, 0, 2, 3)])
-    assert effort(evaluator, [(3, 0, 2, 3)]) == (0, 1)
-    assert evaluator.score([(3, 0, 2, 3)]) == [replace(one, architecture=(3, 0, 2, 3))]
-
-
 def test_a_ledger_needs_the_digest_of_the_supernet():
-    scene, protocol = small_spos(), Evaluation(device="cpu")
     with Ledger() as ledger, pytest.raises(InputError, match="supernet: expected the digest"):
-        PopulationEvaluator(
-            LocalPool(scene.supernet, protocol), scene.calibration, scene.validation, protocol, 0,
-            ledger=ledger,
-        )  # fmt: skip
+        Known(ledger)
+
+
+def test_another_task_has_scores_of_its_own():
+    scene = small_spos()
+    candidates = scene.candidates(2)
+    protocol = Evaluation(device="cpu")
+    with Ledger() as ledger:
+        for task in ({"task": "one"}, {"task": "other"}):
+            evaluator = PopulationEvaluator(
+                LocalPool(scene.supernet, protocol),
+                Splits(scene.calibration, scene.validation),
+                protocol,
+                SEED,
+                Known(ledger, "a digest", task),
+            )
+            assert effort(evaluator, candidates)[1] == 0
+        assert len(ledger.contexts()) == 2

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_scoring import as_votes, score_plainly
+from plain_scoring import as_outcomes, score_plainly
 from random_chains import Scene, scenes
 from small_population import open_evaluator, small_spos
 
 from raynas.evaluation import Evaluation
 from raynas.evaluation.selection import select_disagreement
 from raynas.population.evaluator import PopulationEvaluator
+from raynas.space import Architecture
+from raynas.workers.calls import Advance, Call, ScoreShard
 from raynas.workers.pool import LocalPool
 
 HALF = {"sampling": "disagreement", "sample_rate": 0.5}
@@ -24,13 +27,14 @@ class Counting(LocalPool):
     """Notes which candidates it scores between a moment and the next freeze."""
 
     def start(self) -> None:
-        self.scored, self.counts = set(), True
+        self.scored: set[Architecture] = set()
+        self.counts = True
 
-    def run(self, calls: Any, *, keep: bool = False) -> list[Any]:
-        names = {call.name for call in calls}
-        self.counts = self.counts and "advance" not in names
-        if self.counts and names == {"score"}:
-            self.scored |= {each for call in calls for each in call.architectures}
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+        self.counts = self.counts and not any(isinstance(call, Advance) for call in calls)
+        for call in calls:
+            if self.counts and isinstance(call, ScoreShard):
+                self.scored.update(call.architectures)
         return super().run(calls, keep=keep)
 
 
@@ -50,9 +54,9 @@ def test_estimates_are_the_kept_samples_and_the_voters_means_of_the_others(scene
         a: score_plainly(scene.supernet, a, scene.calibration, scene.validation)
         for a in {*voters, *candidates}
     }
-    behind = as_votes([plain[a] for a in voters if a[:1] == trunk[:1]])
+    behind = as_outcomes([plain[a] for a in voters if a[:1] == trunk[:1]])
     others = [plain[a] for a in voters if a[:1] != trunk[:1]]
-    electorates = [behind, as_votes(others)] if others else [behind]
+    electorates = [behind, as_outcomes(others)] if others else [behind]
     selected = select_disagreement(electorates, percent / 100)
     evaluator = open_evaluator(scene, sample_rate=percent / 100, sampling="disagreement")
     evaluator.freeze(trunk[:1], trunk, voters)
@@ -61,12 +65,12 @@ def test_estimates_are_the_kept_samples_and_the_voters_means_of_the_others(scene
     for score in evaluator.score(candidates):
         expected = plain[score.architecture]
         assert (score.correct, score.samples) == (expected.correct[kept].sum(), len(kept))
-        for found, name in (
-            (score.top1, "correct"),
-            (score.top5, "correct_top5"),
-            (score.loss, "losses"),
+        for found, name, votes in (
+            (score.top1, "correct", behind.values["top1"]),
+            (score.objectives["top5"], "correct_top5", behind.values["top5"]),
+            (score.loss, "losses", behind.losses),
         ):
-            means = getattr(behind, name).astype(float).mean(axis=0)
+            means = votes.astype(float).mean(axis=0)
             total = getattr(expected, name)[kept].sum(dtype=float) + means[rest].sum()
             assert found == pytest.approx(total / samples, abs=1e-5, rel=1e-6)
 
@@ -74,7 +78,7 @@ def test_estimates_are_the_kept_samples_and_the_voters_means_of_the_others(scene
 def histories(evaluator: PopulationEvaluator, scene: Scene, voters: Any) -> list[Any]:
     trunk = scene.candidates(1)[0]
     evaluator.freeze(trunk[:1], trunk, voters)
-    return [evaluator.score(scene.candidates(5, trunk[:1])), evaluator.samples]
+    return [evaluator.score(scene.candidates(5, trunk[:1])), evaluator.counters.samples]
 
 
 def test_voters_that_were_scored_last_are_not_scored_again_and_others_are():

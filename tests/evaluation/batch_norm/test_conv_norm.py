@@ -22,6 +22,7 @@ from raynas.evaluation.evaluator import Evaluator
 from raynas.supernets.chain import batch_norms
 
 CPU = torch.device("cpu")
+EXACT = Evaluation().full_arithmetic
 
 
 class Reordered(nn.Sequential):
@@ -44,6 +45,12 @@ def fixed(module: nn.Module, *, fold: bool = False, vector: Tensor | None = None
     own = batch_stats.read(norms.layers, CPU) if vector is None else vector
     norms.assign(prepare([norms], own)[0], fold=fold)
     return copied
+
+
+def record(module: nn.Module) -> None:
+    """Let its batch norms record the next batch in place of what they hold."""
+    batch_stats.set_calibrating(batch_norms(module), True)
+    batch_stats.start_averages(batch_norms(module))
 
 
 def pairs(module: nn.Module) -> int:
@@ -117,7 +124,7 @@ def test_the_statistics_of_a_batch_are_those_of_torch(channels, images, size, la
     with torch.no_grad():
         outputs = []
         for module in (pair, own):
-            batch_stats.set_calibrating(batch_norms(module), True)
+            record(module)
             outputs.append(module(x))
         found, expected = (batch_stats.read(batch_norms(module), CPU) for module in (own, pair))
         exact = pair[0](x).double().permute(1, 0, 2, 3).flatten(1)
@@ -135,7 +142,7 @@ def test_numbers_that_are_not_finite_stay_so_in_their_channel():
     own = joined(pair)
     with torch.no_grad():
         own[0].weight[3] = float("nan")
-        batch_stats.set_calibrating(batch_norms(own), True)
+        record(own)
         y = own(x)
     assert y[:, 3].isnan().all()
     assert y[:, :3].isfinite().all()
@@ -152,9 +159,9 @@ def test_folded_scores_are_those_of_unfolded_ones(scene: Scene):
     expected = plain.score(shard, candidates, statistics)
     near = folded.score(shard, candidates, statistics)
     assert np.allclose(near.losses, expected.losses, rtol=1e-3, atol=1e-3)
-    exact = folded.score(shard, candidates, statistics, exact=True)
+    exact = folded.score(shard, candidates, statistics, EXACT)
     assert np.array_equal(exact.losses, expected.losses)
-    inherited = folded.score(shard, candidates, "inherited", exact=True)
+    inherited = folded.score(shard, candidates, "inherited", EXACT)
     assert np.array_equal(inherited.losses, plain.score(shard, candidates, "inherited").losses)
 
 
@@ -275,9 +282,9 @@ def test_low_precision_moves_scores_a_little_and_the_exact_ones_not(precision):
     rough = fast.score(shard, candidates, fast.calibrate(calibration, candidates).statistics)
     assert not np.array_equal(rough.losses, expected.losses)
     assert np.allclose(rough.losses, expected.losses, rtol=0.2, atol=0.2)
-    again = fast.calibrate(calibration, candidates, exact=True).statistics
+    again = fast.calibrate(calibration, candidates, EXACT).statistics
     assert all(np.array_equal(again[path], statistics[path]) for path in statistics)
-    exact = fast.score(shard, candidates, statistics, exact=True)
+    exact = fast.score(shard, candidates, statistics, EXACT)
     assert np.array_equal(exact.losses, expected.losses)
 
 

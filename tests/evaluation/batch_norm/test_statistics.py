@@ -1,15 +1,18 @@
-"""Batch-norm statistics as values: how they are merged, lent to layers and written."""
+"""Batch-norm statistics as values: how they are recorded, merged and written."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.supernets.chain import batch_norms
@@ -51,17 +54,19 @@ def layers() -> nn.Sequential:
     )
 
 
-def lend(norms: list, vector: torch.Tensor) -> None:
+def give(norms: Sequence[_BatchNorm], vector: torch.Tensor) -> None:
+    """Let layers record in a vector."""
+    batch_stats.start_averages(norms)
     sizes = [norm.num_features for norm in norms for _ in range(2)]
     batch_stats.set_buffers(norms, vector.split(sizes))
 
 
-def test_layers_record_their_batch_in_the_vector_they_were_lent():
+def test_layers_record_their_batch_in_the_vector_they_were_given():
     module = layers()
     norms = batch_norms(module)
     vector = torch.zeros(8)
     batch_stats.set_calibrating(norms, True)
-    lend(norms, vector)
+    give(norms, vector)
     x = torch.randn(4, 3, 5, 5)
     norms[0](x)
     norms[1](x[:, :1])
@@ -71,18 +76,40 @@ def test_layers_record_their_batch_in_the_vector_they_were_lent():
     assert torch.equal(batch_stats.read(norms, torch.device("cpu")), vector)
 
 
-def test_a_second_batch_replaces_the_first():
+@pytest.mark.parametrize("calls", [1, 2, 3, 5])
+def test_calls_after_one_another_are_averaged_as_torch_averages_them(calls: int):
+    norm, plain = nn.BatchNorm2d(3), nn.BatchNorm2d(3, momentum=None)
+    vars(norm)["forward"] = batch_stats.AveragedCalls(norm)
+    batches = [torch.randn(4, 3, 5, 5) + k for k in range(calls)]
+    batch_stats.set_calibrating([norm], True)
+    # A first forward of another number of calls leaves no trace.
+    give([norm], torch.zeros(6))
+    norm(torch.full((2, 3, 2, 2), 9.0))
+    vector = torch.full((6,), 7.0)
+    give([norm], vector)
+    for x in batches:
+        assert torch.equal(norm(x), plain(x))
+    torch.testing.assert_close(vector, batch_stats.read([plain], torch.device("cpu")))
+
+
+def test_a_layer_that_does_not_run_keeps_what_it_was_given():
     norms = batch_norms(layers())
     batch_stats.set_calibrating(norms, True)
-    once, twice = torch.zeros(8), torch.full((8,), 7.0)
-    x = torch.randn(4, 3, 5, 5)
-    lend(norms, once)
-    norms[0](x)
-    lend(norms, twice)
-    norms[0](torch.randn(2, 3, 2, 2))
-    norms[0](x)
-    assert torch.equal(once[:6], twice[:6])
-    assert twice[6:].tolist() == [7.0, 7.0]
+    vector = torch.full((8,), 7.0)
+    give(norms, vector)
+    norms[0](torch.randn(4, 3, 5, 5))
+    assert vector[6:].tolist() == [7.0, 7.0]
+    assert (vector[:6] != 7.0).all()
+
+
+def test_a_layer_that_was_frozen_does_not_follow():
+    class Frozen(nn.BatchNorm2d):
+        def train(self, mode: bool = True) -> Frozen:
+            return super().train(False)
+
+    for norm, follows in ((nn.BatchNorm2d(3), True), (Frozen(3), False)):
+        assert batch_stats.follows_training(norm) == follows
+        assert not norm.training
 
 
 def test_written_statistics_are_read_back():

@@ -76,7 +76,7 @@ def replays_of(device: str) -> Replays:
 
 def evaluator(scene: Scene, replays: Replays | None, device: str = "cpu", **options) -> Evaluator:
     supernet = copy.deepcopy(scene.supernet)
-    return Evaluator(supernet, Evaluation(device=device, **options), replays)  # type: ignore[arg-type]
+    return Evaluator(supernet, Evaluation(device=device, **options), replays=replays)  # type: ignore[arg-type]
 
 
 def history(evaluator: Evaluator, scene: Scene, rounds: int) -> list[np.ndarray]:
@@ -89,7 +89,7 @@ def history(evaluator: Evaluator, scene: Scene, rounds: int) -> list[np.ndarray]
             merged = batch_stats.merge([shard.statistics for shard in shards])
             scores = [evaluator.score(s, architectures, merged) for s in scene.validation]
             scores += [evaluator.score(s, architectures, "inherited") for s in scene.validation]
-            found += [merged.flat, *(s.losses for s in scores), *(s.correct for s in scores)]
+            found += [merged.flat, *(s.losses for s in scores), *(s.first for s in scores)]
             found += [np.array([s.block_forwards for s in (*shards, *scores)])]
     return found
 
@@ -135,33 +135,16 @@ def test_only_what_comes_again_is_recorded(device: str):
         calls.append(len(x))
         return (x * 2,)
 
-    results = [replays.run("g", "a", "", double, (each,))[0] for each in (x, y, y, 2 * x)]
+    results = [replays.run("a", double, (each,))[0] for each in (x, y)]
     assert replays.recorded == 0
-    results += [replays.run("g", "a", "", double, (value * x,))[0] for value in (3, 4, 5)]
-    assert replays.recorded == 1
+    results += [replays.run("a", double, (each,))[0] for each in (y, 2 * x)]
+    assert replays.recorded == 2
+    results += [replays.run("a", double, (value * x,))[0] for value in (3, 4, 5)]
+    assert replays.run("b", double, (x,))[0].tolist() == [2.0] * 3
+    assert replays.recorded == 2
     assert [each.sum().item() for each in results] == [6, 8, 8, 12, 18, 24, 30]
-    counted = Counter(calls)
-    assert counted[4] == 2
     if device == "cuda":
-        assert counted[3] == 3
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_what_will_come_again_is_recorded_at_once(device: str):
-    """Unless it has kernels that were never run, or the one before came only a few times."""
-    replays = replays_of(device)
-    x = torch.ones(3, device=device)
-    recorded = []
-    for key, parts, times in (("a", "pq", 3), ("b", "q", 2), ("c", "p", 3), ("d", "pr", 3)):
-        for _ in range(times):
-            assert replays.run("g", key, parts, lambda x: (x + 1,), (x,))[0].tolist() == [2.0] * 3
-            recorded.append(replays.recorded)
-    assert recorded == [0, 0, 1, 2, 2, 2, 2, 3, 3, 3, 4]
-    replays.run("other", "a", "p", lambda x: (x + 1,), (x,))
-    replays.run("g", "e", "pqr", lambda x: (x[:1],), (x[:2],))
-    assert replays.recorded == 4
-    replays.run("g", "e", "pqr", lambda x: (x + 1,), (x,))
-    assert replays.recorded == 5
+        assert Counter(calls) == {3: 3, 4: 2}, "as it is and recorded, and as it is under b"
 
 
 def test_no_more_than_a_few_recordings_are_kept(monkeypatch: pytest.MonkeyPatch):
@@ -169,8 +152,8 @@ def test_no_more_than_a_few_recordings_are_kept(monkeypatch: pytest.MonkeyPatch)
     mimic = Mimic()
     replays = Replays(lambda: mimic)
     for key in "aaabbbacccb":
-        replays.run("g", key, "z", lambda x: (x + 1,), (torch.zeros(2),))
-    assert (replays.recorded, mimic.plays) == (4, 7)
+        replays.run(key, lambda x: (x + 1,), (torch.zeros(2),))
+    assert (replays.recorded, mimic.plays) == (4, 8)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -185,7 +168,7 @@ def test_recordings_make_room_for_what_does_not_fit_beside_them(device: str):
         return 5
 
     def other() -> list[float]:
-        return replays.run("g", "other", "z", lambda x: (x + 2,), (x,))[0].tolist()
+        return replays.run("other", lambda x: (x + 2,), (x,))[0].tolist()
 
     with pytest.raises(torch.OutOfMemoryError):
         replays.with_room(tight)
@@ -237,7 +220,7 @@ def test_without_memory_for_a_recording_calls_run_as_they_are():
     replays = Replays(lambda: refuses)
     x = torch.zeros(2)
     for _ in range(6):
-        assert replays.run("g", "a", "z", lambda x: (x + 1,), (x,))[0].tolist() == [1.0, 1.0]
+        assert replays.run("a", lambda x: (x + 1,), (x,))[0].tolist() == [1.0, 1.0]
     assert (refuses.attempts, replays.recorded) == (1, 0)
 
 
@@ -247,9 +230,9 @@ def test_what_cannot_be_recorded_runs_as_it_is():
     x = torch.zeros(2)
 
     def run() -> list[float]:
-        return replays.run("g", "a", "z", lambda x: (x + 1,), (x,))[0].tolist()
+        return replays.run("a", lambda x: (x + 1,), (x,))[0].tolist()
 
-    assert [run(), run()] == [[1.0, 1.0]] * 2
+    assert run() == [1.0, 1.0]
     message = r"one by one .*: operation not permitted .* capturing\. "
     with pytest.warns(RuntimeWarning, match=message):
         assert run() == [1.0, 1.0]
@@ -265,7 +248,7 @@ def test_what_waits_for_the_device_is_not_recorded():
     replays = Replays(Notices)
     x = torch.zeros(2)
     with pytest.warns(RuntimeWarning, match="one by one .*: called something that waits"):
-        results = [replays.run("g", "a", "z", lambda x: (x + 1,), (x,))[0] for _ in range(4)]
+        results = [replays.run("a", lambda x: (x + 1,), (x,))[0] for _ in range(4)]
     assert [result.tolist() for result in results] == [[1.0, 1.0]] * 4
     assert replays.recorded == 0
 
@@ -283,7 +266,7 @@ def test_the_first_error_of_a_recording_counts():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for _ in range(4):
-                replays.run("g", "a", "z", lambda x: (x + 1,), (torch.zeros(2),))
+                replays.run("a", lambda x: (x + 1,), (torch.zeros(2),))
         assert [message in str(warning.message) for warning in caught] == [True] * bool(message)
 
 
@@ -294,7 +277,7 @@ def test_a_second_attempt_records_nothing():
     def attempt() -> None:
         for key in "ab":
             for _ in range(4):
-                replays.run("g", key, "z", lambda x: (x + 1,), (x,))
+                replays.run(key, lambda x: (x + 1,), (x,))
         if replays._recordings:
             raise NO_MEMORY
 
@@ -317,7 +300,7 @@ def test_recordings_give_way_to_a_new_one():
     x = torch.zeros(2)
     for key, times in (("a", 3), ("b", 3), ("b", 2), ("a", 3)):
         for _ in range(times):
-            assert replays.run("g", key, "z", lambda x: (x + 1,), (x,))[0].tolist() == [1.0, 1.0]
+            assert replays.run(key, lambda x: (x + 1,), (x,))[0].tolist() == [1.0, 1.0]
     assert replays.recorded == 3
 
 
@@ -346,7 +329,7 @@ def test_a_recording_casts_weights_that_were_cast_before():
     replays = Replays(Counts)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         for _ in range(3):
-            replays.run("g", "a", "z", lambda x: (x @ weight,), (torch.ones(3, 2),))
+            replays.run("a", lambda x: (x @ weight,), (torch.ones(3, 2),))
     assert counts == [1]
 
 
@@ -381,9 +364,9 @@ def test_a_recording_that_fails_leaves_the_device_usable():
         return (x + 1,)
 
     def run() -> list[float]:
-        return replays.run("g", "a", "z", fails_while_recorded, (x,))[0].tolist()
+        return replays.run("a", fails_while_recorded, (x,))[0].tolist()
 
-    assert [run(), run()] == [[2.0] * 3] * 2
+    assert run() == [2.0] * 3
     with pytest.warns(RuntimeWarning, match="one by one"):
         assert run() == [2.0] * 3
     assert run() == [2.0] * 3
@@ -450,9 +433,7 @@ def blocks_of(scene: Scene) -> list[list[nn.Module]]:
 
 
 def test_the_processor_records_nothing():
-    assert (
-        replays_on(torch.device("cpu")).run("g", "a", "", lambda x: (x,), (torch.ones(1),))[0] == 1
-    )
+    assert replays_on(torch.device("cpu")).run("a", lambda x: (x,), (torch.ones(1),))[0] == 1
 
 
 @NEEDS_CUDA
@@ -524,8 +505,8 @@ def test_recordings_make_room_for_shards_too(monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
         patch.setattr(evaluator_module, "decode", tight)
         for step in range(4):
-            replays.run("g", step, "z", lambda x: (x + 1,), (torch.zeros(2),))
+            replays.run(step, lambda x: (x + 1,), (torch.zeros(2),))
             for _ in range(2):
-                replays.run("g", step, "z", lambda x: (x + 1,), (torch.zeros(2),))
+                replays.run(step, lambda x: (x + 1,), (torch.zeros(2),))
             assert replays._recordings
             assert outcomes(one) == expected
