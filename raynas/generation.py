@@ -21,7 +21,7 @@ Observer = Callable[[Record, Record], None]
 """Receives the record and the metrics of each generation, resumed ones included."""
 
 SAME_LOSS = 1e-3
-"""How far the loss of a recorded candidate may move, relatively, on another machine."""
+"""How far means over samples of a recorded candidate may move, relatively, on another machine."""
 
 
 @final
@@ -126,7 +126,10 @@ def recorded_scores(record: Record) -> list[Score]:
         InputError: they are not as `generation_record` writes them.
     """
     try:
-        return [Score.from_record(score) for score in (*record["rescored"], *record["population"])]
+        scores = [Score.from_record(each) for each in (*record["rescored"], *record["population"])]
+        if len({tuple(score.objectives) for score in scores}) > 1:
+            raise ValueError("scores with different objectives")
+        return scores
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             "resume",
@@ -196,7 +199,9 @@ def require_same_samples(run: Run, record: Record) -> None:
 def require_same_score(run: Run, recorded: Score) -> None:
     """Raise `InputError` unless a recorded candidate has its score still, but for rounding."""
     (now,) = run.evaluator.score_again([recorded.architecture])
-    moved = max(1.0, 0.01 * recorded.samples) / max(recorded.samples, 1)
+    # Where correct samples are counted, one, or a hundredth, may fall on the other side.
+    counted = max(1.0, 0.01 * recorded.samples) / max(recorded.samples, 1)
+    moved = SAME_LOSS if recorded.correct is None else counted
     same = recorded.finite == now.finite and (
         not recorded.finite
         or (

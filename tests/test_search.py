@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from callers_states import STATES
 from small_search import (
     PCF,
     SAMPLED,
@@ -90,6 +91,16 @@ def test_the_same_again_in_one_process(name: str, runs: dict[str, Path], tmp_pat
     assert global_randomness() == before, "a search draws nothing from global generators"
     assert torch.get_num_threads() == 2, "a search leaves the number of threads as it was"
     assert_same_run(tmp_path, runs[name])
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_the_same_whatever_the_callers_state_of_torch(
+    name: str, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    supernet = small_supernet()
+    with STATES[name]():
+        run_search(tmp_path, supernet=supernet)
+    assert_same_run(tmp_path, runs["pcf, top samples, 16 bits"])
 
 
 FRESH = """
