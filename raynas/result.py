@@ -132,8 +132,7 @@ def conclude(
     winner = min(scores, key=lambda s: rank_key(Score(s.architecture, s.top1, s.loss, s.finite)))
     full_seconds = meter.seconds
     test = test_score(supernet, data, evaluator, winner.architecture)
-    table = problem.budget.table
-    flops = (table if table.name == "flops" else flops_table(supernet)).of(winner.architecture)
+    flops = flops_table(supernet).of(winner.architecture)
     params = params_table(supernet).of(winner.architecture)
     seconds = sum(metrics["seconds"] for metrics in log.metrics) + full_seconds
     record: Record = {
@@ -146,11 +145,12 @@ def conclude(
         "test_top5": None if test is None else test.top5,
         "flops": flops,
         "params": params,
+        "costs": problem.limits.costs(winner.architecture),
         "strategy": strategy.settings()["strategy"],
         "finished": state.finished,
         "generations": len(log.generations),
         "evaluations": sum(len(g["rescored"]) + len(g["population"]) for g in log.generations),
-        "legal_architectures": problem.budget.count(),
+        "legal_architectures": problem.limits.count(),
         "frozen": [generation["frozen"] for generation in log.generations],
         "seconds": seconds,
         "final_seconds": full_seconds,

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.costs import Budget, Constraint, flops_table
+from raynas.costs import Constraint, Limits, resolve_limits
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, Strategy
@@ -47,7 +47,8 @@ def search(
         data: calibration, validation and test splits.
         strategy: `EA`, `RandomSearch`, `CFES` or `PCFES`.
         run_dir: where the records go; created if missing.
-        constraint: which architectures are legal; all of them if omitted.
+        constraint: bounds on one cost or a list of several: `FLOPs`, `Params`, `Cost`; every
+            architecture is legal if omitted.
         evaluation: the protocol under which candidates are scored; `Evaluation()` if omitted.
         workers: Ray actors; 0 evaluates in this process, `None` takes every GPU or core.
         seed: of everything random.
@@ -74,7 +75,7 @@ def search(
         "format": FORMAT,
         "arithmetic": ARITHMETIC,
         "seed": seed,
-        **describe(supernet, data, constraint),
+        **describe(supernet, data, problem.limits),
         "strategy": strategy.settings(),
         "evaluation": asdict(protocol),
     }
@@ -117,13 +118,13 @@ def check_search(
     seed: int = 0,
     resume: bool = False,
     ledger: Path | str | None = None,
-) -> int:
+) -> int | None:
     """See that a search can be run, before the long work of training its supernet.
 
     Args: as those of `search`.
 
     Returns:
-        The exact number of legal architectures.
+        The exact number of legal architectures; `None` if counting them would take too long.
 
     Raises:
         InputError: as `search` would, but for what only the trained weights can show.
@@ -137,7 +138,7 @@ def check_search(
     if ledger is not None:
         ledger_file.require_usable(Path(ledger))
     check_workers(evaluation or Evaluation(), workers)
-    return problem.budget.count()
+    return problem.limits.count()
 
 
 def require_seed(seed: int) -> None:
@@ -148,7 +149,7 @@ def require_seed(seed: int) -> None:
 def define_problem(
     supernet: ChainSupernet, data: SearchData, constraint: Constraint | None
 ) -> Problem:
-    """The space and the budget; sees that supernet, data and constraint fit together.
+    """The space and the limits; sees that supernet, data and constraint fit together.
 
     Raises:
         InputError: no validation images, classes differ, the supernet's choices do not fit each
@@ -169,24 +170,19 @@ def define_problem(
         "Build the supernet with num_classes of the data.",
     )
     supernet.check()
-    if constraint is None:
-        return Problem(supernet.space, Budget(flops_table(supernet)))
-    return Problem(supernet.space, constraint.budget(supernet))
+    return Problem(supernet.space, resolve_limits(constraint, supernet))
 
 
 def describe(
     supernet: ChainSupernet,
     data: SearchData,
-    constraint: Constraint | None,
+    limits: Limits,
 ) -> dict[str, Any]:
-    """What `config.json` says about the supernet, the data and the constraint."""
+    """What `config.json` says about the supernet, the data and the limits."""
     from raynas.supernets.checkpoints import digest
 
-    limit = None
-    if constraint is not None:
-        limit = {"constraint": type(constraint).__name__, **asdict(constraint)}  # type: ignore[call-overload]
     return {
         "supernet": {"digest": digest(supernet), "choices": list(supernet.space.choices)},
         "data": {"name": data.name},
-        "constraint": limit,
+        "constraint": limits.description() or None,
     }

@@ -27,8 +27,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-import raynas
-from raynas.costs import flops_table, params_table
+from raynas.costs import flops_table, params_table, resolve_limits
 from raynas.evolution import Problem, Score, State
 from raynas.generation import generation_rng
 from raynas.result import SearchResult, suffix_speedup
@@ -92,9 +91,7 @@ def naive_score(architecture: Architecture, shards: list[Shard], inherited: bool
 def last_state(run_dir: Path, setting: Setting) -> State:
     """The state that the recorded scores lead to."""
     supernet = small_supernet()
-    table = flops_table(supernet)
-    limit = None if setting.constraint is None else int(setting.constraint.at_most)
-    problem = Problem(supernet.space, raynas.costs.Budget(table, limit))
+    problem = Problem(supernet.space, resolve_limits(setting.constraint, supernet))
     state = setting.strategy.start()
     for record in records(run_dir):
         proposal = setting.strategy.ask(problem, state, generation_rng(2, state))
@@ -165,7 +162,7 @@ def test_the_record_sums_up_the_generations(finished: tuple[Path, SearchResult, 
     legal = [
         a
         for a in small_supernet().space.enumerate()
-        if limit is None or table.of(a) <= limit.at_most
+        if limit is None or table.of(a) <= float(limit.at_most or 0)
     ]
     assert record["legal_architectures"] == len(legal)
     assert (

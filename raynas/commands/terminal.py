@@ -126,6 +126,8 @@ def result_table(record: Record) -> Table:
     broken = record["not_finite"]
     skipped = record["skipped_images"]
     energy = record["energy_j"]
+    count = record["legal_architectures"]
+    legal = "uncounted" if count is None else f"{count:,}"
     rows: list[tuple[str, Any]] = [
         ("architecture", encode(tuple(record["architecture"]))),
         ("validation top-1 / top-5", f"{record['top1']:.2%} / {record['top5']:.2%}"),
@@ -137,7 +139,7 @@ def result_table(record: Record) -> Table:
         ("frozen blocks by generation", " ".join(str(count) for count in record["frozen"])),
         (
             "evaluations",
-            f"{record['evaluations']:,} of {record['legal_architectures']:,} legal architectures",
+            f"{record['evaluations']:,} of {legal} legal architectures",
         ),
         *([("of them with logits that are not finite", f"{broken:,}")] if broken else []),
         *([("images skipped as unreadable", f"{skipped:,}")] if skipped else []),

@@ -13,7 +13,7 @@ from playing import Truth
 from racing import Race, RacingPool, cannot_reach
 from tables import Samples, TablePool
 
-from raynas.costs import Budget, CostTable
+from raynas.costs import CostTable, Limit, Limits
 from raynas.evolution.strategy import Problem
 from raynas.space import SearchSpace
 
@@ -95,7 +95,7 @@ def test_incumbents_race_only_under_their_own_protocol() -> None:
 def test_regret_is_that_to_the_best_legal_architecture() -> None:
     table = make_table(2)
     costs = CostTable("flops", 0, ((1, 2, 3),) * 3)
-    truth = Truth.of(table, Problem(SPACE, Budget(costs, at_most=5)))
+    truth = Truth.of(table, Problem(SPACE, Limits(SPACE, (Limit(costs, at_most=5),))))
     legal = [a for a in SPACE.enumerate() if sum(a) + 3 <= 5]
     top = max(table.top1[table.row(a)] for a in legal)
     assert truth.best in legal
