@@ -187,7 +187,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     run = LocalPool.run
 
     def counted(self: LocalPool, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
-        made.extend(type(call).__name__ for call in calls)
+        made.extend(call.name for call in calls)
         return run(self, calls, keep=keep)
 
     monkeypatch.setattr(LocalPool, "run", counted)

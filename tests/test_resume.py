@@ -159,7 +159,7 @@ def test_a_finished_run_is_returned_without_evaluating(
     whole: Path, tmp_path: Path, calls: list[str]
 ) -> None:
     first = run_search(tmp_path)
-    assert calls.count("ScoreShard") > 20, "the counter counts"
+    assert calls.count("score") > 20, "the counter counts"
     calls.clear()
     before = contents(tmp_path)
     data = small_data()
@@ -186,13 +186,13 @@ def test_a_finished_run_is_returned_without_evaluating(
 
 def test_what_is_on_the_disk_is_not_evaluated_again(tmp_path: Path, calls: list[str]) -> None:
     interrupt(tmp_path, 2)
-    first = calls.count("ScoreShard")
+    first = calls.count("score")
     calls.clear()
     run_search(tmp_path, resume=True)
-    second = calls.count("ScoreShard")
+    second = calls.count("score")
     calls.clear()
     run_search(tmp_path / "other")
-    assert first + second == calls.count("ScoreShard")
+    assert first + second == calls.count("score")
 
 
 def search_and_wait(run_dir: Path, ready: Any) -> None:

@@ -137,8 +137,6 @@ class Evaluator:
         forest = self._forest(shard, architectures)
         executed = executions(forest)
         paths = list(dict.fromkeys(executed))
-        placed = self._nodes.place(statistics, paths)
-
         chosen = arithmetic or self.settings.arithmetic
 
         def compute(x: Tensor, targets: Tensor, *placed: Tensor) -> tuple[Tensor, ...]:
@@ -157,6 +155,7 @@ class Evaluator:
             return join_batches(batches)
 
         with numerics(self.device, chosen):
+            placed = self._nodes.place(statistics, paths)
             (*values, losses, finite), halvings = self._halving(shard.rows, attempt)
         named = dict(zip(self.task.objectives, values, strict=True))
         return Outcomes(named, losses, finite, self._blocks(executed) * shard.rows, halvings)

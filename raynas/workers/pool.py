@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, final
 
+import torch
+
 from raynas.errors import require
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.settings import Evaluation
@@ -141,7 +143,9 @@ class LocalPool:
         digest: str = "",
     ) -> None:
         self.settings = PoolSettings(evaluation, task, digest)
-        self.evaluator = make_evaluator(private_copy(supernet), evaluation, task)
+        # A copy made in inference mode could not be calibrated.
+        with torch.inference_mode(False):
+            self.evaluator = make_evaluator(private_copy(supernet), evaluation, task)
 
     @property
     def gpus(self) -> int:

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.evaluation.scores import Outcomes
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet
+from raynas.supernets.chain import batch_norms
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def score_plainly(
     architecture: Architecture,
     calibration: Sequence[Shard],
     validation: Sequence[Shard],
+    layout: torch.memory_format = torch.channels_last,
 ) -> PlainScore:
     """Copy a candidate out of its supernet, recalibrate it, and run it on every shard.
 
@@ -59,11 +60,12 @@ def score_plainly(
         architecture: one choice per block.
         calibration: depth-0 shards; without any, batch-norm statistics are inherited.
         validation: depth-0 shards.
+        layout: of images and weights.
     """
-    subnet = calibrated_copy(supernet, architecture, calibration)
+    subnet = calibrated_copy(supernet, architecture, calibration, layout)
     correct, top5, losses = [], [], []
     for shard in validation:
-        logits = subnet(images(shard))
+        logits = subnet(images(shard, layout))
         labels = torch.tensor(shard.labels)
         order = logits.argsort(dim=1, descending=True, stable=True)
         correct.append(logits.argmax(1) == labels)
@@ -74,28 +76,38 @@ def score_plainly(
 
 @torch.no_grad()
 def calibrated_copy(
-    supernet: ChainSupernet, architecture: Architecture, calibration: Sequence[Shard]
+    supernet: ChainSupernet,
+    architecture: Architecture,
+    calibration: Sequence[Shard],
+    layout: torch.memory_format = torch.channels_last,
 ) -> nn.Sequential:
-    """The candidate alone, with means over shards of its batch statistics, summed in float64."""
+    """The candidate alone, with means over shards of its batch statistics, summed in float64.
+
+    Of one shard they are the cumulative mean over the calls of a layer, as torch computes it; a
+    layer that counts no call keeps the supernet's.
+    """
     modules = [copy.deepcopy(module) for module in supernet.subnet(architecture)]
-    subnet = nn.Sequential(*modules).to(memory_format=torch.channels_last).eval()
-    norms = [m for module in modules for m in module.modules() if isinstance(m, _BatchNorm)]
+    subnet = nn.Sequential(*modules).to(memory_format=layout).eval()
+    norms = [norm for module in modules for norm in batch_norms(module)]
     totals = [np.zeros((2, norm.num_features)) for norm in norms]
+    written = [True] * len(norms)
     for shard in calibration:
         for norm in norms:
             norm.train()
-            norm.momentum = 1.0
-        subnet(images(shard))
-        for total, norm in zip(totals, norms, strict=True):
-            total += torch.stack([norm.running_mean, norm.running_var]).numpy()
-    if calibration:
-        for total, norm in zip(totals, norms, strict=True):
+            norm.momentum = None
+            norm.num_batches_tracked.zero_()
+        subnet(images(shard, layout))
+        for index, norm in enumerate(norms):
+            totals[index] += torch.stack([norm.running_mean, norm.running_var]).numpy()
+            written[index] &= bool(norm.num_batches_tracked > 0)
+    for norm, total, counted in zip(norms, totals, written, strict=True):
+        if calibration and counted:
             mean, variance = torch.from_numpy((total / len(calibration)).astype(np.float32))
             norm.running_mean.copy_(mean)
             norm.running_var.copy_(variance)
     return subnet.eval()
 
 
-def images(shard: Shard) -> Tensor:
+def images(shard: Shard, layout: torch.memory_format = torch.channels_last) -> Tensor:
     """The pixels of a depth-0 shard."""
-    return torch.tensor(shard.features).contiguous(memory_format=torch.channels_last)
+    return torch.tensor(shard.features).contiguous(memory_format=layout)

@@ -1,0 +1,183 @@
+"""Scores are the same whatever the caller's state of torch, which stays as it was."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+import torch
+from random_chains import Scene, build_scene, random_shards
+from torch import Tensor, nn
+
+from raynas.evaluation import Evaluation
+from raynas.evaluation.device.numerics import flushes_denormals, numerics
+from raynas.population.evaluator import PopulationEvaluator, Splits
+from raynas.supernets import ChainSupernet, Normalize
+from raynas.workers.pool import LocalPool
+
+CPU = torch.device("cpu")
+
+
+@contextmanager
+def switched(switch: Callable[[], object], back: Callable[[], object]) -> Iterator[None]:
+    """Something global for the time of the context."""
+    switch()
+    try:
+        yield
+    finally:
+        back()
+
+
+STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "inference mode": torch.inference_mode,
+    "gradients": torch.enable_grad,
+    "default dtype": lambda: switched(
+        lambda: torch.set_default_dtype(torch.float64),
+        lambda: torch.set_default_dtype(torch.float32),
+    ),
+    "default device": lambda: torch.device("meta"),
+    "default device, set": lambda: switched(
+        lambda: torch.set_default_device("meta"), lambda: torch.set_default_device(None)
+    ),
+    "matmul precision": lambda: switched(
+        lambda: torch.set_float32_matmul_precision("medium"),
+        lambda: torch.set_float32_matmul_precision("highest"),
+    ),
+    "deterministic algorithms": lambda: switched(
+        lambda: torch.use_deterministic_algorithms(True),
+        lambda: torch.use_deterministic_algorithms(False),
+    ),
+    "deterministic algorithms, warnings": lambda: switched(
+        lambda: torch.use_deterministic_algorithms(True, warn_only=True),
+        lambda: torch.use_deterministic_algorithms(False),
+    ),
+    "no mkldnn": lambda: switched(
+        lambda: torch.backends.mkldnn.set_flags(False),
+        lambda: torch.backends.mkldnn.set_flags(True),
+    ),
+    "denormals": lambda: switched(
+        lambda: torch.set_flush_denormal(True), lambda: torch.set_flush_denormal(False)
+    ),
+    "two threads": lambda: switched(
+        lambda: torch.set_num_threads(2), lambda: torch.set_num_threads(1)
+    ),
+}
+
+
+def state() -> tuple[Any, ...]:
+    """What a caller may have set."""
+    return (
+        torch.is_autocast_enabled("cpu"),
+        torch.get_autocast_dtype("cpu"),
+        torch.is_inference_mode_enabled(),
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.mkldnn.enabled,
+        torch.get_num_threads(),
+        denormals(),
+    )
+
+
+def denormals() -> bool:
+    with torch.device("cpu"):
+        return flushes_denormals()
+
+
+class Tiny(nn.Module):
+    """Depends on denormal numbers, on matrix products, and on tensors that it makes itself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        small = (x * torch.tensor([1e-39])) * 1e39
+        mixed = torch.einsum("oc,nchw->nohw", self.weight, x)
+        return mixed + small + torch.ones(x.shape[1], 1, 1) / 3
+
+
+def scene_of_all() -> Scene:
+    """Blocks with batch norms, and one of a user's own making."""
+    scene = build_scene(15)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        stem = nn.Sequential(
+            Normalize((0.5,) * 3, (0.3,) * 3), nn.Conv2d(3, 8, 3, 1, 1), nn.BatchNorm2d(8)
+        )
+        blocks = [
+            [
+                nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
+                Tiny(8),
+            ]
+            for _ in range(2)
+        ]
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+        supernet = ChainSupernet(stem, blocks, head, image_shape=(3, 7, 6), num_classes=4)
+    splits = ("calibration", "validation")
+    return Scene(supernet.eval(), *(random_shards(supernet, s, 12, 6, 1) for s in splits), scene.seed)
+
+
+CANDIDATES = [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def history(scene: Scene, **options: Any) -> list[Any]:
+    """Everything that an evaluator says of candidates, before and behind a freeze."""
+    protocol = Evaluation(device="cpu", **options)
+    evaluator = PopulationEvaluator(
+        LocalPool(scene.supernet, protocol),
+        Splits(scene.calibration, scene.validation, scene.validation),
+        protocol,
+        0,
+    )
+    found: list[Any] = [evaluator.score(CANDIDATES)]
+    losses = evaluator.outcomes(CANDIDATES).losses
+    evaluator.freeze((1,), (1, 1))
+    found += [evaluator.score(CANDIDATES[2:]), evaluator.score_in_full(CANDIDATES)]
+    found.append(evaluator.test((0, 1)))
+    statistics = evaluator.statistics((0, 1))
+    return [*found, losses.tobytes(), {p: v.tobytes() for p, v in statistics.items()}]
+
+
+@pytest.mark.parametrize(
+    "options", [{"bits": 8}, {"precision": "bfloat16", "fold_batch_norm": True}], ids=["8", "fast"]
+)
+@pytest.mark.parametrize("name", STATES)
+def test_scores_do_not_depend_on_the_callers_state(name: str, options: dict[str, Any]) -> None:
+    scene = scene_of_all()
+    expected = history(scene, **options)
+    before = state()
+    with STATES[name]():
+        inside = state()
+        assert (inside != before) == (name != "gradients")
+        assert history(scene, **options) == expected
+        assert state() == inside
+    assert state() == before
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_an_error_restores_the_callers_state_too(name: str) -> None:
+    with STATES[name]():
+        before = state()
+        with pytest.raises(KeyError), numerics(CPU, Evaluation(threads=3).arithmetic):
+            assert state() == (
+                False, *state()[1:3], False, torch.float32, CPU, "highest", False, False, True, 3,
+                False,
+            )  # fmt: skip
+            assert not torch.is_inference_mode_enabled()
+            raise KeyError
+        assert state() == before
+
+
+def test_deterministic_algorithms_warn_of_nothing() -> None:
+    scene = scene_of_all()
+    with STATES["deterministic algorithms, warnings"](), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        history(scene)
