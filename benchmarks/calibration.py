@@ -38,7 +38,7 @@ from small import FULL, HOME, QUICK, Bench, open_bench
 
 import raynas
 from raynas.commands import workflow
-from raynas.costs import Budget, flops_table
+from raynas.costs import Limits
 from raynas.data.arrays import ArrayImages
 from raynas.evolution.strategy import Problem
 from raynas.population.evaluator import PopulationEvaluator
@@ -158,7 +158,7 @@ def regret(
     bench: Bench, truth: Table, setting: Setting, table: Table, seeds: int
 ) -> dict[str, Any]:
     """The regret of searches over the whole space that rank under a table."""
-    target = Truth.of(truth, Problem(truth.space, Budget(flops_table(bench.supernet))))
+    target = Truth.of(truth, Problem(truth.space, Limits(truth.space)))
     shared = Population()
     rows = [play(target, setting, shared, table, bench.data, seed) for seed in range(seeds)]
     return {"seeds": rows, **summarize(rows, rows)}

@@ -2,7 +2,7 @@
 
 A search records few of them, so others are made from the generations of the plain evolutionary
 search: its Top-K and its next two populations, overwritten with the majority prefix of a depth.
-(They are not checked against the budget: nothing is searched here.)
+(They are not checked against limits: nothing is searched here.)
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Truth:
 
     Args:
         table: under the full protocol.
-        problem: the space and the budget.
+        problem: the space and the limits.
         best: the best legal architecture.
     """
 
@@ -78,7 +78,7 @@ class Truth:
     @staticmethod
     def of(table: Table, problem: Problem) -> Truth:
         """Find the best legal architecture."""
-        legal = [a for a in problem.space.enumerate() if problem.budget.allows(a)]
+        legal = [a for a in problem.space.enumerate() if problem.limits.allows(a)]
         return Truth(table, problem, min(legal, key=lambda a: rank_key(full_score(table, a))))
 
     def regret(self, architecture: Architecture) -> float:

@@ -56,7 +56,7 @@ from tables import Outcomes
 
 import raynas
 from raynas.commands import workflow
-from raynas.costs import Budget, flops_table
+from raynas.costs import Limit, Limits, flops_table
 from raynas.evolution.strategy import Problem
 
 RACE = Race()
@@ -171,11 +171,11 @@ def main(
     for name, problem in problems(bench).items():
         target = Truth.of(truth, problem)
         rows: dict[str, Any] = {}
-        limit = {"limit": name, "flops": problem.budget.at_most, "best": list(target.best)}
+        limit = {"limit": name, "flops": at_most(problem), "best": list(target.best)}
         report["budgets"].append(
             limit
             | {
-                "legal": problem.budget.count(),
+                "legal": problem.limits.count(),
                 "best_top1": truth.top1[truth.row(target.best)],
                 "rows": rows,
             }
@@ -222,9 +222,14 @@ def problems(bench: Bench) -> dict[str, Problem]:
     space, table = bench.supernet.space, flops_table(bench.supernet)
     median = int(np.median([table.of(architecture) for architecture in space.enumerate()]))
     return {
-        "none": Problem(space, Budget(table)),
-        "median FLOPs": Problem(space, Budget(table, median)),
+        "none": Problem(space, Limits(space)),
+        "median FLOPs": Problem(space, Limits(space, (Limit(table, median),))),
     }
+
+
+def at_most(problem: Problem) -> int | None:
+    """The upper limit on FLOPs, if there is one."""
+    return problem.limits.description().get("flops", {}).get("at_most")
 
 
 def spread(top1: np.ndarray) -> dict[str, float]:

@@ -25,7 +25,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from raynas._version import __version__
-from raynas.costs import FLOPs, Params
+from raynas.costs import Cost, CostTable, FLOPs, Limits, Params
 from raynas.errors import InputError
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution import CFES, EA, PCFES, Problem, Proposal, RandomSearch, State, Strategy
@@ -49,10 +49,13 @@ __all__ = [
     "CandidateEvaluator",
     "ChainSupernet",
     "Classification",
+    "Cost",
+    "CostTable",
     "Evaluation",
     "FLOPs",
     "InputError",
     "Inputs",
+    "Limits",
     "Params",
     "PerSample",
     "Problem",

@@ -134,14 +134,14 @@ def export_architecture(
     """
     chosen = supernet.space.validate(architecture)
     require_target(Path(directory), chosen)
-    statistics: Statistics | None = None
-    if evaluation.batch_norm == "recalibrate" and batch_norms(supernet):
-        judged = classification_or(task, supernet.num_classes)
-        inspect = Inspector(supernet.inputs, judged)
-        with open_pool(supernet, evaluation, 0, task=judged) as pool:
-            splits = Splits(data.calibration, (), inspect=inspect)
-            statistics = PopulationEvaluator(pool, splits, evaluation, 0).statistics(chosen)
     with numerics(torch.device("cpu"), Arithmetic(threads=evaluation.threads)):
+        statistics: Statistics | None = None
+        if evaluation.batch_norm == "recalibrate" and batch_norms(supernet):
+            judged = classification_or(task, supernet.num_classes)
+            inspect = Inspector(supernet.inputs, judged)
+            with open_pool(supernet, evaluation, 0, task=judged) as pool:
+                splits = Splits(data.calibration, (), inspect=inspect)
+                statistics = PopulationEvaluator(pool, splits, evaluation, 0).statistics(chosen)
         subnet = plain_subnet(supernet, chosen, statistics)
         content = {**description, "architecture": list(chosen)}
         return export_subnet(directory, subnet, supernet.inputs, content).require_complete()

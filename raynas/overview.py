@@ -77,7 +77,7 @@ def describe(
     supernet: ChainSupernet,
     data: SearchData,
     *,
-    constraint: Constraint | Sequence[Constraint] | None = None,
+    constraint: Constraint | None = None,
     evaluation: Evaluation | None = None,
     task: Task | None = None,
     paths: int = 4,

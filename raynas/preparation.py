@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from raynas.costs import Constraint
+from raynas.costs import Constraint, resolve_limits
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem
@@ -44,7 +44,6 @@ class Prepared:
         problem: the space and the limits.
         evaluation: the protocol; statistics are inherited where there is no batch norm.
         task: how outputs are judged.
-        limits: the constraint as a JSON object, `None` if everything is legal.
     """
 
     supernet: ChainSupernet
@@ -52,7 +51,6 @@ class Prepared:
     problem: Problem
     evaluation: Evaluation
     task: Task
-    limits: Any
 
     @cached_property
     def digest(self) -> str:
@@ -74,14 +72,14 @@ class Prepared:
             "supernet": {"digest": self.digest, "choices": list(self.supernet.space.choices)},
             "data": {"name": self.data.name},
             "task": self.task.description(),
-            "constraint": self.limits,
+            "constraint": self.problem.limits.description() or None,
         }
 
 
 def prepare(
     supernet: ChainSupernet,
     data: SearchData,
-    constraint: Constraint | Sequence[Constraint] | None,
+    constraint: Constraint | None,
     evaluation: Evaluation | None,
     task: Task | None,
 ) -> Prepared:
@@ -106,8 +104,8 @@ def prepare(
     supernet.check(judged)
     protocol = protocol_for(supernet, evaluation or Evaluation())
     resolve_device(protocol.device)
-    problem = define_problem(supernet, constraint)
-    prepared = Prepared(supernet, data, problem, protocol, judged, describe_limits(constraint))
+    problem = Problem(supernet.space, resolve_limits(constraint, supernet))
+    prepared = Prepared(supernet, data, problem, protocol, judged)
     inspect_splits(data, prepared.inspect)
     if protocol.batch_norm == "recalibrate":
         require_batches(data.calibration)
@@ -189,30 +187,6 @@ def require_batches(calibration: Sequence[Shard]) -> None:
         rows,
         "Give more calibration samples or larger shards, or use batch_norm='inherit'.",
     )
-
-
-def define_problem(
-    supernet: ChainSupernet, constraint: Constraint | Sequence[Constraint] | None
-) -> Problem:
-    """The space and the limits.
-
-    Raises:
-        InputError: no architecture satisfies the constraint.
-    """
-    from raynas.costs import Budget, flops_table
-
-    if constraint is None:
-        return Problem(supernet.space, Budget(flops_table(supernet)))
-    return Problem(supernet.space, constraint.budget(supernet))  # type: ignore[union-attr]
-
-
-def describe_limits(constraint: Constraint | Sequence[Constraint] | None) -> Any:
-    """The constraint as a JSON object."""
-    from dataclasses import asdict
-
-    if constraint is None:
-        return None
-    return {"constraint": type(constraint).__name__, **asdict(constraint)}  # type: ignore[call-overload]
 
 
 def warn_of_slow_precision(evaluation: Evaluation) -> None:

@@ -127,12 +127,14 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         "objectives": list(winner.objectives),
         **{f"test_{name}": None if test is None else test.objectives[name]
            for name in winner.objectives},
-        **costs,
+        "flops": costs["flops"],
+        "params": costs["params"],
+        "costs": costs,
         "strategy": run.strategy.settings()["strategy"],
         "finished": state.finished,
         "generations": len(generations),
         "evaluations": sum(len(g["rescored"]) + len(g["population"]) for g in generations),
-        "legal_architectures": prepared.problem.budget.count(),
+        "legal_architectures": prepared.problem.limits.count(),
         "frozen": [generation["frozen"] for generation in generations],
         "seconds": seconds,
         "final_seconds": full_seconds,
@@ -149,10 +151,10 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
 
 
 def costs_of(prepared: Prepared, architecture: Architecture) -> dict[str, int | float]:
-    """What an architecture costs, by the name of each cost."""
-    supernet = prepared.supernet
-    tables = (flops_table(supernet), params_table(supernet), prepared.problem.budget.table)
-    return {table.name: table.of(architecture) for table in tables}
+    """The costs of an architecture by their names: FLOPs, parameters, and all that is limited."""
+    tables = [flops_table(prepared.supernet), params_table(prepared.supernet)]
+    counted = {table.name: table.of(architecture) for table in tables}
+    return counted | prepared.problem.limits.costs(architecture)
 
 
 def finished_result(run_dir: Path, prepared: Prepared, notify: Observer) -> SearchResult | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ def search(
     *,
     strategy: Strategy,
     run_dir: Path | str,
-    constraint: Constraint | Sequence[Constraint] | None = None,
+    constraint: Constraint | None = None,
     evaluation: Evaluation | None = None,
     task: Task | None = None,
     workers: int | None = None,
@@ -143,7 +143,7 @@ def check_search(
     data: SearchData,
     *,
     run_dir: Path | str,
-    constraint: Constraint | Sequence[Constraint] | None = None,
+    constraint: Constraint | None = None,
     evaluation: Evaluation | None = None,
     task: Task | None = None,
     workers: int | None = None,
@@ -170,7 +170,7 @@ def check_search(
     if ledger is not None:
         ledger_file.require_usable(Path(ledger))
     check_workers(prepared.evaluation, workers, supernet, prepared.task)
-    return prepared.problem.budget.count()
+    return prepared.problem.limits.count()
 
 
 def configuration(prepared: Prepared, strategy: Strategy, seed: int) -> dict[str, Any]:

@@ -74,7 +74,7 @@ DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "constraint": (
         {"constraint": raynas.FLOPs(at_most=30_000)},
-        r"constraint: None there, absent now; constraint\.at_most: absent there, 30000 now",
+        r"constraint: None there, absent now; constraint\.flops\.at_most: absent there, 30000 now",
     ),
     "weights": ({"supernet": small_supernet(1)}, r"supernet\.digest: [0-9a-f]{32} there, "),
     "space": (

@@ -112,6 +112,7 @@ def result_table(record: Record) -> Table:
         *score_rows(record),
         ("FLOPs (multiply-adds)", f"{record['flops']:,}"),
         ("parameters", f"{record['params']:,}"),
+        *other_costs(record),
         ("strategy", record["strategy"]),
         ("ended by", record["finished"]),
         ("frozen blocks by generation", " ".join(str(count) for count in record["frozen"])),
@@ -128,6 +129,15 @@ def result_table(record: Record) -> Table:
     for name, value in rows:
         table.add_row(name, str(value))
     return table
+
+
+def other_costs(record: Record) -> list[tuple[str, str]]:
+    """The costs that a limit names beside FLOPs and parameters."""
+    return [
+        (name, f"{cost:,}")
+        for name, cost in record["costs"].items()
+        if name not in ("flops", "params")
+    ]
 
 
 def score_rows(record: Record) -> list[tuple[str, str]]:

@@ -1,22 +1,39 @@
 """What architectures cost, and which are legal.
 
-`tables`: additive costs; `counting`: what choices cost; `limits`: what is legal, and
-exact counting; `drawing`: uniform draws from the legal architectures.
+`tables`: additive costs; `counting`: what choices cost; `bounds`: limits as the user states them;
+`windows`: one limit, and the room it leaves behind a prefix; `limits`: all limits on a supernet,
+which `sums` count exactly, `feasibility` decides by integer programming, and `drawing` draws from.
 """
 
+from raynas.costs.bounds import (
+    Bounds,
+    Constraint,
+    Cost,
+    FLOPs,
+    Params,
+    parse_bound,
+    resolve_limits,
+)
 from raynas.costs.counting import count_macs, count_params, flops_table, params_table
-from raynas.costs.limits import Budget, Constraint, FLOPs, Params, distinct_sums
+from raynas.costs.limits import Limits
+from raynas.costs.sums import distinct_sums
 from raynas.costs.tables import CostTable
+from raynas.costs.windows import Limit
 
 __all__ = [
-    "Budget",
+    "Bounds",
     "Constraint",
+    "Cost",
     "CostTable",
     "FLOPs",
+    "Limit",
+    "Limits",
     "Params",
     "count_macs",
     "count_params",
     "distinct_sums",
     "flops_table",
     "params_table",
+    "parse_bound",
+    "resolve_limits",
 ]

@@ -1,74 +1,124 @@
-"""Drawing uniformly from the legal architectures, however few of all they are."""
+"""Drawing uniformly from the architectures within a window, however few of all they are."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import final
 
 import numpy as np
 
-from raynas.costs import Budget
+from raynas.costs.windows import Window
 from raynas.space import Architecture
 
 RESOLUTION = 4096
-"""Into how many steps the budget that a prefix leaves is cut."""
+"""Into how many steps the room of a window is cut."""
 
 
-def draw(budget: Budget, prefix: Architecture, rng: np.random.Generator) -> Iterator[Architecture]:
-    """Draw, without end, architectures that start with the prefix and are within the limit or near.
+@final
+@dataclass(frozen=True)
+class Steps:
+    """Costs in steps, rounded down, with a window that holds every legal suffix.
 
-    Costs are cut into steps and rounded down. The architectures within the limit so rounded include
-    all legal ones, can be counted by dynamic programming, and are drawn with equal probability; so
-    the legal ones among them are, too. Drawing from the whole space and rejecting would find next
-    to nothing under a tight limit, and choosing block after block among the feasible choices would
-    favour those that spend the budget on the first blocks.
-
-    Nothing is drawn if no architecture that starts with the prefix is legal.
+    Args:
+        costs: `[block][choice]`, at least 0.
+        least: the least sum of the window.
+        limit: its largest sum, at most `RESOLUTION`.
     """
-    if not budget.feasible(prefix):
-        return
-    steps, limit = rounded_costs(budget, prefix)
-    ways = completions(steps, limit)
+
+    costs: tuple[tuple[int, ...], ...]
+    least: int
+    limit: int
+
+
+def draw_suffixes(windows: Sequence[Window], rng: np.random.Generator) -> Iterator[Architecture]:
+    """Draw, without end, suffixes that are within the windows or near.
+
+    Costs are cut into steps and rounded down. The suffixes within a window so rounded include all
+    legal ones, can be counted by dynamic programming, and are drawn with equal probability; so the
+    legal ones among them are, too. Drawing from the whole space and rejecting would find next to
+    nothing under a tight limit, and choosing block after block among the feasible choices would
+    favour those that spend the room on the first blocks.
+
+    Of several windows and their weighted sum, the one that holds the fewest suffixes is drawn from.
+
+    Args:
+        windows: behind the same prefix, at least one; legal suffixes exist.
+        rng: gives one number per block of each suffix.
+    """
+    active = [window for window in windows if window.bounds > 0]
+    sums = [combined(active)] if len(active) > 1 else []
+    cuts = [rounded(window) for window in (*(active or windows[:1]), *sums)]
+    tables = [completions(steps) for steps in cuts]
+    fewest = min(range(len(cuts)), key=lambda i: float(tables[i][0][cuts[i].limit]))
+    steps, ways = cuts[fewest], tables[fewest]
     while True:
-        left, suffix = limit, []
-        for block, u in enumerate(rng.random(len(steps))):
-            behind = ways[block + 1]
-            weights = [behind[left - step] if step <= left else 0.0 for step in steps[block]]
+        left, suffix = steps.limit, []
+        for block, u in enumerate(rng.random(len(steps.costs))):
+            behind, costs = ways[block + 1], steps.costs[block]
+            weights = [behind[left - step] if step <= left else 0.0 for step in costs]
             total = list(accumulate(weights))
             choice = bisect_right(total, u * total[-1], hi=len(weights) - 1)
             suffix.append(choice)
-            left -= steps[block][choice]
-        yield prefix + tuple(suffix)
+            left -= costs[choice]
+        yield tuple(suffix)
 
 
-def rounded_costs(budget: Budget, prefix: Architecture) -> tuple[list[list[int]], int]:
-    """What each choice behind the prefix costs more than its block's cheapest, in steps.
+def combined(windows: Sequence[Window]) -> Window:
+    """A window on a sum of the costs, each weighted by about one over its room.
 
-    Returns:
-        `[block][choice]` steps, rounded down, and how many steps an architecture may take. A choice
-        that alone exceeds the limit takes one more than that. Exact if the limit is so low that a
-        step is one unit of cost.
+    Every suffix within all windows is within it, and far fewer others than within one of them,
+    where windows contradict each other. Of a window with two bounds the tighter one counts.
     """
-    blocks = budget.table.blocks[len(prefix) :]
-    extra = [[cost - min(costs) for cost in costs] for costs in blocks]
-    room = sum(map(max, extra))
-    if budget.at_most is not None:
-        room = min(room, budget.at_most - budget.table.of(budget.table.cheapest(prefix)))
-    limit = min(RESOLUTION, room)
-    unit = max(room, 1)
-    return [
-        [cost * limit // unit if cost <= room else limit + 1 for cost in costs] for costs in extra
-    ], limit
+    largest = max(window.room for window in windows)
+    costs = [[0] * len(row) for row in windows[0].costs]
+    high = 0
+    for window in windows:
+        weight, bound = largest // window.room, window.high
+        if window.room - window.low < window.high:
+            weight, bound = -weight, window.low
+        high += weight * bound
+        for row, more in zip(costs, window.costs, strict=True):
+            row[:] = [cost + weight * extra for cost, extra in zip(row, more, strict=True)]
+    extras = tuple(tuple(cost - min(row) for cost in row) for row in costs)
+    return Window(extras, sum(map(max, extras)), 0, high - sum(map(min, costs)))
 
 
-def completions(steps: list[list[int]], limit: int) -> list[np.ndarray]:
-    """`[block][left]`: in how many ways blocks from `block` on take at most `left` steps."""
-    ways = [np.ones(limit + 1)]
-    for costs in reversed(steps):
+def rounded(window: Window) -> Steps:
+    """The window in steps; exact if its upper bound is so low that a step is one unit of cost.
+
+    Where the window is nearer to the dearest suffix than to the cheapest, costs count from the
+    dearest choices down, so that the steps are fine there. A choice that alone exceeds the window
+    takes one step more than the limit.
+    """
+    costs, room = window.costs, window.room
+    low, high = max(window.low, 0), min(window.high, room)
+    if room - low < high:
+        costs = tuple(tuple(max(row) - cost for cost in row) for row in costs)
+        low, high = room - high, room - low
+    limit, unit = min(RESOLUTION, high), max(high, 1)
+    steps = tuple(
+        tuple(cost * limit // unit if cost <= high else limit + 1 for cost in row) for row in costs
+    )
+    # Rounding takes less than one step from each block, so legal sums may fall that far below.
+    slack = 0 if limit == high else len(costs) - 1
+    return Steps(steps, max(0, low * limit // unit - slack), limit)
+
+
+def completions(steps: Steps) -> list[np.ndarray]:
+    """`[block][left]`: in how many ways blocks from `block` on take at most `left` steps.
+
+    And at least so many that no more than `limit - least` are left in the end. Rows of spaces
+    beyond 1e200 are scaled by a power of two, which changes no share.
+    """
+    limit = steps.limit
+    ways = [(np.arange(limit + 1) <= limit - steps.least).astype(np.float64)]
+    for costs in reversed(steps.costs):
         total = np.zeros(limit + 1)
         for step in costs:
             if step <= limit:
                 total[step:] += ways[-1][: limit + 1 - step]
-        ways.append(total)
+        ways.append(np.ldexp(total, -600) if total[-1] > 1e200 else total)
     return ways[::-1]

@@ -1,169 +1,249 @@
-"""Limits on what an architecture may cost, and exact counting under a limit.
+"""`Limits`: which architectures are legal.
 
 The cost of a chain is the cost of its stem and head plus one entry of a `[block][choice]` table per
-block. So the cheapest completion of a prefix is known at once, and the number of architectures
-within a limit can be counted exactly, without listing them.
+block. So under one limit the cheapest and the dearest completion of a prefix are known at once, and
+the legal architectures can be counted exactly without listing them. Several limits together take
+an integer program, and are counted exactly in small spaces only.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from itertools import islice
+from typing import Any, final
 
 import numpy as np
 
-from raynas.costs.counting import flops_table, params_table
-from raynas.costs.tables import CostTable
-from raynas.errors import require
-from raynas.space import Architecture
+from raynas.costs.drawing import draw_suffixes
+from raynas.costs.feasibility import nearest, satisfiable
+from raynas.costs.sums import count_within
+from raynas.costs.tables import Amount, CostTable, exact, same_choices, show
+from raynas.costs.windows import Limit, Window
+from raynas.errors import InputError, require
+from raynas.space import Architecture, SearchSpace
 
-if TYPE_CHECKING:
-    from raynas.supernets.chain import ChainSupernet
+PATIENCE = 1000
+"""After how many draws in a row that are not legal the legal architectures are enumerated."""
+
+FEW = 64
+"""Fewer legal architectures than this are listed when draws starve."""
+
+REMEMBERED = 100_000
+"""For how many prefixes the answer of the integer program is kept."""
 
 
+@final
 @dataclass(frozen=True)
-class Budget:
-    """A cost table and its limit: what the strategies ask whether an architecture is legal.
+class Limits:
+    """The limits on the costs of one supernet's architectures; all of them must be kept.
 
     Args:
-        table: the additive cost.
-        at_most: the limit, inclusive; `None` when every architecture is legal.
+        space: the choices of each block.
+        limits: on costs of different names; those on the same table are merged. None: every
+            architecture is legal.
+
+    Raises:
+        InputError: a table of another space, or two tables of one name.
     """
 
-    table: CostTable
-    at_most: int | None = None
+    space: SearchSpace
+    limits: tuple[Limit, ...] = ()
+
+    def __post_init__(self) -> None:
+        found: dict[str, Limit] = {}
+        for limit in self.limits:
+            name = limit.table.name
+            same_choices(limit.table, self.space.choices)
+            found[name] = merged(found[name], limit) if name in found else limit
+        object.__setattr__(self, "limits", tuple(found.values()))
+
+    @property
+    def tables(self) -> Mapping[str, CostTable]:
+        """The tables by name."""
+        return {limit.table.name: limit.table for limit in self.limits}
 
     def allows(self, architecture: Architecture) -> bool:
-        """Whether the architecture is within the limit."""
-        return self.at_most is None or self.table.of(architecture) <= self.at_most
+        """Whether the architecture keeps every limit."""
+        return all(limit.allows(architecture) for limit in self.limits)
+
+    def costs(self, architecture: Architecture) -> dict[str, Amount]:
+        """The costs of a whole architecture by name."""
+        return {name: table.of(architecture) for name, table in self.tables.items()}
 
     def feasible(self, prefix: Architecture = ()) -> bool:
-        """Whether any architecture that starts with `prefix` is within the limit."""
-        return self.allows(self.table.cheapest(prefix))
+        """Whether any legal architecture starts with `prefix`.
+
+        Raises:
+            InputError: several bounds, so narrow in a space so large that it cannot be told.
+        """
+        windows = self.windows(prefix)
+        if any(window.closed for window in windows):
+            return False
+        if sum(window.bounds for window in windows) <= 1:
+            return True
+        known = self.known.get(prefix)
+        if known is None:
+            known = satisfiable(windows, self.space.choices[len(prefix) :])
+            if len(self.known) < REMEMBERED:
+                self.known[prefix] = known
+        return known
+
+    @cached_property
+    def known(self) -> dict[Architecture, bool]:
+        """The prefixes under several bounds that were decided so far: neighbours share them."""
+        return {}
+
+    def windows(self, prefix: Architecture = ()) -> list[Window]:
+        """The room that each limit leaves behind a prefix."""
+        return [limit.window(prefix) for limit in self.limits]
+
+    def count(self, prefix: Architecture = ()) -> int | None:
+        """The exact number of legal architectures that start with `prefix`.
+
+        `None` if it is unknown: it would take more than about a second.
+        """
+        return count_within(self.windows(prefix), self.space.choices[len(prefix) :])
 
     def require_feasible(self) -> None:
-        """Raise `InputError`, naming the cheapest architecture, if nothing is within the limit."""
-        cheapest = self.table.cheapest()
-        require(
-            self.feasible(),
-            "constraint",
-            f"a limit of at least {self.table.of(cheapest):,} {self.table.name}, the cost of the "
-            f"cheapest architecture {list(cheapest)}",
-            f"at most {self.at_most:,}" if self.at_most is not None else None,
-            "Raise the limit.",
-        )
+        """Raise `InputError`, naming the nearest architecture and its costs, if none is legal."""
+        for limit in self.limits:
+            require_possible(limit)
+        if not self.feasible():
+            closest = nearest(self.windows(), self.space.choices)
+            costs = ", ".join(f"{show(c)} {name}" for name, c in self.costs(closest).items())
+            raise InputError(
+                "constraint",
+                f"limits that some architecture keeps; the nearest, {list(closest)}, has {costs}",
+                "; ".join(map(str, self.limits)),
+                "Widen a limit.",
+            )
 
-    def count(self, prefix: Architecture = ()) -> int:
-        """The exact number of architectures within the limit that start with `prefix`.
+    def draw(self, prefix: Architecture, rng: np.random.Generator) -> Iterator[Architecture]:
+        """Draw, without end, legal architectures that start with the prefix; nothing without any.
 
-        Counted by meeting in the middle: the distinct costs of each half of the remaining blocks,
-        with how often each occurs.
+        Each is uniform over the legal ones, also under several limits: draws that are not legal are
+        rejected. Only where `PATIENCE` of them in a row are, the legal ones are enumerated: fewer
+        than `FEW` are listed, and drawn uniformly; of more, the first of a new random depth-first
+        walk is taken each time, which favours rare prefixes.
         """
-        blocks = self.table.blocks[len(prefix) :]
-        if self.at_most is None:
-            return int(np.prod([len(costs) for costs in blocks], dtype=object))
-        spent = self.table.base + sum(
-            costs[choice] for costs, choice in zip(self.table.blocks, prefix, strict=False)
-        )
-        if self.at_most >= spent + sum(max(costs) for costs in blocks):
-            return int(np.prod([len(costs) for costs in blocks], dtype=object))
-        half = len(blocks) // 2
-        left, left_counts = distinct_sums(blocks[:half])
-        right, right_counts = distinct_sums(blocks[half:])
-        cumulative = np.concatenate(([0], np.cumsum(right_counts)))
-        fits = np.searchsorted(right, self.at_most - spent - left, side="right")
-        return int((left_counts * cumulative[fits]).sum())
+        misses = 0
+        for candidate in self.near(prefix, rng):
+            misses = 0 if self.allows(candidate) else misses + 1
+            if misses == PATIENCE:
+                break
+            if misses == 0:
+                yield candidate
+        legal = list(islice(self.enumerate(prefix, rng), FEW))
+        while legal:
+            if len(legal) < FEW:
+                yield legal[int(rng.integers(len(legal)))]
+            else:
+                yield next(self.enumerate(prefix, rng))
+
+    def near(self, prefix: Architecture, rng: np.random.Generator) -> Iterator[Architecture]:
+        """Draw, without end, architectures that are legal or nearly; none if none is legal.
+
+        All legal ones are equally likely. Under a single upper bound few others are drawn.
+        """
+        if not self.feasible(prefix):
+            return
+        free = Window(tuple((0,) * n for n in self.space.choices[len(prefix) :]), 0, 0, 0)
+        for suffix in draw_suffixes(self.windows(prefix) or [free], rng):
+            yield prefix + suffix
+
+    def proposals(self, prefix: Architecture, rng: np.random.Generator) -> Iterator[Architecture]:
+        """`near` if that wastes few draws, else `draw`: what a caller with bounded tries wants."""
+        bounds = sum(window.bounds for window in self.windows(prefix))
+        return self.near(prefix, rng) if bounds <= 1 else self.draw(prefix, rng)
 
     def enumerate(
-        self, prefix: Architecture, rng: np.random.Generator | None = None
+        self, prefix: Architecture = (), rng: np.random.Generator | None = None
     ) -> Iterator[Architecture]:
-        """All architectures within the limit that start with `prefix`.
+        """All legal architectures that start with `prefix`.
 
         Depth first, never entering a prefix without a legal completion; in lexicographic order, or
         with the choices of each visited block shuffled if `rng` is given.
         """
-        if not self.feasible(prefix):
-            return
-        if len(prefix) == len(self.table.blocks):
-            yield prefix
-            return
-        choices = np.arange(len(self.table.blocks[len(prefix)]))
+        stack: list[Iterator[Architecture]] = [iter((prefix,))]
+        while stack:
+            node = next(stack[-1], None)
+            if node is None:
+                stack.pop()
+            elif not self.feasible(node):
+                continue
+            elif len(node) == self.space.blocks:
+                yield node
+            else:
+                stack.append(self.children(node, rng))
+
+    def children(
+        self, prefix: Architecture, rng: np.random.Generator | None
+    ) -> Iterator[Architecture]:
+        """The prefixes that are one block longer, in order or shuffled."""
+        choices = np.arange(self.space.choices[len(prefix)])
         if rng is not None:
             rng.shuffle(choices)
-        for choice in choices:
-            yield from self.enumerate((*prefix, int(choice)), rng)
+        return iter([(*prefix, choice) for choice in choices.tolist()])
+
+    def description(self) -> dict[str, dict[str, Any]]:
+        """Bounds by name of their cost, and the digest of its table, for `config.json`."""
+        return {limit.table.name: described(limit) for limit in self.limits}
 
 
-def distinct_sums(blocks: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted distinct sums of one entry per block, and how many ways give each sum.
+def merged(a: Limit, b: Limit) -> Limit:
+    """Both limits on one table as one.
 
-    Counts are Python integers, so that they never overflow.
+    Raises:
+        InputError: the tables differ, or the bounds contradict each other.
     """
-    sums = np.zeros(1, dtype=np.int64)
-    counts = np.ones(1, dtype=object)
-    for costs in blocks:
-        every = (sums[:, None] + np.asarray(costs, dtype=np.int64)[None, :]).ravel()
-        repeated = np.repeat(counts, len(costs))
-        order = np.argsort(every, kind="stable")
-        every, repeated = every[order], repeated[order]
-        starts = np.flatnonzero(np.concatenate(([True], every[1:] != every[:-1])))
-        sums = every[starts]
-        counts = np.add.reduceat(repeated, starts)
-    return sums, counts
-
-
-class Constraint(ABC):
-    """A limit as the user states it, before there is a supernet."""
-
-    @abstractmethod
-    def budget(self, supernet: ChainSupernet) -> Budget:
-        """The limit for one supernet."""
-
-
-@dataclass(frozen=True)
-class FLOPs(Constraint):
-    """Multiply-accumulates of convolutions and linear layers for one image, as in the papers.
-
-    Args:
-        at_most: the limit, inclusive.
-    """
-
-    at_most: float
-
-    def __post_init__(self) -> None:
-        require_positive("FLOPs(at_most)", self.at_most)
-
-    def budget(self, supernet: ChainSupernet) -> Budget:
-        """The limit with the supernet's FLOPs table."""
-        return Budget(flops_table(supernet), int(self.at_most))
-
-
-@dataclass(frozen=True)
-class Params(Constraint):
-    """Parameters of the network that would be retrained, affine batch norm included.
-
-    Args:
-        at_most: the limit, inclusive.
-    """
-
-    at_most: float
-
-    def __post_init__(self) -> None:
-        require_positive("Params(at_most)", self.at_most)
-
-    def budget(self, supernet: ChainSupernet) -> Budget:
-        """The limit with the supernet's parameter table."""
-        return Budget(params_table(supernet), int(self.at_most))
-
-
-def require_positive(argument: str, value: float) -> None:
-    """Raise `InputError` unless the limit is a positive finite number."""
     require(
-        np.isfinite(value) and value > 0,
-        argument,
-        "a positive finite number",
-        value,
-        "Give the largest cost that a legal architecture may have.",
+        a.table == b.table,
+        "constraint",
+        "one table per name",
+        f"two different tables named {a.table.name!r}",
+        "Give one of them another name.",
     )
+    upper = [limit.at_most for limit in (a, b) if limit.at_most is not None]
+    lower = [limit.at_least for limit in (a, b) if limit.at_least is not None]
+    return Limit(a.table, min(upper, key=exact, default=None), max(lower, key=exact, default=None))
+
+
+def require_possible(limit: Limit) -> None:
+    """Raise `InputError`, naming the nearest architecture, if one bound excludes everything."""
+    table, window = limit.table, limit.window()
+    cheapest, dearest = table.cheapest(), table.dearest()
+    if limit.at_most is not None:
+        require(
+            window.high >= 0,
+            "constraint",
+            f"a limit of at least {show(table.of(cheapest))} {table.name}, the cost of the "
+            f"cheapest architecture {list(cheapest)}",
+            f"at most {show(limit.at_most)}",
+            "Raise the limit.",
+        )
+    if limit.at_least is not None:
+        require(
+            window.low <= window.room,
+            "constraint",
+            f"a limit of at most {show(table.of(dearest))} {table.name}, the cost of the "
+            f"dearest architecture {list(dearest)}",
+            f"at least {show(limit.at_least)}",
+            "Lower the limit.",
+        )
+
+
+def described(limit: Limit) -> dict[str, Any]:
+    """One limit for `config.json`."""
+    table = limit.table
+    content = repr((table.scale, table.base_units, table.units)).encode()
+    bounds = {"at_least": limit.at_least, "at_most": limit.at_most}
+    numbers = {side: plain(bound) for side, bound in bounds.items() if bound is not None}
+    return {**numbers, "table": hashlib.blake2b(content, digest_size=16).hexdigest()}
+
+
+def plain(bound: Any) -> Amount:
+    """A bound as a number of JSON's."""
+    return int(bound) if bound == int(bound) else float(bound)

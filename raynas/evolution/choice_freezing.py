@@ -31,12 +31,12 @@ class CFES(Strategy):
     the last generation decides whether the first blocks are frozen to their majority choices.
     Deviations, shared with `PCFES`:
 
-    - overwriting the prefix of the Top-K makes other architectures of them, so the budget is
+    - overwriting the prefix of the Top-K makes other architectures of them, so the limits are
       checked again, duplicates are merged, and they are scored again;
     - a freeze that leaves no legal parent or no legal suffix is refused for this generation;
     - a census decides nothing unless selection has made its majorities: not after generation 0,
-      which is random (Algorithm 1 tests it, too; under a tight budget or a low threshold it would
-      freeze what the budget or chance prefers), and not after a generation that came up short,
+      which is random (Algorithm 1 tests it, too; under a tight limit or a low threshold it would
+      freeze what the limits or chance prefers), and not after a generation that came up short,
       which is what was left of the legal architectures.
 
     Args:

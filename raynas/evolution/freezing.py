@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
+from raynas.costs.tables import exact
 from raynas.evolution.strategy import Problem
 from raynas.space import Architecture, SearchSpace
 
@@ -82,16 +83,11 @@ def passes(percentages: Percentages, threshold: float, block_ratio: float) -> bo
     more than a `block_ratio` of the blocks.
     """
     majorities = [max(row) for row in percentages]
-    limit = decimal(threshold)
+    limit = exact(threshold)
     exceeding = sum(percentage > limit for percentage in majorities)
-    return sum(majorities) > limit * len(majorities) and exceeding > decimal(block_ratio) * len(
+    return sum(majorities) > limit * len(majorities) and exceeding > exact(block_ratio) * len(
         majorities
     )
-
-
-def decimal(value: float) -> Fraction:
-    """The decimal number that was written: 0.7 is 7/10, not the binary fraction just below it."""
-    return Fraction(str(float(value)))
 
 
 def overwrite(
@@ -99,23 +95,23 @@ def overwrite(
 ) -> tuple[Architecture, ...]:
     """Give the Top-K a new prefix (Algorithm 1, lines 9 and 18).
 
-    Other architectures come of it: those over the budget are dropped, equal ones are merged.
+    Other architectures come of it: those outside the limits are dropped, equal ones are merged.
 
     Returns:
         The legal distinct ones, in the order of `top`.
     """
     changed = dict.fromkeys(prefix + architecture[len(prefix) :] for architecture in top)
-    return tuple(filter(problem.budget.allows, changed))
+    return tuple(filter(problem.limits.allows, changed))
 
 
 def refusal(problem: Problem, prefix: Architecture, parents: Sequence[Architecture]) -> str | None:
     """Why a prefix must not be frozen; `None` if it may.
 
     Args:
-        problem: the space and the budget.
+        problem: the space and the limits.
         prefix: the new prefix.
         parents: what `overwrite` left of the Top-K.
     """
-    if not problem.budget.feasible(prefix):
+    if not problem.limits.feasible(prefix):
         return NO_SUFFIX
     return None if parents else NO_PARENT

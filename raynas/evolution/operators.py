@@ -1,8 +1,9 @@
-"""Mutation, crossover and random drawing, each bounded, under a budget and a frozen prefix.
+"""Mutation, crossover and random drawing, each bounded, under limits and a frozen prefix.
 
-Every operator is tried at most `TRIES` times per wanted architecture. What is then missing is drawn
-at random, and where that starves, because nearly all legal architectures are seen, taken from the
-budget's enumeration. So a generation comes up short only if nothing legal and new is left.
+Every operator is tried at most `TRIES` times per wanted architecture, and given up earlier after
+`STALE` tries in a row without anything new. What is then missing is drawn at random, and where that
+starves, because nearly all legal architectures are seen, taken from the enumeration of the legal
+ones. So a generation comes up short only if nothing legal and new is left.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ from itertools import islice
 
 import numpy as np
 
-from raynas.costs.drawing import draw
 from raynas.errors import require
 from raynas.evolution.strategy import Problem
 from raynas.space import Architecture, SearchSpace
 
 TRIES = 10
 """Tries per wanted architecture, after which an operator gives up."""
+
+STALE = 10_000
+"""Tries in a row without a new legal architecture, after which an operator gives up."""
+
+LARGEST_POPULATION = 1_000_000
+"""Larger populations are refused: no evaluation ends in time, and they fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,8 @@ class Breeding:
         mutation_probability: the probability that mutation changes a block.
 
     Raises:
-        InputError: a negative number, more children than the population holds, or a probability
-            outside [0, 1].
+        InputError: a negative number, a population too large, more children than it holds, or a
+            probability outside [0, 1].
     """
 
     population: int
@@ -43,6 +49,7 @@ class Breeding:
     mutation_probability: float = 0.1
 
     def __post_init__(self) -> None:
+        require_population(self.population)
         for name in ("crossover", "mutation"):
             value = getattr(self, name)
             require(value is None or value >= 0, name, "at least 0", value, "Omit it to take half.")
@@ -65,6 +72,17 @@ class Breeding:
         """How many children `"crossover"` or `"mutation"` gives at most."""
         wanted: int | None = getattr(self, operator)
         return self.population // 2 if wanted is None else wanted
+
+
+def require_population(population: int) -> None:
+    """Raise `InputError` unless a population of this size can be bred and evaluated."""
+    require(
+        population <= LARGEST_POPULATION,
+        "population",
+        f"at most {LARGEST_POPULATION:,}",
+        f"{population:,}",
+        "The papers use 50.",
+    )
 
 
 def mutate(
@@ -109,16 +127,20 @@ def fill_random(
     """Draw legal architectures that start with the prefix and are not among the seen.
 
     Uniform draws come first; what they leave missing, because most legal ones are seen, comes from
-    enumerating the budget in random order.
+    enumerating the legal ones in random order.
 
     Returns:
         At most `count` distinct architectures, fewer only if no others are left, and how many of
         them are `"random"` and `"enumeration"`.
+
+    Raises:
+        InputError: a count above `LARGEST_POPULATION`.
     """
+    require_population(count)
     taken = set(seen)
-    draws = islice(draw(problem.budget, prefix, rng), TRIES * count)
-    drawn = list(islice(unseen(problem, draws, taken), count))
-    rest = problem.budget.enumerate(prefix, rng)
+    draws = islice(problem.limits.proposals(prefix, rng), TRIES * count)
+    drawn = list(islice(unseen(problem, draws, taken, STALE), count))
+    rest = problem.limits.enumerate(prefix, rng)
     listed = list(islice(unseen(problem, rest, taken), count - len(drawn)))
     return (*drawn, *listed), {"random": len(drawn), "enumeration": len(listed)}
 
@@ -134,7 +156,7 @@ def breed(
     """A generation of the parents' children, completed by `fill_random`; all of it without parents.
 
     Args:
-        problem: the space and the budget.
+        problem: the space and the limits.
         prefix: the frozen choices; all parents start with them.
         parents: equally likely to be chosen, whatever their rank.
         seen: architectures to leave out; the parents are never proposed either.
@@ -150,12 +172,12 @@ def breed(
     wanted = {operator: breeding.children(operator) for operator in ("crossover", "mutation")}
     couples = pairs(parents, TRIES * wanted["crossover"], rng)
     crossings = (crossover(a, b, rng, frozen) for a, b in couples)
-    crossed = list(islice(unseen(problem, crossings, taken), wanted["crossover"]))
+    crossed = list(islice(unseen(problem, crossings, taken, STALE), wanted["crossover"]))
     tries = range(TRIES * wanted["mutation"] if parents else 0)
     picks = (parents[int(rng.integers(len(parents)))] for _ in tries)
     probability = breeding.mutation_probability
     mutants = (mutate(pick, problem.space, probability, rng, frozen) for pick in picks)
-    mutated = list(islice(unseen(problem, mutants, taken), wanted["mutation"]))
+    mutated = list(islice(unseen(problem, mutants, taken, STALE), wanted["mutation"]))
     missing = breeding.population - len(crossed) - len(mutated)
     filled, origins = fill_random(problem, prefix, missing, taken, rng)
     origins = {"crossover": len(crossed), "mutation": len(mutated), **origins}
@@ -172,10 +194,22 @@ def pairs(
 
 
 def unseen(
-    problem: Problem, candidates: Iterable[Architecture], taken: set[Architecture]
+    problem: Problem,
+    candidates: Iterable[Architecture],
+    taken: set[Architecture],
+    patience: int | None = None,
 ) -> Iterator[Architecture]:
-    """The legal candidates that are not taken; each of them is taken when it is yielded."""
+    """The legal candidates that are not taken; each of them is taken when it is yielded.
+
+    Ends after `patience` candidates in a row of which none is yielded; never if that is `None`.
+    """
+    stale = 0
     for candidate in candidates:
-        if candidate not in taken and problem.budget.allows(candidate):
+        if candidate not in taken and problem.limits.allows(candidate):
             taken.add(candidate)
+            stale = 0
             yield candidate
+        else:
+            stale += 1
+            if stale == patience:
+                return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raynas.evolution.operators import fill_random
+from raynas.evolution.operators import fill_random, require_population
 from raynas.evolution.strategy import EXHAUSTED, Problem, Proposal, State, Strategy
 
 
@@ -23,8 +23,12 @@ class RandomSearch(Strategy):
         top_k: how many of the best are kept.
 
     Raises:
-        InputError: a setting below 1.
+        InputError: a setting below 1, or a population too large.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_population(self.population)
 
     def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:
         """New random architectures."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from raynas.costs import Budget
+from raynas.costs import Limits
 from raynas.errors import require
 from raynas.score import Score, rank_key
 from raynas.space import Architecture, SearchSpace
@@ -36,25 +36,24 @@ class Problem:
 
     Args:
         space: the choices of each block.
-        budget: which architectures are legal; its table has one entry per choice.
+        limits: which architectures of this space are legal.
 
     Raises:
-        InputError: the table does not fit the space, or no architecture is legal.
+        InputError: the limits are those of another space, or no architecture is legal.
     """
 
     space: SearchSpace
-    budget: Budget
+    limits: Limits
 
     def __post_init__(self) -> None:
-        counts = tuple(len(costs) for costs in self.budget.table.blocks)
         require(
-            counts == self.space.choices,
-            "budget",
-            f"a table with {list(self.space.choices)} choices per block",
-            list(counts),
-            "Build the table from the supernet that is searched.",
+            self.limits.space == self.space,
+            "limits",
+            f"limits on {list(self.space.choices)} choices per block",
+            list(self.limits.space.choices),
+            "Build the limits from the supernet that is searched.",
         )
-        self.budget.require_feasible()
+        self.limits.require_feasible()
 
 
 Survival = Callable[[Sequence[Score], int], tuple[Score, ...]]
@@ -146,7 +145,7 @@ class Strategy(ABC):
         """Propose the next generation; it depends on nothing but the arguments.
 
         Args:
-            problem: the space and the budget, the same throughout a search.
+            problem: the space and the limits, the same throughout a search.
             state: an unfinished state.
             rng: randomness of this generation's own, so that it can be asked for again.
         """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
-from raynas.costs import Budget
+from raynas.costs import Limits
 from raynas.errors import require
 from raynas.space import Architecture, SearchSpace
 
@@ -44,36 +45,44 @@ class UniformPaths(PathSampler):
 @final
 @dataclass(frozen=True)
 class UniformConstraintPaths(PathSampler):
-    """One path a step, uniform over the architectures within a budget (SPOS, section 3.2).
+    """One path a step, uniform over the architectures within limits (SPOS, section 3.2).
 
-    Paths are drawn until one is legal. When `tries` draws in a row are not, the step takes the
-    first legal one of a random depth-first walk instead, which favours rare prefixes.
+    Paths are drawn from the space until one is legal. When `tries` draws in a row are not, the step
+    takes one of `Limits.draw` instead, which is as uniform and finds them however few they are, but
+    has more to prepare.
 
     Args:
         space: the supernet's search space.
-        budget: what a path may cost.
-        tries: how many draws to allow.
+        limits: on the costs of its architectures.
+        tries: how many draws from the space to allow.
 
     Raises:
-        InputError: nothing is within the budget, or `tries` is below 1.
+        InputError: the limits are those of another space, nothing is legal, or `tries` is below 1.
     """
 
     space: SearchSpace
-    budget: Budget
+    limits: Limits
     tries: int = 100
 
     def __post_init__(self) -> None:
         require(self.tries >= 1, "tries", "at least 1", self.tries, "Allow some draws.")
-        self.budget.require_feasible()
+        require(
+            self.limits.space == self.space,
+            "limits",
+            f"limits on {list(self.space.choices)} choices per block",
+            list(self.limits.space.choices),
+            "Build the limits from the supernet that is trained.",
+        )
+        self.limits.require_feasible()
 
     def sample(self, rng: np.random.Generator) -> tuple[Architecture, ...]:
         """One legal architecture."""
         for _ in range(self.tries):
             path = self.space.sample(rng)
-            if self.budget.allows(path):
+            if self.limits.allows(path):
                 return (path,)
-        return (next(self.budget.enumerate((), rng)),)
+        return (next(self.limits.draw((), rng)),)
 
     def describe(self) -> str:
-        """The limit, and what it limits."""
-        return f"{type(self).__name__}({self.budget.table.name} at most {self.budget.at_most})"
+        """The limits, with the digests of their tables."""
+        return f"{type(self).__name__}({json.dumps(self.limits.description())})"

@@ -14,7 +14,7 @@ from small_search import records, small_data, small_supernet
 from tables import TablePool, executed_blocks, write_ledger
 
 import raynas
-from raynas.costs import Budget, flops_table
+from raynas.costs import Limits
 from raynas.errors import InputError
 from raynas.evolution.strategy import Problem, State, Strategy
 from raynas.generation import search_generation
@@ -58,7 +58,7 @@ def search(
     run_dir: Path,
 ) -> tuple[State, PopulationEvaluator]:
     """A whole search, its finalists scored in full."""
-    problem = Problem(supernet.space, Budget(flops_table(supernet)))
+    problem = Problem(supernet.space, Limits(supernet.space))
     evaluator = PopulationEvaluator(pool, data.calibration, data.validation, settings, SEED)
     with RunLog(run_dir, {"seed": SEED}, resume=False) as log:
         state = strategy.start()

@@ -1,78 +1,132 @@
-"""Uniform drawing under a limit, against counting by hand."""
+"""Uniform drawing under limits, against counting by hand."""
 
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 from itertools import islice
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from searching import legal, problems, unconstrained
+from oracle import cases, listed, upper
+from scipy.stats import chisquare
 
-from raynas.costs import Budget, CostTable
-from raynas.costs.drawing import RESOLUTION, completions, draw, rounded_costs
-from raynas.evolution.strategy import Problem
-from raynas.space import SearchSpace
+from raynas.costs import CostTable, Limit, Limits
+from raynas.costs.drawing import RESOLUTION, combined, completions, rounded
+from raynas.space import Architecture, SearchSpace
 
 
-@given(problem=problems(), data=st.data())
+@given(cases(most=1))
 @settings(deadline=None)
-def test_counts_every_architecture_within_the_rounded_limit(
-    problem: Problem, data: st.DataObject
+def test_counts_every_architecture_within_the_rounded_window(
+    case: tuple[Limits, Architecture],
 ) -> None:
     """All legal ones are among them; where a step is one unit of cost, there are no others."""
-    some = data.draw(st.sampled_from(sorted(legal(problem))))
-    prefix = some[: data.draw(st.integers(0, problem.space.blocks))]
-    steps, limit = rounded_costs(problem.budget, prefix)
-    within = {
-        a
-        for a in problem.space.enumerate(prefix)
-        if sum(row[c] for row, c in zip(steps, a[len(prefix) :], strict=True)) <= limit
-    }
-    assert completions(steps, limit)[0][limit] == len(within)
-    assert legal(problem, prefix) <= within
-    if limit < RESOLUTION:
-        assert legal(problem, prefix) == within
+    limits, prefix = case
+    for window in limits.windows(prefix):
+        if window.closed:
+            continue
+        steps = rounded(window)
+        within = {
+            a
+            for a in limits.space.enumerate(prefix)
+            if steps.least
+            <= sum(row[c] for row, c in zip(steps.costs, a[len(prefix) :], strict=True))
+            <= steps.limit
+        }
+        assert completions(steps)[0][steps.limit] == len(within)
+        assert set(listed(limits, prefix)) <= within
+        if steps.limit < RESOLUTION:
+            assert set(listed(limits, prefix)) == within
 
 
-@pytest.mark.parametrize("unit", [1, 10**9])
-@pytest.mark.parametrize("at_most", [None, 20, 9, 5])
-def test_legal_architectures_are_equally_likely(unit: int, at_most: int | None) -> None:
-    """A first block that could spend the whole budget is no more likely to do so."""
+@given(cases())
+@settings(deadline=None)
+def test_a_sum_of_windows_holds_what_all_of_them_hold(case: tuple[Limits, Architecture]) -> None:
+    limits, prefix = case
+    windows = [window for window in limits.windows(prefix) if window.bounds > 0]
+    if windows and not any(window.closed for window in windows):
+        together = combined(windows)
+        assert min(map(min, together.costs)) == 0
+        assert all(together.holds(a[len(prefix) :]) for a in listed(limits, prefix))
+
+
+@pytest.mark.parametrize("unit", [1, 10**9, 0.001])
+@pytest.mark.parametrize(
+    ("at_most", "at_least"),
+    [(None, None), (20, None), (9, None), (5, None), (None, 14), (None, 21), (12, 9), (17, 16)],
+)
+def test_legal_architectures_are_equally_likely(
+    unit: float, at_most: int | None, at_least: int | None
+) -> None:
+    """A first block that could spend the whole room is no more likely to do so."""
     blocks = ((0, 9, 4), (3, 0, 1), (1, 2, 7), (0, 5, 1))
-    table = CostTable("flops", 1, tuple(tuple(c * unit for c in costs) for costs in blocks))
-    budget = Budget(table, None if at_most is None else at_most * unit)
-    problem = Problem(SearchSpace((3, 3, 3, 3)), budget)
+    scaled = tuple(tuple(float(c * Fraction(str(unit))) for c in row) for row in blocks)
+    table = CostTable("flops", unit, scaled)
+    sides = [None if b is None else float(b * Fraction(str(unit))) for b in (at_most, at_least)]
+    limits = Limits(SearchSpace((3, 3, 3, 3)), (Limit(table, *sides),))
+    drawn = Counter(islice(limits.draw((), np.random.default_rng(0)), 4000))
+    legal = listed(limits)
+    assert set(drawn) == set(legal)
+    assert chisquare([drawn[a] for a in legal]).pvalue > 0.001
+
+
+def test_legal_architectures_are_equally_likely_under_several_limits() -> None:
     rng = np.random.default_rng(0)
-    drawn = Counter(filter(budget.allows, islice(draw(budget, (), rng), 8000)))
-    assert set(drawn) == legal(problem)
-    expected = drawn.total() / len(drawn)
-    assert all(abs(n - expected) < 5 * expected**0.5 for n in drawn.values())
+    space = SearchSpace((3,) * 5)
+    first, second = (
+        CostTable(name, 0, tuple(tuple(int(c) for c in rng.integers(0, 99, 3)) for _ in range(5)))
+        for name in "ab"
+    )
+    limits = Limits(space, (Limit(first, 230), Limit(second, 300, 240)))
+    legal = listed(limits)
+    assert 5 < len(legal) < 100
+    drawn = Counter(islice(limits.draw((), rng), 4000))
+    assert set(drawn) == set(legal)
+    assert chisquare([drawn[a] for a in legal]).pvalue > 0.001
+
+
+def tight_table() -> CostTable:
+    rng = np.random.default_rng(0)
+    blocks = tuple(tuple(int(c) for c in rng.integers(10**6, 10**7, 4)) for _ in range(20))
+    return CostTable("flops", 0, blocks)
 
 
 def test_few_draws_are_wasted_under_a_tight_limit() -> None:
     """Drawing from the whole space would find about one legal architecture in a thousand."""
-    rng = np.random.default_rng(0)
-    blocks = tuple(tuple(int(c) for c in rng.integers(10**6, 10**7, 4)) for _ in range(20))
-    table = CostTable("flops", 0, blocks)
-    limit = table.of(table.cheapest()) * 7 // 5
-    budget = Budget(table, limit)
-    space = SearchSpace((4,) * 20)
-    assert sum(budget.allows(space.sample(rng)) for _ in range(2000)) < 20
-    assert sum(map(budget.allows, islice(draw(budget, (), rng), 200))) > 190
+    table, rng = tight_table(), np.random.default_rng(0)
+    limits = upper(table, table.units_of(table.cheapest()) * 7 // 5)
+    assert sum(limits.allows(limits.space.sample(rng)) for _ in range(2000)) < 20
+    assert sum(map(limits.allows, islice(limits.near((), rng), 200))) > 190
+
+
+def test_few_draws_are_wasted_near_the_dearest() -> None:
+    table, rng = tight_table(), np.random.default_rng(0)
+    least = table.units_of(table.dearest()) * 19 // 20
+    limits = Limits(SearchSpace((4,) * 20), (Limit(table, at_least=least),))
+    assert sum(limits.allows(limits.space.sample(rng)) for _ in range(2000)) < 20
+    assert sum(map(limits.allows, islice(limits.near((), rng), 200))) > 150
 
 
 def test_prefix_is_kept_and_an_infeasible_one_gives_nothing() -> None:
-    table = CostTable("flops", 0, ((0, 9), (0, 2), (0, 2)))
-    budget, rng = Budget(table, 10), np.random.default_rng(0)
-    assert set(islice(draw(budget, (1,), rng), 100)) == {(1, 0, 0)}
-    assert list(draw(budget, (1, 1), rng)) == []
-    assert set(islice(draw(budget, (0, 1, 1), rng), 3)) == {(0, 1, 1)}
+    limits = upper(CostTable("flops", 0, ((0, 9), (0, 2), (0, 2))), 10)
+    rng = np.random.default_rng(0)
+    assert set(islice(limits.draw((1,), rng), 100)) == {(1, 0, 0)}
+    assert list(limits.draw((1, 1), rng)) == []
+    assert set(islice(limits.draw((0, 1, 1), rng), 3)) == {(0, 1, 1)}
 
 
 def test_without_a_limit_every_architecture() -> None:
-    problem = unconstrained(3, 1, 2)
-    drawn = set(islice(draw(problem.budget, (), np.random.default_rng(0)), 200))
-    assert drawn == legal(problem)
+    limits = Limits(SearchSpace((3, 1, 2)))
+    drawn = set(islice(limits.draw((), np.random.default_rng(0)), 200))
+    assert drawn == set(listed(limits))
+
+
+def test_spaces_beyond_the_range_of_floats() -> None:
+    """4 to the power of 600 is more than a float holds; the first block is drawn evenly still."""
+    limits = upper(CostTable("flops", 0, ((0, 1, 1, 0),) * 600), 600)
+    draws = islice(limits.draw((), np.random.default_rng(0)), 100)
+    firsts = Counter(architecture[0] for architecture in draws)
+    assert len(firsts) == 4
+    assert max(firsts.values()) < 50

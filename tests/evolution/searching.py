@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from hypothesis import strategies as st
 
-from raynas.costs import Budget, CostTable
+from raynas.costs import CostTable, Limit, Limits
 from raynas.evolution import Problem, Proposal, Score, State, Strategy
 from raynas.space import Architecture, SearchSpace
 
@@ -61,18 +62,33 @@ def run(
 
 def unconstrained(*choices: int) -> Problem:
     """A problem in which everything is legal."""
-    table = CostTable("flops", 0, tuple((1,) * n for n in choices))
-    return Problem(SearchSpace(choices), Budget(table))
+    space = SearchSpace(choices)
+    return Problem(space, Limits(space))
+
+
+def limited(table: CostTable, at_most: int | None = None) -> Problem:
+    """The space of a table under one upper limit."""
+    space = SearchSpace(tuple(len(costs) for costs in table.blocks))
+    return Problem(space, Limits(space, (Limit(table, at_most),)))
 
 
 def legal(problem: Problem, prefix: Architecture = ()) -> set[Architecture]:
     """All legal architectures with the prefix, by looking at every architecture."""
-    limit, table = problem.budget.at_most, problem.budget.table
-    return {
-        a
-        for a in problem.space.enumerate(prefix)
-        if limit is None or table.base + sum(table.blocks[b][c] for b, c in enumerate(a)) <= limit
-    }
+    return {a for a in problem.space.enumerate(prefix) if keeps(problem, a)}
+
+
+def keeps(problem: Problem, architecture: Architecture) -> bool:
+    """Whether an architecture keeps all limits, by adding up its costs."""
+    for limit in problem.limits.limits:
+        table = limit.table
+        cost = Fraction(str(table.base))
+        for block, choice in enumerate(architecture):
+            cost += Fraction(str(table.blocks[block][choice]))
+        if limit.at_most is not None and cost > Fraction(str(limit.at_most)):
+            return False
+        if limit.at_least is not None and cost < Fraction(str(limit.at_least)):
+            return False
+    return True
 
 
 @st.composite
@@ -88,4 +104,4 @@ def problems(draw: st.DrawFn) -> Problem:
     few = st.integers(0, min(5, len(totals) - 1)).map(lambda rank: totals[rank])
     any_of_them = st.sampled_from(totals)
     at_most = draw(st.one_of(st.none(), few, any_of_them))
-    return Problem(space, Budget(table, at_most))
+    return limited(table, at_most)

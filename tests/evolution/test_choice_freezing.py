@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from searching import evaluate, legal, problems, run, unconstrained
+from searching import evaluate, legal, limited, problems, run, unconstrained
 
-from raynas.costs import Budget, CostTable
+from raynas.costs import CostTable
 from raynas.errors import InputError
 from raynas.evolution import CFES, EA, PCFES, Problem, Proposal, Score, State, Strategy
 from raynas.evolution.freezing import NO_PARENT, NO_SUFFIX
 from raynas.evolution.strategy import ALL_FROZEN
-from raynas.space import Architecture, SearchSpace
+from raynas.space import Architecture
 
 freezing_strategies = pytest.mark.parametrize("kind", [CFES, PCFES])
 
@@ -133,7 +133,7 @@ def test_generation_that_came_up_short_decides_nothing(kind: type) -> None:
 def refusing_problem(at_most: int) -> Problem:
     """The first choice of blocks 0 and 1 costs 1, and so does all but the first of block 2."""
     blocks = ((1, 0, 0), (1, 0, 0), (0,) + (1,) * 9)
-    return Problem(SearchSpace((3, 3, 10)), Budget(CostTable("flops", 0, blocks), at_most))
+    return limited(CostTable("flops", 0, blocks), at_most)
 
 
 POPULATION = [

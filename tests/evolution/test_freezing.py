@@ -6,9 +6,9 @@ from fractions import Fraction
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from searching import legal, problems
+from searching import legal, limited, problems
 
-from raynas.costs import Budget, CostTable
+from raynas.costs import CostTable
 from raynas.evolution.freezing import (
     NO_PARENT,
     NO_SUFFIX,
@@ -159,6 +159,6 @@ def test_overwrite_keeps_legal_distinct_parents_in_order(
 
 def test_overwrite_drops_what_becomes_too_expensive_and_merges_what_becomes_equal() -> None:
     table = CostTable("flops", 0, ((0, 3), (0, 1, 2)))
-    problem = Problem(SearchSpace((2, 3)), Budget(table, 4))
+    problem = limited(table, 4)
     top = [(0, 2), (0, 1), (1, 1), (1, 0)]
     assert overwrite(problem, top, (1,)) == ((1, 1), (1, 0))

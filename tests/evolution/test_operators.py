@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from searching import legal, problems, unconstrained
+from searching import legal, limited, problems, unconstrained
 
-from raynas.costs import Budget, CostTable
+from raynas.costs import CostTable, Limit, Limits
 from raynas.errors import InputError
-from raynas.evolution.operators import Breeding, breed, crossover, fill_random, mutate, pairs
+from raynas.evolution import EA, PCFES, RandomSearch
+from raynas.evolution.operators import (
+    LARGEST_POPULATION,
+    Breeding,
+    breed,
+    crossover,
+    fill_random,
+    mutate,
+    pairs,
+)
 from raynas.evolution.strategy import Problem
 from raynas.space import SearchSpace
 
@@ -163,6 +172,61 @@ def test_more_children_than_the_population() -> None:
 def test_tight_budget_in_a_large_space() -> None:
     """One legal architecture in 4 to the power of 20 is found at once."""
     table = CostTable("flops", 7, ((1_000_003, 999_999, 5_000_000, 1_000_001),) * 20)
-    problem = Problem(SearchSpace((4,) * 20), Budget(table, 7 + 20 * 999_999))
+    problem = limited(table, 7 + 20 * 999_999)
     found, _ = fill_random(problem, (), 50, set(), np.random.default_rng(0))
     assert found == ((1,) * 20,)
+
+
+def test_absurd_populations_are_refused_at_once() -> None:
+    problem = unconstrained(2, 2)
+    for attempt in (
+        lambda: Breeding(10**9),
+        lambda: fill_random(problem, (), 10**9, set(), np.random.default_rng(0)),
+        lambda: RandomSearch(population=10**9),
+        lambda: EA(population=10**9),
+        lambda: PCFES(population=10**9),
+    ):
+        with pytest.raises(InputError, match="population: expected at most 1,000,000, got 1,000,"):
+            attempt()
+
+
+def test_large_populations_are_bounded_by_what_is_legal_and_new() -> None:
+    """A million wanted, six legal: no operator tries ten million times."""
+    problem = limited(CostTable("flops", 0, ((0, 1, 5, 5),) * 10), 1)
+    population = LARGEST_POPULATION
+    found, _ = fill_random(problem, (), population, {(0,) * 10}, np.random.default_rng(0))
+    assert len(found) == 10
+    again, origins = breed(problem, (), found, set(found), Breeding(population), rng_of(0))
+    assert again == ((0,) * 10,)
+    assert sum(origins.values()) == 1
+
+
+def rng_of(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def several_limits() -> Problem:
+    """Three costs, all of which exclude something; 60 legal architectures or so."""
+    rng = np.random.default_rng(2)
+    space = SearchSpace((3,) * 6)
+    limits = []
+    for name, sides in (("a", (330, None)), ("b", (None, 220)), ("ms", (31.0, 22.0))):
+        scale = 10 if name == "ms" else 1
+        rows = rng.integers(0, 99, (6, 3))
+        blocks = tuple(tuple(int(c) / scale if scale > 1 else int(c) for c in r) for r in rows)
+        limits.append(Limit(CostTable(name, 0, blocks), *sides))
+    return Problem(space, Limits(space, tuple(limits)))
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_generations_under_several_limits_are_complete(count: int) -> None:
+    problem, rng = several_limits(), rng_of(0)
+    every = legal(problem)
+    assert 20 < len(every) < 600
+    found, _ = fill_random(problem, (), count, set(), rng)
+    assert len(found) == min(count, len(every))
+    assert set(found) <= every
+    population, _ = breed(problem, found[0][:2], [found[0]], set(), Breeding(count), rng)
+    behind = legal(problem, found[0][:2]) - {found[0]}
+    assert len(population) == min(count, len(behind))
+    assert set(population) <= behind

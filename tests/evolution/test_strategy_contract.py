@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from searching import Step, additive, evaluate, legal, problems, run, unconstrained
+from searching import Step, additive, evaluate, legal, limited, problems, run, unconstrained
 
-from raynas.costs import Budget, CostTable
+from raynas.costs import CostTable
 from raynas.errors import InputError
 from raynas.evolution import CFES, EA, PCFES, Problem, RandomSearch, Score, Strategy
 from raynas.evolution.strategy import ALL_FROZEN, EXHAUSTED, GENERATION_LIMIT, rank_key
-from raynas.space import SearchSpace
 
 KINDS = [EA, RandomSearch, CFES, PCFES]
 every_strategy = pytest.mark.parametrize("kind", KINDS)
@@ -135,7 +134,7 @@ def test_search_what_there_is(kind: type[Strategy], population: int) -> None:
 @every_strategy
 def test_one_legal_architecture(kind: type[Strategy]) -> None:
     table = CostTable("flops", 3, ((5, 1), (2, 9), (4, 5)))
-    problem = Problem(SearchSpace((2, 2, 2)), Budget(table, 10))
+    problem = limited(table, 10)
     steps = run(kind(), problem)
     assert [step.proposal.population for step in steps] == [((1, 0, 0),), ()]
     assert steps[-1].after.finished == EXHAUSTED
@@ -145,13 +144,13 @@ def test_one_legal_architecture(kind: type[Strategy]) -> None:
 def test_infeasible_problem_names_the_cheapest(kind: type[Strategy]) -> None:
     table = CostTable("flops", 3, ((5, 1), (2, 9)))
     with pytest.raises(InputError, match=r"\[1, 0\]"):
-        run(kind(), Problem(SearchSpace((2, 2)), Budget(table, 5)))
+        run(kind(), limited(table, 5))
 
 
 def history(kind: type[Strategy]) -> str:
     """A whole search as text."""
     table = CostTable("flops", 0, tuple((1, 2, 3, 4) for _ in range(8)))
-    problem = Problem(SearchSpace((4,) * 8), Budget(table, 19))
+    problem = limited(table, 19)
     steps = run(kind(population=16, generations=8, top_k=4), problem, seed=5)
     return json.dumps([asdict(step.proposal) for step in steps])
 

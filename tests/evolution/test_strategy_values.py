@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from raynas.costs import Budget, CostTable
+from raynas.costs import CostTable, Limit, Limits
 from raynas.errors import InputError
 from raynas.evolution import CFES, EA, PCFES, Problem, RandomSearch, Score, State, Strategy
 from raynas.evolution.strategy import rank_key
@@ -45,8 +45,11 @@ def test_start_is_the_empty_state() -> None:
 
 
 def test_problem_wants_a_table_that_fits() -> None:
-    with pytest.raises(InputError, match="budget"):
-        Problem(SearchSpace((2, 3)), Budget(CostTable("flops", 0, ((1, 2), (1, 2)))))
+    table = CostTable("flops", 0, ((1, 2), (1, 2)))
+    with pytest.raises(InputError, match=r"'flops'.*\[2, 3\] choices per block.*\[2, 2\]"):
+        Limits(SearchSpace((2, 3)), (Limit(table, 9),))
+    with pytest.raises(InputError, match=r"limits.*\[2, 3\] choices per block.*\[2, 2\]"):
+        Problem(SearchSpace((2, 3)), Limits(SearchSpace((2, 2)), (Limit(table, 9),)))
 
 
 def test_rank_key() -> None:

@@ -14,7 +14,7 @@ from small_training import SETTINGS, Images, digits, same, small_supernet, state
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raynas.costs import FLOPs, flops_table
+from raynas.costs import FLOPs, flops_table, resolve_limits
 from raynas.errors import InputError
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize
@@ -304,9 +304,9 @@ def test_constrained_paths_are_the_only_ones_trained() -> None:
     supernet = small_supernet()
     table = flops_table(supernet)
     cheapest = table.cheapest()
-    budget = FLOPs(at_most=table.of(cheapest)).budget(supernet)
+    limits = resolve_limits(FLOPs(at_most=table.of(cheapest)), supernet)
     before = state(supernet)
-    train(supernet, digits(), SETTINGS, paths=UniformConstraintPaths(supernet.space, budget, 3))
+    train(supernet, digits(), SETTINGS, paths=UniformConstraintPaths(supernet.space, limits, 3))
     now = state(supernet)
     for block, choices in enumerate(supernet.space.choices):
         for choice in range(choices):

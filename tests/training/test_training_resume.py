@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_training import SETTINGS, digits, same, small_supernet, state, with_settings
 
-from raynas.costs import FLOPs
+from raynas.costs import FLOPs, resolve_limits
 from raynas.errors import InputError
 from raynas.supernets import load, save
 from raynas.training import EpochReport, StepReport, UniformConstraintPaths, train
@@ -132,7 +132,7 @@ def test_other_images_and_paths(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="images 200 instead of 150"):
         train(small_supernet(), digits(150), with_settings(epochs=1), checkpoint=path)
     supernet = small_supernet()
-    paths = UniformConstraintPaths(supernet.space, FLOPs(at_most=1e9).budget(supernet))
+    paths = UniformConstraintPaths(supernet.space, resolve_limits(FLOPs(at_most=1e9), supernet))
     with pytest.raises(InputError, match="paths 'UniformPaths' instead of 'UniformConstraint"):
         train(supernet, digits(), with_settings(epochs=1), paths=paths, checkpoint=path)
 
