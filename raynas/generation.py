@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isclose
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -46,9 +47,8 @@ class Run:
     notify: Observer
 
     def ask(self, state: State) -> Proposal:
-        """The next proposal. A generation has randomness of its own, so that a resume draws it."""
-        rng = np.random.default_rng([self.seed, state.generation])
-        return self.strategy.ask(self.problem, state, rng)
+        """The next proposal; see `ask`."""
+        return ask(self.problem, self.strategy, self.seed, state)
 
 
 def search_generation(run: Run, state: State) -> State:
@@ -139,8 +139,60 @@ def recorded_scores(record: Record) -> list[Score]:
         ) from error
 
 
+@final
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded generation, and what led to it and came of it.
+
+    Args:
+        record: as it was written.
+        before: the state that it was proposed from.
+        proposal: what the strategy asked for.
+        scores: what it was told.
+        after: the state that it left.
+    """
+
+    record: Record
+    before: State
+    proposal: Proposal
+    scores: list[Score]
+    after: State
+
+
+def ask(problem: Problem, strategy: Strategy, seed: int, state: State) -> Proposal:
+    """The next proposal. A generation has randomness of its own, so that a resume draws it."""
+    return strategy.ask(problem, state, np.random.default_rng([seed, state.generation]))
+
+
+def retrace(
+    problem: Problem,
+    strategy: Strategy,
+    seed: int,
+    generations: Sequence[Record],
+    directory: Path,
+) -> Iterator[Recorded]:
+    """Ask again for every recorded generation, and tell the recorded scores.
+
+    Args:
+        problem, strategy, seed: as those of `Run`.
+        generations: the records.
+        directory: that they are from, for errors.
+
+    Raises:
+        InputError: a record is not what the strategy proposes.
+    """
+    state = strategy.start()
+    for record in generations:
+        proposal = ask(problem, strategy, seed, state)
+        scores = recorded_scores(record)
+        require_proposed(state, proposal, scores, record, directory)
+        after = strategy.tell(state, proposal, scores)
+        yield Recorded(record, state, proposal, scores, after)
+        state = after
+
+
 def replay(run: Run) -> State:
-    """The state after the recorded generations: ask again, and tell the recorded scores.
+    """The state after the recorded generations.
 
     The evaluator follows them, and scores one of the last candidates again, so that a history is
     never continued by something that scores otherwise.
@@ -149,24 +201,28 @@ def replay(run: Run) -> State:
         InputError: a record is not what the strategy proposes, or a score is another now.
     """
     state = run.strategy.start()
-    timings = {metrics["generation"]: metrics for metrics in run.log.metrics}
+    log = run.log
+    timings = {metrics["generation"]: metrics for metrics in log.metrics}
     latest: list[Score] = []
-    for record in run.log.generations:
-        proposal = run.ask(state)
-        scores = recorded_scores(record)
-        require_proposed(run, state, proposal, scores, record)
-        run.evaluator.follow(proposal, state)
-        require_same_samples(run, record)
-        latest = scores or latest if proposal.prefix == state.prefix else scores
-        state = run.strategy.tell(state, proposal, scores)
-        run.notify(record, timings.get(record["generation"], {}))
+    recorded = retrace(run.problem, run.strategy, run.seed, log.generations, log.directory)
+    for each in recorded:
+        run.evaluator.follow(each.proposal, each.before)
+        require_same_samples(run, each.record)
+        kept = each.proposal.prefix == each.before.prefix
+        latest = each.scores or latest if kept else each.scores
+        state = each.after
+        run.notify(each.record, timings.get(each.record["generation"], {}))
     if latest:
         require_same_score(run, latest[0])
     return state
 
 
 def require_proposed(
-    run: Run, state: State, proposal: Proposal, scores: Sequence[Score], record: Record
+    state: State,
+    proposal: Proposal,
+    scores: Sequence[Score],
+    record: Record,
+    directory: Path,
 ) -> None:
     """Raise `InputError` unless a recorded generation is what the strategy proposes."""
     recorded = (record.get("generation"), record.get("prefix"))
@@ -176,7 +232,7 @@ def require_proposed(
         and [score.architecture for score in scores] == [*proposal.rescored, *proposal.population],
         "resume",
         "the generations that this strategy and seed propose",
-        f"others from generation {state.generation} on in {run.log.directory}",
+        f"others from generation {state.generation} on in {directory}",
         "Restore the file, or resume with the versions of raynas and numpy that wrote it.",
     )
 

@@ -40,7 +40,7 @@ class Prepared:
 
     Args:
         supernet: checked.
-        data: checked as far as it can be read cheaply.
+        data: of the same classes; its samples are looked at by `inspect_data`.
         problem: the space and the limits.
         evaluation: the protocol; statistics are inherited where there is no batch norm.
         task: how outputs are judged.
@@ -88,7 +88,6 @@ def prepare(
     Raises:
         InputError: something that does not fit; nothing has been written by then.
     """
-    from raynas.data.splits import inspect_splits
     from raynas.evaluation.device.numerics import resolve_device
     from raynas.evaluation.evaluator import protocol_for
 
@@ -106,11 +105,21 @@ def prepare(
     resolve_device(protocol.device)
     problem = Problem(supernet.space, resolve_limits(constraint, supernet))
     prepared = Prepared(supernet, data, problem, protocol, judged)
-    inspect_splits(data, prepared.inspect)
-    if protocol.batch_norm == "recalibrate":
-        require_batches(data.calibration)
     warn_of_slow_precision(protocol)
     return prepared
+
+
+def inspect_data(prepared: Prepared) -> None:
+    """Look at the data before any long work, as far as that is cheap.
+
+    Raises:
+        InputError: a split that cannot be used.
+    """
+    from raynas.data.splits import inspect_splits
+
+    inspect_splits(prepared.data, prepared.inspect)
+    if prepared.evaluation.batch_norm == "recalibrate":
+        require_batches(prepared.data.calibration)
 
 
 @contextmanager
@@ -133,6 +142,7 @@ def open_evaluator(
     from raynas.workers.pool import PoolSettings
 
     data, protocol, task = prepared.data, prepared.evaluation, prepared.task
+    inspect_data(prepared)
     with ExitStack() as stack:
         scores = stack.enter_context(Ledger(ledger))
         if pool is None:

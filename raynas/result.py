@@ -11,10 +11,10 @@ from typing import final
 from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
 from raynas.evaluation.settings import Evaluation
-from raynas.evolution.strategy import State
+from raynas.evolution.strategy import State, Strategy
 from raynas.export import Exported, export_architecture
 from raynas.files import Record
-from raynas.generation import Observer, Run
+from raynas.generation import Observer, Run, retrace
 from raynas.metering import Meter
 from raynas.preparation import Prepared
 from raynas.report.read import read_run
@@ -157,14 +157,20 @@ def costs_of(prepared: Prepared, architecture: Architecture) -> dict[str, int | 
     return counted | prepared.problem.limits.costs(architecture)
 
 
-def finished_result(run_dir: Path, prepared: Prepared, notify: Observer) -> SearchResult | None:
-    """The result of a run that had already finished, told to the observer again; else `None`."""
+def finished_result(
+    run_dir: Path, prepared: Prepared, strategy: Strategy, seed: int, notify: Observer
+) -> SearchResult | None:
+    """The result of a run that had already finished, told to the observer again; else `None`.
+
+    Raises:
+        InputError: its generations are not what the strategy proposes.
+    """
     if not (run_dir / RESULT).exists():
         return None
     records = read_run(run_dir)
     timings = {metrics["generation"]: metrics for metrics in records.metrics}
-    for record in records.generations:
-        notify(record, timings.get(record["generation"], {}))
+    for each in retrace(prepared.problem, strategy, seed, records.generations, run_dir):
+        notify(each.record, timings.get(each.record["generation"], {}))
     return result_from(
         records.require_result(),
         prepared.supernet,

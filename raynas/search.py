@@ -14,7 +14,7 @@ from raynas.files import Record
 from raynas.generation import Observer, Run, generation_line, replay, search_generation
 from raynas.ledger.score_key import ARITHMETIC
 from raynas.population.interface import CandidateEvaluator
-from raynas.preparation import Prepared, open_evaluator, prepare, require_seed
+from raynas.preparation import Prepared, inspect_data, open_evaluator, prepare, require_seed
 from raynas.runlog import RunLog, require_resumable, require_usable
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def search(
     config = configuration(prepared, strategy, seed)
     require_resumable(Path(run_dir), config, unknown=("data.digest", "device"))
     notify = join_observers(print_generation if progress else None, observer)
-    finished = finished_result(Path(run_dir), prepared, notify)
+    finished = finished_result(Path(run_dir), prepared, strategy, seed, notify)
     if finished is not None:
         return finished
     with open_evaluator(prepared, workers, pool, ledger, seed) as evaluator:
@@ -165,6 +165,7 @@ def check_search(
     from raynas.workers.open_pool import check_workers
 
     prepared = prepare(supernet, data, constraint, evaluation, task)
+    inspect_data(prepared)
     require_seed(seed)
     require_usable(Path(run_dir), resume=resume)
     if ledger is not None:

@@ -11,21 +11,19 @@ import pytest
 from small_search import Interrupted, contents, history
 
 import raynas
-from raynas.costs import Budget
-from raynas.costs.tables import CostTable
+from raynas.costs import CostTable, Limit, Limits
 from raynas.errors import InputError
 from raynas.score import Score, rank_key
 from raynas.space import Architecture, SearchSpace
 
 SPACE = SearchSpace((3, 4, 2, 3))
-COSTS = CostTable(
-    name="steps", base=1, blocks=((1, 2, 3), (1, 5, 2, 1), (4, 1), (2, 1, 3))
-)
+COSTS = CostTable(name="steps", base=1, blocks=((1, 2, 3), (1, 5, 2, 1), (4, 1), (2, 1, 3)))
 STRATEGY = raynas.EA(population=8, generations=12, top_k=4)
 
 
 def problem(at_most: int | None = None) -> raynas.Problem:
-    return raynas.Problem(SPACE, Budget(COSTS, at_most))
+    limits = () if at_most is None else (Limit(COSTS, at_most=at_most),)
+    return raynas.Problem(SPACE, Limits(SPACE, limits))
 
 
 def quality(architecture: Architecture) -> float:
