@@ -27,6 +27,7 @@ from small_search import (
 
 import raynas
 from raynas.errors import InputError
+from raynas.preparation import Prepared
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +200,39 @@ def test_scores_of_other_samples_are_not_built_upon(name: str, tmp_path: Path) -
     assert history(tmp_path) == changed, "nothing is overwritten"
     path.write_text(before)
     run_search(tmp_path, setting, resume=True)
+
+
+class Activation(torch.nn.Module):
+    """An activation that keeps its kind where no digest of tensors sees it."""
+
+    def __init__(self, kind: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.kind = [kind]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.kind[0](x)
+
+
+def activated(kind: Callable[[torch.Tensor], torch.Tensor]) -> raynas.ChainSupernet:
+    """The small supernet with another activation in every choice, and the same weights."""
+    supernet = small_supernet()
+    for choice in (choice for choices in supernet.blocks for choice in choices):  # type: ignore[union-attr]
+        choice[2] = Activation(kind)
+    return supernet
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["by its digest", "by its scores"])
+def test_another_network_with_the_same_weights_is_refused(
+    seen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not seen:
+        # What the digest does not tell, the score of a recorded candidate does.
+        monkeypatch.setattr(Prepared, "digest", "0" * 32)
+    setting = SETTINGS["random"]
+    interrupt(tmp_path, 3, setting=setting, supernet=activated(torch.relu))
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"resume: ") as caught:
+        run_search(tmp_path, setting, resume=True, supernet=activated(torch.sigmoid))
+    assert seen or "the recorded score of [" in str(caught.value)
+    assert contents(tmp_path) == before
+    run_search(tmp_path, setting, resume=True, supernet=activated(torch.relu))

@@ -17,12 +17,13 @@ def flops_table(supernet: ChainSupernet) -> CostTable:
 
     Counted on the meta device, so nothing is computed.
     """
-    from torch import empty, uint8
+    import torch
 
     from raynas.supernets.chain import to_meta
 
     replica = to_meta(supernet)
-    image = empty((1, *supernet.image_shape), dtype=uint8, device="meta")
+    dtype = getattr(torch, supernet.inputs.dtype)
+    image = torch.empty((1, *supernet.inputs.shape), dtype=dtype, device="meta")
     base, x = count_macs(replica.stem, image)
     blocks = []
     for block, choices in enumerate(supernet.space.choices):
