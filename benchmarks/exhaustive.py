@@ -22,8 +22,8 @@ from raynas.evaluation.scores import ShardScores
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture, SearchSpace
-from raynas.supernets.checkpoints import digest
 from raynas.supernets.equivalence import Equivalents
+from raynas.supernets.identity import digest
 from raynas.workers.open_pool import open_pool
 
 History = tuple[Architecture, ...]

@@ -22,7 +22,7 @@ from raynas.ledger.ledger import Ledger
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
-from raynas.supernets.checkpoints import digest
+from raynas.supernets.identity import digest
 from raynas.workers.pool import Call
 
 

@@ -22,7 +22,7 @@ from raynas.runlog import CONFIG, RESULT, Record, RunLog, read_json, require_sam
 from raynas.shards.inspection import InspectedShards, Inspector
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
-from raynas.supernets.checkpoints import digest
+from raynas.supernets.identity import digest
 from raynas.workers.open_pool import open_pool
 
 

@@ -180,7 +180,7 @@ def describe(
     constraint: Constraint | None,
 ) -> dict[str, Any]:
     """What `config.json` says about the supernet, the data and the constraint."""
-    from raynas.supernets.checkpoints import digest
+    from raynas.supernets.identity import digest
 
     limit = None
     if constraint is not None:

@@ -61,6 +61,7 @@ def train(
             that is not from a training on these terms.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
     """
+    supernet.check(stochastic=True)
     sampler = UniformPaths(supernet.space) if paths is None else paths
     require(len(images) > 0, "images", "at least one image", 0, "Give some images to train on.")
     terms = terms_of(images, settings, sampler)
