@@ -122,7 +122,9 @@ def scene_of_all() -> Scene:
         head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
         supernet = ChainSupernet(stem, blocks, head, image_shape=(3, 7, 6), num_classes=4)
     splits = ("calibration", "validation")
-    return Scene(supernet.eval(), *(random_shards(supernet, s, 12, 6, 1) for s in splits), scene.seed)
+    return Scene(
+        supernet.eval(), *(random_shards(supernet, s, 12, 6, 1) for s in splits), scene.seed
+    )
 
 
 CANDIDATES = [(0, 0), (0, 1), (1, 0), (1, 1)]
