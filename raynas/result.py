@@ -10,6 +10,7 @@ from typing import final
 
 from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
+from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import State, Strategy
 from raynas.export import Exported, export_architecture
@@ -23,7 +24,7 @@ from raynas.score import rank_key
 from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
-from raynas.supernets.checkpoints import digest
+from raynas.supernets.identity import Identity, identity
 from raynas.task import Task, classification_or
 
 
@@ -197,8 +198,15 @@ def load_result(
     records = read_run(run_dir)
     result = records.require_result()
     recorded = records.config
-    there = {"supernet": recorded["supernet"]["digest"], "data": recorded["data"]["name"]}
-    require_same(there, {"supernet": digest(supernet), "data": data.name}, "run_dir")
+    difference = identity(supernet).difference(Identity.from_json(recorded["supernet"]))
+    require(
+        difference is None,
+        "run_dir",
+        "the supernet that was searched",
+        f"another one: {difference} differ",
+        "Load the weights that the search evaluated.",
+    )
+    require_same({"data": recorded["data"]["name"]}, {"data": data.name}, "run_dir")
     evaluation = Evaluation(**recorded["evaluation"])
     if "digest" in recorded["data"]:
         samples = {"data.digest": digest_of_data(data, evaluation)}

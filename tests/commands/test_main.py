@@ -14,7 +14,7 @@ from command_runs import command
 from small_search import contents, determined, history, strict_json
 
 import raynas
-from raynas.commands import main as cli
+from raynas.commands import loading as cli
 from raynas.data.splits import SearchData
 from raynas.space import encode
 from raynas.supernets import recipe_of
