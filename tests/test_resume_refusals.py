@@ -28,6 +28,7 @@ from small_search import (
 import raynas
 from raynas.errors import InputError
 from raynas.preparation import Prepared
+from raynas.supernets.identity import Identity
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +219,9 @@ def activated(kind: Callable[[torch.Tensor], torch.Tensor]) -> raynas.ChainSuper
     supernet = small_supernet()
     for choice in (choice for choices in supernet.blocks for choice in choices):  # type: ignore[union-attr]
         choice[2] = Activation(kind)
+    with torch.no_grad():
+        # Logits of a size that trained networks have.
+        supernet.head[-1].weight.mul_(20.0)  # type: ignore[index]
     return supernet
 
 
@@ -227,7 +231,7 @@ def test_another_network_with_the_same_weights_is_refused(
 ) -> None:
     if not seen:
         # What the digest does not tell, the score of a recorded candidate does.
-        monkeypatch.setattr(Prepared, "digest", "0" * 32)
+        monkeypatch.setattr(Prepared, "identity", Identity("0" * 32, ()))
     setting = SETTINGS["random"]
     interrupt(tmp_path, 3, setting=setting, supernet=activated(torch.relu))
     before = contents(tmp_path)
