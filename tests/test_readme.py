@@ -47,7 +47,7 @@ def test_raynas_commands_run(tmp_path: Path) -> None:
         for line in block.splitlines()
         if line.startswith("raynas ")
     ]
-    assert len(commands) == 7
+    assert len(commands) == 9
     for command in commands:
         done = run(shlex.split(command), tmp_path)
         assert done.returncode == 0, done.stderr
