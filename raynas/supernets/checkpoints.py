@@ -224,7 +224,17 @@ def copy_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Copy the second tensor of each pair into the first."""
     with torch.no_grad():
         for target, source in pairs:
-            target.copy_(source)
+            if is_expanded(target):
+                # Its elements lie on top of each other, and could not differ.
+                target.data = source.to(target.device, target.dtype).clone()
+            else:
+                target.copy_(source)
+
+
+def is_expanded(tensor: Tensor) -> bool:
+    """Whether one place in memory stands for several elements."""
+    steps = zip(tensor.stride(), tensor.shape, strict=True)
+    return any(stride == 0 and size > 1 for stride, size in steps)
 
 
 def listing(kind: str, names: Iterable[str]) -> str:
