@@ -30,7 +30,7 @@ RAY_SECONDS = 1800.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests that start Ray more time than others, unless they have a limit of their own."""
+    """Give the tests that start Ray more time, unless they have a limit of their own."""
     for item in items:
         if item.get_closest_marker("ray") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(RAY_SECONDS))

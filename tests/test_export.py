@@ -25,16 +25,9 @@ from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.evaluator import Evaluator
-from raynas.export import (
-    DESCRIPTION,
-    PROGRAM,
-    WEIGHTS,
-    Exported,
-    export_subnet,
-    plain_subnet,
-    replace_files,
-)
+from raynas.export import DESCRIPTION, Exported, export_subnet, plain_subnet, replace_files
 from raynas.inputs import Inputs
+from raynas.module_files import PROGRAM, WEIGHTS
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize, digest, spos
 

@@ -149,6 +149,7 @@ def test_what_torch_refuses_ends_with_one_error_and_all_else_on_the_disk(tmp_pat
         export_architecture(target, supernet, small_data(), (0,) * 8, raynas.Evaluation(), {})
     assert str(caught.value).startswith("export: expected a subnet that torch can write")
     assert "model.pt2 for any batch size was not (UserError: " in str(caught.value)
+    assert "; model.pt2 takes batches of 1. What is there" in str(caught.value)
     weights = load_file(target / "weights.safetensors")
     subnet = copy.deepcopy(supernet.subnet((0,) * 8)).eval()
     subnet.load_state_dict(weights)

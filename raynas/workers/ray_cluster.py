@@ -148,9 +148,18 @@ def resolve_workers(workers: int | None, settings: Evaluation, nodes: Sequence[R
     fits on a node, whatever other nodes have left over.
 
     Raises:
-        InputError: more workers than the cluster has resources for.
+        InputError: more workers than the cluster has resources for, or more threads of each than
+            a node has cores.
     """
     each = worker_resources(settings, nodes)
+    largest = max((int(node.get("CPU", 0.0)) for node in nodes), default=0)
+    require(
+        each["CPU"] <= max(largest, 1),
+        "threads",
+        f"at most {largest}, the cores of the largest node: a worker reserves one for each thread",
+        settings.threads,
+        "Use fewer threads, or workers=0 (this process).",
+    )
     fits = sum(
         min(int(node.get(name, 0.0) // amount) for name, amount in each.items()) for node in nodes
     )
@@ -169,4 +178,4 @@ def resolve_workers(workers: int | None, settings: Evaluation, nodes: Sequence[R
 
 def describe(resources: Resources) -> str:
     """Resources in words: `"1 CPU and 1 GPU"`."""
-    return " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
+    return " and ".join(f"{amount:.12g} {name}" for name, amount in resources.items())

@@ -13,13 +13,16 @@ from ray.exceptions import RayTaskError
 from raynas.errors import InputError, require
 from raynas.workers.patience import Patience
 from raynas.workers.pool import WorkerCrashError
-from raynas.workers.ray_cluster import describe
+from raynas.workers.ray_cluster import describe, root_cause
 from raynas.workers.ray_objects import DEAD, await_any, cause_of
 
 LOG = logging.getLogger(__name__)
 
 DEATHS = 2
 """Actors in a row that may die while starting before it is given up."""
+
+UNINSTALLED = "failed to import on the worker"
+"""Part of Ray's message where a worker cannot import the class of its actor."""
 
 POLL_SECONDS = 1.0
 """How long to wait for anything to happen before the clock is read again."""
@@ -176,7 +179,7 @@ class Workers:
         """Follow a worker whose next step is done, or replace it if it died.
 
         Raises:
-            InputError: it cannot make its replica.
+            InputError: it lacks a module, or cannot make its replica.
             WorkerCrashError: it is the second in a row that died.
         """
         worker = next((each for each in self._all if each.awaited == reference), None)
@@ -186,9 +189,17 @@ class Workers:
         try:
             value = ray.get(reference)
         except DEAD as error:
+            cause = root_cause(error)
+            require(
+                UNINSTALLED not in str(error),
+                "workers",
+                "raynas, and what it needs, on every node",
+                cause,
+                "Install it there, into the Python that Ray runs in.",
+            )
             if worker.attempt >= DEATHS:
                 raise WorkerCrashError(
-                    f"{DEATHS} workers in a row died while they started: {error}"
+                    f"{DEATHS} workers in a row died while they started: {cause}"
                 ) from error
             self.replace(worker, worker.attempt + 1)
         except RayTaskError as error:

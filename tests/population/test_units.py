@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_chains import Scene, scenes
+from raynas.evaluation.timing import CallTimes
+from raynas.population.units import UnitRunner
+from raynas.supernets.equivalence import canonical
 from small_population import open_evaluator, small_spos
 
 from raynas.evaluation import Evaluation
 from raynas.evaluation.device.numerics import Arithmetic
-from raynas.evaluation.timing import CallTimes
-from raynas.population.units import UnitRunner
-from raynas.supernets.equivalence import canonical
 from raynas.workers.calls import ScoreShard
 from raynas.workers.pool import LocalPool
 

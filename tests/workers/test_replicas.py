@@ -245,6 +245,25 @@ def test_workers_that_lack_a_module_say_so_in_one_error(
 
 
 @pytest.mark.ray
+def test_nodes_without_the_package_are_named(ray_cluster: None, monkeypatch: pytest.MonkeyPatch):
+    import ray
+
+    from raynas.workers.ray_pool import ActorOptions, RayPool
+
+    module = ModuleType("uninstalled")
+    exec("class Actor:\n    def start(self, *arguments): pass", module.__dict__)
+    monkeypatch.setitem(sys.modules, "uninstalled", module)
+    options = ActorOptions(ray.remote(module.Actor))
+    pool = RayPool(chain(conv()), Evaluation(device="cpu"), 1, options=options)
+    try:
+        with pytest.raises(InputError, match="No module named 'uninstalled'") as caught:
+            pool.wait()
+        assert caught.value.argument == "workers"
+    finally:
+        pool.close()
+
+
+@pytest.mark.ray
 def test_a_worker_takes_a_parametrized_supernet(ray_cluster: None):
     protocol = Evaluation(device="cpu")
     supernet = make(parametrized, trained=True)

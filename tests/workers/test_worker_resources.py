@@ -57,8 +57,16 @@ def test_none_takes_as_many_as_fit(settings, nodes, workers):
 def test_the_error_names_what_is_missing():
     with pytest.raises(InputError, match=r"each takes 1 CPU and 1 GPU .* 2 CPU and 0 GPU"):
         resolve_workers(1, Evaluation(device="cuda"), LAPTOP)
-    with pytest.raises(InputError, match=r"each takes 4 CPU .* 2 CPU .* got 1"):
-        resolve_workers(None, Evaluation(threads=4), LAPTOP)
+    with pytest.raises(InputError, match=r"each takes 1 CPU .* 2 CPU .* got 1000000"):
+        resolve_workers(10**6, Evaluation(), LAPTOP)
+
+
+@pytest.mark.parametrize("threads", [3, 10**6])
+@pytest.mark.parametrize("workers", [None, 1])
+def test_more_threads_than_a_node_has_cores_are_refused(threads: int, workers: int | None):
+    with pytest.raises(InputError, match=f"at most 2, .* got {threads}") as caught:
+        resolve_workers(workers, Evaluation(threads=threads), LAPTOP)
+    assert caught.value.argument == "threads"
 
 
 def test_what_other_nodes_have_left_over_does_not_help():
