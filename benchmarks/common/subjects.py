@@ -1,10 +1,8 @@
-"""What the benchmarks share: the Fashion-MNIST supernet, its data, and recorded searches on it."""
+"""The supernets that are measured, their data, and searches that are recorded on them."""
 
 from __future__ import annotations
 
-import os
-import platform
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,84 +10,111 @@ import torch
 
 import raynas
 from raynas.commands import workflow
-from raynas.evaluation.device.machine import describe
 from raynas.report.read import read_run
 from raynas.runlog import RESULT
+from raynas.training import presets
 
 HOME = Path("runs/fashion_mnist")
 SUPERNET = HOME / "supernet.safetensors"
-CONSTRAINT = raynas.FLOPs(at_most=3.1e6)
+QUICK_HOME = Path("runs/benchmarks/quick")
+QUICK_EPOCHS = 4
 THRESHOLD = 0.5
 
 
-def load(
-    weights: Path, folder: Path | None, calibration: int, validation: int
-) -> tuple[raynas.ChainSupernet, raynas.data.SearchData]:
-    """The 12-block SPOS supernet of `experiments/fashion_mnist_spos.py`, and its data.
+@dataclass(frozen=True)
+class Source:
+    """A trained supernet and its data, which every process finds for itself.
+
+    The 12-block SPOS supernet of `experiments/fashion_mnist_spos.py`; with `quick`, the 8-block one
+    of the handwritten digits, trained for a few epochs, which takes seconds and downloads nothing.
 
     Args:
-        weights: the trained weights; trained first if the file is missing.
-        folder: with the four idx files; Debian's if `None`.
         calibration: images for batch-norm statistics.
         validation: images that candidates are scored on.
+        weights: the trained weights; trained first if the file is missing.
+        folder: with the four idx files of Fashion-MNIST; Debian's if `None`.
+        quick: the digits; `weights` and `folder` do not count.
     """
-    images = raynas.data.fashion_mnist(folder, calibration=calibration, validation=validation)
-    torch.manual_seed(0)
-    supernet = raynas.supernets.spos_28x28(images.num_classes)
-    workflow.train_or_load(supernet, images, raynas.training.presets.FASHION_MNIST, weights)
-    return supernet, images
+
+    calibration: int
+    validation: int
+    weights: Path = SUPERNET
+    folder: Path | None = None
+    quick: bool = False
+
+    @property
+    def home(self) -> Path:
+        """The folder of what is recorded on these images."""
+        name = f"recorded-{self.calibration}-{self.validation}"
+        return QUICK_HOME / name if self.quick else HOME / name
+
+    @property
+    def constraint(self) -> raynas.FLOPs:
+        """A limit that about half of the space keeps."""
+        return raynas.FLOPs(at_most=680e3 if self.quick else 3.1e6)
+
+    def open(self) -> tuple[raynas.ChainSupernet, raynas.data.SearchData]:
+        """The supernet, trained, and its data."""
+        if self.quick:
+            return self._open_digits()
+        images = raynas.data.fashion_mnist(
+            self.folder, calibration=self.calibration, validation=self.validation
+        )
+        torch.manual_seed(0)
+        supernet = raynas.supernets.spos_28x28(images.num_classes)
+        workflow.train_or_load(supernet, images, presets.FASHION_MNIST, self.weights)
+        return supernet, images
+
+    def _open_digits(self) -> tuple[raynas.ChainSupernet, raynas.data.SearchData]:
+        images = raynas.data.digits(
+            calibration=self.calibration, validation=self.validation, shard_size=50
+        )
+        torch.manual_seed(0)
+        supernet = raynas.supernets.spos_8x8(images.num_classes)
+        # Other splits leave other images to train on.
+        weights = QUICK_HOME / f"supernet-{self.calibration}-{self.validation}.safetensors"
+        settings = replace(presets.DIGITS, epochs=QUICK_EPOCHS)
+        workflow.train_or_load(supernet, images, settings, weights)
+        return supernet, images
 
 
 def recorded_search(
-    supernet: raynas.ChainSupernet,
-    images: raynas.data.SearchData,
+    source: Source,
     name: workflow.StrategyName,
     *,
     seed: int = 0,
     threshold: float = THRESHOLD,
-    home: Path = HOME / "recorded",
     workers: int | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """The generations of a whole search under the full protocol, searched as far as missing.
 
     Args:
-        supernet: searched.
-        images: that it is searched on.
+        source: of the supernet and the images.
         name: of the strategy.
         seed: of the search.
         threshold: of the strategy.
-        home: the folder of all recorded searches on these images.
         workers: Ray actors that a missing one is searched with; 0 for this process.
         options: of the strategy, such as its population.
 
     Returns:
-        What `generations.jsonl` holds: of each generation the `prefix`, and under `rescored` and
-        `population` the architectures with their scores.
+        The records of `generations.jsonl`: of each generation the `prefix`, and under `rescored`
+        and `population` the architectures with their scores.
 
     Raises:
         InputError: the folder holds another search.
     """
+    supernet, images = source.open()
+    home = source.home if threshold == THRESHOLD else source.home / f"threshold-{threshold}"
     run_dir = home / f"{name}-seed{seed}"
     raynas.search(
         supernet,
         images,
         strategy=workflow.make_strategy(name, threshold=threshold, **options),
-        constraint=CONSTRAINT,
+        constraint=source.constraint,
         run_dir=run_dir,
         workers=0 if (run_dir / RESULT).exists() else workers,
         seed=seed,
         resume=True,
     )
     return read_run(run_dir).generations
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    return {
-        **describe(torch.device("cpu")),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "ray": version("ray"),
-        "raynas": raynas.__version__,
-    }

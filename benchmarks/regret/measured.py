@@ -8,22 +8,18 @@ costs hardly more than a few generations do.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from exhaustive import History, Table
+from table_pool import History
 
 import raynas
-from raynas.errors import InputError
 from raynas.evaluation.scores import Outcomes
-from raynas.population.evaluator import PopulationEvaluator
-from raynas.space import Architecture
+from raynas.population.evaluator import PopulationEvaluator, Splits
+from raynas.space import Architecture, SearchSpace
+from raynas.testing.tables import Table
 from raynas.workers.pool import LocalPool
-
-COLUMNS = ("correct", "correct_top5", "losses", "finite")
 
 
 class MeasuredOutcomes:
@@ -37,10 +33,10 @@ class MeasuredOutcomes:
         supernet: that the table is of.
         data: the splits that it is of.
         settings: the protocol, all samples, with the bits of stored activations.
-        path: remembers the outcomes; read if it exists.
+        folder: remembers the outcomes, one file for each history.
 
     Raises:
-        InputError: the file is of another protocol.
+        InputError: a file in the folder is of another protocol.
     """
 
     def __init__(
@@ -49,86 +45,51 @@ class MeasuredOutcomes:
         supernet: raynas.ChainSupernet,
         data: raynas.data.SearchData,
         settings: raynas.Evaluation,
-        path: Path,
+        folder: Path,
     ) -> None:
         self._table = table
         self._supernet = supernet
         self._data = data
         self._settings = settings
-        self._path = path
-        self._known: dict[History, Outcomes] = {}
-        self._protocol = json.dumps({**table.protocol, "bits": settings.bits})
+        self._folder = folder
+        self._known: dict[History, Table] = {}
         self.measured = 0
-        if path.exists():
-            self._load()
 
     def look_up(
         self, history: History, architectures: Sequence[Architecture], samples: np.ndarray
     ) -> Outcomes:
-        """What candidates say of samples that were advanced along a history."""
+        """The outcomes of candidates on samples that were advanced along a history."""
         if not history:
-            return self._table.look_up(history, architectures, samples)
+            return self._table.look_up(architectures).on(samples)
         if history not in self._known:
-            self._known[history] = self._measure(history)
-        known, first = self._known[history], self._first_row(history)
-        rows = [self._table.row(architecture) - first for architecture in architectures]
-        picked = np.ix_(np.array(rows, dtype=np.int64), samples)
-        return Outcomes(
-            known.correct[picked],
-            known.values["top5"][picked],
-            known.losses[picked],
-            known.finite[rows],
-            0,
-        )
+            self._known[history] = self._recall(history)
+        depth = len(history[-1])
+        behind = [architecture[depth:] for architecture in architectures]
+        return self._known[history].look_up(behind).on(samples)
 
-    def save(self) -> None:
-        """Write what is known as one file, at once."""
-        part = self._path.with_suffix(".part.npz")
-        histories = list(self._known)
-        arrays = {
-            f"{name}{index}": getattr(self._known[history], name)
-            for index, history in enumerate(histories)
-            for name in COLUMNS
+    def _recall(self, history: History) -> Table:
+        """The outcomes of every architecture behind the last prefix, read or measured."""
+        name = "_".join("".join(map(str, prefix)) for prefix in history)
+        path = self._folder / f"{name}.npz"
+        description = {
+            **self._table.description,
+            "bits": self._settings.bits,
+            "history": [list(prefix) for prefix in history],
         }
-        np.savez_compressed(
-            part,
-            protocol=np.array(self._protocol),
-            histories=np.array(json.dumps(histories)),
-            **arrays,
-        )
-        os.replace(part, self._path)
-
-    def _load(self) -> None:
-        with np.load(self._path) as held:
-            there = str(held["protocol"])
-            if there != self._protocol:
-                raise InputError(
-                    "measured outcomes",
-                    self._protocol,
-                    f"{there} in {self._path}",
-                    "Remove the file to have them measured again.",
-                )
-            for index, prefixes in enumerate(json.loads(str(held["histories"]))):
-                history = tuple(tuple(prefix) for prefix in prefixes)
-                columns = {name: held[f"{name}{index}"] for name in COLUMNS}
-                self._known[history] = Outcomes(**columns, block_forwards=0)
+        if path.exists():
+            return Table.load(path, description)
+        rest = SearchSpace(self._table.space.choices[len(history[-1]) :])
+        known = Table(rest, self._measure(history), description, self._table.machine)
+        known.save(path)
+        return known
 
     def _measure(self, history: History) -> Outcomes:
-        """What every architecture that starts with the last prefix says of all samples."""
+        """The outcomes of every architecture that starts with the last prefix, on all samples."""
         candidates = list(self._table.space.enumerate(history[-1]))
-        evaluator = PopulationEvaluator(
-            LocalPool(self._supernet, self._settings),
-            self._data.calibration,
-            self._data.validation,
-            self._settings,
-            seed=0,
-        )
+        pool = LocalPool(self._supernet, self._settings)
+        splits = Splits(self._data.calibration, self._data.validation)
+        evaluator = PopulationEvaluator(pool, splits, self._settings, seed=0)
         for prefix in history:
             evaluator.freeze(prefix, candidates[0])
         self.measured += len(candidates)
         return evaluator.outcomes(candidates)
-
-    def _first_row(self, history: History) -> int:
-        """The row, in the table, of the first architecture that starts with the last prefix."""
-        prefix = history[-1]
-        return self._table.row((*prefix, *(0,) * (self._table.space.blocks - len(prefix))))

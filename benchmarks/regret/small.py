@@ -1,6 +1,6 @@
-"""The small Fashion-MNIST supernet whose every architecture is scored: 4,096 of six blocks.
+"""The small supernets whose every architecture is scored, and their tables.
 
-A supernet of its own, since the 12-block one of the experiments has 16 million architectures.
+Supernets of their own, since the 12-block one of the experiments has 16 million architectures.
 """
 
 from __future__ import annotations
@@ -9,47 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from exhaustive import Table, build, describe
+from common.subjects import HOME as FASHION
+from common.subjects import QUICK_HOME
 from rich.console import Console
-from tables import write_ledger
+from table_pool import write_ledger
 
 import raynas
 from raynas.commands import workflow
+from raynas.testing.tables import Table, build_table, describe_table
+from raynas.training import presets
 
-HOME = Path("runs/fashion_mnist/regret")
+HOME = FASHION / "regret"
+QUICK = QUICK_HOME / "regret"
 LEDGER = "ledger.sqlite"
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large the supernet and the splits are, and how long it is trained.
-
-    Args:
-        calibration: images for batch-norm statistics, at most.
-        validation: images that candidates are scored on.
-        shard_size: how many images are evaluated at a time.
-        train: images that the supernet is trained on.
-        epochs: of the training.
-        stages: of the supernet; as many blocks as are scored exhaustively.
-    """
-
-    calibration: int = 2_000
-    validation: int = 2_000
-    shard_size: int = 125
-    train: int = 50_000
-    epochs: int = 12
-    stages: tuple[tuple[int, int, int], ...] = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
-
-
-FULL = Size()
-QUICK = Size(
-    calibration=200,
-    validation=200,
-    shard_size=50,
-    train=3_000,
-    epochs=2,
-    stages=((32, 1, 2), (64, 2, 2), (128, 2, 2)),
-)
+QUICK_EPOCHS = 4
 
 
 @dataclass(frozen=True)
@@ -59,14 +32,17 @@ class Bench:
     Args:
         supernet: trained.
         data: the splits.
-        size: of the splits.
         home: the folder of the tables.
     """
 
     supernet: raynas.ChainSupernet
     data: raynas.data.SearchData
-    size: Size
     home: Path
+
+    @property
+    def calibration(self) -> int:
+        """The number of calibration images."""
+        return sum(shard.rows for shard in self.data.calibration)
 
     def table(self, settings: raynas.Evaluation, *, workers: int = 0) -> Table:
         """The table under the protocol of unfrozen candidates; built if its file is missing.
@@ -79,23 +55,22 @@ class Bench:
         """
         protocol = unfrozen(settings)
         path = self.home / f"{file_name(protocol)}.npz"
-        splits = (self.data.calibration, self.data.validation)
         if path.exists():
-            return Table.load(path, describe(self.supernet, *splits, protocol))
+            return Table.load(path, describe_table(self.supernet, self.data, protocol))
         console = Console()
         total = self.supernet.space.count()
 
         def progress(done: int) -> None:
             console.print(f"{path.name}: {done:,} of {total:,} architectures")
 
-        table = build(self.supernet, *splits, protocol, workers=workers, progress=progress)
+        table = build_table(self.supernet, self.data, protocol, workers=workers, progress=progress)
         write_ledger(table, self.supernet, self.data, protocol, self.home / LEDGER)
         table.save(path)
         return table
 
 
 def unfrozen(settings: raynas.Evaluation) -> raynas.Evaluation:
-    """What of a protocol matters to candidates that are scored from the images on."""
+    """The part of a protocol that matters to candidates that are scored from the images on."""
     return raynas.Evaluation(
         device=settings.device,
         batch_norm=settings.batch_norm,
@@ -106,7 +81,7 @@ def unfrozen(settings: raynas.Evaluation) -> raynas.Evaluation:
 
 
 def file_name(settings: raynas.Evaluation) -> str:
-    """The name of a table: what is not the default."""
+    """The name of a table: the settings that are not the default."""
     images = settings.calibration_images
     parts = [f"calibration-{images}" if images is not None else "full"]
     parts += [settings.precision] if settings.precision != "float32" else []
@@ -114,22 +89,29 @@ def file_name(settings: raynas.Evaluation) -> str:
     return "-".join(parts)
 
 
-def open_bench(home: Path, folder: Path | None, size: Size) -> Bench:
-    """The small supernet, trained first if its file is missing, and its data.
+def open_bench(folder: Path | None = None) -> Bench:
+    """The space of six blocks on Fashion-MNIST, its supernet trained first if it is missing.
 
     Args:
-        home: the folder of its weights and tables.
         folder: with the four idx files; Debian's if `None`.
-        size: of the splits.
     """
     images = raynas.data.fashion_mnist(
-        folder, calibration=size.calibration, validation=size.validation, train=size.train,
-        shard_size=size.shard_size,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    supernet = raynas.supernets.spos_28x28(
-        images.num_classes, stages=size.stages, head_channels=128
+        folder, calibration=2_000, validation=2_000, train=50_000, shard_size=125
     )
-    preset = replace(raynas.training.presets.FASHION_MNIST, epochs=size.epochs)
-    workflow.train_or_load(supernet, images, preset, home / "supernet.safetensors")
-    return Bench(supernet, images, size, home)
+    torch.manual_seed(0)
+    stages = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
+    supernet = raynas.supernets.spos_28x28(images.num_classes, stages=stages, head_channels=128)
+    preset = replace(presets.FASHION_MNIST, epochs=12)
+    workflow.train_or_load(supernet, images, preset, HOME / "supernet.safetensors")
+    return Bench(supernet, images, HOME)
+
+
+def open_quick_bench() -> Bench:
+    """A space of five blocks on the handwritten digits, trained for a few epochs."""
+    images = raynas.data.digits(calibration=200, validation=200, shard_size=50)
+    torch.manual_seed(0)
+    stages = ((16, 3, 1), (32, 2, 2))
+    supernet = raynas.supernets.spos_8x8(images.num_classes, stages=stages, head_channels=64)
+    preset = replace(presets.DIGITS, epochs=QUICK_EPOCHS)
+    workflow.train_or_load(supernet, images, preset, QUICK / "supernet.safetensors")
+    return Bench(supernet, images, QUICK)
