@@ -17,7 +17,9 @@ from raynas.training import presets
 HOME = Path("runs/fashion_mnist")
 SUPERNET = HOME / "supernet.safetensors"
 QUICK_HOME = Path("runs/benchmarks/quick")
-QUICK_EPOCHS = 4
+QUICK_TRAINING = replace(presets.DIGITS, epochs=12, batch_size=16, learning_rate=0.1)
+"""Enough for architectures to differ, and no more."""
+
 THRESHOLD = 0.5
 
 
@@ -26,7 +28,7 @@ class Source:
     """A trained supernet and its data, which every process finds for itself.
 
     The 12-block SPOS supernet of `experiments/fashion_mnist_spos.py`; with `quick`, the 8-block one
-    of the handwritten digits, trained for a few epochs, which takes seconds and downloads nothing.
+    of the handwritten digits, trained for twelve epochs, which takes seconds and downloads nothing.
 
     Args:
         calibration: images for batch-norm statistics.
@@ -73,9 +75,20 @@ class Source:
         supernet = raynas.supernets.spos_8x8(images.num_classes)
         # Other splits leave other images to train on.
         weights = QUICK_HOME / f"supernet-{self.calibration}-{self.validation}.safetensors"
-        settings = replace(presets.DIGITS, epochs=QUICK_EPOCHS)
-        workflow.train_or_load(supernet, images, settings, weights)
+        workflow.train_or_load(supernet, images, QUICK_TRAINING, weights)
         return supernet, images
+
+
+def choose_source(
+    quick: bool, calibration: int, validation: int, weights: Path, folder: Path | None
+) -> Source:
+    """The source of a benchmark: as asked for, or with `quick` 200 + 300 of the digits.
+
+    All quick runs share one supernet, so that only the first of them trains.
+    """
+    if quick:
+        return Source(200, 300, quick=True)
+    return Source(calibration, validation, weights, folder)
 
 
 def recorded_search(

@@ -28,7 +28,7 @@ candidates, and 20 % from the first freeze on. `all` is an eighth of the calibra
 bfloat16, folded batch norm, and ten first votes for 30 % of the samples.
 
 With `--quick`: five blocks (1,024 architectures) on the handwritten digits, 200 + 200 images, a
-supernet of four epochs, and three seeds; its numbers say that the script works, and no more.
+supernet of twelve epochs, and three seeds; its numbers say that the script works, and no more.
 
 Usage:
     python benchmarks/regret/regret.py --json regret.json   (first builds supernet and tables)

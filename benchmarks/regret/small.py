@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from common.subjects import HOME as FASHION
-from common.subjects import QUICK_HOME
+from common.subjects import QUICK_HOME, QUICK_TRAINING
 from rich.console import Console
 from table_pool import write_ledger
 
@@ -22,7 +22,6 @@ from raynas.training import presets
 HOME = FASHION / "regret"
 QUICK = QUICK_HOME / "regret"
 LEDGER = "ledger.sqlite"
-QUICK_EPOCHS = 4
 
 
 @dataclass(frozen=True)
@@ -107,11 +106,10 @@ def open_bench(folder: Path | None = None) -> Bench:
 
 
 def open_quick_bench() -> Bench:
-    """A space of five blocks on the handwritten digits, trained for a few epochs."""
+    """A space of five blocks on the handwritten digits, trained for twelve epochs."""
     images = raynas.data.digits(calibration=200, validation=200, shard_size=50)
     torch.manual_seed(0)
     stages = ((16, 3, 1), (32, 2, 2))
     supernet = raynas.supernets.spos_8x8(images.num_classes, stages=stages, head_channels=64)
-    preset = replace(presets.DIGITS, epochs=QUICK_EPOCHS)
-    workflow.train_or_load(supernet, images, preset, QUICK / "supernet.safetensors")
+    workflow.train_or_load(supernet, images, QUICK_TRAINING, QUICK / "supernet.safetensors")
     return Bench(supernet, images, QUICK)
