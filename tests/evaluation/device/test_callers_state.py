@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from raynas.evaluation import Evaluation
 from raynas.evaluation.device.numerics import numerics
-from raynas.population.evaluator import PopulationEvaluator, Splits
+from raynas.population.evaluated import Splits
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.torch_state import flushes_denormals
 from raynas.workers.pool import LocalPool
