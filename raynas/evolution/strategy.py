@@ -195,6 +195,8 @@ class Strategy(ABC):
     def settings(self) -> dict[str, Any]:
         """The name of the strategy and its fields, for `config.json`."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.survival is best_first:
+            del values["survival"]
         named = {
             name: value.__qualname__ if callable(value) else value for name, value in values.items()
         }
