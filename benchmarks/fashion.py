@@ -12,7 +12,7 @@ import torch
 
 import raynas
 from raynas.commands import workflow
-from raynas.evaluation.device.machine import describe
+from raynas.evaluation.device.machine import machine_facts
 from raynas.report.read import read_run
 from raynas.runlog import RESULT
 
@@ -87,7 +87,7 @@ def recorded_search(
 def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
     return {
-        **describe(torch.device("cpu")),
+        **machine_facts(torch.device("cpu")),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "ray": version("ray"),

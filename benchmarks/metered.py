@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from raynas.population.units import UnitRunner
 from torch import nn
 
 from raynas.evaluation import evaluator, nodes, outcomes
@@ -19,7 +20,6 @@ from raynas.evaluation.batch_norm.fixed import NodeNorms
 from raynas.evaluation.nodes import NodeRunner
 from raynas.evaluation.settings import Evaluation
 from raynas.ledger.ledger import Ledger
-from raynas.population.units import UnitRunner
 from raynas.supernets.chain import ChainSupernet
 from raynas.workers.calls import Call
 from raynas.workers.pool import Pool
@@ -32,7 +32,7 @@ IN_WORKERS = (
     (NodeNorms, "assign", "statistics"),
     (NodeRunner, "under_batch", "statistics"),
     (NodeRunner, "under_fixed", "statistics"),
-    (NodeRunner, "place", "statistics"),
+    (NodeRunner, "on_device", "statistics"),
     (NodeRunner, "pack", "statistics"),
     (evaluator, "decode", "copies"),
     (evaluator, "concatenate", "statistics"),

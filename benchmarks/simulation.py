@@ -14,12 +14,12 @@ from typing import Any, cast
 import numpy as np
 import ray
 import torch
+from raynas.evaluation.timing import kind_of
 from sleeping import BlockTable, SleepingEvaluator, SleepingShard, trie_paths
 
 import raynas
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.evaluator import Evaluator
-from raynas.evaluation.timing import kind_of
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.population.planner import predict_makespan
 from raynas.shards.shard import make_shards

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from raynas.evaluation.timing import CallTimes, NodeKind, kind_of
 
 from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.evaluation.scores import ShardScores
-from raynas.evaluation.timing import CallTimes, NodeKind, kind_of
 from raynas.space import Architecture
 from raynas.workers.calls import Call
 

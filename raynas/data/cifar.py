@@ -138,7 +138,7 @@ def cifar_splits(
     training = [batches[name] for name in layout.training]
     everything = Labelled(*(np.concatenate(arrays) for arrays in zip(*training, strict=True)))
     parts = stratified_split(everything.labels, sizes, SPLIT_SEED, rest=TRAIN)
-    splits = {split: everything.take(rows) for split, rows in parts.items()}
+    splits = {split: everything.select_rows(rows) for split, rows in parts.items()}
     splits[TEST] = batches[layout.test]
     return in_memory(
         layout.name, layout.num_classes, splits, shard_size=shard_size, pad=4, flip=True

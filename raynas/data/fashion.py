@@ -73,7 +73,7 @@ def fashion_mnist(
         {CALIBRATION: calibration, VALIDATION: validation, TRAIN: train},
         SPLIT_SEED,
     )
-    splits = {split: training.take(rows) for split, rows in parts.items()}
+    splits = {split: training.select_rows(rows) for split, rows in parts.items()}
     splits[TEST] = read_pair(folder, TEST_FILES)
     return in_memory("fashion_mnist", 10, splits, shard_size=shard_size, pad=2, flip=True)
 

@@ -44,5 +44,5 @@ def digits(
         SPLIT_SEED,
         rest=TRAIN,
     )
-    splits = {split: everything.take(rows) for split, rows in parts.items()}
+    splits = {split: everything.select_rows(rows) for split, rows in parts.items()}
     return in_memory("digits", 10, splits, shard_size=shard_size, pad=1, flip=False)

@@ -39,7 +39,7 @@ class Outcomes:
         """The outcomes of all candidates on some of the samples."""
         return self._each(lambda values: values[:, samples], self.finite)
 
-    def take(self, members: Sequence[int] | np.ndarray) -> Outcomes:
+    def of_candidates(self, members: Sequence[int] | np.ndarray) -> Outcomes:
         """The outcomes of some candidates, each as often as it is named."""
         rows = np.asarray(members, dtype=np.int64)
         return self._each(lambda values: values[rows], self.finite[rows])

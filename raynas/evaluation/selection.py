@@ -123,7 +123,9 @@ def select_disagreement(groups: Sequence[Outcomes], rate: float) -> Selection:
             logits are not finite have no vote, unless a group has no others.
         rate: the share of samples to keep; of equals the first.
     """
-    usable = [group.take(np.flatnonzero(group.finite | ~group.finite.any())) for group in groups]
+    usable = [
+        group.of_candidates(np.flatnonzero(group.finite | ~group.finite.any())) for group in groups
+    ]
     first = usable[0]
     importance = sum((disagreement(group) for group in usable), disagreement(first)).round(9)
     order = np.argsort(-importance, kind="stable")
@@ -164,8 +166,8 @@ def inclusion_probabilities(losses: np.ndarray, kept: int) -> np.ndarray:
     sizes = losses + FLOOR * mean if mean > 0 else np.ones(len(losses))
     certain = np.zeros(len(sizes), dtype=bool)
     while True:
-        room = kept - certain.sum()
-        inclusion = np.where(certain, 1.0, sizes * (room / max(sizes[~certain].sum(), 1e-300)))
+        left = kept - certain.sum()
+        inclusion = np.where(certain, 1.0, sizes * (left / max(sizes[~certain].sum(), 1e-300)))
         over = (inclusion > 1.0) & ~certain
         if not over.any():
             return np.minimum(inclusion, 1.0)

@@ -60,6 +60,6 @@ class StoredFeatures:
             "channels": base64.b64encode(table.tobytes()).decode("ascii"),
         }
 
-    def take(self, rows: np.ndarray | slice) -> StoredFeatures:
+    def select_rows(self, rows: np.ndarray | slice) -> StoredFeatures:
         """Some of the samples, whose codes stand for what they did; a view for a slice."""
         return StoredFeatures(self.values[rows], self.quantization, self.shape, self.channels)

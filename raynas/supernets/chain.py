@@ -13,7 +13,7 @@ from raynas.inputs import Inputs
 from raynas.space import Architecture, SearchSpace
 from raynas.task import Classification, Task
 
-Path = tuple[int, ...]
+NodePath = tuple[int, ...]
 """A node of the chain: `()` the stem, a prefix of k choices the k-th block, and an architecture
 followed by one 0 the head."""
 
@@ -88,7 +88,7 @@ class ChainSupernet(nn.Module):
         """The shape of one sample: `(channels, height, width)` of images."""
         return self.inputs.shape
 
-    def node(self, path: Path) -> nn.Module:
+    def node(self, path: NodePath) -> nn.Module:
         """The module at a node of the chain: stem, a choice, or head."""
         if not path:
             return self.stem

@@ -19,7 +19,7 @@ from raynas.supernets.chain_nodes import (
     on_meta,
 )
 from raynas.supernets.plain_torch import plain_torch, seed_generators
-from raynas.supernets.probing import probe, probe_under_batch, run, same_bits
+from raynas.supernets.probing import probe, probe_under_batch, run_node, same_bits
 from raynas.task import Task
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def run_seeded(node: ChainNode, x: Tensor) -> Tensor:
     """The output of a module that draws the same random numbers each time, and that nothing else
     writes to."""
     seed_generators()
-    output: Tensor = run(node, x)
+    output: Tensor = run_node(node, x)
     return output.clone()
 
 

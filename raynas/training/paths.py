@@ -21,7 +21,7 @@ class PathSampler(ABC):
     def sample(self, rng: np.random.Generator) -> tuple[Architecture, ...]:
         """The single paths of one step, at least one, from this generator alone."""
 
-    def describe(self) -> str:
+    def terms(self) -> str:
         """What a training checkpoint remembers, so that it is not resumed with other paths."""
         return type(self).__name__
 
@@ -83,6 +83,6 @@ class UniformConstraintPaths(PathSampler):
                 return (path,)
         return (next(self.limits.draw((), rng)),)
 
-    def describe(self) -> str:
+    def terms(self) -> str:
         """The limits, with the digests of their tables."""
         return f"{type(self).__name__}({json.dumps(self.limits.description())})"

@@ -63,7 +63,7 @@ class EpochReport:
 
 
 @final
-class Meter:
+class EpochMeter:
     """Adds up one epoch.
 
     A step's loss is read only when the next step has been queued, so that a GPU never waits.

@@ -23,7 +23,7 @@ from raynas.supernets.layout import own_layouts
 from raynas.task import Classification, Task, classification_or
 from raynas.training import resume
 from raynas.training.paths import PathSampler, UniformPaths
-from raynas.training.progress import EpochReport, Meter, StepReport
+from raynas.training.progress import EpochMeter, EpochReport, StepReport
 from raynas.training.settings import TrainingSettings
 
 PATHS, DROPOUT = 1, 2
@@ -138,7 +138,7 @@ def train_epoch(
     rng = np.random.default_rng([settings.seed, epoch, PATHS])
     device = settings.torch_device()
     steps = max(1, len(images) // settings.batch_size)
-    meter = Meter(epoch, settings.epochs, steps, observer)
+    meter = EpochMeter(epoch, settings.epochs, steps, observer)
     batches = images.batches(settings.batch_size, seed=settings.seed, epoch=epoch)
     step = -1
     for step, (inputs, targets) in enumerate(batches):
@@ -201,7 +201,7 @@ def terms_of(
     images: TrainingImages, settings: TrainingSettings, sampler: PathSampler, task: Task
 ) -> dict[str, Any]:
     """The terms that a resumed training must have in common with the interrupted one, as JSON."""
-    terms = asdict(settings) | {"images": len(images), "paths": sampler.describe()}
+    terms = asdict(settings) | {"images": len(images), "paths": sampler.terms()}
     del terms["device"]
     return terms if isinstance(task, Classification) else terms | {"task": task.description()}
 

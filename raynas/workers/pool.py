@@ -83,7 +83,7 @@ class Pool(Protocol):
 
     @property
     def machine(self) -> dict[str, str]:
-        """The machine of the workers (`device.machine.describe`); likewise."""
+        """The machine of the workers (`device.machine.machine_facts`); likewise."""
 
     def wait(self) -> None:
         """Wait until the workers are there, so that no later call pays for their start.

@@ -168,14 +168,14 @@ def resolve_workers(workers: int | None, settings: Evaluation, nodes: Sequence[R
     require(
         asked <= fits,
         "workers",
-        f"at most {fits}, since each takes {describe(each)} of one node and the cluster has "
-        f"{describe(total)} on {len(nodes)}",
+        f"at most {fits}, since each takes {in_words(each)} of one node and the cluster has "
+        f"{in_words(total)} on {len(nodes)}",
         asked,
         "Ask for fewer workers, or add nodes to the cluster.",
     )
     return asked
 
 
-def describe(resources: Resources) -> str:
+def in_words(resources: Resources) -> str:
     """Resources in words: `"1 CPU and 1 GPU"`."""
     return " and ".join(f"{amount:.12g} {name}" for name, amount in resources.items())

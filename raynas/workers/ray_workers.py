@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from raynas.errors import InputError, require
 from raynas.workers.patience import Patience
 from raynas.workers.pool import WorkerCrashError
-from raynas.workers.ray_cluster import describe, root_cause
+from raynas.workers.ray_cluster import in_words, root_cause
 from raynas.workers.ray_objects import DEAD, await_any, cause_of
 
 LOG = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ class Workers:
         if verdict == "give up":
             raise InputError(
                 "workers",
-                f"resources for at least one: each needs {describe(self._kind.resources)}",
+                f"resources for at least one: each needs {in_words(self._kind.resources)}",
                 f"{self._free()} free in the cluster for {seconds:.0f} s",
                 "Free resources, add nodes to the cluster, or use workers=0 (this process).",
             )
@@ -251,7 +251,7 @@ class Workers:
 
     def _free(self) -> str:
         free = ray.available_resources()
-        return describe({name: free.get(name, 0.0) for name in self._kind.resources})
+        return in_words({name: free.get(name, 0.0) for name in self._kind.resources})
 
     def _missing(self, ready: int, without_room: int) -> str:
         """One line about workers that the cluster has no room for."""
@@ -262,5 +262,5 @@ class Workers:
         )
         return (
             f"{without_room} of {len(self._all)} workers have not started: each needs "
-            f"{describe(self._kind.resources)}, and the cluster has {self._free()} free; {others}"
+            f"{in_words(self._kind.resources)}, and the cluster has {self._free()} free; {others}"
         )

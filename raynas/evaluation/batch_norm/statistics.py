@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.evaluation.batch_norm.vectors import NodeVectors
-from raynas.supernets.chain import Path
+from raynas.supernets.chain import NodePath
 
-Statistics = Mapping[Path, np.ndarray]
+Statistics = Mapping[NodePath, np.ndarray]
 """`float32[2 * channels]` of every node, keyed by its path."""
 
 FixedStatistics = Statistics | Literal["inherited"]

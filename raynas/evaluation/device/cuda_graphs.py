@@ -95,7 +95,7 @@ class Replays:
         remember(self._calls, whole, self._calls.get(whole, 0) + 1, REMEMBERED)
         return results
 
-    def with_room(self, attempt: Callable[[], T]) -> T:
+    def retry_unrecorded(self, attempt: Callable[[], T]) -> T:
         """Do something; if there is no memory for it, once more without the recordings.
 
         They hold on to the memory of their activations, so that what fits without them might fail.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 
-def describe(device: torch.device) -> dict[str, str]:
+def machine_facts(device: torch.device) -> dict[str, str]:
     """What the results of a worker depend on beside supernet, data and protocol.
 
     On a CPU, kernels are chosen by its instructions and by the sizes of its caches.
