@@ -145,7 +145,8 @@ def open_evaluator(
         workers, pool, ledger, seed: as those of `raynas.search`.
     """
     from raynas.ledger.ledger import Ledger
-    from raynas.population.evaluator import Known, PopulationEvaluator, Splits
+    from raynas.population.evaluated import Known, Splits
+    from raynas.population.evaluator import PopulationEvaluator
     from raynas.workers.open_pool import open_pool
     from raynas.workers.pool import PoolSettings
 

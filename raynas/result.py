@@ -15,9 +15,10 @@ from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import State, Strategy
 from raynas.export import Exported, export_architecture
 from raynas.files import Record
-from raynas.generation import Observer, Run, retrace
+from raynas.generation import Observer, Run
 from raynas.metering import Meter
 from raynas.preparation import Prepared
+from raynas.replay import retrace
 from raynas.report.read import read_run
 from raynas.runlog import RESULT, RunLog, require_same
 from raynas.score import rank_key

@@ -12,10 +12,11 @@ from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, State, Strategy
 from raynas.files import Record, read_json
-from raynas.generation import Observer, Run, generation_line, replay, search_generation
+from raynas.generation import Observer, Run, generation_line, search_generation
 from raynas.ledger.score_key import ARITHMETIC
 from raynas.population.interface import CandidateEvaluator
 from raynas.preparation import Prepared, inspect_data, open_evaluator, prepare, require_seed
+from raynas.replay import replay
 from raynas.runlog import CONFIG, RunLog, require_resumable, require_usable
 
 if TYPE_CHECKING:

@@ -30,9 +30,9 @@ def plain_state(*devices: str) -> Iterator[None]:
         if (dtype := torch.get_default_dtype()) != torch.float32:
             torch.set_default_dtype(torch.float32)
             stack.callback(torch.set_default_dtype, dtype)
-        if (place := torch.get_default_device()).type != "cpu":
-            torch.set_default_device(None)
-            stack.callback(torch.set_default_device, place)
+        if torch.get_default_device().type != "cpu":
+            # Over whatever set it: a `with torch.device(…)` of the caller cannot be switched off.
+            stack.enter_context(torch.device("cpu"))
         if (precision := torch.get_float32_matmul_precision()) != "highest":
             torch.set_float32_matmul_precision("highest")
             stack.callback(torch.set_float32_matmul_precision, precision)

@@ -24,9 +24,7 @@ def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command with this environment's executables."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=280
-    )
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.ray

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from raynas.costs import flops_table, params_table, resolve_limits
 from raynas.evolution import Problem, State
-from raynas.generation import recorded_scores
+from raynas.replay import recorded_scores
 from raynas.result import SearchResult
 from raynas.shards.shard import Shard
 from raynas.space import Architecture

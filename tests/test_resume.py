@@ -69,15 +69,13 @@ def killed_after(generations: int, run_dir: Path, delay_seconds: float) -> None:
     process = CONTEXT.Process(target=slow_search, args=(run_dir,), daemon=True)
     process.start()
     path = run_dir / "generations.jsonl"
-    deadline = time.monotonic() + 120
     while not path.exists() or path.read_bytes().count(b"\n") < generations:
         assert process.is_alive()
-        assert time.monotonic() < deadline
         time.sleep(0.001)
     time.sleep(delay_seconds)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    process.join(60)
+    process.join()
     assert process.exitcode in (-signal.SIGKILL, 0)
 
 
@@ -209,13 +207,14 @@ def test_two_processes_on_one_run(whole: Path, tmp_path: Path) -> None:
     ready = CONTEXT.Event()
     process = CONTEXT.Process(target=search_and_wait, args=(tmp_path, ready), daemon=True)
     process.start()
-    assert ready.wait(120)
+    while not ready.wait(1.0):
+        assert process.is_alive()
     before = contents(tmp_path)
     with pytest.raises(InputError, match=r"run_dir: .*no other process writes to.*Wait for"):
         run_search(tmp_path, resume=True)
     assert contents(tmp_path) == before
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    process.join(60)
+    process.join()
     run_search(tmp_path, resume=True)
     assert_same_run(tmp_path, whole)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raynas.evaluation import Evaluation
-from raynas.population.evaluator import PopulationEvaluator, Splits
+from raynas.population.evaluated import Splits
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.supernets.layout import own_layouts

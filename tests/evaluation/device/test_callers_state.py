@@ -12,9 +12,11 @@ from random_chains import Scene, random_shards
 from torch import Tensor, nn
 
 from raynas.evaluation import Evaluation
-from raynas.evaluation.device.numerics import flushes_denormals, numerics
-from raynas.population.evaluator import PopulationEvaluator, Splits
+from raynas.evaluation.device.numerics import numerics
+from raynas.population.evaluated import Splits
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.supernets import ChainSupernet, Normalize
+from raynas.torch_state import flushes_denormals
 from raynas.workers.pool import LocalPool
 
 CPU = torch.device("cpu")
@@ -34,13 +36,8 @@ def state() -> tuple[Any, ...]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.mkldnn.enabled,
         torch.get_num_threads(),
-        denormals(),
+        flushes_denormals(),
     )
-
-
-def denormals() -> bool:
-    with torch.device("cpu"):
-        return flushes_denormals()
 
 
 class Tiny(nn.Module):

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exhaustive import Table
-from racing import Race, RacingPool
-from tables import Outcomes, TablePool
+from table_pool import OutcomeSource, TablePool
 
 import raynas
 from raynas.commands import workflow
-from raynas.evolution.strategy import Problem, Score, rank_key
-from raynas.generation import search_generation, to_score
+from raynas.evolution.strategy import Problem
+from raynas.generation import Run
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.runlog import RunLog
+from raynas.score import rank_key
+from raynas.search import finish
 from raynas.space import Architecture
+from raynas.testing.tables import Table
 
 MEMORY = next((str(path) for path in (Path("/dev/shm"),) if path.is_dir()), None)
 """Where the records of a played search go: a file system that does not wait for a disk."""
@@ -48,7 +50,6 @@ class Setting:
         name: of the row.
         strategy: which one.
         options: of `Evaluation`.
-        race: how candidates race; `None` scores all of them in full.
         threshold: the choice percentage at which CF-ES and PCF-ES freeze.
         monitor: the most blocks that a later freeze takes.
     """
@@ -56,14 +57,13 @@ class Setting:
     name: str
     strategy: workflow.StrategyName
     options: dict[str, Any] = field(default_factory=dict)
-    race: Race | None = None
     threshold: float = 0.6
     monitor: int = 3
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is to be found: the best legal architecture under the full protocol.
+    """The goal of a search: the best legal architecture under the full protocol.
 
     Args:
         table: under the full protocol.
@@ -79,32 +79,19 @@ class Truth:
     def of(table: Table, problem: Problem) -> Truth:
         """Find the best legal architecture."""
         legal = [a for a in problem.space.enumerate() if problem.limits.allows(a)]
-        return Truth(table, problem, min(legal, key=lambda a: rank_key(full_score(table, a))))
+        return Truth(table, problem, min(table.scores(legal), key=rank_key).architecture)
 
     def regret(self, architecture: Architecture) -> float:
         """How much worse than the best it is, in points of top-1."""
-        table = self.table
-        lost = table.top1[table.row(self.best)] - table.top1[table.row(architecture)]
-        return 100.0 * float(lost)
-
-
-def full_score(table: Table, architecture: Architecture) -> Score:
-    """The score of one architecture on all samples of a table."""
-    row = table.row(architecture)
-    losses = table.losses[row].astype(np.float64)
-    return Score(
-        architecture,
-        float(table.correct[row].mean()),
-        float(losses.mean()),
-        bool(table.finite[row]),
-    )
+        best, found = self.table.scores([self.best, architecture])
+        return 100.0 * (best.top1 - found.top1)
 
 
 def play(
     truth: Truth,
     setting: Setting,
     shared: Population,
-    outcomes: Outcomes,
+    outcomes: OutcomeSource,
     data: raynas.data.SearchData,
     seed: int,
 ) -> dict[str, Any]:
@@ -121,58 +108,33 @@ def play(
     # Nothing is computed: the precision tells the pool's ranking calls from those in full.
     options = {"precision": "bfloat16", **setting.options}
     settings = raynas.Evaluation(device="cpu", **options)  # type: ignore[arg-type]
-    pool = make_pool(truth, setting, shared, outcomes, settings)
+    pool = TablePool(outcomes, truth.table, sharing=settings.prefix_sharing)
     strategy = workflow.make_strategy(
         setting.strategy,
         **asdict(shared),
         threshold=setting.threshold,
         monitor=setting.monitor,
     )
+    splits = Splits(data.calibration, data.validation)
+    evaluator = PopulationEvaluator(pool, splits, settings, seed)
     with (
         tempfile.TemporaryDirectory(dir=MEMORY) as folder,
         RunLog(Path(folder), {"seed": seed}, resume=False) as log,
     ):
-        evaluator = PopulationEvaluator(pool, data.calibration, data.validation, settings, seed)
-        state = strategy.start()
-        while state.finished is None:
-            state = search_generation(
-                truth.problem, strategy, evaluator, log, state, seed, lambda record, metrics: None
-            )
+        run = Run(truth.problem, strategy, evaluator, log, seed, lambda record, metrics: None)
+        state = finish(run)
         generations = log.generations
     finalists = strategy.finalists(state)
-    scores = [to_score(score) for score in evaluator.score_in_full(finalists)]
-    row = {
+    scores = evaluator.score_in_full(finalists)
+    return {
         "seed": seed,
         "regret": truth.regret(min(scores, key=rank_key).architecture),
         "evaluations": sum(len(g["rescored"]) + len(g["population"]) for g in generations),
         "finalists": len(finalists),
-        "block_forwards": evaluator.block_forwards,
+        "block_forwards": evaluator.counters.block_forwards,
         "frozen": [generation["frozen"] for generation in generations],
         "finished": state.finished,
     }
-    if isinstance(pool, RacingPool):
-        row |= {"pairs": pool.pairs, "raced_pairs": pool.raced_pairs}
-    return row
-
-
-def make_pool(
-    truth: Truth,
-    setting: Setting,
-    shared: Population,
-    outcomes: Outcomes,
-    settings: raynas.Evaluation,
-) -> TablePool:
-    """The workers of a setting; where samples are selected, races wait for the selection."""
-    if setting.race is None:
-        return TablePool(outcomes, truth.table, sharing=settings.prefix_sharing)
-    return RacingPool(
-        outcomes,
-        truth.table,
-        setting.race,
-        shared.top_k,
-        behind_prefix_only=settings.sample_rate < 1.0,
-        sharing=settings.prefix_sharing,
-    )
 
 
 def summarize(rows: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -189,7 +151,7 @@ def summarize(rows: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]
     regret = values(rows, "regret")
     differences = regret - values(baseline, "regret")
     forwards = values(rows, "block_forwards")
-    summary = {
+    return {
         "regret": float(regret.mean()),
         "regret_se": standard_error(regret),
         "worst_regret": float(regret.max()),
@@ -201,13 +163,8 @@ def summarize(rows: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]]
         "fewer_block_forwards": float(values(baseline, "block_forwards").mean() / forwards.mean()),
         "frozen": float(np.mean([row["frozen"][-1] for row in rows])),
     }
-    if all("pairs" in row for row in rows) and values(rows, "pairs").sum():
-        summary["raced_share"] = float(
-            values(rows, "raced_pairs").sum() / values(rows, "pairs").sum()
-        )
-    return summary
 
 
 def standard_error(values: np.ndarray) -> float:
-    """Of the mean."""
+    """The standard error of the mean."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from raynas.population.units import UnitRunner
 from torch import nn
 
 from raynas.evaluation import evaluator, nodes, outcomes
@@ -20,6 +19,7 @@ from raynas.evaluation.batch_norm.fixed import NodeNorms
 from raynas.evaluation.nodes import NodeRunner
 from raynas.evaluation.settings import Evaluation
 from raynas.ledger.ledger import Ledger
+from raynas.population import shard_maps
 from raynas.supernets.chain import ChainSupernet
 from raynas.workers.calls import Call
 from raynas.workers.pool import Pool
@@ -28,7 +28,8 @@ from raynas.workers.ray_actor import RemoteEvaluator
 METHODS = ("calibrate", "score")
 
 IN_WORKERS = (
-    (batch_stats, "lend", "statistics"),
+    (batch_stats, "set_buffers", "statistics"),
+    (batch_stats, "start_averages", "statistics"),
     (NodeNorms, "assign", "statistics"),
     (NodeRunner, "under_batch", "statistics"),
     (NodeRunner, "under_fixed", "statistics"),
@@ -42,14 +43,14 @@ IN_WORKERS = (
 )
 IN_DRIVER = (
     (batch_stats, "merge", "statistics"),
-    (UnitRunner, "run", "planning"),
+    (shard_maps, "plan", "planning"),
     (Ledger, "known", "ledger"),
     (Ledger, "add", "ledger"),
 )
-"""What is timed, without what is timed inside it, and the part that its seconds belong to."""
+"""Functions that are timed, without those inside them, and the part that they belong to."""
 
 
-class Meter:
+class PartTimer:
     """Charges every moment to the innermost part that is being executed.
 
     Args:
@@ -92,7 +93,7 @@ class Meter:
             setattr(owner, name, self._timed(part, getattr(owner, name)))
 
     def time_modules(self, supernet: ChainSupernet) -> None:
-        """Time what a supernet's nodes compute, apart from what is done around it."""
+        """Time the forwards of a supernet's nodes, apart from what is done around them."""
         choices = [choice for block in supernet.blocks for choice in block]  # type: ignore[attr-defined]
         nodes: list[nn.Module] = [supernet.stem, *choices, supernet.head]
         for module in {id(node): node for node in nodes}.values():
@@ -133,7 +134,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Metered:
-    """What a metered actor starts with.
+    """The replica of a metered actor, and how it is timed.
 
     Args:
         supernet: its replica.
@@ -149,9 +150,9 @@ class MeteredActor:
 
     def start(self, metered: Metered, settings: Evaluation, *more: Any) -> dict[str, str]:
         """Take this actor's replica and the protocol; what it evaluates on."""
-        self._meter = Meter("walk")
-        self._meter.time(IN_WORKERS if metered.parts else ())
-        self._meter.time_modules(metered.supernet)
+        self._timer = PartTimer("walk")
+        self._timer.time(IN_WORKERS if metered.parts else ())
+        self._timer.time_modules(metered.supernet)
         self._remote = RemoteEvaluator()
         return self._remote.hold(metered.supernet, settings)
 
@@ -159,10 +160,10 @@ class MeteredActor:
         """Run a call."""
         if kind.name not in METHODS:
             return self._remote.call(kind, *arguments)
-        self._meter.read()
+        self._timer.read()
         begun = time.monotonic()
         result = self._remote.call(kind, *arguments)
-        parts = self._meter.read()
+        parts = self._timer.read()
         return Visit(result, os.getpid(), begun, time.monotonic(), parts)
 
     def call_and_keep(self, kind: type[Call], *arguments: Any) -> tuple[Any, Any]:
@@ -171,7 +172,7 @@ class MeteredActor:
 
 
 @dataclass(frozen=True)
-class Run:
+class MapTimes:
     """The calls of one map.
 
     Args:
@@ -209,13 +210,13 @@ class RecordingPool:
 
     Args:
         pool: the actors.
-        meter: of the driver, where `put` is serialization and `run` is nothing of the driver's.
+        timer: of the driver, where `put` is serialization and `run` is nothing of the driver's.
     """
 
-    def __init__(self, pool: Pool, meter: Meter) -> None:
+    def __init__(self, pool: Pool, timer: PartTimer) -> None:
         self._pool = pool
-        self._meter = meter
-        self._runs: dict[str, Run] = {}
+        self._timer = timer
+        self._runs: dict[str, MapTimes] = {}
         self._driver: dict[str, dict[str, float]] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -223,17 +224,17 @@ class RecordingPool:
 
     def put(self, value: Any) -> Any:
         """Share a value with all workers."""
-        with self._meter.part("serialization"):
+        with self._timer.part("serialization"):
             placed = self._pool.put(value)
         # A generation puts its merged statistics only: what follows belongs to the scoring.
-        self._driver["calibrate"] = self._meter.read()
+        self._driver["calibrate"] = self._timer.read()
         return placed
 
     def generation(self, score: Callable[[], Any]) -> dict[str, dict[str, float]]:
         """Score a generation; the worker-seconds of each part of its calibration and scoring."""
-        self._meter.read()
+        self._timer.read()
         score()
-        self._driver["score"] = self._meter.read()
+        self._driver["score"] = self._timer.read()
         parts: dict[str, dict[str, float]] = {}
         for method in METHODS:
             parts[method] = defaultdict(float, self._runs[method].parts(self._pool.workers))
@@ -247,13 +248,13 @@ class RecordingPool:
         method = calls[0].name
         if method not in METHODS:
             return self._pool.run(calls, keep=keep)
-        with self._meter.part("run"):
+        with self._timer.part("run"):
             begun = time.monotonic()
             visits: list[Visit] = self._pool.run(calls)
             ended = time.monotonic()
-        with self._meter.part("unmeasured"):
+        with self._timer.part("unmeasured"):
             seconds = serialization_seconds(calls, visits)
-        self._runs[method] = Run(begun, ended, visits, seconds)
+        self._runs[method] = MapTimes(begun, ended, visits, seconds)
         return [visit.result for visit in visits]
 
 

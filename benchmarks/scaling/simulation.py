@@ -6,7 +6,7 @@ import copy
 import pickle
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,17 +14,27 @@ from typing import Any, cast
 import numpy as np
 import ray
 import torch
-from raynas.evaluation.timing import kind_of
-from sleeping import BlockTable, SleepingEvaluator, SleepingShard, trie_paths
+from sleeping import (
+    BlockTable,
+    NodeKind,
+    SleepingEvaluator,
+    SleepingShard,
+    count_blocks,
+    kind_of,
+    trie_paths,
+)
+from torch import nn
 
 import raynas
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.evaluator import Evaluator
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.population.planner import predict_makespan
 from raynas.shards.shard import make_shards
 from raynas.space import Architecture
-from raynas.workers.calls import Call
+from raynas.supernets.layout import modules_of
+from raynas.workers.calls import Calibrate, Call, ScoreShard
 from raynas.workers.pool import Pool
 from raynas.workers.ray_pool import ActorOptions, RayPool
 
@@ -37,7 +47,7 @@ class Job:
     """A generation.
 
     Args:
-        supernet: what is searched.
+        supernet: that is searched.
         table: its times, at the speed of the simulated actors.
         population: its candidates.
         calibration: images.
@@ -65,6 +75,38 @@ class Job:
         return sum(images[method] * self.table.work(method, paths) for method in METHODS)
 
 
+class Laps:
+    """The time from the start of each node of a call to that of the next, or to the call's end.
+
+    Args:
+        modules: the nodes, by their kind; no module is in two places.
+    """
+
+    def __init__(self, modules: dict[NodeKind, nn.Module]) -> None:
+        self._seconds: dict[NodeKind, float] = {}
+        self._running: tuple[NodeKind, float] | None = None
+        for kind, module in modules.items():
+            module.register_forward_pre_hook(self._starter(kind))
+
+    def _starter(self, kind: NodeKind) -> Callable[..., None]:
+        def start(*_: Any) -> None:
+            self._end_lap()
+            self._running = kind, time.perf_counter()
+
+        return start
+
+    def _end_lap(self) -> None:
+        if self._running is not None:
+            kind, begun = self._running
+            self._seconds[kind] = time.perf_counter() - begun
+
+    def read(self) -> dict[NodeKind, float]:
+        """The last lap of each node since the last reading."""
+        self._end_lap()
+        read, self._seconds, self._running = self._seconds, {}, None
+        return read
+
+
 def measure_blocks(supernet: raynas.ChainSupernet, images: int, repeats: int) -> BlockTable:
     """Times of every choice of every block, and the sizes of its statistics, on one core.
 
@@ -72,26 +114,36 @@ def measure_blocks(supernet: raynas.ChainSupernet, images: int, repeats: int) ->
     """
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (images, *supernet.image_shape), dtype=np.uint8)
-    shard = make_shards(pixels, np.zeros(images), split="calibration", shard_size=images)[0]
-    evaluator = Evaluator(copy.deepcopy(supernet), PROTOCOL)
+    labels = np.zeros(images, np.int64)
+    shard = make_shards(pixels, labels, split="calibration", shard_size=images)[0]
+    replica = copy.deepcopy(supernet)
+    evaluator = Evaluator(replica, PROTOCOL)
+    laps = Laps(modules_of(replica))
     most = max(supernet.space.choices)
     chains = [tuple(min(c, n - 1) for n in supernet.space.choices) for c in range(most)]
-    seconds: dict[str, dict[tuple[int, int], float]] = {method: {} for method in METHODS}
+    fastest: dict[str, dict[NodeKind, float]] = {method: {} for method in METHODS}
+
+    def take_in(method: str) -> None:
+        for kind, seconds in laps.read().items():
+            known = fastest[method].get(kind, seconds)
+            fastest[method][kind] = min(known, seconds)
+
+    # At first every node's input is compared, which takes time.
     for _ in range(1 + repeats):
         found = evaluator.calibrate(shard, chains)
+        take_in("calibrate")
         merged = batch_stats.merge([found.statistics])
-        for method, times in zip(
-            METHODS, (found.times, evaluator.score(shard, chains, merged).times), strict=True
-        ):
-            for kind, (total, executed) in times.nodes.items():
-                best = seconds[method].get(kind, float("inf"))
-                seconds[method][kind] = min(best, total / executed)
-    sizes = {kind_of(path): len(vector) for path, vector in merged.items()}
-    return BlockTable(seconds, sizes)
+        evaluator.score(shard, chains, merged)
+        take_in("score")
+    seconds = {
+        method: {kind: lap / images for kind, lap in times.items()}
+        for method, times in fastest.items()
+    }
+    return BlockTable(seconds, {kind_of(path): len(vector) for path, vector in merged.items()})
 
 
 class WatchedPool:
-    """A pool that notes when the driver is inside it, what it returned, and what it was given."""
+    """A pool that notes when the driver is inside it, the calls, their results and what was put."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -100,7 +152,8 @@ class WatchedPool:
     def start(self) -> None:
         """Forget what was noted."""
         self.inside: list[tuple[str, float, float]] = []
-        self.calls: dict[str, list[Any]] = {}
+        self.calls: dict[str, Sequence[Call[Any]]] = {}
+        self.results: dict[str, list[Any]] = {}
         self.placed: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -120,12 +173,12 @@ class WatchedPool:
         results = self._pool.run(calls, keep=keep)
         method = calls[0].name
         self.inside.append((method, begun, time.perf_counter()))
-        self.calls[method] = results
+        self.calls[method], self.results[method] = calls, results
         return results
 
 
 def simulate(job: Job, actors: int, repeats: int) -> dict[str, Any]:
-    """Generations on so many sleeping actors, after one from which times are learnt."""
+    """Generations on so many sleeping actors, after one for warm-up."""
     pool = RayPool(
         job.supernet,
         PROTOCOL,
@@ -138,14 +191,11 @@ def simulate(job: Job, actors: int, repeats: int) -> dict[str, Any]:
         start_seconds = time.perf_counter() - begun
         actor_bytes = actor_memory() / actors
         watched = WatchedPool(pool)
-        evaluator = PopulationEvaluator(
-            cast(Pool, watched),
-            cast(Any, job.shards(job.calibration)),
-            cast(Any, job.shards(job.validation)),
-            PROTOCOL,
-            seed=0,
+        splits = Splits(
+            cast(Any, job.shards(job.calibration)), cast(Any, job.shards(job.validation))
         )
-        evaluator.score(job.population, reuse=False)
+        evaluator = PopulationEvaluator(cast(Pool, watched), splits, PROTOCOL, seed=0)
+        evaluator.score_again(job.population)
         rows = [generation(job, actors, evaluator, watched) for _ in range(repeats)]
     finally:
         pool.close()
@@ -168,11 +218,11 @@ def generation(
     watched.start()
     cpu = time.process_time()
     begun = time.perf_counter()
-    evaluator.score(job.population, reuse=False)
+    evaluator.score_again(job.population)
     ended = time.perf_counter()
     cpu = time.process_time() - cpu
     (_, calibrate, calibrated), (_, put, placed), (_, score, scored) = watched.inside
-    slept = {m: [r.times.seconds for r in watched.calls[m]] for m in METHODS}
+    slept = {method: slept_seconds(job.table, watched, method) for method in METHODS}
     ideal = {m: predict_makespan(slept[m], actors) for m in METHODS}
     spent = {"calibrate": calibrated - calibrate, "score": scored - score}
     total = sum(sum(units) for units in slept.values())
@@ -194,10 +244,20 @@ def generation(
             "driver": (wall - sum(spent.values())) / wall,
         },
         "store_bytes": {
-            "results": sum(size_of(r) for m in METHODS for r in watched.calls[m]),
+            "results": sum(size_of(r) for m in METHODS for r in watched.results[m]),
             "statistics_to_each_node": sum(map(size_of, watched.placed)),
         },
     }
+
+
+def slept_seconds(table: BlockTable, watched: WatchedPool, method: str) -> list[float]:
+    """The seconds that each call of an operation slept, in their order."""
+    seconds = []
+    for call, result in zip(watched.calls[method], watched.results[method], strict=True):
+        assert isinstance(call, Calibrate | ScoreShard)
+        rows = result.block_forwards / count_blocks(call.architectures)
+        seconds.append(rows * table.work(method, trie_paths(call.architectures)))
+    return seconds
 
 
 def size_of(value: Any) -> int:

@@ -6,10 +6,12 @@ reach that share nothing but the machine? Question (b): how many GPUs does the d
 Protocol (a): the first generation of a search (50 random candidates) on the Fashion-MNIST supernet,
 2,000 calibration and 2,000 validation images in shards of 125, batch norm recalibrated, prefixes
 shared, one intra-op thread per process. `one_process` evaluates all of it in a process without
-Ray; `two_processes` are two of those, started together, with half of the shards of both splits
-each, until the last has ended; `one_actor` and `two_actors` are Ray's. After a warm-up, the modes
-take turns. Speed-ups are ratios of medians against `one_process`; `efficiency` is the speed-up of
-two actors over that of two processes. `identical` says whether all scores of one process, one actor
+Ray; `one_process_default` does so with the default memory allocator, as a search in this process
+(`workers=0`) does, while all others keep the memory that they have freed; `two_processes` are two
+processes, started together, with half of the shards of both splits each, until the last has ended;
+`one_actor` and `two_actors` are Ray's. After a warm-up, the modes take turns. Speed-ups are ratios
+of medians against `one_process`; `efficiency` is the speed-up of two actors over that of two
+processes. `identical` says whether all scores of one process, one actor
 and two actors are equal. What can be hoped for is about 2.0; at least 0.93 of it is required.
 
 Protocol (b): the job is a generation of 50 random candidates on the full-size SPOS supernet
@@ -18,38 +20,45 @@ here on one core, for calibration and scoring, and scaled so that a device score
 `images_per_second`. Actors are processes of a real Ray cluster on this machine; they sleep for as
 long as their calls would take, and return results of the right shape and size. Driver, planner,
 dispatch, object store and merging are the library's. Shards are stand-ins (on a cluster each is
-fetched once by its actor). A generation comes first, from which block times are learnt.
+fetched once by its actor). A generation for warm-up comes first.
 `efficiency` = (sleep of the whole trie by one actor) / (actors × seconds). `lost_share` says where
 the rest went, as shares of the actors' time: prefixes that parts of the trie compute again,
 imbalance at the end of a split, dispatch (what a split took beyond its sleeping), and the driver,
 while no actor had work. One machine plays all nodes here, so that actors compete for its cores with
 the driver: dispatch and driver are upper bounds. At least 0.9 at 64 actors is required.
 
+With `--quick`: 300 + 200 images of the handwritten digits, two repeats; a twentieth of the ImageNet
+images on 4 and 8 simulated actors, with the times of random weights.
+
 Usage:
-    python benchmarks/scaling.py --json scaling.json
-    python benchmarks/scaling.py --quick          (fewer images and actors, < 2 minutes)
-    python benchmarks/scaling.py --actors 8 16 32 64 --no-real
+    python benchmarks/scaling/scaling.py --json scaling.json
+    python benchmarks/scaling/scaling.py --quick                (< 2 minutes)
+    python benchmarks/scaling/scaling.py --actors 8 16 32 64 --no-real
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
-import fashion
 import numpy as np
 import ray
 import tyro
-from independent import Helper, open_evaluator, together
 from rich.console import Console
 from rich.table import Table
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from common.reports import machine, median_and_range, write_report
+from common.subjects import SUPERNET, Source, choose_source
+from independent import Helper, open_evaluator, together
 from simulation import PROTOCOL, Job, available_bytes, imagenet_supernet, measure_blocks, simulate
 
 import raynas
@@ -78,15 +87,15 @@ def main(
     repeats: int = 5,
     images_per_second: float = 2000.0,
     shard_size: int = 250,
-    supernet: Path = fashion.SUPERNET,
+    supernet: Path = SUPERNET,
     data: Path | None = None,
 ) -> None:
     """Compare actors with independent processes, and simulate large clusters.
 
     Args:
         json_path: receives the raw rows, rewritten after each part.
-        quick: 250 + 250 images and 2 repeats; a twentieth of the ImageNet images, in smaller
-            shards, on 4 and 8 actors.
+        quick: the handwritten digits and 2 repeats; a twentieth of the ImageNet images, in
+            smaller shards, on 4 and 8 actors.
         real: measure real actors, too.
         actors: how many to simulate, one run after another; none to leave the simulation out.
         repeats: of every measurement of real actors; the simulation has at most 3.
@@ -95,22 +104,22 @@ def main(
         supernet: the Fashion-MNIST weights; trained first if the file is missing.
         data: the folder with the four idx files of Fashion-MNIST; Debian's if omitted.
     """
-    report: dict[str, Any] = {"quick": quick, "machine": fashion.machine()}
+    report: dict[str, Any] = {"quick": quick, "machine": machine()}
     if real:
-        images, count = (250, 2) if quick else (2_000, repeats)
-        report["real"] = measure_real(supernet, data, images, count)
-        json_path.write_text(json.dumps(report, indent=2) + "\n")
+        source = choose_source(quick, 2_000, 2_000, supernet, data)
+        report["real"] = measure_real(source, 2 if quick else repeats)
+        write_report(json_path, report)
     if actors:
         job, report["job"] = imagenet_job(quick, images_per_second, 125 if quick else shard_size)
         for row in simulate_all(job, (4, 8) if quick else actors, min(repeats, 3)):
             report.setdefault("simulated", []).append(row)
-            json_path.write_text(json.dumps(report, indent=2) + "\n")
+            write_report(json_path, report)
     show(report)
 
 
-def measure_real(weights: Path, folder: Path | None, images: int, repeats: int) -> dict[str, Any]:
+def measure_real(source: Source, repeats: int) -> dict[str, Any]:
     """Seconds of a generation: in one process, in two, with one actor and with two."""
-    supernet, data = fashion.load(weights, folder, images, images)
+    supernet, data = source.open()
     population = random_population(supernet, CANDIDATES)
     ray.init("local", num_cpus=3, include_dashboard=False, logging_level=logging.ERROR)
     with ExitStack() as stack:
@@ -120,23 +129,28 @@ def measure_real(weights: Path, folder: Path | None, images: int, repeats: int) 
             pool = RayPool(supernet, PROTOCOL, workers)
             stack.callback(pool.close)
             evaluators.append(open_evaluator(pool, data))
-        helpers = []
-        for share in ((0, 1), (0, 2), (1, 2)):
-            helpers.append(Helper((weights, folder, images, population), *share))
-            stack.callback(helpers[-1].close)
-        whole, left, right = helpers
+        helpers = [
+            Helper(source, population),
+            Helper(source, population, keeps_memory=False),
+            Helper(source, population, 0, 2),
+            Helper(source, population, 1, 2),
+        ]
+        for helper in helpers:
+            stack.callback(helper.close)
+        whole, default, left, right = helpers
         one, two = evaluators
         modes: dict[str, Callable[[], Any]] = {
             "one_process": lambda: together(whole)[0],
+            "one_process_default": lambda: together(default)[0],
             "two_processes": lambda: together(left, right),
-            "one_actor": lambda: one.score(population, reuse=False),
-            "two_actors": lambda: two.score(population, reuse=False),
+            "one_actor": lambda: one.score_again(population),
+            "two_actors": lambda: two.score_again(population),
         }
         rows, scores = take_turns(modes, repeats)
     middle = {row["mode"]: statistics.median(row["seconds"]) for row in rows}
     ratio = {mode: middle["one_process"] / seconds for mode, seconds in middle.items()}
     return {
-        "images": {"calibration": images, "validation": images},
+        "images": {"calibration": source.calibration, "validation": source.validation},
         "candidates": CANDIDATES,
         "rows": rows,
         "speedup": ratio,
@@ -219,12 +233,14 @@ def show(report: dict[str, Any]) -> None:
     console = Console(width=120)
     if "real" in report:
         real = report["real"]
-        table = Table(title="A generation on Fashion-MNIST: median seconds (minimum-maximum)")
+        table = Table(title="A generation: median seconds (minimum-maximum)")
         for column in ("mode", "seconds", "speed-up"):
             table.add_column(column)
         for row in real["rows"]:
             table.add_row(
-                row["mode"], spread(row["seconds"]), f"{real['speedup'][row['mode']]:.2f}×"
+                row["mode"],
+                median_and_range(row["seconds"]),
+                f"{real['speedup'][row['mode']]:.2f}×",
             )
         console.print(table)
         console.print(
@@ -242,18 +258,13 @@ def show(report: dict[str, Any]) -> None:
                 continue
             table.add_row(
                 str(row["actors"]),
-                spread(row["repeats"]),
+                median_and_range(row["repeats"]),
                 f"{row['efficiency']:.3f}",
                 *(f"{row['lost_share'][name]:.1%}" for name in lost),
                 f"{row['driver_cpu_seconds']:.2f}",
                 f"{row['store_bytes']['results'] / 1e6:.0f}",
             )
         console.print(table)
-
-
-def spread(seconds: list[float]) -> str:
-    """Median, minimum and maximum."""
-    return f"{statistics.median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})"
 
 
 if __name__ == "__main__":

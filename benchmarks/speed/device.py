@@ -21,28 +21,31 @@ its range:
 `identical` compares correct counts and losses, to the bit, with `one by one` in the same turn.
 
 Usage:
-    python benchmarks/device.py --json device.json
-    python benchmarks/device.py --quick     (28² images, 12 blocks; < 2 minutes on two cores)
+    python benchmarks/speed/device.py --json device.json
+    python benchmarks/speed/device.py --quick     (28² images, 12 blocks; < 2 minutes on two cores)
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import fashion
 import numpy as np
 import torch
 import tyro
-from plain import PlainEvaluator
 from rich.console import Console
 from rich.table import Table
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from common.reports import machine, median_and_range, write_report
+from plain import PlainEvaluator
 
 import raynas
 from raynas.commands import workflow
@@ -72,7 +75,7 @@ CUDA_ONLY = ("trie, bf16", "+graphs", "+fp16", "+fp16, folded")
 
 @dataclass(frozen=True)
 class Job:
-    """What all modes do.
+    """The work of all modes.
 
     Args:
         supernet: searched.
@@ -118,7 +121,7 @@ def main(
     Args:
         json_path: receives the raw rows.
         quick: small images, a small supernet and two turns.
-        device: what evaluates.
+        device: of the evaluation.
         sizes: of the shards.
         repeats: turns of each mode that count.
         only: the modes to measure, `one by one` among them.
@@ -141,7 +144,7 @@ def main(
     job.supernet.eval()
     report: dict[str, Any] = {
         "quick": quick,
-        "machine": {**fashion.machine(), **machine_facts(where)},
+        "machine": {**machine(), **machine_facts(where)},
         "candidates": job.candidates,
         "shards": job.shards,
         "rows": [],
@@ -149,7 +152,7 @@ def main(
     for size in job.sizes:
         for frozen in (0, job.frozen):
             report["rows"] += measure(job, job.data(size), frozen, where, repeats, only)
-            json_path.write_text(json.dumps(report, indent=2) + "\n")
+            write_report(json_path, report)
     show(report)
 
 
@@ -211,7 +214,7 @@ def worker(
     settings = raynas.Evaluation(device=device.type, bits=16, **MODES[mode])  # type: ignore[arg-type]
     with_graphs = list(MODES).index(mode) >= list(MODES).index("+graphs")
     replays = replays_on(device) if with_graphs else Replays(None)
-    evaluator = Evaluator(copy.deepcopy(job.supernet), settings, replays)
+    evaluator = Evaluator(copy.deepcopy(job.supernet), settings, replays=replays)
     calibration, validation = (list(split) for split in (data.calibration, data.validation))
     if prefix:
         calibration, validation = advance(evaluator, calibration, validation, prefix)
@@ -223,7 +226,7 @@ def worker(
         merged = batch_stats.merge(parts)
         scores = [evaluator.score(shard, architectures, merged) for shard in validation]
         taken = time.perf_counter() - begun
-        return taken, [column.tobytes() for s in scores for column in (s.correct, s.losses)]
+        return taken, [column.tobytes() for s in scores for column in (s.first, s.losses)]
 
     return run
 
@@ -255,12 +258,11 @@ def show(report: dict[str, Any]) -> None:
     for row in report["rows"]:
         images = 2 * report["shards"] * row["shard_size"]
         milliseconds = 1e3 * row["seconds"] / (images * report["candidates"])
-        low, high = min(row["turns"]), max(row["turns"])
         table.add_row(
             str(row["shard_size"]),
             str(row["frozen"]),
             row["mode"],
-            f"{row['seconds']:.2f} ({low:.2f}-{high:.2f})",
+            median_and_range(row["turns"]),
             f"{milliseconds:.4f}",
             "yes" if row["identical"] else "",
         )

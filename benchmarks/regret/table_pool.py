@@ -13,33 +13,51 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from exhaustive import History, Table, all_different, parts_of
 
 import raynas
 from raynas.evaluation.batch_norm.vectors import ShardStatistics
-from raynas.evaluation.device.numerics import Arithmetic
-from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.scores import Outcomes
+from raynas.evaluation.settings import Arithmetic
 from raynas.ledger.ledger import Ledger
+from raynas.population.evaluated import Known, Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
-from raynas.supernets.checkpoints import digest
-from raynas.workers.calls import Call
+from raynas.supernets.identity import digest
+from raynas.task import Task, classification_or
+from raynas.testing.tables import Table, parts_of
+from raynas.workers.calls import Advance, Calibrate, Call, GatherShards, ScoreShard
 from raynas.workers.pool import PoolSettings
 
+History = tuple[Architecture, ...]
+"""The prefixes that samples were advanced to, one after another; empty at the images."""
 
-class Outcomes(Protocol):
-    """Where outcomes are looked up."""
+
+class OutcomeSource(Protocol):
+    """Outcomes of candidates, wherever they come from."""
 
     def look_up(
         self, history: History, architectures: Sequence[Architecture], samples: np.ndarray
-    ) -> ShardScores:
-        """What candidates say of samples that were advanced along a history."""
+    ) -> Outcomes:
+        """The outcomes of candidates on samples that were advanced along a history."""
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """Outcomes from a table: at 32 bits a frozen prefix changes nothing."""
+
+    table: Table
+
+    def look_up(
+        self, history: History, architectures: Sequence[Architecture], samples: np.ndarray
+    ) -> Outcomes:
+        """The outcomes of candidates on samples."""
+        return self.table.look_up(architectures).on(samples)
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What stands for a shard: the ids of its samples, and where they have been advanced to."""
+    """A stand-in for a shard: the ids of its samples, and where they have been advanced to."""
 
     ids: np.ndarray = field(repr=False)
     history: History = ()
@@ -63,52 +81,53 @@ class TablePool:
     gpus = 0
     device = "cpu"
 
-    def __init__(self, outcomes: Outcomes, exact: Table, *, sharing: bool = True) -> None:
+    def __init__(self, outcomes: OutcomeSource, exact: Table, *, sharing: bool = True) -> None:
         self.settings = PoolSettings(raynas.Evaluation(device="cpu"))
-        self.equivalents = all_different(exact.space)
         self.machine = exact.machine
-        self.outcomes = outcomes
-        self.exact = exact
-        self.sharing = sharing
+        self._outcomes = outcomes
+        self._exact = TableSource(exact)
+        self._sharing = sharing
 
     def wait(self) -> None:
-        """Nothing to wait for."""
+        """Return: there is nothing to wait for."""
 
     def put(self, value: Any) -> Any:
         """The samples of a shard; any other value itself."""
         return Samples(np.array(value.samples)) if isinstance(value, Shard) else value
 
     def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
-        """Answer the calls, as the evaluator's method of that name would."""
-        answers: dict[str, Callable[..., Any]] = {
-            "calibrate": self.calibrate,
-            "score": self.score,
-            "gather": self.gather,
-            "advance": self.advance,
+        """Answer the calls, as an evaluator would."""
+        answers: dict[type[Call[Any]], Callable[..., Any]] = {
+            Calibrate: self._calibrate,
+            ScoreShard: self._score,
+            GatherShards: self._gather,
+            Advance: self._advance,
         }
-        return [answers[call.name](*call.arguments()) for call in calls]
+        return [answers[type(call)](*call.arguments()) for call in calls]
 
-    def calibrate(
+    def close(self) -> None:
+        """Return: there is nothing to end."""
+
+    def _calibrate(
         self, shard: Samples, architectures: Sequence[Architecture], arithmetic: Arithmetic
     ) -> ShardStatistics:
         """No statistics, but the block-forwards that they take."""
-        return ShardStatistics({}, self.executed(shard.prefix, architectures) * len(shard.ids))
+        return ShardStatistics({}, self._executed(shard.prefix, architectures) * len(shard.ids))
 
-    def score(
+    def _score(
         self,
         shard: Samples,
         architectures: Sequence[Architecture],
         statistics: Any,
         arithmetic: Arithmetic,
-    ) -> ShardScores:
-        """The outcomes of the shard's samples."""
-        forwards = self.executed(shard.prefix, architectures) * len(shard.ids)
-        known = (self.exact if in_full(shard, arithmetic) else self.outcomes).look_up(
-            shard.history, architectures, shard.ids
-        )
+    ) -> Outcomes:
+        """The outcomes on the shard's samples."""
+        forwards = self._executed(shard.prefix, architectures) * len(shard.ids)
+        source = self._exact if in_full(shard, arithmetic) else self._outcomes
+        known = source.look_up(shard.history, architectures, shard.ids)
         return replace(known, block_forwards=forwards)
 
-    def gather(
+    def _gather(
         self, shard: Samples, rows: Sequence[np.ndarray], weights: np.ndarray, *more: Samples
     ) -> tuple[Samples, int]:
         """Some samples of several shards."""
@@ -116,7 +135,7 @@ class TablePool:
         ids = np.concatenate([each.ids[kept] for each, kept in pieces])
         return Samples(ids, shard.history), len(ids)
 
-    def advance(
+    def _advance(
         self, shard: Samples, prefix: Architecture, statistics: Any, arithmetic: Arithmetic
     ) -> tuple[Samples, ShardStatistics]:
         """The samples, one step further in their history."""
@@ -124,12 +143,9 @@ class TablePool:
         history = (*shard.history, tuple(prefix))
         return Samples(shard.ids, history), ShardStatistics({}, forwards)
 
-    def executed(self, prefix: Architecture, architectures: Sequence[Architecture]) -> int:
-        """How many blocks a population takes on each sample behind a prefix."""
-        return executed_blocks(prefix, architectures, sharing=self.sharing)
-
-    def close(self) -> None:
-        """Nothing to end."""
+    def _executed(self, prefix: Architecture, architectures: Sequence[Architecture]) -> int:
+        """The blocks that a population takes on each sample behind a prefix."""
+        return executed_blocks(prefix, architectures, sharing=self._sharing)
 
 
 def in_full(shard: Samples, arithmetic: Arithmetic) -> bool:
@@ -143,6 +159,7 @@ def write_ledger(
     data: raynas.data.SearchData,
     settings: raynas.Evaluation,
     path: Path,
+    task: Task | None = None,
 ) -> None:
     """Add every score of a table to a ledger, as searches of the supernet look them up.
 
@@ -152,13 +169,14 @@ def write_ledger(
         data: the splits that the table is of.
         settings: the protocol that it is of.
         path: of the ledger, created if missing.
+        task: of the search; classification if omitted.
     """
-    pool = TablePool(table, table)
-    splits = (data.calibration, data.validation)
+    pool = TablePool(TableSource(table), table)
+    judged = classification_or(task, supernet.num_classes)
     with Ledger(path) as ledger:
-        evaluator = PopulationEvaluator(
-            pool, *splits, settings, seed=0, ledger=ledger, supernet=digest(supernet)
-        )
+        known = Known(ledger, digest(supernet), judged.description())
+        splits = Splits(data.calibration, data.validation)
+        evaluator = PopulationEvaluator(pool, splits, settings, 0, known)
         for part in parts_of(table.space):
             evaluator.score(part)
 

@@ -14,11 +14,13 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Literal
 
-import fashion
 import numpy as np
+from common.subjects import Source
 from plain import PlainEvaluator
 
 import raynas
+from raynas.evaluation.device.allocator import keep_freed_memory
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.space import Architecture
 from raynas.workers.open_pool import open_pool
@@ -37,6 +39,8 @@ class Mode:
         freezing: whether shards are advanced to the prefixes of the generations.
         workers: Ray actors; 0 for the process itself.
         plain: without raynas, see `plain.py`; of the protocol only the threads count.
+        keeps_memory: whether the process reuses the memory that it has freed, as workers on Ray
+            always do; without, it gives it back to the system, as processes do by default.
     """
 
     name: str
@@ -45,16 +49,7 @@ class Mode:
     freezing: bool = False
     workers: int = 0
     plain: bool = False
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where the processes find the supernet and the images."""
-
-    weights: Path
-    folder: Path | None
-    calibration: int
-    validation: int
+    keeps_memory: bool = False
 
 
 class Replayer:
@@ -88,23 +83,21 @@ class Replayer:
 
 
 @contextmanager
-def replayers(
-    modes: Sequence[Mode], sources: Sources, *, together: bool
-) -> Iterator[list[Replayer]]:
+def replayers(modes: Sequence[Mode], source: Source, *, together: bool) -> Iterator[list[Replayer]]:
     """Every mode, warmed up, in processes that end with the context.
 
     Args:
         modes: what to evaluate in.
-        sources: of the supernet and the images.
-        together: modes of the same workers and threads share a process, and so their peak of
-            memory; otherwise each has its own.
+        source: of the supernet and the images.
+        together: modes of the same workers, threads and memory share a process, and so their peak;
+            otherwise each has its own.
 
     Raises:
         EOFError: a process ended early; what it printed says why.
     """
     groups: dict[Any, list[Mode]] = {}
     for mode in modes:
-        alike = (mode.plain, mode.workers, mode.evaluation.threads)
+        alike = (mode.plain, mode.workers, mode.evaluation.threads, mode.keeps_memory)
         groups.setdefault(alike if together else mode, []).append(mode)
     context = multiprocessing.get_context("spawn")
     connections: list[Connection] = []
@@ -113,7 +106,7 @@ def replayers(
         for group in groups.values():
             connection, other = multiprocessing.Pipe()
             connections.append(connection)
-            process = context.Process(target=serve, args=(group, sources, other))
+            process = context.Process(target=serve, args=(group, source, other))
             process.start()
             processes.append(process)
             # Only the process holds this end now, so that its end is seen here.
@@ -144,15 +137,15 @@ class Stage:
             self.evaluator = PlainEvaluator(supernet, images, mode.evaluation.threads)
         else:
             pool = pools.enter_context(open_pool(supernet, mode.evaluation, mode.workers))
-            splits = (images.calibration, images.validation)
-            self.evaluator = PopulationEvaluator(pool, *splits, mode.evaluation, seed=0)
+            splits = Splits(images.calibration, images.validation)
+            self.evaluator = PopulationEvaluator(pool, splits, mode.evaluation, seed=0)
 
 
-def serve(modes: Sequence[Mode], sources: Sources, connection: Connection) -> None:
-    """What a process does: load, warm up, and evaluate what it is sent, until nobody asks."""
-    supernet, images = fashion.load(
-        sources.weights, sources.folder, sources.calibration, sources.validation
-    )
+def serve(modes: Sequence[Mode], source: Source, connection: Connection) -> None:
+    """Load, warm up, and evaluate generations as they are sent, until nobody asks."""
+    if modes[0].keeps_memory:
+        keep_freed_memory()
+    supernet, images = source.open()
     rng = np.random.default_rng(12345)
     with ExitStack() as pools:
         stages = {}
@@ -170,7 +163,7 @@ def serve(modes: Sequence[Mode], sources: Sources, connection: Connection) -> No
             if generation is None:
                 connection.send(peak_mb(mode.workers))
                 continue
-            calibrated = min(sources.calibration, mode.evaluation.calibration_images or sys.maxsize)
+            calibrated = min(source.calibration, mode.evaluation.calibration_images or sys.maxsize)
             outcome = evaluate(
                 stage.evaluator, generation, stage.voters, mode, calibrated, score=score
             )
@@ -204,17 +197,18 @@ def evaluate(
         parents = architectures(generation["rescored"])
         evaluator.freeze(prefix, wanted[0], (*parents, *voters))
     frozen = time.perf_counter()
-    forwards = evaluator.block_forwards
+    forwards = evaluator.counters.block_forwards
     if generation["generation"] == 0 and not mode.plain:
         evaluator.vote_first(wanted)
     # What is compared is the evaluation of a mode, so none takes scores from the ledger.
-    scores = evaluator.score(wanted, reuse=False) if score else []
+    scores = evaluator.score_again(wanted) if score else []
+    counters = evaluator.counters
     return {
         "freeze_seconds": frozen - begun,
         "seconds": time.perf_counter() - frozen,
         "scores": [(s.correct, s.top1, s.loss) for s in scores],
-        "block_forwards": evaluator.block_forwards - forwards,
-        "images": (evaluator.samples + calibrated) * len(scores),
+        "block_forwards": counters.block_forwards - forwards,
+        "images": (counters.samples + calibrated) * len(scores),
     }
 
 

@@ -14,38 +14,43 @@ overlap of the Top-10s, the regret (full top-1 of the best candidate, less that 
 looks best), and the mean error of the estimated top-1: means over generations of at least five new
 candidates. Drawing modes are drawn five times.
 
-Then: which voters and which importance need the fewest samples (`estimators.py`)? How long does a
-selection stay good: made after generation 0, or anew from each previous generation? And do
-different candidates find the same samples hard (Figure 6)?
+Then: how long does a selection stay good, made after generation 0, or anew from each previous
+generation? And do different candidates find the same samples hard (Figure 6)?
+
+With `--quick`: 300 and 200 images of the handwritten digits, on brief searches of a supernet that
+was trained for twelve epochs, in this process.
 
 Usage:
-    python benchmarks/sampling.py --json sampling.json
-    python benchmarks/sampling.py --quick            (200 and 100 images, < 2 minutes)
+    python benchmarks/sampling/sampling.py --json sampling.json
+    python benchmarks/sampling/sampling.py --quick            (< 2 minutes)
 """
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import fashion
 import numpy as np
 import tyro
-from estimators import ESTIMATORS
-from freezes import Freeze, all_freezes
-from outcomes import Generation
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau, spearmanr
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from common.reports import machine, write_report
+from common.subjects import SUPERNET, choose_source, recorded_search
+from freezes import Freeze, all_freezes
+from outcomes import Generation
 
 from raynas.commands import workflow
 from raynas.evaluation.selection import Selection, select_disagreement, select_samples
 from raynas.evaluation.settings import Sampling
 
 MODES: tuple[Sampling, ...] = ("disagreement", "top", "weighted", "random")
-DRAWN = ("weighted", "random", "parents and last, weighted by p/q")
+DRAWN: tuple[Sampling, ...] = ("weighted", "random")
 RATES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)
 FEWEST, TOP, DRAWS = 5, 10, 5
 MEASURES = ("kendall_tau", "top_k_overlap", "regret", "error")
@@ -57,49 +62,38 @@ def main(
     bits: tuple[int, ...] = (32, 16, 8, 4),
     seed: int = 0,
     workers: int | None = None,
-    supernet: Path = fashion.SUPERNET,
+    supernet: Path = SUPERNET,
     data: Path | None = None,
-    home: Path = fashion.HOME / "recorded",
 ) -> None:
     """Judge selections of samples by how they rank.
 
     Args:
         json_path: receives the raw rows before anything is printed.
-        quick: 200 validation and 100 calibration images, on brief searches recorded apart.
+        quick: 300 and 200 images of the handwritten digits, and brief searches.
         bits: at which the activations behind the prefix are stored.
         seed: of the searches.
         workers: Ray actors with one thread each; 0 for this process, every core if omitted.
         supernet: the trained weights; trained first if the file is missing.
         data: the folder with the four idx files; Debian's if omitted.
-        home: the folder of the recorded searches.
     """
-    calibration, validation = (100, 200) if quick else (2_000, 2_000)
-    home = home / "quick" if quick else home
-    network, images = fashion.load(supernet, data, calibration, validation)
+    source = choose_source(quick, 2_000, 2_000, supernet, data)
+    workers = 0 if quick else workers
+    network, images = source.open()
     names: tuple[workflow.StrategyName, ...] = ("pcf", "ea")
     brief = {"population": 20, "generations": 9} if quick else {}
     searches: dict[str, list[dict[str, Any]]] = {
-        name: fashion.recorded_search(
-            network, images, name, seed=seed, home=home, workers=workers, **brief
-        )
-        for name in names
+        name: recorded_search(source, name, seed=seed, workers=workers, **brief) for name in names
     }
-    freezes, whole = all_freezes(
-        network, images, searches, home / f"outcomes-seed{seed}", bits, workers
-    )
+    folder = source.home / f"outcomes-seed{seed}"
+    freezes, whole = all_freezes(network, images, searches, folder, bits, workers)
     report = {
         "quick": quick,
-        "machine": fashion.machine(),
+        "machine": machine(),
         "generations": [describe(freeze) for freeze in freezes],
         "modes": [
             {"mode": mode, "bits": depth, "rate": rate, **measured(freezes, depth, by(mode, rate))}
             for depth in bits
             for mode in MODES
-            for rate in RATES
-        ],
-        "estimators": [
-            {"estimator": name, "rate": rate, **estimated(freezes, name, rate)}
-            for name in ESTIMATORS
             for rate in RATES
         ],
         "lasting": [
@@ -108,10 +102,12 @@ def main(
             for rate in RATES
         ],
         "importance": [
-            {"freeze": freeze.name, **agreement(freeze.generations[32][0])} for freeze in freezes
+            {"freeze": freeze.name, **agreement(freeze.generations[32][0])}
+            for freeze in freezes
+            if worth_judging(freeze.generations[32][0])
         ],
     }
-    json_path.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(json_path, report)
     show(report, bits)
 
 
@@ -122,17 +118,9 @@ def by(mode: Sampling, rate: float) -> tuple[Draw, int]:
     """How the library selects under a protocol, and how often to draw."""
 
     def select(freeze: Freeze, rng: np.random.Generator) -> Selection:
-        electorates = [freeze.parents, freeze.last]
-        return select_samples(electorates, mode, rate, rng)
+        return select_samples([freeze.parents, freeze.last], mode, rate, rng)
 
     return select, DRAWS if mode in DRAWN else 1
-
-
-def estimated(freezes: Sequence[Freeze], name: str, rate: float) -> dict[str, float]:
-    """The measures of one way to select."""
-    select = ESTIMATORS[name]
-    draws = DRAWS if name in DRAWN else 1
-    return measured(freezes, 32, (lambda freeze, rng: select(freeze, rate, rng), draws))
 
 
 def measured(freezes: Sequence[Freeze], bits: int, selector: tuple[Draw, int]) -> dict[str, float]:
@@ -160,7 +148,7 @@ def judge(seen: Generation, full: Generation, kept: Selection) -> dict[str, floa
     estimate = np.round([score.top1 for score in scores], 12)
     truth = full.top1[full.parents :]
     order = np.lexsort((np.array([score.loss for score in scores]), -estimate))
-    losses = full.scores.losses[full.parents :].mean(axis=1)
+    losses = full.outcomes.losses[full.parents :].mean(axis=1)
     best = np.lexsort((losses, -truth))
     k = min(TOP, len(truth))
     return {
@@ -193,7 +181,7 @@ def lasting(generations: Sequence[Generation], rate: float) -> dict[str, list[fl
 
 def agreement(generation: Generation) -> dict[str, float]:
     """Whether the samples that matter for one candidate matter for others (Figure 6)."""
-    losses = generation.scores.losses[generation.parents :].astype(np.float64)
+    losses = generation.outcomes.losses[generation.parents :].astype(np.float64)
     size = losses.shape[1] // 4
     largest = [set(np.argsort(-row)[:size]) for row in losses]
     pairs = [(a, b) for a in range(len(losses)) for b in range(a)]
@@ -204,9 +192,9 @@ def agreement(generation: Generation) -> dict[str, float]:
 
 
 def describe(freeze: Freeze) -> dict[str, Any]:
-    """What a freeze is, and how many samples its generations disagree on."""
+    """A freeze, and how many samples its generations disagree on."""
     later = freeze.generations[32]
-    correct = [g.voters.correct for g in later if worth_judging(g)]
+    correct = [g.voters.first for g in later if worth_judging(g)]
     return {
         "freeze": freeze.name,
         "prefix": list(later[0].prefix),
@@ -227,8 +215,6 @@ def show(report: dict[str, Any], bits: Sequence[int]) -> None:
         title = f"Regret in points of top-1, {depth} bits (Tables 3 and 4, Figure 11)"
         points = [{**row, "regret": 100 * row["regret"]} for row in rows]
         console.print(by_rate(title, points, "mode", "regret", "{:.2f}"))
-    title = "Kendall's tau of other estimators, 32 bits"
-    console.print(by_rate(title, report["estimators"], "estimator", "kendall_tau", "{:.3f}"))
     for when in ("from_generation_0", "from_previous"):
         rows = [{**row, when: float(np.mean(row[when]))} for row in report["lasting"]]
         title = f"Mean tau of all later generations, samples selected {when.replace('_', ' ')}"

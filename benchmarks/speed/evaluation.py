@@ -13,8 +13,15 @@ every other time, so that drifts of the machine meet all of them. Modes:
 
     reference       the SPOS protocol: one candidate at a time, batch norm calibrated from scratch,
                     in plain PyTorch (`plain.py`)
+    reference, memory kept
+                    the same in a process that reuses the memory it has freed, as workers on Ray do
+                    (`raynas.evaluation.device.allocator`): half of a plain loop's time on large
+                    images are page faults
     one by one      the same by raynas, whose activations are channels-last
     trie            shared prefixes; exact
+    trie, memory kept
+                    the same with freed memory kept; a search in this process (`workers=0`) leaves
+                    the allocator as it is, so all other modes with one worker run without
     frozen          one candidate at a time behind the frozen prefix, from shards
     frozen+trie     both; exact
     +sampled        and after the first freeze the 20 % of the samples that candidates disagree on
@@ -24,45 +31,53 @@ every other time, so that drifts of the machine meet all of them. Modes:
     +bf16           and convolutions in bfloat16
     all             all of these, on two Ray workers with one thread each
 
-`speedup` is the reference's seconds over the mode's, on the same populations: `trie` on the EA's,
-the others on the PCF-ES's, with one thread; `all` against the reference in one process with both
-cores, as PyTorch uses them by default. `search_speedup` is the seconds of the whole EA under the
-reference over those of the mode's whole PCF-ES, freezes included, at the same cores; for `all` the
-PCF-ES is searched anew with its own scores, and its final re-scoring counts. Kendall's tau and the
-overlap of the Top-10 compare with the scores of `one by one`, over the frozen generations where
-modes freeze, and `kendall_tau_unfrozen` over the others; `identical` says whether all correct
-counts are equal to its. Those of `reference`, whose convolutions add in another order, may differ
-by a sample: its row says how many do. `spread` holds the quartiles of the speed-ups of single
-generations.
+`speedup` is the reference's seconds over the mode's, and `speedup_of_kept` those of `reference,
+memory kept` (the fair one for `all`, whose workers keep theirs), on the same populations: `trie` on
+the EA's, the others on the PCF-ES's, with one thread; `all` against the reference in one process
+with both cores, as PyTorch uses them by default. `search_speedup` is the seconds of the whole EA
+under the reference over those of the mode's whole PCF-ES, freezes included, at the same cores; for
+`all` the PCF-ES is searched anew with its own scores, and its final re-scoring counts. Kendall's
+tau and the overlap of the Top-10 compare with the scores of `one by one`, over the frozen
+generations where modes freeze, and `kendall_tau_unfrozen` over the others; `identical` says whether
+all correct counts are equal to its. Those of the references, whose convolutions add in another
+order, may differ by a sample: `differing_counts` says how many do. `spread` holds the quartiles of
+the speed-ups of single generations.
 
-Usage:
-    python benchmarks/evaluation.py --json evaluation.json             (all generations: 2 hours)
-    python benchmarks/evaluation.py --json evaluation.json --every 5   (every fifth of the EA's)
-    python benchmarks/evaluation.py --json trie.json --every 5 --repeats 3 \
+With `--quick`: 300 + 200 images of the handwritten digits, a supernet that was trained for twelve
+epochs, and searches of 4 generations of 16.
+
+Usage (all generations take two hours; `--every 5` takes every fifth of the EA's):
+    python benchmarks/speed/evaluation.py --json evaluation.json
+    python benchmarks/speed/evaluation.py --json evaluation.json --every 5
+    python benchmarks/speed/evaluation.py --json trie.json --every 5 --repeats 3 \
         --populations ea --only trie --cores 1
-    python benchmarks/evaluation.py --json later.json --threshold 0.6 --seed 1 --every 3 \
+    python benchmarks/speed/evaluation.py --json later.json --threshold 0.6 --seed 1 --every 3 \
         --populations pcf --only trie frozen+trie --cores 1
-    python benchmarks/evaluation.py --quick                            (under two minutes)
+    python benchmarks/speed/evaluation.py --quick                            (under two minutes)
 """
 
 from __future__ import annotations
 
-import json
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import fashion
 import tyro
-from replay import Generation, Mode, Replayer, Sources, replayers
-from summaries import show, summarize
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from common.reports import machine, write_report
+from common.subjects import SUPERNET, THRESHOLD, Source, choose_source, recorded_search
+from replay import Generation, Mode, Replayer, replayers
+from summaries import KEPT, REFERENCES, show, summarize
 
 import raynas
 from raynas.commands import workflow
 
-EXACT = ("reference", "one by one")
+EXACT = (*REFERENCES, "one by one")
 SHORT = 8
 """Generations of a search up to which all are evaluated."""
 
@@ -80,10 +95,13 @@ def modes(cores: int) -> list[Mode]:
     both = replace(ALONE, threads=cores)
     return [
         Mode("reference", "ea", ALONE, plain=True),
+        Mode(KEPT, "ea", ALONE, plain=True, keeps_memory=True),
         Mode("one by one", "ea", ALONE),
         Mode("trie", "ea", SHARED),
+        Mode("trie, memory kept", "ea", SHARED, keeps_memory=True),
         Mode("reference", "ea", both, plain=True),
         Mode("reference", "pcf", ALONE, plain=True),
+        Mode(KEPT, "pcf", ALONE, plain=True, keeps_memory=True),
         Mode("one by one", "pcf", ALONE),
         Mode("trie", "pcf", SHARED),
         Mode("frozen", "pcf", ALONE, freezing=True),
@@ -94,7 +112,8 @@ def modes(cores: int) -> list[Mode]:
         Mode("+folded", "pcf", FOLDED, freezing=True),
         Mode("+bf16", "pcf", FAST, freezing=True),
         Mode("reference", "pcf", both, plain=True),
-        Mode("all", "pcf", FAST, freezing=True, workers=cores),
+        Mode(KEPT, "pcf", both, plain=True, keeps_memory=True),
+        Mode("all", "pcf", FAST, freezing=True, workers=cores, keeps_memory=True),
     ]
 
 
@@ -105,18 +124,18 @@ def main(
     repeats: int = 1,
     only: tuple[str, ...] = (),
     populations: tuple[Literal["ea", "pcf"], ...] = ("ea", "pcf"),
-    threshold: float = fashion.THRESHOLD,
+    threshold: float = THRESHOLD,
     seed: int = 0,
     cores: int = 2,
-    supernet: Path = fashion.SUPERNET,
+    supernet: Path = SUPERNET,
     data: Path | None = None,
 ) -> None:
     """Evaluate recorded generations in every mode.
 
     Args:
         json_path: receives the raw rows, rewritten after each generation.
-        quick: 125 validation and 125 calibration images, searches of 4 generations of 16, and modes
-            that are alike in one process.
+        quick: the handwritten digits, searches of 4 generations of 16, and modes that are alike in
+            one process.
         every: evaluate generations 0, n, 2n, … of the longer searches (all of one that has no more
             than 8) and scale their seconds to all.
         repeats: how often each of the EA's generations is evaluated; its median counts.
@@ -128,37 +147,30 @@ def main(
         supernet: the trained weights; trained first if the file is missing.
         data: the folder with the four idx files; Debian's if omitted.
     """
-    size = 125 if quick else 2_000
+    source = choose_source(quick, 2_000, 2_000, supernet, data)
     brief = {"population": 16, "generations": 4, "workers": 0} if quick else {}
-    network, images = fashion.load(supernet, data, size, size)
-    home = fashion.HOME / (f"recorded-{size}" if quick else "recorded")
-    if threshold != fashion.THRESHOLD:
-        home /= f"threshold-{threshold}"
-    options: dict[str, Any] = {"seed": seed, "threshold": threshold, "home": home, **brief}
-    recorded = {
-        name: fashion.recorded_search(network, images, name, **options) for name in populations
-    }
+    options: dict[str, Any] = {"seed": seed, "threshold": threshold, **brief}
+    recorded = {name: recorded_search(source, name, **options) for name in populations}
     settings = {"quick": quick, "every": every, "threshold": threshold, "seed": seed}
-    report: dict[str, Any] = {**settings, "machine": fashion.machine()}
-    sources = Sources(supernet, data, size, size)
+    report: dict[str, Any] = {**settings, "machine": machine()}
     wanted = [mode for mode in modes(cores) if not only or mode.name in (*EXACT, *only)]
     measured: dict[Mode, list[dict[str, Any]]] = {mode: [] for mode in wanted}
     peaks: dict[Mode, float] = {}
     counts: dict[str, int] = {name: len(generations) for name, generations in recorded.items()}
     for name, generations in recorded.items():
         chosen = [mode for mode in measured if mode.populations == name]
-        with replayers(chosen, sources, together=quick) as running:
+        with replayers(chosen, source, together=quick) as running:
             step = every if len(generations) > SHORT else 1
             times = repeats if name == "ea" else 1
             for index, generation in enumerate(generations):
                 turns(running, generation, index, measured, times, score=index % step == 0)
                 summarize(report, measured, peaks, counts)
-                json_path.write_text(json.dumps(report, indent=2) + "\n")
+                write_report(json_path, report)
             peaks |= {replayer.mode: replayer.peak_mb() for replayer in running}
     if any(mode.name == "all" for mode in measured):
-        report["searches"] = whole_searches(network, images, cores, threshold, seed)
+        report["searches"] = whole_searches(source, cores, threshold, seed)
     summarize(report, measured, peaks, counts)
-    json_path.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(json_path, report)
     show(report)
 
 
@@ -182,20 +194,15 @@ def turns(
         measured[mode].append(middle | {"repeats": [outcome["seconds"] for outcome in found]})
 
 
-def whole_searches(
-    network: raynas.ChainSupernet,
-    images: raynas.data.SearchData,
-    cores: int,
-    threshold: float,
-    seed: int,
-) -> dict[str, Any]:
+def whole_searches(source: Source, cores: int, threshold: float, seed: int) -> dict[str, Any]:
     """The PCF-ES search of `all`, as a user runs it."""
+    network, images = source.open()
     with tempfile.TemporaryDirectory() as folder:
         result = raynas.search(
             network,
             images,
             strategy=workflow.make_strategy("pcf", threshold=threshold),
-            constraint=fashion.CONSTRAINT,
+            constraint=source.constraint,
             evaluation=FAST,
             run_dir=Path(folder) / "all",
             workers=cores,

@@ -14,36 +14,43 @@ over the best tenth, how many of the true Top-10 are in its Top-10, and the regr
 that rank under it, in points of top-1; their finalists are scored under the full protocol, as
 always.
 
+With `--quick`: the small space on the handwritten digits of `regret.py --quick`.
+
 Usage:
-    python benchmarks/calibration.py --json calibration.json    (first builds supernet and tables)
-    python benchmarks/calibration.py --quick                    (< 2 minutes)
+    python benchmarks/regret/calibration.py --json calibration.json   (first builds the tables)
+    python benchmarks/regret/calibration.py --quick                   (< 2 minutes)
 """
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import fashion
 import numpy as np
 import tyro
-from exhaustive import Table, cut
-from playing import Population, Setting, Truth, play, summarize
 from rich.console import Console
 from rich.table import Table as Printed
 from scipy.stats import kendalltau
-from small import FULL, HOME, QUICK, Bench, open_bench
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from common.reports import machine, write_report
+from playing import Population, Setting, Truth, play, summarize
+from small import Bench, open_bench, open_quick_bench
+from table_pool import TableSource
 
 import raynas
 from raynas.commands import workflow
 from raynas.costs import Limits
 from raynas.data.arrays import ArrayImages
 from raynas.evolution.strategy import Problem
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import CALIBRATION, Shard, make_shards
 from raynas.space import Architecture
+from raynas.testing.tables import Table
 from raynas.workers.open_pool import open_pool
 
 EXACT = raynas.Evaluation(device="cpu")
@@ -56,7 +63,6 @@ def main(
     shard_sizes: tuple[int, ...] = (50, 100, 125, 250, 500),
     architectures: int = 100,
     seeds: int = 100,
-    home: Path = HOME,
     data: Path | None = None,
     workers: int = 0,
 ) -> None:
@@ -64,46 +70,44 @@ def main(
 
     Args:
         json_path: receives the raw rows, rewritten after each.
-        quick: five blocks, at most 200 calibration images, three seeds, 20 architectures.
+        quick: five blocks on the handwritten digits, three seeds, 20 architectures.
         images: numbers of calibration images.
         shard_sizes: how many of them are normalised together.
         architectures: how many random ones the grid ranks.
         seeds: how many searches are made, from seed 0 on.
-        home: the folder of the supernet and the tables.
         data: the folder with the four idx files; Debian's if omitted.
         workers: Ray actors that evaluate; 0 for this process.
     """
     if quick:
-        home, images, shard_sizes = home / "quick", (50, 100, 200), (25, 50)
+        images, shard_sizes = (50, 100, 200), (25, 50)
         architectures, seeds = 20, 3
-    bench = open_bench(home, data, QUICK if quick else FULL)
+    bench = open_quick_bench() if quick else open_bench(data)
     truth = bench.table(EXACT, workers=workers)
-    report: dict[str, Any] = {"quick": quick, "machine": fashion.machine()}
+    report: dict[str, Any] = {"quick": quick, "machine": machine()}
     report |= {"grid": [], "searches": []}
 
     def note(part: str, row: dict[str, Any]) -> None:
         report[part].append(row)
-        json_path.write_text(json.dumps(report, indent=2) + "\n")
+        write_report(json_path, report)
 
     chosen = random_architectures(bench, architectures)
-    known = np.array([truth.correct[truth.row(a)].sum() for a in chosen])
+    known = np.array([truth.outcomes.first[truth.row(a)].sum() for a in chosen])
     others = score(bench, chosen, other_images(bench), workers)
-    note(
-        "grid", {"images": "others", "shard_size": bench.size.shard_size, "tau": tau(others, known)}
-    )
+    size = bench.data.calibration[0].rows
+    note("grid", {"images": "others", "shard_size": size, "tau": tau(others, known)})
     for size in shard_sizes:
         for count in (count for count in images if count >= size):
             counts = score(bench, chosen, cut(bench.data.calibration, count, size), workers)
             note("grid", {"images": count, "shard_size": size, "tau": tau(counts, known)})
     for count in images:
-        whole = count == bench.size.calibration
+        whole = count == bench.calibration
         options: dict[str, Any] = {} if whole else {"calibration_images": count}
         table = bench.table(raynas.Evaluation(device="cpu", **options), workers=workers)
         note("searches", {"images": count} | agreement(table, truth))
         for name in ("ea", "pcf"):
             setting = Setting(name, name, options)
             report["searches"][-1][name] = regret(bench, truth, setting, table, seeds)
-    json_path.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(json_path, report)
     show(report)
 
 
@@ -119,13 +123,20 @@ def other_images(bench: Bench) -> list[Shard]:
     """As many training images as there are for calibration, as they are."""
     train = bench.data.train
     assert isinstance(train, ArrayImages)
-    count = bench.size.calibration
+    count = bench.calibration
     return make_shards(
         train.images[:count],
         train.labels[:count],
         split=CALIBRATION,
-        shard_size=bench.size.shard_size,
+        shard_size=bench.data.calibration[0].rows,
     )
+
+
+def cut(shards: Sequence[Shard], images: int, shard_size: int) -> list[Shard]:
+    """The first images of depth-0 shards, in shards of another size."""
+    features = np.concatenate([shard.features for shard in shards])[:images]
+    labels = np.concatenate([shard.targets for shard in shards])[:images]
+    return make_shards(features, labels, split=shards[0].split, shard_size=shard_size)
 
 
 def score(
@@ -133,7 +144,8 @@ def score(
 ) -> np.ndarray:
     """Correct counts of architectures under some calibration shards, `int64[k]`."""
     with open_pool(bench.supernet, EXACT, workers) as pool:
-        evaluator = PopulationEvaluator(pool, calibration, bench.data.validation, EXACT, seed=0)
+        splits = Splits(calibration, bench.data.validation)
+        evaluator = PopulationEvaluator(pool, splits, EXACT, seed=0)
         return np.array([result.correct for result in evaluator.score(chosen)])
 
 
@@ -144,7 +156,7 @@ def tau(counts: np.ndarray, known: np.ndarray) -> float:
 
 def agreement(table: Table, truth: Table) -> dict[str, float]:
     """How a table ranks the whole space, its best tenth and its Top-10."""
-    counts, known = table.correct.sum(axis=1), truth.correct.sum(axis=1)
+    counts, known = (each.outcomes.first.sum(axis=1) for each in (table, truth))
     order, true_order = (np.argsort(-c, kind="stable") for c in (counts, known))
     best = true_order[: len(known) // 10]
     return {
@@ -160,7 +172,8 @@ def regret(
     """The regret of searches over the whole space that rank under a table."""
     target = Truth.of(truth, Problem(truth.space, Limits(truth.space)))
     shared = Population()
-    rows = [play(target, setting, shared, table, bench.data, seed) for seed in range(seeds)]
+    source = TableSource(table)
+    rows = [play(target, setting, shared, source, bench.data, seed) for seed in range(seeds)]
     return {"seeds": rows, **summarize(rows, rows)}
 
 

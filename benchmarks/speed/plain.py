@@ -1,14 +1,19 @@
-"""The SPOS protocol in plain PyTorch, one candidate at a time: what a search does without raynas.
+"""The SPOS protocol in plain PyTorch, one candidate at a time: a search without raynas.
 
-For each candidate batch-norm statistics are reset, calibrated by forwards in training mode
-(SPOS, section 3.4), and the validation images are classified: in PyTorch's default memory layout,
-with the images in memory as tensors.
+For each candidate batch-norm statistics are reset, calibrated by forwards in training mode, and the
+validation images are classified: in PyTorch's default memory layout, with the images in memory as
+tensors. The statistics are cumulative means over the batches (`momentum=None`, as in torch's
+`update_bn`), as this library's are. SPOS's own search code keeps an exponential average with
+momentum 0.1 instead, in which later batches count more. Under the mean every batch counts the
+same, so that the order and the number of batches matter less, and shards can be merged whatever
+worker saw them.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import final
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import raynas
+from raynas.population.interface import CandidateEvaluator, Counters
 from raynas.score import Score
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
@@ -23,14 +29,15 @@ from raynas.space import Architecture
 TOP = 5
 
 
-class PlainEvaluator:
+@final
+class PlainEvaluator(CandidateEvaluator):
     """Scores candidates as a loop over a plain module does.
 
     Args:
         supernet: trained; it is copied.
         data: its calibration and validation shards are the batches.
         threads: intra-op threads, of the whole process.
-        device: what evaluates.
+        device: of the module and its images.
     """
 
     prefix: Architecture = ()
@@ -46,13 +53,18 @@ class PlainEvaluator:
         self._supernet = copy.deepcopy(supernet).to(device)
         self._calibration = [pixels(shard).to(device) for shard in data.calibration]
         self._validation = [
-            (pixels(shard).to(device), torch.tensor(shard.labels).to(device))
+            (pixels(shard).to(device), torch.tensor(shard.targets).to(device))
             for shard in data.validation
         ]
-        self.samples = sum(len(labels) for _, labels in self._validation)
-        self.block_forwards = 0
+        self._samples = sum(len(labels) for _, labels in self._validation)
+        self._block_forwards = 0
 
-    def score(self, architectures: Sequence[Architecture], *, reuse: bool = False) -> list[Score]:
+    @property
+    def counters(self) -> Counters:
+        """The samples of a score, and the blocks executed."""
+        return Counters(samples=self._samples, block_forwards=self._block_forwards)
+
+    def score(self, architectures: Sequence[Architecture]) -> list[Score]:
         """Score candidates one after the other; nothing is ever reused."""
         return [self._score(architecture) for architecture in architectures]
 
@@ -63,7 +75,7 @@ class PlainEvaluator:
         logits = [subnet(images) for images, _ in self._validation]
         labels = [labels for _, labels in self._validation]
         calibrated = sum(len(images) for images in self._calibration)
-        self.block_forwards += (calibrated + self.samples) * len(architecture)
+        self._block_forwards += (calibrated + self._samples) * len(architecture)
         return judge(architecture, torch.cat(logits), torch.cat(labels))
 
 
@@ -85,12 +97,11 @@ def judge(architecture: Architecture, logits: Tensor, labels: Tensor) -> Score:
     correct, samples = int(best[:, 0].sum()), len(labels)
     return Score(
         architecture,
-        correct,
-        samples,
-        correct / samples,
-        float(best.any(1).float().mean()),
+        {"top1": correct / samples, "top5": float(best.any(1).float().mean())},
         float(F.cross_entropy(logits, labels)),
         bool(logits.isfinite().all()),
+        samples,
+        correct,
     )
 
 

@@ -27,34 +27,42 @@ parts, shown for the repeat whose block compute has the median share. Parts:
 A busy machine makes the waiting parts look larger than they are; `load` in the JSON is the load
 average at the beginning and at the end, of this benchmark and all else.
 
+With `--quick`: 300 + 200 images of the handwritten digits, 4 of the 8 blocks frozen, 2 repeats. Its
+blocks are so small that the share of compute says nothing.
+
 Usage:
-    python benchmarks/breakdown.py --json breakdown.json
-    python benchmarks/breakdown.py --quick                 (< 2 minutes on two cores)
+    python benchmarks/speed/breakdown.py --json breakdown.json
+    python benchmarks/speed/breakdown.py --quick                 (< 2 minutes on two cores)
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-import fashion
 import numpy as np
 import ray
 import tyro
-from metered import IN_DRIVER, METHODS, Meter, Metered, MeteredActor, RecordingPool
 from rich.console import Console
 from rich.table import Table
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from common.reports import machine, write_report
+from common.subjects import SUPERNET, choose_source
+from metered import IN_DRIVER, METHODS, Metered, MeteredActor, PartTimer, RecordingPool
 
 import raynas
 from raynas.commands import workflow
 from raynas.errors import require
 from raynas.ledger.ledger import Ledger
+from raynas.population.evaluated import Known, Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.space import Architecture
 from raynas.workers.pool import Pool
@@ -62,7 +70,6 @@ from raynas.workers.ray_cluster import connected
 from raynas.workers.ray_pool import ActorOptions, RayPool
 
 CANDIDATES = 50
-FROZEN = 6
 PROTOCOL = raynas.Evaluation(device="cpu", threads=1)
 PARTS = (
     "compute",
@@ -84,14 +91,14 @@ def main(
     quick: bool = False,
     workers: int = 2,
     repeats: int = 5,
-    supernet: Path = fashion.SUPERNET,
+    supernet: Path = SUPERNET,
     data: Path | None = None,
 ) -> None:
     """Divide the time of a generation, unfrozen and behind a frozen prefix.
 
     Args:
         json_path: receives the raw rows.
-        quick: 500 + 500 images and 3 repeats.
+        quick: the handwritten digits and 2 repeats.
         workers: Ray actors, at least 1.
         repeats: of each generation.
         supernet: the trained weights; trained first if the file is missing.
@@ -99,47 +106,49 @@ def main(
     """
     require(workers > 0, "workers", "a number of Ray actors", workers, "Use 2.")
     require(repeats > 0, "repeats", "at least 1", repeats, "Use 5.")
-    images, repeats = (500, min(3, repeats)) if quick else (2_000, repeats)
+    source = choose_source(quick, 2_000, 2_000, supernet, data)
+    repeats = 2 if quick else repeats
     report: dict[str, Any] = {
         "quick": quick,
-        "machine": fashion.machine(),
-        "images": {"calibration": images, "validation": images},
+        "machine": machine(),
+        "images": {"calibration": source.calibration, "validation": source.validation},
         "candidates": CANDIDATES,
         "workers": workers,
         "load": [os.getloadavg()[0]],
         "rows": [],
     }
-    network, splits = fashion.load(supernet, data, images, images)
-    meter = Meter("driver")
-    meter.time(IN_DRIVER)
+    network, images = source.open()
+    splits = Splits(images.calibration, images.validation)
+    timer = PartTimer("driver")
+    timer.time(IN_DRIVER)
     with tempfile.TemporaryDirectory() as folder, connected():
         file = Path(folder) / "ledger.sqlite"
         alone, parts = (
-            measure_with(Metered(network, parts=parts), meter, workers, splits, file, repeats)
+            measure_with(Metered(network, parts=parts), timer, workers, splits, file, repeats)
             for parts in (False, True)
         )
     report["rows"] = [
         {**divided, "modules_alone": row} for row, divided in zip(alone, parts, strict=True)
     ]
     report["load"].append(os.getloadavg()[0])
-    json_path.write_text(json.dumps(report, indent=2) + "\n")
+    write_report(json_path, report)
     show(report)
 
 
 def measure_with(
     metered: Metered,
-    meter: Meter,
+    timer: PartTimer,
     workers: int,
-    splits: raynas.data.SearchData,
+    splits: Splits,
     file: Path,
     repeats: int,
 ) -> list[dict[str, Any]]:
-    """The rows of actors that time what `metered` says."""
+    """The rows of actors that time the modules alone, or all parts."""
     network, actor = metered.supernet, ray.remote(MeteredActor)
     pool = RayPool(network, PROTOCOL, workers, options=ActorOptions(actor, metered))
     try:
         pool.wait()
-        return measure(RecordingPool(pool, meter), network, splits, file, repeats)
+        return measure(RecordingPool(pool, timer), network, splits, file, repeats)
     finally:
         pool.close()
 
@@ -147,23 +156,16 @@ def measure_with(
 def measure(
     recording: RecordingPool,
     network: raynas.ChainSupernet,
-    splits: raynas.data.SearchData,
+    splits: Splits,
     file: Path,
     repeats: int,
 ) -> list[dict[str, Any]]:
     """A row for the generation from the images on, and for the one behind a prefix."""
-    evaluator = PopulationEvaluator(
-        cast(Pool, recording),
-        splits.calibration,
-        splits.validation,
-        PROTOCOL,
-        seed=0,
-        ledger=Ledger(file),
-        supernet=raynas.supernets.digest(network),
-    )
+    known = Known(Ledger(file), raynas.supernets.digest(network))
+    evaluator = PopulationEvaluator(cast(Pool, recording), splits, PROTOCOL, 0, known)
     rng = np.random.default_rng(0)
     rows = []
-    for depth in (0, FROZEN):
+    for depth in (0, network.space.blocks // 2):
         prefix = network.space.sample(rng)[:depth]
         population = [(*prefix, *network.space.sample(rng)[depth:]) for _ in range(CANDIDATES)]
         if prefix:

@@ -1,4 +1,4 @@
-"""Actors that sleep instead of computing: what `scaling.py` simulates a large cluster with.
+"""Actors that sleep instead of computing, with which `scaling.py` simulates a large cluster.
 
 Nothing here imports torch, so that an actor's process stays small.
 """
@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from raynas.evaluation.timing import CallTimes, NodeKind, kind_of
 
 from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
-from raynas.evaluation.scores import ShardScores
+from raynas.evaluation.scores import Outcomes
 from raynas.space import Architecture
 from raynas.workers.calls import Call
+
+NodeKind = tuple[int, int]
+"""Depth and choice of a node, whatever came before it."""
 
 
 @dataclass(frozen=True)
 class BlockTable:
-    """What an actor needs to know of a supernet to last as long as it.
+    """The times and sizes of a supernet, so that an actor lasts as long as it.
 
     Args:
         seconds: of each method, the seconds of each kind of node for one image.
@@ -54,10 +56,10 @@ class SleepingShard:
 
     @property
     def features(self) -> np.ndarray:
-        """None: the digest of the data has nothing to read."""
+        """Nothing: the digest of the data has nothing to read."""
         return np.empty(0, np.uint8)
 
-    labels = samples = features
+    targets = samples = features
 
     @property
     def weights(self) -> np.ndarray:
@@ -84,33 +86,35 @@ class SleepingEvaluator:
         shard: SleepingShard,
         architectures: Sequence[Architecture],
         *more: Any,
-    ) -> ShardStatistics | ShardScores:
+    ) -> ShardStatistics | Outcomes:
         """Sleep as long as the call takes."""
         method = kind.name
         begun = time.perf_counter()
         paths = trie_paths(architectures)
-        images = shard.rows
-        nodes: dict[NodeKind, tuple[float, int]] = {}
-        for path in paths:
-            node = kind_of(path)
-            seconds, executed = nodes.get(node, (0.0, 0))
-            cost = self._table.seconds[method][node]
-            nodes[node] = (seconds + cost * images, executed + images)
-        lasts = sum(seconds for seconds, _ in nodes.values())
-        times = CallTimes(lasts, nodes)
-        forwards = images * sum(0 < len(path) <= len(architectures[0]) for path in paths)
-        result: ShardStatistics | ShardScores
+        lasts = shard.rows * self._table.work(method, paths)
+        forwards = shard.rows * count_blocks(architectures)
+        result: ShardStatistics | Outcomes
         if method == "calibrate":
             sizes = tuple(self._table.sizes[kind_of(path)] for path in paths)
             vectors = NodeVectors(tuple(paths), sizes, np.zeros(sum(sizes), np.float32))
-            result = ShardStatistics(vectors, forwards, times=times)
+            result = ShardStatistics(vectors, forwards)
         else:
-            bits = np.zeros((len(architectures), images), bool)
+            bits = np.zeros((len(architectures), shard.rows), bool)
             finite = np.ones(len(architectures), bool)
             losses = np.zeros(bits.shape, np.float32)
-            result = ShardScores(bits, bits.copy(), losses, finite, forwards, times=times)
+            result = Outcomes({"top1": bits, "top5": bits.copy()}, losses, finite, forwards)
         time.sleep(max(0.0, begun + lasts - time.perf_counter()))
         return result
+
+
+def kind_of(path: Architecture) -> NodeKind:
+    """The module that is executed at a path of the trie; as `raynas.evaluation.trie.kind_of`."""
+    return len(path), path[-1] if path else 0
+
+
+def count_blocks(architectures: Sequence[Architecture]) -> int:
+    """The choice blocks of a population's trie."""
+    return sum(0 < len(path) <= len(architectures[0]) for path in trie_paths(architectures))
 
 
 def trie_paths(architectures: Sequence[Architecture]) -> list[Architecture]:

@@ -12,7 +12,9 @@ from rich.table import Table
 from scipy.stats import kendalltau
 
 TOP_K = 10
-RATIOS = ("speedup", "search_speedup")
+RATIOS = ("speedup", "speedup_of_kept", "search_speedup")
+KEPT = "reference, memory kept"
+REFERENCES = ("reference", KEPT)
 
 
 def summarize(
@@ -29,6 +31,9 @@ def summarize(
         (mode.populations, mode.evaluation.threads): mode
         for mode in measured
         if mode.name == "reference"
+    }
+    kept = {
+        (mode.populations, mode.evaluation.threads): mode for mode in measured if mode.name == KEPT
     }
     exact = {mode.populations: mode for mode in measured if mode.name == "one by one"}
     for mode, outcomes in measured.items():
@@ -54,6 +59,10 @@ def summarize(
             continue
         row["speedup"] = whole_seconds(measured[own], counts[mode.populations]) / row["seconds"]
         speedup.setdefault(mode.name, row["speedup"])
+        other = kept.get((mode.populations, cores))
+        if other and measured[other]:
+            seconds = whole_seconds(measured[other], counts[mode.populations])
+            row["speedup_of_kept"] = seconds / row["seconds"]
         if mode.populations == "pcf" and "ea" in counts:
             whole = whole_seconds(measured[reference["ea", cores]], counts["ea"])
             own_search = report.get("searches", {}).get(mode.name)
@@ -122,8 +131,9 @@ def show(report: dict[str, Any]) -> None:
     table = Table(title="Speed-ups against the reference")
     for column in ("mode", "populations", "workers x threads", "seconds", "speed-up", "quartiles"):
         table.add_column(column)
-    for column in ("whole search", "identical", "tau", "unfrozen", "Top-10 overlap", "peak MB"):
+    for column in ("memory kept", "whole search", "identical", "tau", "unfrozen", "Top-10 overlap"):
         table.add_column(column)
+    table.add_column("peak MB")
     for row in report["rows"]:
         ratios = [f"{row[key]:.2f}×" if key in row else "" for key in RATIOS]
         shares = [row[key] for key in ("kendall_tau", "kendall_tau_unfrozen", "top_k_overlap")]
@@ -134,7 +144,7 @@ def show(report: dict[str, Any]) -> None:
             f"{row['seconds']:.1f}",
             ratios[0],
             " ".join(f"{ratio:.2f}" for ratio in row["spread"]),
-            ratios[1],
+            *ratios[1:],
             str(row["identical"]),
             *("" if share is None else f"{share:.3f}" for share in shares),
             f"{row['peak_rss_mb']:.0f}",

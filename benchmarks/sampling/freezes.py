@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from outcomes import Generation, members, recorded_outcomes
 
 import raynas
@@ -113,14 +112,3 @@ def overwritten(
         }
         for later in (number + 1, number + 2)
     ]
-
-
-def joined(groups: Sequence[Outcomes]) -> Outcomes:
-    """The outcomes of several groups of candidates on the same samples, as those of one."""
-    return Outcomes(
-        np.concatenate([group.correct for group in groups]),
-        np.concatenate([group.correct_top5 for group in groups]),
-        np.concatenate([group.losses for group in groups]),
-        np.concatenate([group.finite for group in groups]),
-        0,
-    )

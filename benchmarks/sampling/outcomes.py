@@ -1,4 +1,4 @@
-"""Per-sample outcomes of recorded searches: what each candidate says of each validation sample.
+"""Per-sample outcomes of recorded searches, for every candidate and validation sample.
 
 With them any selection of samples can be judged without evaluating anything. They are kept beside
 the searches, one file per generation.
@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 import raynas
+from raynas.evaluation.scores import Outcomes, merge_scores
 from raynas.evaluation.selection import Selection
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
-from raynas.score import Outcomes, Score, merge_scores
+from raynas.score import Score
 from raynas.space import Architecture
 from raynas.workers.open_pool import open_pool
 
-COLUMNS = ("correct", "correct_top5", "losses", "finite")
+VALUES = ("top1", "top5")
 
 
 @dataclass(frozen=True)
@@ -32,40 +34,34 @@ class Generation:
         prefix: the frozen choices.
         architectures: rescored parents, then the population.
         parents: how many of them are rescored parents.
-        scores: what they say of all samples.
+        outcomes: of all of them on all samples.
     """
 
     number: int
     prefix: Architecture
     architectures: tuple[Architecture, ...]
     parents: int
-    scores: Outcomes
+    outcomes: Outcomes
 
     @property
     def top1(self) -> np.ndarray:
         """The full scores."""
-        return self.scores.correct.mean(axis=1)
+        means: np.ndarray = self.outcomes.first.mean(axis=1)
+        return means
 
     @property
     def voters(self) -> Outcomes:
         """The outcomes of the population."""
-        return self.scores.of_candidates(range(self.parents, len(self.architectures)))
+        return self.outcomes.of_candidates(range(self.parents, len(self.architectures)))
 
     @property
     def rescored(self) -> Outcomes:
         """The outcomes of the rescored parents."""
-        return self.scores.of_candidates(range(self.parents))
+        return self.outcomes.of_candidates(range(self.parents))
 
     def estimate(self, kept: Selection) -> list[Score]:
         """The scores of the candidates on the kept samples only."""
-        every, rows = self.scores, kept.rows
-        seen = Outcomes(
-            every.correct[:, rows],
-            every.values["top5"][:, rows],
-            every.losses[:, rows],
-            every.finite,
-            0,
-        )
+        seen = self.outcomes.on(kept.rows)
         return merge_scores(self.architectures, seen, kept.weights, kept.dropped)
 
 
@@ -95,9 +91,8 @@ def recorded_outcomes(
         folder.mkdir(parents=True, exist_ok=True)
         protocol = raynas.Evaluation(bits=bits)
         with open_pool(supernet, protocol, workers) as pool:
-            evaluator = PopulationEvaluator(
-                pool, images.calibration, images.validation, protocol, seed=0
-            )
+            splits = Splits(images.calibration, images.validation)
+            evaluator = PopulationEvaluator(pool, splits, protocol, seed=0)
             for record in wanted[: wanted.index(missing[-1]) + 1]:
                 prefix = tuple(record["prefix"])
                 if prefix != evaluator.prefix:
@@ -117,9 +112,13 @@ def path_of(folder: Path, record: dict[str, Any]) -> Path:
     return folder / f"{record['generation']:03d}.npz"
 
 
-def save(path: Path, scores: Outcomes, record: dict[str, Any]) -> None:
+def save(path: Path, outcomes: Outcomes, record: dict[str, Any]) -> None:
     """Write the outcomes of one generation."""
-    columns = {name: getattr(scores, name) for name in COLUMNS}
+    columns: dict[str, Any] = {
+        "losses": outcomes.losses,
+        "finite": outcomes.finite,
+        **outcomes.values,
+    }
     with path.with_suffix(".part").open("wb") as file:
         np.savez_compressed(file, architectures=np.array(members(record)), **columns)
     path.with_suffix(".part").replace(path)
@@ -133,16 +132,17 @@ def read(path: Path, record: dict[str, Any], *, exact: bool) -> Generation:
             recorded scores.
     """
     with np.load(path) as stored:
-        scores = Outcomes(**{name: stored[name] for name in COLUMNS}, block_forwards=0)
+        values = {name: stored[name] for name in VALUES}
+        outcomes = Outcomes(values, stored["losses"], stored["finite"])
         same = stored["architectures"].tolist() == [list(a) for a in members(record)]
     recorded = [s.get("correct") for s in (*record["rescored"], *record["population"])]
     exact = exact and None not in recorded
-    if not same or (exact and scores.correct.sum(axis=1).tolist() != recorded):
+    if not same or (exact and outcomes.first.sum(axis=1).tolist() != recorded):
         raise ValueError(f"{path} is not of the recorded search; delete the folder")
     return Generation(
         record["generation"],
         tuple(record["prefix"]),
         members(record),
         len(record["rescored"]),
-        scores,
+        outcomes,
     )

@@ -2,8 +2,8 @@
 
 Question: on a space whose every architecture is known, what regret (points of top-1 that the found
 architecture lacks to the best legal one) do random search, EA, CF-ES and PCF-ES have, and what do
-sampling, quantization, racing, fewer calibration images and bfloat16 add to it? This is how a
-change to the search is judged.
+sampling, quantization, fewer calibration images and bfloat16 add to it? This is how a change to the
+search is judged.
 
 Protocol: a supernet of six SPOS blocks (4,096 architectures), trained on 50,000 images of
 Fashion-MNIST for 12 epochs. Full protocol: 2,000 validation images, batch norm recalibrated on
@@ -11,8 +11,8 @@ Fashion-MNIST for 12 epochs. Full protocol: 2,000 validation images, batch norm 
 the trie, and kept: in `ledger.sqlite`, from which searches of this supernet take all they ask for,
 and with the per-sample losses as a table; so are those under fewer calibration images and in
 bfloat16. The searches are the library's own (`search_generation` on `PopulationEvaluator`), with
-workers that look outcomes up. Choices of samples and races are played exactly; what bfloat16 rounds
-behind a prefix is taken to be what it rounds from the images on. Activations stored at fewer bits
+workers that look outcomes up. Choices of samples are played exactly; what bfloat16 rounds behind a
+prefix is taken to be what it rounds from the images on. Activations stored at fewer bits
 are really evaluated, on the first 20 seeds, and remembered: all that can follow a frozen prefix at
 once, on all samples of a shard, so that 8- and 4-bit scales are those of the whole shard even where
 samples are selected.
@@ -25,43 +25,43 @@ what was found. 100 seeds, the same for all settings; differences from EA are ta
 `block_forwards` are blocks executed times images, through the trie, finalists included. `first
 votes` keep a share of the samples from the first generation on, by the votes of all of it or of ten
 candidates, and 20 % from the first freeze on. `all` is an eighth of the calibration images,
-bfloat16, folded batch norm, and ten first votes for 30 % of the samples. Racing loses one of a
-generation's Top-8 with a probability of at most 5 %; `bold` racing allows that to each single test.
-Where samples are selected, candidates race on these, and on none before the selection, which needs
-all.
+bfloat16, folded batch norm, and ten first votes for 30 % of the samples.
+
+With `--quick`: five blocks (1,024 architectures) on the handwritten digits, 200 + 200 images, a
+supernet of twelve epochs, and three seeds; its numbers say that the script works, and no more.
 
 Usage:
-    python benchmarks/regret.py --json regret.json    (first builds supernet and tables)
-    python benchmarks/regret.py --quick               (< 2 minutes: five blocks, few images)
-    python benchmarks/regret.py --rebuild             (makes ledger and tables again)
+    python benchmarks/regret/regret.py --json regret.json   (first builds supernet and tables)
+    python benchmarks/regret/regret.py --quick              (< 2 minutes)
+    python benchmarks/regret/regret.py --rebuild            (makes ledger and tables again)
 """
 
 from __future__ import annotations
 
-import json
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import fashion
 import numpy as np
 import tyro
-from measured import MeasuredOutcomes
-from playing import Population, Setting, Truth, play, summarize
-from racing import Race
 from rich.console import Console
 from rich.table import Table as Printed
-from small import FULL, HOME, LEDGER, QUICK, Bench, file_name, open_bench, unfrozen
-from tables import Outcomes
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from common.reports import five_numbers, machine, write_report
+from measured import MeasuredOutcomes
+from playing import Population, Setting, Truth, play, summarize
+from small import HOME, LEDGER, QUICK, Bench, file_name, open_bench, open_quick_bench, unfrozen
+from table_pool import OutcomeSource, TableSource
 
 import raynas
 from raynas.commands import workflow
 from raynas.costs import Limit, Limits, flops_table
 from raynas.evolution.strategy import Problem
 
-RACE = Race()
-BOLD = Race(corrected=False)
-TABLES = ("full*.npz", "calibration-*.npz", f"{LEDGER}*")
+TABLES = ("full*.npz", "calibration-*.npz", "measured/*/*.npz", f"{LEDGER}*")
 QUICK_SEEDS = 3
 MEASURED_SEEDS = 20
 
@@ -80,18 +80,14 @@ def settings(images: int) -> list[Setting]:
     ten = voted | {"voters": 10}
     return [
         Setting("EA", "ea"),
-        Setting("EA, racing", "ea", race=RACE),
-        Setting("EA, bold racing", "ea", race=BOLD),
         Setting("EA, a quarter calibrated", "ea", few),
         Setting("EA, an eighth calibrated", "ea", fewer),
         Setting("EA, first votes 30 %", "ea", voted),
         Setting("EA, ten first votes 30 %", "ea", ten),
         Setting("EA, all", "ea", fast | ten),
         Setting("random", "random"),
-        Setting("random, racing", "random", race=RACE),
         Setting("CF", "cf"),
         Setting("CF, disagreement 20 %", "cf", sampled),
-        Setting("CF, racing", "cf", race=RACE),
         Setting("PCF", "pcf"),
         Setting("PCF, threshold 0.5", "pcf", threshold=0.5),
         Setting("PCF, threshold 0.7", "pcf", threshold=0.7),
@@ -105,16 +101,12 @@ def settings(images: int) -> list[Setting]:
         Setting("PCF, first votes 30 %", "pcf", voted),
         Setting("PCF, first votes 20 %", "pcf", voted | {"unfrozen_sample_rate": 0.2}),
         Setting("PCF, ten first votes 30 %", "pcf", ten),
-        Setting("PCF, racing", "pcf", race=RACE),
-        Setting("PCF, bold racing", "pcf", race=BOLD),
-        Setting("PCF, disagreement 20 %, bold racing", "pcf", sampled, race=BOLD),
         Setting("PCF, a quarter calibrated", "pcf", few),
         Setting("PCF, an eighth calibrated", "pcf", fewer),
         Setting("PCF, bfloat16, an eighth calibrated", "pcf", fast),
         Setting("PCF, all", "pcf", fast | ten),
         Setting("PCF, all, threshold 0.5", "pcf", fast | ten, threshold=0.5),
         Setting("PCF, all, threshold 0.7", "pcf", fast | ten, threshold=0.7),
-        Setting("PCF, all, bold racing", "pcf", fast | ten, race=BOLD),
         Setting("CF, an eighth calibrated, 8 bits", "cf", fewer | {"bits": 8}),
         *(
             Setting(f"PCF, an eighth calibrated, {bits} bits", "pcf", fewer | {"bits": bits})
@@ -128,7 +120,6 @@ def main(
     json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("regret.json"),
     quick: bool = False,
     seeds: int = 100,
-    home: Path = HOME,
     data: Path | None = None,
     workers: int = 0,
     rebuild: bool = False,
@@ -138,34 +129,31 @@ def main(
 
     Args:
         json_path: receives the raw rows, rewritten after each setting.
-        quick: five blocks, 200 validation and 200 calibration images, three seeds.
+        quick: five blocks on the handwritten digits, and three seeds.
         seeds: how many searches each setting makes, from seed 0 on.
-        home: the folder of the supernet and the tables.
         data: the folder with the four idx files; Debian's if omitted.
         workers: Ray actors that build the tables; 0 for this process.
         rebuild: remove the tables first.
         only: the names of the settings to run beside EA; all of them if none is given.
     """
-    home = home / "quick" if quick else home
-    for pattern in TABLES if rebuild else ():
-        for file in home.glob(pattern):
-            file.unlink()
-    bench = open_bench(home, data, QUICK if quick else FULL)
+    if rebuild:
+        remove_tables(QUICK if quick else HOME)
+    bench = open_quick_bench() if quick else open_bench(data)
     shared = Population()
     chosen = [
         setting
-        for index, setting in enumerate(settings(bench.size.calibration))
+        for index, setting in enumerate(settings(bench.calibration))
         if index == 0 or not only or setting.name in only
     ]
     truth = bench.table(raynas.Evaluation(device="cpu"), workers=workers)
     report: dict[str, Any] = {
         "quick": quick,
-        "machine": fashion.machine(),
+        "machine": machine(),
         "shared": asdict(shared),
-        "spread": spread(truth.top1),
+        "spread": spread(truth.values),
         "budgets": [],
     }
-    measured: dict[Path, MeasuredOutcomes] = {}
+    measured: dict[str, MeasuredOutcomes] = {}
     outcomes = {s.name: open_outcomes(bench, s, workers, measured) for s in chosen}
     count_of_seeds = QUICK_SEEDS if quick else seeds
     for name, problem in problems(bench).items():
@@ -176,7 +164,7 @@ def main(
             limit
             | {
                 "legal": problem.limits.count(),
-                "best_top1": truth.top1[truth.row(target.best)],
+                "best_top1": float(truth.values[truth.row(target.best)]),
                 "rows": rows,
             }
         )
@@ -187,34 +175,40 @@ def main(
             played = [
                 play(target, setting, shared, source, bench.data, seed) for seed in range(count)
             ]
-            if isinstance(source, MeasuredOutcomes):
-                source.save()
             rows[setting.name] = {"setting": asdict(setting), "seeds": played}
             rows[setting.name] |= summarize(played, rows["EA"]["seeds"][:count])
-            json_path.write_text(json.dumps(report, indent=2) + "\n")
+            write_report(json_path, report)
     show(report)
 
 
+def remove_tables(home: Path) -> None:
+    """Remove the tables and the ledger, so that they are made again."""
+    for pattern in TABLES:
+        for file in home.glob(pattern):
+            file.unlink()
+
+
 def open_outcomes(
-    bench: Bench, setting: Setting, workers: int, measured: dict[Path, MeasuredOutcomes]
-) -> Outcomes:
-    """Where the outcomes of a setting come from: a table, below 32 bits with measurements.
+    bench: Bench, setting: Setting, workers: int, measured: dict[str, MeasuredOutcomes]
+) -> OutcomeSource:
+    """The outcomes of a setting: those of a table, below 32 bits with measurements.
 
     Args:
         bench: the supernet.
         setting: how to search.
         workers: Ray actors that build the table.
-        measured: those that are open, by their files; they are shared.
+        measured: those that are open, by their names; they are shared.
     """
     protocol = raynas.Evaluation(device="cpu", **setting.options)
     table = bench.table(protocol, workers=workers)
     if protocol.bits == 32:
-        return table
+        return TableSource(table)
     stored = replace(unfrozen(protocol), bits=protocol.bits)
-    path = bench.home / f"{file_name(stored)}-{stored.bits}bits.npz"
-    if path not in measured:
-        measured[path] = MeasuredOutcomes(table, bench.supernet, bench.data, stored, path)
-    return measured[path]
+    name = f"{file_name(stored)}-{stored.bits}bits"
+    if name not in measured:
+        folder = bench.home / "measured" / name
+        measured[name] = MeasuredOutcomes(table, bench.supernet, bench.data, stored, folder)
+    return measured[name]
 
 
 def problems(bench: Bench) -> dict[str, Problem]:
@@ -234,13 +228,12 @@ def at_most(problem: Problem) -> int | None:
 
 def spread(top1: np.ndarray) -> dict[str, float]:
     """How much the architectures of a space differ."""
-    names = ("minimum", "lower_quartile", "median", "upper_quartile", "maximum")
-    quartiles = np.percentile(top1, (0, 25, 50, 75, 100))
-    values = {name: float(value) for name, value in zip(names, quartiles, strict=True)}
     ranked = np.sort(top1)[::-1]
-    within = {f"within_{points}_points": int((ranked >= ranked[0] - points / 100).sum())
-              for points in (0.1, 0.25, 0.5)}  # fmt: skip
-    return {**values, "standard_deviation": float(top1.std()), **within}
+    within = {
+        f"within_{points}_points": int((ranked >= ranked[0] - points / 100).sum())
+        for points in (0.1, 0.25, 0.5)
+    }
+    return {**five_numbers(top1), **within}
 
 
 def show(report: dict[str, Any]) -> None:
@@ -259,7 +252,7 @@ def show(report: dict[str, Any]) -> None:
         printed.add_column("setting", no_wrap=True)
         for column in ("regret", "minus EA", "worst", "found best"):
             printed.add_column(column)
-        for column in ("evaluations", "frozen", "M block-forwards", "EA / this", "pairs raced"):
+        for column in ("evaluations", "frozen", "M block-forwards", "EA / this"):
             printed.add_column(column)
         for name, row in budget["rows"].items():
             printed.add_row(
@@ -272,7 +265,6 @@ def show(report: dict[str, Any]) -> None:
                 f"{row['frozen']:.1f}",
                 f"{row['block_forwards'] / 1e6:.2f}",
                 f"{row['fewer_block_forwards']:.2f}×",
-                f"{row['raced_share']:.0%}" if "raced_share" in row else "",
             )
         console.print(printed)
 

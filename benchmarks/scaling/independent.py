@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
-import fashion
+from common.subjects import Source
 from simulation import PROTOCOL
 
 import raynas
 from raynas.evaluation.device.allocator import keep_freed_memory
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
+from raynas.space import Architecture
 from raynas.workers.pool import LocalPool, Pool
 
 
@@ -20,15 +22,26 @@ class Helper:
     """A process of its own, without Ray, that evaluates a share of the shards when it is told to.
 
     Args:
-        settings: weights, data folder, images of each split, and the population.
+        source: of the supernet and the images.
+        population: what it scores.
         part: which of the shares is its.
         of: how many shares there are.
+        keeps_memory: whether it reuses the memory that it has freed, as workers on Ray do.
     """
 
-    def __init__(self, settings: tuple[Any, ...], part: int, of: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        population: Sequence[Architecture],
+        part: int = 0,
+        of: int = 1,
+        *,
+        keeps_memory: bool = True,
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, far = context.Pipe()
-        self._process = context.Process(target=serve, args=(far, *settings, part, of), daemon=True)
+        given = (far, source, list(population), part, of, keeps_memory)
+        self._process = context.Process(target=serve, args=given, daemon=True)
         self._process.start()
 
     def close(self) -> None:
@@ -39,19 +52,19 @@ class Helper:
 
 def serve(
     connection: Connection,
-    weights: Path,
-    folder: Path | None,
-    images: int,
-    population: list[raynas.space.Architecture],
+    source: Source,
+    population: list[Architecture],
     part: int,
     of: int,
+    keeps_memory: bool,
 ) -> None:
-    """What a helper does: score the population whenever it receives `True`."""
-    supernet, data = fashion.load(weights, folder, images, images)
-    keep_freed_memory()
+    """Score the population whenever `True` is received."""
+    if keeps_memory:
+        keep_freed_memory()
+    supernet, data = source.open()
     evaluator = open_evaluator(LocalPool(supernet, PROTOCOL), data, part, of)
     while connection.recv():
-        connection.send(evaluator.score(population, reuse=False))
+        connection.send(evaluator.score_again(population))
 
 
 def together(*helpers: Helper) -> list[Any]:
@@ -66,4 +79,4 @@ def open_evaluator(
 ) -> PopulationEvaluator:
     """An evaluator over a share of the shards."""
     calibration, validation = list(data.calibration)[part::of], list(data.validation)[part::of]
-    return PopulationEvaluator(pool, calibration, validation, PROTOCOL, seed=0)
+    return PopulationEvaluator(pool, Splits(calibration, validation), PROTOCOL, seed=0)
