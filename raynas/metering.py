@@ -6,10 +6,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import final
 
 RAPL = Path("/sys/class/powercap")
 
 
+@final
 class Meter:
     """Measures from its construction on.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from operator import index
+from typing import final
 
 import numpy as np
 
@@ -16,6 +17,7 @@ Architecture = tuple[int, ...]
 """One choice index per block, shallowest block first. A prefix is a shorter one."""
 
 
+@final
 @dataclass(frozen=True)
 class SearchSpace:
     """How many choices each block offers, shallowest block first.

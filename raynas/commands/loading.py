@@ -44,6 +44,7 @@ BUILDERS = {"spos": "spos"}
 """From the `"builder"` of a recipe to the function in `raynas.supernets`."""
 
 
+@final
 @dataclass(frozen=True)
 class DataOptions:
     """Which samples are used, and how they are split.

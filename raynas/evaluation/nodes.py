@@ -38,6 +38,7 @@ Run = Callable[[NodePath, Tensor], Tensor]
 """Executes the node at a path."""
 
 
+@final
 @dataclass
 class CachedStatistics:
     """Statistics that were copied to the device, and the layers made of them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import final
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from raynas.score import Score
 from raynas.space import Architecture
 
 
+@final
 @dataclass(frozen=True)
 class Outcomes:
     """Outcomes of k candidates on n samples.
@@ -49,6 +51,7 @@ class Outcomes:
         return replace(self, values=values, losses=change(self.losses), finite=finite)
 
 
+@final
 @dataclass(frozen=True)
 class Dropped:
     """Sums over the samples that a selection dropped: the same constants for every candidate.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
@@ -23,6 +24,7 @@ SOFTNESS = 0.1
 """How much of the chance that a voter is right comes from its probability for the label."""
 
 
+@final
 @dataclass(frozen=True)
 class Selection:
     """The samples that are kept, and how scores on them estimate scores on all.

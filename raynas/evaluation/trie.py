@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import final
 
 from torch import Tensor
 
@@ -27,6 +28,7 @@ def node_name(path: NodePath, blocks: int) -> str:
     return "head" if len(path) > blocks else f"blocks[{len(path) - 1}][{path[-1]}]"
 
 
+@final
 @dataclass(frozen=True)
 class Node:
     """One module execution.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
+from typing import final
 
 import numpy as np
 
@@ -28,6 +29,7 @@ LARGEST_POPULATION = 1_000_000
 """Larger populations are refused: no evaluation ends in time, and they fill the memory."""
 
 
+@final
 @dataclass(frozen=True)
 class Breeding:
     """How a generation is made of its parents.

@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -30,6 +30,7 @@ ALL_FROZEN = "all blocks frozen"
 EXHAUSTED = "legal architectures exhausted"
 
 
+@final
 @dataclass(frozen=True)
 class Problem:
     """What is searched.
@@ -65,6 +66,7 @@ def best_first(scores: Sequence[Score], count: int) -> tuple[Score, ...]:
     return tuple(sorted(scores, key=rank_key)[:count])
 
 
+@final
 @dataclass(frozen=True)
 class Proposal:
     """One generation, before it is evaluated.
@@ -88,6 +90,7 @@ class Proposal:
     finished: str | None = None
 
 
+@final
 @dataclass(frozen=True)
 class State:
     """What a search knows between two generations.

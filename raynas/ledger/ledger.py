@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import final
 
 from raynas.errors import InputError, require
 from raynas.ledger import file as ledger_file
@@ -26,6 +27,7 @@ LOOKED_UP = 500
 """Architectures in one query; older SQLite takes at most 999 values."""
 
 
+@final
 @dataclass(frozen=True)
 class Context:
     """What a ledger holds under one key.
@@ -41,6 +43,7 @@ class Context:
     best: Score | None
 
 
+@final
 class Ledger:
     """An open ledger.
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -28,6 +28,7 @@ INDIRECT = (
 """Settings that act only through what a freeze does, how much is calibrated on, and the machine."""
 
 
+@final
 @dataclass(frozen=True)
 class ScoreKey:
     """Everything that the score of an architecture depends on.
@@ -74,6 +75,7 @@ class ScoreKey:
         return key
 
 
+@final
 @dataclass(frozen=True)
 class Freeze:
     """What one freeze, or a selection before it, did to the shards.

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -27,6 +27,7 @@ HALVINGS = 20
 """Steps of the search for the smallest largest part."""
 
 
+@final
 @dataclass(frozen=True)
 class Plan:
     """A grid of work units.
@@ -107,6 +108,7 @@ def predict_makespan(units: Sequence[float], workers: int) -> float:
     return max(ends)
 
 
+@final
 class Chains:
     """The candidates in lexicographic order, and the nodes of runs of them.
 

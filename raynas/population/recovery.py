@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, final
 
 from raynas.population.frozen_shards import FrozenShards
 from raynas.workers.pool import LostObjectError
@@ -17,6 +17,7 @@ Step = Callable[[FrozenShards], FrozenShards]
 T = TypeVar("T")
 
 
+@final
 class RecoverableShards:
     """The shards that a sequence of steps has led to.
 

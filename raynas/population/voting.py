@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import final
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from raynas.population.shard_maps import ShardMaps
 from raynas.space import Architecture
 
 
+@final
 class Voting:
     """Selection of samples by candidates, which are not scored again if they were scored last.
 

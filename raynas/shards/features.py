@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -13,6 +13,7 @@ INPUTS = "none"
 """The quantization of depth-0 shards: samples as they were given."""
 
 
+@final
 @dataclass(frozen=True)
 class StoredFeatures:
     """Inputs or activations of `n` samples, as they are stored.

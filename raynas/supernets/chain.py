@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -23,6 +23,7 @@ NodeKind = tuple[int, int]
 the last block the head."""
 
 
+@final
 class ChainSupernet(nn.Module):
     """A supernet whose subnets are chains: one choice of each block between a stem and a head.
 

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 
+@final
 class TrainingDivergedError(RuntimeError):
     """The loss is no longer finite; the checkpoint of the last whole epoch is still there."""
 
 
+@final
 @dataclass(frozen=True)
 class StepReport:
     """One training step.
@@ -39,6 +41,7 @@ class StepReport:
     images_per_second: float
 
 
+@final
 @dataclass(frozen=True)
 class EpochReport:
     """One epoch of training.

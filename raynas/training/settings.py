@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 import torch
 
 from raynas.errors import require
 
 
+@final
 @dataclass(frozen=True)
 class TrainingSettings:
     """Stochastic gradient descent with Nesterov momentum over single paths.

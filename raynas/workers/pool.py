@@ -19,10 +19,12 @@ from raynas.workers.replicas import private_copy
 T = TypeVar("T")
 
 
+@final
 class LostObjectError(RuntimeError):
     """An object of the store went away with its node, and has to be made again."""
 
 
+@final
 class WorkerCrashError(RuntimeError):
     """A call that killed every worker it ran on, or a cluster that cannot hold any worker."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import final
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ WIDE_ROW, WIDENED = 256, 2**18
 was fastest for these sizes."""
 
 
+@final
 class ConvNorm:
     """A convolution, and the batch norm after it.
 
@@ -66,6 +68,7 @@ class ConvNorm:
         return torch.addcmul(shift, y, scale, out=y)
 
 
+@final
 class JoinedSteps:
     """What an `nn.Sequential` does when it is run as a whole.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from raynas.evaluation.batch_norm.conv_norm import affine, joined_pairs
 from raynas.supernets.chain import batch_norms
 
 
+@final
 @dataclass(frozen=True)
 class Fixed:
     """What each batch norm of one node does under fixed statistics.
@@ -30,6 +32,7 @@ class Fixed:
     shifts: Sequence[Tensor]
 
 
+@final
 class NodeNorms:
     """The batch norms of a module of the chain: its `layers`, and the `length` of their vector.
 

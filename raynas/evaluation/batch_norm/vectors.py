@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from raynas.supernets.chain import NodePath
 
 
+@final
 class NodeVectors(Mapping["NodePath", np.ndarray]):
     """A vector of every node, as views of one flat array.
 
@@ -78,6 +79,7 @@ class NodeVectors(Mapping["NodePath", np.ndarray]):
         return NodeVectors, (self.paths, self.sizes, self.flat)
 
 
+@final
 @dataclass(frozen=True)
 class ShardStatistics:
     """Batch-norm statistics from one shard.

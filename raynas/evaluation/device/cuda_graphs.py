@@ -11,7 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -48,6 +48,7 @@ class Recorder(Protocol):
         """
 
 
+@final
 class Replays:
     """Functions of tensors, run by their recordings once they come again.
 
@@ -163,6 +164,7 @@ def replays_on(device: torch.device) -> Replays:
     return Replays(GraphRecorder if device.type == "cuda" else None)
 
 
+@final
 class GraphRecorder:
     """Records CUDA graphs, which share the memory of their intermediate results.
 
