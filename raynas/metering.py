@@ -1,4 +1,4 @@
-"""What a search costs: seconds, and energy where the machine can measure it."""
+"""The price of a search: seconds, and energy where the machine can measure it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Meter:
 def differences(
     before: Mapping[str, float], after: Mapping[str, float], ranges: Mapping[str, float]
 ) -> list[float]:
-    """How far each counter went, in joules; those that went back from an unknown end are left out.
+    """The advance of each counter, in joules, but of those that went back from an unknown end.
 
     Args:
         before: joules by counter.

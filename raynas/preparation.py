@@ -1,4 +1,4 @@
-"""What a search is given, checked and completed before any long work."""
+"""Arguments of a search, checked and completed before any long work."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from raynas.generation import Run, ask
 from raynas.score import Score
 
 SAME_LOSS = 1e-3
-"""How far the loss of a recorded candidate may move, relatively, on another machine."""
+"""The largest relative change of a recorded candidate's loss on another machine."""
 
 
 def recorded_scores(record: Record) -> list[Score]:

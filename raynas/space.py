@@ -20,7 +20,7 @@ Architecture = tuple[int, ...]
 @final
 @dataclass(frozen=True)
 class SearchSpace:
-    """How many choices each block offers, shallowest block first.
+    """The number of choices that each block offers, shallowest block first.
 
     Args:
         choices: the number of choices of each block, all at least 1.

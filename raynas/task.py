@@ -28,7 +28,7 @@ PerSampleFunction = Callable[["Tensor", "Tensor"], "tuple[Tensor, Tensor]"]
 
 
 class Task(ABC):
-    """What a network is for: a value that is pickled to the workers.
+    """The purpose of a network, as a value that is pickled to the workers.
 
     `objectives` names the numbers of a sample; a search maximises the mean of the first.
     """

@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: progress while a supernet is trained and searched, tables."""
+"""Output for a person at a terminal: progress while a supernet is trained and searched, tables."""
 
 from __future__ import annotations
 

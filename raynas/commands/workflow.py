@@ -1,4 +1,4 @@
-"""What experiments and the command line share: train once, search with progress, show, export."""
+"""The workflow of experiments and commands: train once, search with progress, show, export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What architectures cost, and which are legal.
+"""Costs of architectures, and the limits that make some of them legal.
 
 `tables`: additive costs; `counting`: what choices cost; `bounds`: limits as the user states them;
 `windows`: one limit, and the room it leaves behind a prefix; `limits`: all limits on a supernet,

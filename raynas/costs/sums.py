@@ -132,7 +132,7 @@ def distinct_sums(blocks: Sequence[Sequence[int]]) -> Sums:
 
 
 def count_one(window: Window, left: Sums, right: Sums) -> int:
-    """How many pairs of a left and a right suffix are within one window."""
+    """The number of pairs of a left and a right suffix that are within one window."""
     low, high = max(window.low, 0), min(window.high, window.room)
     cumulative = np.concatenate((np.zeros(1, right[1].dtype), np.cumsum(right[1])))
     upper = np.searchsorted(right[0], high - left[0], side="right")
@@ -141,7 +141,7 @@ def count_one(window: Window, left: Sums, right: Sums) -> int:
 
 
 def count_all(windows: Sequence[Window], left: Sums, right: Sums) -> int | None:
-    """How many pairs of a left and a right suffix are within all windows; `None` if too many.
+    """The number of pairs of suffixes that are within all windows; `None` if too many to list.
 
     The window that the fewest pairs are within selects those that are tried on the others.
     """

@@ -23,7 +23,7 @@ from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 @final
 @dataclass(frozen=True)
 class Layout:
-    """What an archive holds.
+    """The contents of an archive.
 
     Args:
         name: of the data set; torchvision's class has the same name in capitals.

@@ -50,7 +50,7 @@ def read_batch(content: bytes, label_key: str, source: str) -> tuple[np.ndarray,
 
 @final
 class _Dtype:
-    """What a pickle says of a dtype."""
+    """A dtype as a pickle states it."""
 
     def __init__(self, name: object, *_: object) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class _Dtype:
 
 @final
 class _Array:
-    """What a pickle says of an array."""
+    """An array as a pickle states it."""
 
     state: tuple[Any, ...]
 

@@ -1,4 +1,4 @@
-"""How many samples of a user's data each split gets, and which."""
+"""Numbers and choice of the samples of a user's data that each split gets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def default_count(split: str, available: int) -> int:
 
 
 def split_counts(available: int, asked: Mapping[str, int | None], argument: str) -> dict[str, int]:
-    """How many of the samples each split gets, empty splits left out.
+    """The number of samples that each split gets, empty splits left out.
 
     Args:
         available: the number of samples to split; one at least is left for training if every

@@ -15,10 +15,10 @@ from raynas.errors import InputError
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 MEAN = (0.2860,)
-"""Of all pixels of the 60,000 training images, scaled to [0, 1]."""
+"""The mean of all pixels of the 60,000 training images, scaled to [0, 1]."""
 
 STD = (0.3530,)
-"""Of all pixels of the 60,000 training images, scaled to [0, 1]."""
+"""The standard deviation of all pixels of the 60,000 training images, scaled to [0, 1]."""
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts the files."""

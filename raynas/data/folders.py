@@ -96,7 +96,7 @@ def from_folder(
 @final
 @dataclass(frozen=True)
 class Decoding:
-    """How image files become the shards and the training images of a data set.
+    """Settings by which image files become the shards and training images of a data set.
 
     Args:
         image_size: height and width of the images.

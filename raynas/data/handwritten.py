@@ -10,10 +10,10 @@ from raynas.data.stratify import SPLIT_SEED, stratified_split
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 MEAN = (0.3053,)
-"""Of all pixels of the 1,797 images, scaled to [0, 1]."""
+"""The mean of all pixels of the 1,797 images, scaled to [0, 1]."""
 
 STD = (0.3759,)
-"""Of all pixels of the 1,797 images, scaled to [0, 1]."""
+"""The standard deviation of all pixels of the 1,797 images, scaled to [0, 1]."""
 
 
 def digits(

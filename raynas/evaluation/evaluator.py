@@ -281,7 +281,7 @@ class Evaluator:
         return build_forest(prefix, architectures, sharing=self.settings.prefix_sharing)
 
     def _blocks(self, paths: Sequence[NodePath]) -> int:
-        """How many of the nodes are choice blocks."""
+        """The number of nodes that are choice blocks."""
         return sum(0 < len(path) <= self.supernet.space.blocks for path in paths)
 
     def _decode(self, stored: StoredFeatures, arithmetic: Arithmetic) -> Tensor:

@@ -28,7 +28,7 @@ from raynas.supernets.chain import ChainSupernet, NodePath
 from raynas.supernets.layout import choose_layouts, modules_of
 
 Mode = Statistics | Literal["batch", "inherited"]
-"""Which batch-norm statistics a run uses: given ones, the batch's own, or the supernet's."""
+"""The batch-norm statistics of a run: given ones, the batch's own, or the supernet's."""
 
 DeviceStatistics = tuple[Tensor, ...]
 """Fixed statistics of nodes on the device: one vector of all, one after another, `float32`; nothing

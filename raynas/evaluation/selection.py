@@ -1,4 +1,4 @@
-"""Which validation samples the shards behind a frozen prefix keep (PCF-ES, section 3.5).
+"""Selecting the validation samples that shards behind a frozen prefix keep (PCF-ES, section 3.5).
 
 Not all samples tell candidates apart. A selection is made at the first freeze, and under
 `unfrozen_sample_rate` already from the first generation, of the samples that are there then; each
@@ -21,7 +21,7 @@ FLOOR = 1e-6
 """Every sample keeps this share of the mean probability, since q > 0 wherever p > 0."""
 
 SOFTNESS = 0.1
-"""How much of the chance that a voter is right comes from its probability for the label."""
+"""The share that a voter's probability for the label has in its chance of being right."""
 
 
 @final
@@ -63,7 +63,7 @@ def select_samples(
 
 
 def kept_samples(samples: int, rate: float) -> int:
-    """How many of the samples are kept: at least the share `rate`, and at least one."""
+    """The number of samples to keep: at least the share `rate`, and at least one."""
     return max(1, math.ceil(round(rate * samples, 6)))
 
 

@@ -47,7 +47,7 @@ class Node:
 def build_forest(
     prefix: Architecture, architectures: Sequence[Architecture], *, sharing: bool = True
 ) -> tuple[Node, ...]:
-    """What to execute on a shard behind `prefix` so that every architecture gets its logits.
+    """The forest of nodes to run on a shard, so that every architecture gets its logits.
 
     Args:
         prefix: what the shard has been through; every architecture must start with it.
@@ -100,7 +100,7 @@ def nodes_of(architecture: Architecture) -> list[NodePath]:
 
 
 def executions(nodes: Sequence[Node]) -> list[NodePath]:
-    """What a walk executes, in its order; a path of several chains as often as it is executed."""
+    """The paths that a walk executes, in its order; one of several chains as often as it runs."""
     paths: list[NodePath] = []
 
     def visit(below: Sequence[Node]) -> None:

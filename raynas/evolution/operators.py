@@ -32,7 +32,7 @@ LARGEST_POPULATION = 1_000_000
 @final
 @dataclass(frozen=True)
 class Breeding:
-    """How a generation is made of its parents.
+    """The settings that make a generation of its parents.
 
     Args:
         population: architectures per generation.
@@ -71,7 +71,7 @@ class Breeding:
         )
 
     def children(self, operator: str) -> int:
-        """How many children `"crossover"` or `"mutation"` gives at most."""
+        """The most children that `"crossover"` or `"mutation"` gives."""
         wanted: int | None = getattr(self, operator)
         return self.population // 2 if wanted is None else wanted
 

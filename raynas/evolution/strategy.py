@@ -33,7 +33,7 @@ EXHAUSTED = "legal architectures exhausted"
 @final
 @dataclass(frozen=True)
 class Problem:
-    """What is searched.
+    """The problem that a strategy solves: a search space, and the limits on its architectures.
 
     Args:
         space: the choices of each block.
@@ -93,7 +93,7 @@ class Proposal:
 @final
 @dataclass(frozen=True)
 class State:
-    """What a search knows between two generations.
+    """The state of a search between two generations.
 
     Args:
         generation: the number of proposals told so far.

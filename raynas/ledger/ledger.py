@@ -30,7 +30,7 @@ LOOKED_UP = 500
 @final
 @dataclass(frozen=True)
 class Context:
-    """What a ledger holds under one key.
+    """A summary of the scores that a ledger holds under one key.
 
     Args:
         key: that the scores are comparable under.
@@ -65,7 +65,7 @@ class Ledger:
     def known(
         self, key: ScoreKey, architectures: Iterable[Architecture]
     ) -> dict[Architecture, Entry]:
-        """Those of the architectures that are scored under the key.
+        """The entries of the architectures that are scored under the key.
 
         Raises:
             InputError: a score that is damaged.
@@ -173,7 +173,7 @@ class Ledger:
                 yield each, self._read(each.digest, row)
 
     def verify(self) -> list[str]:
-        """What is wrong with the file and its rows; empty if nothing is."""
+        """The damage of the file and its rows, a line each; empty if there is none."""
         try:
             return [*self._damaged_pages(), *self._damaged_rows()]
         except sqlite3.DatabaseError as error:
@@ -262,7 +262,7 @@ class Ledger:
         return found + [f"scores: row {row} has no key" for _, row, *_ in orphans]
 
     def _damaged_rows(self) -> Iterator[str]:
-        """What is wrong with keys and scores, each named."""
+        """The damage of keys and scores, each named."""
         query = "SELECT id, digest, content FROM keys ORDER BY id"
         for number, digest, content in self._connection.execute(query).fetchall():
             if digest_of(str(content).encode()) != digest:

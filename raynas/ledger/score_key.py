@@ -16,7 +16,7 @@ from raynas.evaluation.settings import Evaluation
 from raynas.space import Architecture
 
 ARITHMETIC = 3
-"""Of the evaluator; raised with each change that gives scores of other bits."""
+"""The version of the evaluator's arithmetic; raised with each change that alters bits of scores."""
 
 EXACT = ("prefix_sharing",)
 """Settings that change no score."""
@@ -78,7 +78,7 @@ class ScoreKey:
 @final
 @dataclass(frozen=True)
 class Freeze:
-    """What one freeze, or a selection before it, did to the shards.
+    """The trace that one freeze, or a selection before it, leaves in the key of later scores.
 
     Args:
         prefix: that they were advanced to; empty if they still hold images.
@@ -95,7 +95,7 @@ def frozen(
     prefix: Architecture,
     selection: Selection | None,
 ) -> Freeze:
-    """What the next freeze does.
+    """The trace of the next freeze.
 
     Args:
         before: the freezes so far.
@@ -117,7 +117,7 @@ def evaluation_of(
     machine: Mapping[str, str],
     freezes: tuple[Freeze, ...] = (),
 ) -> dict[str, Any]:
-    """What scores depend on beside supernet and data, and nothing that they do not depend on.
+    """Everything that scores depend on beside supernet and data, and nothing else.
 
     In float32 at 32 bits, shards hold what a full forward computes, to the bit, so a score is the
     same before and behind a prefix. Otherwise it depends on every prefix at which they were stored.
@@ -149,7 +149,7 @@ def in_full(settings: Evaluation) -> Evaluation:
 
 
 def stored(settings: Evaluation, freezes: tuple[Freeze, ...]) -> dict[str, Any] | None:
-    """How activations were rounded on the way; `None` if they were not."""
+    """The rounding of activations on the way; `None` if there was none."""
     steps = [asdict(freeze) for freeze in freezes if freeze.prefix]
     # Under autocast a block may leave float32, which is rounded where it is read back.
     if not steps or (settings.bits == 32 and settings.precision == "float32"):

@@ -1,4 +1,4 @@
-"""How a generation is cut into work units: (part of the trie) × (shard).
+"""Cutting a generation into work units: (part of the trie) × (shard).
 
 Shards alone keep all sharing, and are enough while there are many of them for each worker. Cutting
 the trie too gives more and smaller units, at the price of computing the prefixes that parts share
@@ -92,7 +92,7 @@ def plan(
 
 
 def part_counts(candidates: int, shards: int, workers: int) -> list[int]:
-    """How many parts are worth a try: 1, 2, 3, 4, 6, 8, 12, 16, …, as far as workers may idle."""
+    """Numbers of parts that are worth a try: 1, 2, 3, 4, 6, 8, 12, …, as far as workers may idle."""
     if workers == 1:
         return [1]
     most = min(candidates, -(-UNITS_PER_WORKER * workers // max(shards, 1)))
@@ -169,7 +169,7 @@ class Chains:
 
 
 def shared_nodes(one: Architecture, other: Architecture, depth: int) -> int:
-    """How many of their nodes from a depth on two candidates share."""
+    """The number of nodes from a depth on that two candidates share."""
     above = int(depth == 0)
     for at, (left, right) in enumerate(zip(one[depth:], other[depth:], strict=False)):
         if left != right:

@@ -9,7 +9,7 @@ from raynas.population.frozen_shards import FrozenShards
 from raynas.workers.pool import LostObjectError
 
 RECOVERIES = 3
-"""How often shards that went away are made again for one action."""
+"""The number of times that lost shards are made again for one action."""
 
 Step = Callable[[FrozenShards], FrozenShards]
 """The next shards made from the ones before, in the same way whenever it is called."""

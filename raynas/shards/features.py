@@ -1,4 +1,4 @@
-"""What a shard stores of its samples: inputs, or activations at some number of bits."""
+"""Features as a shard stores them: inputs, or activations at some number of bits."""
 
 from __future__ import annotations
 

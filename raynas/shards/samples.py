@@ -30,7 +30,7 @@ REMEDIES = {
     "uint16": "Scale them to the range that the network was trained on, as uint8 or float32.",
     "int8": "Pixels above 127 may have become negative: convert from the original values.",
 }
-"""How samples of a type that shards do not store can be mended, where something is likely."""
+"""Remedies for samples of a type that shards do not store, where a likely one is known."""
 
 
 def as_array(values: object, argument: str) -> np.ndarray:

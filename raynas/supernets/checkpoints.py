@@ -39,7 +39,7 @@ from raynas.supernets.tensor_files import (
 )
 
 LISTED = 3
-"""How many names of each kind an error lists."""
+"""The number of names of each kind that an error lists."""
 
 FREE_ARGUMENTS = frozenset(("image_size", "dropout"))
 """Arguments of builders that the same weights may be used with."""
@@ -109,7 +109,7 @@ def load(supernet: ChainSupernet, path: str | Path) -> None:
 
 
 def recipe_of(path: str | Path) -> dict[str, Any] | None:
-    """How the supernet of a checkpoint was built; reads no tensors.
+    """The recipe by which the supernet of a checkpoint was built; reads no tensors.
 
     Returns:
         The recipe, or `None` where the file holds none, as torch files never do.
@@ -184,7 +184,7 @@ def matched(
 
 
 def remedy_for(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """What to do about a checkpoint that does not fit."""
+    """Advice about a checkpoint that does not fit."""
     prefixes = [f"{prefix!r}" for prefix in foreign_prefixes(tensors, own) if prefix]
     if prefixes:
         return (

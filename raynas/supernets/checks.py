@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
 
 SAMPLES = 2
-"""How many examples the check runs on."""
+"""The number of examples that the check runs on."""
 
 
 def check_supernet(

@@ -16,7 +16,7 @@ UNUSED = frozenset(("EXTENDED_ARG", "CACHE", "NOP", "RESUME"))
 @final
 @dataclass(frozen=True)
 class CodeFacts:
-    """What a code object, the functions defined in it included, says.
+    """Facts about a code object, the functions defined in it included.
 
     Args:
         digest: of instructions, constants and arguments; not of line numbers and docstrings.

@@ -85,7 +85,7 @@ def draws(seed: Tensor) -> str:
 
 
 def run_node(node: ChainNode, x: Tensor) -> Any:
-    """What the module gives; its own exception becomes an `InputError` that names it."""
+    """The output of a module; its own exception becomes an `InputError` that names it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -141,14 +141,14 @@ class TableEvaluator(CandidateEvaluator):
 
     @property
     def counters(self) -> Counters:
-        """How many scores were looked up, and how many samples they are of."""
+        """The number of scores that were looked up, and of the samples behind each."""
         return Counters(samples=self.table.outcomes.losses.shape[1], known=self._known)
 
 
 def describe_table(
     supernet: raynas.ChainSupernet, data: raynas.data.SearchData, settings: raynas.Evaluation
 ) -> dict[str, Any]:
-    """What determines a table: the supernet, how the splits are cut, and the evaluation."""
+    """Everything that determines a table: supernet, sizes of shards, and evaluation."""
     kept = asdict(settings)
     default = asdict(raynas.Evaluation(device=settings.device))
     return {

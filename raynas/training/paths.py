@@ -1,4 +1,4 @@
-"""Which single paths of the supernet one training step updates."""
+"""Drawing the single paths of the supernet that one training step updates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PathSampler(ABC):
         """The single paths of one step, at least one, from this generator alone."""
 
     def terms(self) -> str:
-        """What a training checkpoint remembers, so that it is not resumed with other paths."""
+        """Text that a training checkpoint records, so that it is not resumed with other paths."""
         return type(self).__name__
 
 

@@ -1,4 +1,4 @@
-"""What a training reports, and the meter that gathers it without holding up the device."""
+"""Reports of a training, and the meter that adds them up without holding up the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a supernet is trained: settings as a value, and the learning rate of every step."""
+"""Settings of a training as a value, and the learning rate of every step."""
 
 from __future__ import annotations
 

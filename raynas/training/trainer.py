@@ -27,7 +27,7 @@ from raynas.training.progress import EpochMeter, EpochReport, StepReport
 from raynas.training.settings import TrainingSettings
 
 PATHS, DROPOUT = 1, 2
-"""Which random stream of an epoch a generator is seeded for."""
+"""The random streams of an epoch, each with a generator of its own."""
 
 
 def train(

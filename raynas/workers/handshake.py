@@ -15,10 +15,10 @@ from typing import final
 from raynas.errors import InputError, require
 
 CONNECT_SECONDS = 5.0
-"""How long an address may take to accept a connection."""
+"""The time that an address may take to accept a connection."""
 
 ANSWER_SECONDS = 20.0
-"""How long it may take to answer: a busy cluster takes a second or two."""
+"""The time that an address may take to answer: a busy cluster takes a second or two."""
 
 CLIENT = "ray://"
 

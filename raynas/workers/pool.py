@@ -1,4 +1,4 @@
-"""What runs calls: the interface, and the pool in the driver's own process."""
+"""Pools that run calls: the interface, and the pool in the driver's own process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WorkerCrashError(RuntimeError):
 @final
 @dataclass(frozen=True)
 class PoolSettings:
-    """What a pool was opened with, on which all its results depend.
+    """The settings that a pool was opened with, on which all its results depend.
 
     Args:
         evaluation: the protocol.
@@ -66,22 +66,22 @@ class Pool(Protocol):
 
     @property
     def settings(self) -> PoolSettings:
-        """What the pool was opened with."""
+        """The settings that the pool was opened with."""
 
     @property
     def workers(self) -> int:
-        """How many actors have worked or can, once some have started; before, how many are wanted.
+        """The number of actors that have worked or can; of those wanted, until some have started.
 
         0 if calls run in this process.
         """
 
     @property
     def gpus(self) -> int:
-        """How many GPUs the workers hold."""
+        """The number of GPUs that the workers hold."""
 
     @property
     def device(self) -> str:
-        """What the workers evaluate on, `"cpu"` or `"cuda"`; known once they are there."""
+        """The kind of device of the workers, `"cpu"` or `"cuda"`; known once they are there."""
 
     @property
     def machine(self) -> dict[str, str]:

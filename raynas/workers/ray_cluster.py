@@ -20,7 +20,7 @@ AuthenticationError: Any = getattr(ray.exceptions, "AuthenticationError", ())
 """Raised where a token is missing, by the versions of Ray that ask for one."""
 
 Resources = Mapping[str, float]
-"""What one node has, by name: `"CPU"`, `"GPU"` and others."""
+"""The resources of one node, by name: `"CPU"`, `"GPU"` and others."""
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def node_resources() -> list[Resources]:
 
 
 def worker_resources(settings: Evaluation, nodes: Sequence[Resources]) -> dict[str, float]:
-    """What one worker reserves: a GPU where the cluster has them and may be used, and threads.
+    """The resources that one worker reserves: a GPU where there are some to be used, and threads.
 
     Args:
         settings: the evaluation protocol.

@@ -32,13 +32,13 @@ UNINSTALLED = "failed to import on the worker"
 """Part of Ray's message where a worker cannot import the class of its actor."""
 
 POLL_SECONDS = 1.0
-"""How long to wait for anything to happen before the clock is read again."""
+"""The time to wait for anything to happen before the clock is read again."""
 
 
 @final
 @dataclass(frozen=True)
 class ActorKind:
-    """What each worker is.
+    """The kind of actor that every worker is.
 
     Args:
         actor: a Ray actor class with the methods of `RemoteEvaluator`.
@@ -120,7 +120,7 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """How many have been ready, or were replaced since; if none has, how many are wanted."""
+        """The number of workers that have been ready; of those wanted, if none has."""
         return sum(worker.counted for worker in self._all) or len(self._all)
 
     @property

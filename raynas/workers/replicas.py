@@ -68,7 +68,7 @@ def pack_task(task: Task) -> bytes:
 
 
 def unpack(packed: bytes, path: Sequence[str] = ()) -> Any:
-    """What `pack` packed.
+    """Unpack a value that `pack` packed.
 
     Args:
         packed: by another process.

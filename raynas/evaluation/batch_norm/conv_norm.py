@@ -70,7 +70,7 @@ class ConvNorm:
 
 @final
 class JoinedSteps:
-    """What an `nn.Sequential` does when it is run as a whole.
+    """The forward of an `nn.Sequential`, each convolution joined with the batch norm after it.
 
     Args:
         steps: its layers in their order, pairs as one.
@@ -125,7 +125,7 @@ def moments(y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def beside(channels: int, pixels: int) -> int:
-    """How many pixels to put side by side: a divisor of all, for rows of at most `WIDE_ROW`."""
+    """The number of pixels put side by side: a divisor of all, for rows of at most `WIDE_ROW`."""
     most = max(1, WIDE_ROW // channels)
     return next(k for k in range(min(most, pixels), 0, -1) if pixels % k == 0)
 

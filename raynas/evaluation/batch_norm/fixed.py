@@ -19,7 +19,7 @@ from raynas.supernets.chain import batch_norms
 @final
 @dataclass(frozen=True)
 class Fixed:
-    """What each batch norm of one node does under fixed statistics.
+    """The affine maps that the batch norms of one node become under fixed statistics.
 
     Args:
         moments: mean and variance by turns, `float32[channels]` each.

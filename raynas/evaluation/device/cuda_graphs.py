@@ -29,7 +29,7 @@ KEPT = 8
 """Recordings that are kept: of two operations, two sizes of shards, and two parts of a trie."""
 
 WAITS = "synchronizing CUDA operation"
-"""What torch warns of when the host waits for the device."""
+"""The words with which torch warns that the host waits for the device."""
 
 REMEMBERED = 256
 """Calls that are remembered, so that only what comes again is recorded."""
@@ -64,7 +64,7 @@ class Replays:
         self._too_large: set[Hashable] = set()
         self._paused = False
         self.recorded = 0
-        """How many recordings were made."""
+        """The number of recordings that were made."""
 
     def run(self, key: Hashable, function: Function, inputs: Tensors) -> Tensors:
         """Call a function, or play its recording, which is made when it comes again.
@@ -225,7 +225,7 @@ class GraphRecorder:
 
 
 def first_of(error: BaseException) -> BaseException:
-    """What went wrong first: a recording that fails ends with an error of its own."""
+    """The first error of a chain, since a recording that fails ends with an error of its own."""
     while error.__context__ is not None:
         error = error.__context__
     return error

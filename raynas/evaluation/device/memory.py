@@ -20,7 +20,7 @@ EXHAUSTED = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-"""What a plain `RuntimeError` says where torch's CPU allocator, or CUDA, finds no memory."""
+"""Messages of a plain `RuntimeError` where torch's CPU allocator, or CUDA, finds no memory."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
