@@ -18,7 +18,7 @@ from typing import final
 
 import numpy as np
 
-from raynas.costs import Budget, CostTable
+from raynas.costs import CostTable, Limit, Limits
 from raynas.errors import InputError
 from raynas.evolution.strategy import (
     ALL_FROZEN,
@@ -203,7 +203,7 @@ def small_problems() -> list[Problem]:
     table = CostTable("cost", 1, ((5, 1, 3), (2, 9), (4, 5, 6, 1), (2, 3, 1)))
     costs = sorted(table.of(each) for each in space.enumerate())
     limits = (None, costs[len(costs) // 2], costs[0])
-    return [Problem(space, Budget(table, at_most)) for at_most in limits]
+    return [Problem(space, Limits(space, limited(table, at_most))) for at_most in limits]
 
 
 def pretended_score(architecture: Architecture) -> Score:
@@ -242,3 +242,8 @@ def trace(state: State) -> tuple[object, ...]:
 def replayed(score: Score) -> Score:
     """A score as it comes back from its record."""
     return Score.from_record(json.loads(json.dumps(score.record())))
+
+
+def limited(table: CostTable, at_most: float | None) -> tuple[Limit, ...]:
+    """One limit on a table, or none."""
+    return () if at_most is None else (Limit(table, at_most=at_most),)
