@@ -46,7 +46,7 @@ class Meter:
 def differences(
     before: Mapping[str, float], after: Mapping[str, float], ranges: Mapping[str, float]
 ) -> list[float]:
-    """The advance of each counter, in joules, but of those that went back from an unknown end.
+    """Joules that each counter advanced; those that went back from an unknown end are left out.
 
     Args:
         before: joules by counter.

@@ -46,8 +46,8 @@ class Recorded:
     Args:
         record: as it was written.
         before: the state that it was proposed from.
-        proposal: what the strategy asked for.
-        scores: what it was told.
+        proposal: the strategy's.
+        scores: told to the strategy.
         after: the state that it left.
     """
 

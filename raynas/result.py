@@ -111,7 +111,7 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
     Args:
         run: that has ended.
         state: its last one.
-        prepared: what was searched.
+        prepared: supernet, data and limits of the search.
     """
     meter = Meter()
     evaluator = run.evaluator

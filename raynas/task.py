@@ -192,7 +192,7 @@ class PerSample(Task):
         function: gives a score (larger is better) and a loss for each sample, `[n]` each, from
             outputs `[n, …]` and targets `[n, …]`. On Ray it must be importable by the workers, or
             defined in the script. The loss is what training minimises.
-        name: what the mean score is called in tables and records.
+        name: of the mean score, in tables and records.
     """
 
     function: PerSampleFunction

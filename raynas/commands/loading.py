@@ -41,7 +41,7 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 BUILDERS = {"spos": "spos"}
-"""From the `"builder"` of a recipe to the function in `raynas.supernets`."""
+"""The function in `raynas.supernets` for each `"builder"` of a recipe."""
 
 
 @final

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 EPOCH_LINES = 10
-"""About how many epochs of a training are told where there is no bar."""
+"""The number of epochs of a training, roughly, that are told where there is no bar."""
 
 
 def make_console() -> Console:

@@ -134,7 +134,7 @@ def search_and_show(
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:
-    """Where a search without `--run-dir` writes: the latest unfinished one to resume, or a new one.
+    """The directory of a search without `--run-dir`: the latest unfinished one, or a new one.
 
     A run that was killed before its search began, while its supernet was trained, left no folder;
     then, too, it is a new one.

@@ -23,7 +23,7 @@ LARGEST_MEETING = {True: 2**25, False: 2**20}
 """The most pairs of sums that are tried on several windows."""
 
 CHUNK = 2**20
-"""About how many pairs are tried at once."""
+"""The number of pairs, roughly, that are tried at once."""
 
 Sums = tuple[np.ndarray, np.ndarray]
 """Sorted distinct sums, and how many ways give each."""

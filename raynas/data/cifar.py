@@ -32,7 +32,7 @@ class Layout:
         folder: the folder that unpacking it makes.
         training: the files of the training images.
         test: the file of the test images.
-        label_key: what the labels are called in the files.
+        label_key: the name of the labels in the files.
     """
 
     name: str

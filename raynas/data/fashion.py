@@ -21,7 +21,7 @@ STD = (0.3530,)
 """The standard deviation of all pixels of the 60,000 training images, scaled to [0, 1]."""
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts the files."""
+"""The folder in which Debian's package dataset-fashion-mnist puts the files."""
 
 TRAINING_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -86,7 +86,7 @@ def fetch(root: Path) -> None:
 
 
 def candidate_folders(root: str | Path | None) -> list[Path]:
-    """Where to look, first place first."""
+    """The folders to look in, in this order."""
     given = [] if root is None else [Path(root), Path(root) / "FashionMNIST" / "raw"]
     return [*given, DEBIAN_FOLDER]
 

@@ -35,7 +35,7 @@ DeviceStatistics = tuple[Tensor, ...]
 for the supernet's own."""
 
 Run = Callable[[NodePath, Tensor], Tensor]
-"""Executes the node at a path."""
+"""A function that executes the node at a path."""
 
 
 @final
@@ -47,7 +47,7 @@ class CachedStatistics:
         statistics: on the host.
         paths: the nodes that they are of.
         on_device: a copy of all of them.
-        fixed: what the batch norms of each node do, once that was needed.
+        fixed: the layers for each node, once they were needed.
     """
 
     statistics: Statistics
@@ -124,6 +124,8 @@ class NodeRunner:
             It, and the tensors that receive the statistics of all nodes, one after another. They
             hold the supernet's own before, which stay where a layer does not record any.
         """
+        # All nodes write into one vector, which is copied from the device at once. It starts as the
+        # supernet's own statistics, for layers that record none: frozen ones, or never run.
         nodes = [self._nodes[kind_of(path)][1] for path in paths]
         buffer = concatenate([node.own for node in nodes], self._device)
         sizes = [size for node in nodes for size in node.sizes for _ in range(2)]
@@ -162,7 +164,7 @@ class NodeRunner:
 
     @contextmanager
     def calibrating(self) -> Iterator[None]:
-        """Batch norms normalise each batch by itself, for the time of the context."""
+        """A context in which batch norms normalise each batch by itself."""
         batch_stats.set_calibrating(self._layers, True)
         try:
             yield
@@ -215,6 +217,8 @@ class InputCheck:
         """
 
         def run_checked(path: NodePath, x: Tensor) -> Tensor:
+            # A copy and a comparison with it take as long as a small block. Whether a module writes
+            # to its input hangs on its code, hardly on the data, so the first execution tells.
             before = None if path in self._seen else x.clone()
             version = x._version
             y = run(path, x)

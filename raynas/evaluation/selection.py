@@ -32,7 +32,7 @@ class Selection:
     Args:
         rows: `[m]` kept rows of the validation split, ascending.
         weights: `[m]` float64, of the kept samples.
-        dropped: what all other samples add to the scores.
+        dropped: the sums that all other samples add to the scores.
     """
 
     rows: np.ndarray
@@ -46,7 +46,7 @@ def select_samples(
     """Select by the protocol's mode.
 
     Args:
-        scored: what candidates say of all `n` samples: under `"disagreement"` the groups,
+        scored: outcomes of candidates on all `n` samples: under `"disagreement"` the groups,
             else one subnet with the frozen prefix.
         sampling: the mode.
         rate: the share of the `n` samples to keep.

@@ -52,7 +52,7 @@ class Evaluation:
         bits: 32, 16, 8 or 4, how activations behind the frozen prefix are stored (PCF-ES, appendix
             A.5): as float32, float16, or integer codes with a scale for each channel of a shard.
             Each freeze stores them anew.
-        precision: what candidates are ranked in: `"float32"`, or `"bfloat16"` or `"float16"` by
+        precision: the type to rank candidates in: `"float32"`, or `"bfloat16"` or `"float16"` by
             autocast, which is faster where the device has instructions for it and moves scores a
             little. Winners are always scored in float32.
         fold_batch_norm: fold fixed batch norm into the convolution before it when candidates are

@@ -35,7 +35,7 @@ class Node:
 
     Args:
         path: which node of the chain it executes: stem, block or head.
-        children: what runs on its output.
+        children: nodes that run on its output.
         candidates: at a head, the indices of the candidates whose logits it gives.
     """
 
@@ -50,7 +50,7 @@ def build_forest(
     """The forest of nodes to run on a shard, so that every architecture gets its logits.
 
     Args:
-        prefix: what the shard has been through; every architecture must start with it.
+        prefix: the choices behind the shard; every architecture must start with it.
         architectures: the candidates, of full length.
         sharing: one trie; otherwise one chain per candidate, in the order given.
 
@@ -121,7 +121,7 @@ def walk(
     """Run a forest depth first.
 
     Args:
-        nodes: what to run on `x`.
+        nodes: the first ones, run on `x`.
         x: the activation that the nodes share.
         run: executes the module at a path.
         finish: receives each head and its logits.

@@ -167,7 +167,7 @@ def decide(strategy: CFES | PCFES, problem: Problem, state: State, monitor: int)
     Args:
         strategy: whose thresholds to use.
         problem: the space.
-        state: what was told.
+        state: that was told.
         monitor: how many blocks may follow those that are already frozen.
     """
     if state.generation < 2 or len(state.population) < strategy.population:

@@ -105,12 +105,12 @@ def overwrite(
 
 
 def refusal(problem: Problem, prefix: Architecture, parents: Sequence[Architecture]) -> str | None:
-    """Why a prefix must not be frozen; `None` if it may.
+    """The reason not to freeze a prefix; `None` if it may be frozen.
 
     Args:
         problem: the space and the limits.
         prefix: the new prefix.
-        parents: what `overwrite` left of the Top-K.
+        parents: the Top-K that `overwrite` left.
     """
     if not problem.limits.feasible(prefix):
         return NO_SUFFIX

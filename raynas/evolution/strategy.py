@@ -161,7 +161,7 @@ class Strategy(ABC):
 
         Args:
             state: the state that was asked.
-            proposal: what it answered.
+            proposal: the answer to it.
             scores: one for each architecture of `proposal.rescored`, then of
                 `proposal.population`, in this order.
 

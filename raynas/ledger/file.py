@@ -13,7 +13,7 @@ from raynas.errors import InputError, require
 from raynas.files import FREE_SPACE, is_full
 
 APPLICATION = 0x7261796E
-"""In the header of every ledger, so that other SQLite files are told apart ("rayn")."""
+"""The mark in the header of every ledger, which tells other SQLite files apart ("rayn")."""
 
 FORMAT = 2
 """The version of the tables."""

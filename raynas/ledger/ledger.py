@@ -195,7 +195,7 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write-locked from the start, so that what is read inside stays true until the end."""
+        """A transaction, write-locked from the start, so that reads stay true until its end."""
         connection = self._connection
         with ledger_file.errors_of(self.path):
             connection.execute("BEGIN IMMEDIATE")

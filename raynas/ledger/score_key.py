@@ -1,4 +1,4 @@
-"""`ScoreKey`: what a score depends on beside the architecture. Scores compare only under one."""
+"""`ScoreKey`: all that a score depends on beside the architecture; scores compare under one."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def evaluation_of(
         settings: new ones count, unless they are named in this module.
         calibration: how many images batch norm is calibrated on.
         machine: of the workers.
-        freezes: what the shards have been through since they were images.
+        freezes: those of the shards since they were inputs.
     """
     kept = asdict(settings)
     for name in (*EXACT, *INDIRECT):

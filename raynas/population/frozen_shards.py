@@ -1,4 +1,4 @@
-"""Both splits behind one prefix: references to their shards, and how they came about."""
+"""Both splits behind one prefix: references to their shards, and the freezes that led there."""
 
 from __future__ import annotations
 

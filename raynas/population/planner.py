@@ -92,7 +92,7 @@ def plan(
 
 
 def part_counts(candidates: int, shards: int, workers: int) -> list[int]:
-    """Numbers of parts that are worth a try: 1, 2, 3, 4, 6, 8, 12, …, as far as workers may idle."""
+    """Numbers of parts worth a try: 1, 2, 3, 4, 6, 8, 12, 16, …, as far as workers may idle."""
     if workers == 1:
         return [1]
     most = min(candidates, -(-UNITS_PER_WORKER * workers // max(shards, 1)))
@@ -101,7 +101,7 @@ def part_counts(candidates: int, shards: int, workers: int) -> list[int]:
 
 
 def predict_makespan(units: Sequence[float], workers: int) -> float:
-    """When the last of the units ends, if each goes, in their order, to the first free worker."""
+    """The end of the last unit, if each goes, in their order, to the first free worker."""
     ends = [0.0] * min(workers, max(len(units), 1))
     for seconds in units:
         heapq.heapreplace(ends, ends[0] + seconds)
@@ -143,6 +143,8 @@ class Chains:
 
         Since a prefix counts in every part that has it, cuts fall where little is shared.
         """
+        # Filling run after run tells whether a limit suffices; any larger one does then, too. So the
+        # smallest is found by bisection: dynamic programming would try all pairs of ends.
         low, high = 0.0, self.cost(0, len(self.order))
         cuts = [(0, len(self.order))]
         for _ in range(HALVINGS if parts > 1 else 0):
@@ -159,8 +161,9 @@ class Chains:
         cuts: list[tuple[int, int]] = []
         start = 0
         while start < len(self.order):
-            room = limit - self._shared[start] + self._before[start]
-            stop = bisect_right(self._before, room) - 1
+            # `cost(start, stop) <= limit`, solved for `before[stop]`, which rises with `stop`.
+            most = limit - self._shared[start] + self._before[start]
+            stop = bisect_right(self._before, most) - 1
             if stop <= start or len(cuts) == parts:
                 return None
             cuts.append((start, stop))

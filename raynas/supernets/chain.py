@@ -135,7 +135,7 @@ class ChainSupernet(nn.Module):
         """Run every choice on examples in a copy; see `check_supernet`.
 
         Args:
-            task: what the outputs must suit; classification if there are `num_classes`.
+            task: that the outputs must suit; classification if there are `num_classes`.
             stochastic: let modules draw random numbers in evaluation mode, as training can.
 
         Raises:

@@ -87,7 +87,7 @@ def load(supernet: ChainSupernet, path: str | Path) -> None:
     """Fill a supernet, in place, from a checkpoint; its device and recipe stay what they are.
 
     Args:
-        supernet: what to fill.
+        supernet: to be filled.
         path: a safetensors file, a torch state dict (optionally under a key such as `state_dict`,
             `model` or `model_state_dict`, and with a prefix before all names, as wrappers put
             there), or the supernet released with SPOS.
@@ -135,7 +135,7 @@ def matched(
     """Pair the supernet's tensors with those of a checkpoint; changes nothing.
 
     Args:
-        supernet: what is to be filled.
+        supernet: to be filled.
         tensors: by the supernet's names; a shared tensor under any or all of its names, and the
             batch counters of batch norm are optional.
         path: where they came from, for the error.

@@ -37,8 +37,8 @@ def check_supernet(
     A supernet without data (on the meta device) is checked for shapes alone.
 
     Args:
-        supernet: what to check.
-        task: what its outputs must suit; anything if omitted.
+        supernet: to be checked.
+        task: that its outputs must suit; any if omitted.
         stochastic: let modules draw random numbers in evaluation mode, as training can.
 
     Raises:

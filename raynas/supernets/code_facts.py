@@ -1,4 +1,4 @@
-"""A function's code as a value: what it does, without where it stands and what it is called."""
+"""A function's code as a value: its instructions and constants, without its place and name."""
 
 from __future__ import annotations
 

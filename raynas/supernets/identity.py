@@ -24,7 +24,7 @@ class Identity:
 
     Args:
         structure: a digest of modules, attributes, code and tensors, the same on every machine.
-        behaviour: what every module gives on fixed inputs; the bits are those of one machine.
+        behaviour: fingerprints of every module; the bits are those of one machine.
             Empty if the supernet cannot be copied, or has no data.
     """
 

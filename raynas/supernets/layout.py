@@ -29,6 +29,8 @@ def choose_layouts(supernet: ChainSupernet, device: torch.device) -> frozenset[N
     Returns:
         The modules that take their input contiguous; all others take channels last.
     """
+    # Every module of a user is tried in both layouts, since nothing else tells whether its code
+    # reads strides. What it shares with others stays plain, too: weights have one layout only.
     kinds = modules_of(supernet)
     own = own_layouts(supernet, device)
     kept = {id(part) for kind in own for part in kinds[kind].modules()}

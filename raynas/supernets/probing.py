@@ -17,7 +17,7 @@ def probe(node: ChainNode, x: Tensor, *, stochastic: bool = False) -> Tensor:
     """Run a module of a copy in evaluation mode, and see what prefix sharing relies on.
 
     Args:
-        node: what to run; its module may be spoilt.
+        node: to be run; its module may be spoilt.
         x: an input of at least two samples; it is unchanged afterwards, or an error is raised.
         stochastic: let the second output differ.
 
@@ -54,7 +54,7 @@ def require_repeatable(
     Args:
         node: that was run.
         x: its input.
-        output: what it gave.
+        output: that it gave.
         first: a copy of that.
         stochastic: let the second output differ.
     """

@@ -1,4 +1,4 @@
-"""A digest of what a supernet is made of: classes, attributes, code, tensors, and how they hang."""
+"""A digest of everything in a supernet: classes, attributes, code, tensors, and their tree."""
 
 from __future__ import annotations
 

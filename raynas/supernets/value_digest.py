@@ -43,7 +43,7 @@ class Reach:
         """The names of registered modules and tensors that values have referred to."""
 
     def digest(self, value: Any) -> bytes:
-        """The digest of one value with all that is in it; code that it calls is left to `reached`."""
+        """The digest of one value and all that is in it; called code is left to `reached`."""
         walk = ValueWalk(self)
         walk.add(value)
         return walk.total.digest()
@@ -69,7 +69,7 @@ class Reach:
         return hashlib.blake2b(b"".join(sorted(found)), digest_size=16).digest()
 
     def class_digest(self, kind: type) -> bytes:
-        """The digest of a class: of the name of a known one, of the code and constants of another."""
+        """The digest of a class: the name of a known one, the code and constants of another."""
         if kind not in self._classes:
             total = hashlib.blake2b(digest_size=16)
             for base in kind.__mro__:

@@ -35,7 +35,7 @@ class Table:
     Args:
         space: of k architectures.
         outcomes: of all of them on n samples, in lexicographic order.
-        description: what determines them; a JSON object.
+        description: everything that determines them; a JSON object.
         machine: that they were made on, as `raynas.evaluation.device.machine` describes it.
     """
 

@@ -94,7 +94,7 @@ class EpochMeter:
         self.learning_rate = 0.0
 
     def add(self, loss: Tensor, correct: Tensor, images: int, learning_rate: float) -> None:
-        """Note one step.
+        """Count one step.
 
         Args:
             loss: mean over the batch and the step's paths, on the device.

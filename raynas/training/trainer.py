@@ -48,11 +48,11 @@ def train(
     the number of threads only, and not on how often the training was interrupted and resumed.
 
     Args:
-        supernet: what to train. It ends in evaluation mode and on the device where it was, also
+        supernet: to be trained. It ends in evaluation mode and on the device where it was, also
             when an error is raised.
-        images: what to train on.
+        images: samples to train on.
         settings: how to train.
-        task: what is learned; classification among the supernet's classes if omitted.
+        task: to be learned; classification among the supernet's classes if omitted.
         paths: which paths each step updates; one uniform path if omitted.
         checkpoint: a file that is rewritten after each epoch. If it exists, the training goes on
             from there, and a finished one is only read back.
@@ -114,7 +114,7 @@ class Training:
 
     Args:
         supernet: on its device and in training mode.
-        task: what is learned.
+        task: to be learned.
         settings: how.
         sampler: which paths each step updates.
         optimizer: over the supernet's parameters.

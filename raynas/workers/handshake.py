@@ -77,7 +77,7 @@ def require_ray(address: str, seconds: float = ANSWER_SECONDS) -> None:
 
 
 def ask(service: Service, target: str, seconds: float) -> str:
-    """Call a service; what is wrong with the one that answered, or `""`."""
+    """Call a service; return the fault of the one that answered, or `""`."""
     import grpc
 
     # A proxy for web pages would answer in the place of the cluster.

@@ -36,7 +36,7 @@ class PoolSettings:
 
     Args:
         evaluation: the protocol.
-        task: what the supernet is for; `None` for the classification of its `num_classes`.
+        task: of the supernet; `None` for the classification of its `num_classes`.
         supernet: its digest when the pool was opened; empty where nobody took it.
     """
 
@@ -127,7 +127,7 @@ class LocalPool:
     Args:
         supernet: copied, so that the caller's stays as it is.
         evaluation: the protocol.
-        task: what the supernet is for.
+        task: of the supernet.
         digest: of the supernet, for `settings`.
 
     Raises:

@@ -79,7 +79,7 @@ class ActorOptions:
 
     Args:
         actor: the Ray actor class that they are of, with the methods of `RemoteEvaluator`.
-        replica: what they start with instead of a packed supernet, if anything.
+        replica: given to them in place of a packed supernet, if any.
         patience: how long to wait for them.
     """
 
@@ -96,7 +96,7 @@ class RayPool:
         supernet: each actor gets a replica through the object store.
         evaluation: the protocol.
         workers: how many actors; `None` for as many as the cluster holds.
-        task: what the supernet is for.
+        task: of the supernet.
         digest: of the supernet, for `settings`.
         options: other actors than evaluators, and how long to wait for them.
 

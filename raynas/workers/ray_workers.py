@@ -42,7 +42,7 @@ class ActorKind:
 
     Args:
         actor: a Ray actor class with the methods of `RemoteEvaluator`.
-        resources: what it reserves.
+        resources: that it reserves.
         start: the arguments of its `start`.
     """
 
@@ -95,7 +95,7 @@ class Workers:
 
     Args:
         count: how many.
-        kind: what each is.
+        kind: of each.
         patience: how long to wait for them.
     """
 
@@ -226,7 +226,7 @@ class Workers:
             raise cause_of(error) from error
 
     def replace(self, worker: Worker, attempt: int = 1) -> None:
-        """Start another in the place of a worker that died."""
+        """Start another worker in place of one that died."""
         worker.end()
         other = self._start(attempt)
         other.counted = worker.counted

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from raynas.evaluation.batch_norm.statistics import count_call
 
 LARGE = 2**17
-"""From so many values on, the batch's own statistics are not left to torch's layer, which is as
+"""The fewest values of a batch whose statistics are not left to torch's layer, which is as
 fast below (channels 16 to 80, 4² to 28² pixels, one thread)."""
 
 WIDE_ROW, WIDENED = 256, 2**18
-"""Rows have at most so many values, and are made of several pixels from so many values on: what
+"""The most values of a row, and the fewest values of a batch whose rows hold several pixels: what
 was fastest for these sizes."""
 
 

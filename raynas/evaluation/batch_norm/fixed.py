@@ -79,6 +79,8 @@ def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
     Returns:
         Of each node.
     """
+    # Scale and shift of all channels of all nodes are computed together and then split: a trie has
+    # thousands of small layers, and a few operations for each would take longer than their blocks.
     sizes = [size for node in nodes for size in node.sizes]
     moments = batch_stats.parts_of(flat, [size for size in sizes for _ in range(2)])
     means, variances = (concatenate(moments[start::2], flat.device) for start in range(2))
@@ -95,6 +97,8 @@ def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
 
 def finite(own: Tensor) -> Tensor:
     """Statistics that a batch's own can replace: torch multiplies the old ones by zero."""
+    # A layer's new statistics are (1 - momentum) * old + momentum * batch, also at a momentum of 1:
+    # an old infinity or NaN, which diverged training leaves, would make 0 * inf = NaN of them.
     return own.where(own.isfinite(), torch.zeros_like(own))
 
 

@@ -68,7 +68,7 @@ def halve_until_it_fits(rows: int, attempt: Callable[[int], T]) -> tuple[T, int]
 
 @contextmanager
 def undivided(rows: int) -> Iterator[None]:
-    """For work on a batch that is normalised as a whole: in parts it would give other results.
+    """A context for work on a batch that is normalised as a whole: parts would give other results.
 
     Raises:
         InputError: the batch does not fit.
