@@ -143,7 +143,7 @@ class Chains:
 
         Since a prefix counts in every part that has it, cuts fall where little is shared.
         """
-        # Filling run after run tells whether a limit suffices; any larger one does then, too. So the
+        # Filling run after run tells if a limit suffices, and then any larger one does, too. So the
         # smallest is found by bisection: dynamic programming would try all pairs of ends.
         low, high = 0.0, self.cost(0, len(self.order))
         cuts = [(0, len(self.order))]
