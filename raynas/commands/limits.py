@@ -13,7 +13,7 @@ from raynas.costs.bounds import Bounds
 @final
 @dataclass(frozen=True)
 class LimitOptions:
-    """Which architectures are legal: numbers, or shares of the largest architecture such as 60%.
+    """Limits on legal architectures: numbers, or shares of the largest architecture such as 60%.
 
     Args:
         flops: the most multiply-adds that an architecture may have.

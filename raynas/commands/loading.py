@@ -41,12 +41,13 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 BUILDERS = {"spos": "spos"}
-"""From the `"builder"` of a recipe to the function in `raynas.supernets`."""
+"""The function in `raynas.supernets` for each `"builder"` of a recipe."""
 
 
+@final
 @dataclass(frozen=True)
 class DataOptions:
-    """Which samples are used, and how they are split.
+    """The samples to use, and their splits.
 
     Args:
         data: digits, fashion-mnist, cifar10, cifar100 or imagenet; a folder with
@@ -246,7 +247,7 @@ def call_with(
 
 
 def require_kind(made: Any, kind: Any, argument: str, source: str) -> Any:
-    """What a user's function made, if it is of the right kind; else `InputError`."""
+    """The value that a user's function made, if it is of the right kind; else `InputError`."""
     require(
         isinstance(made, kind),
         argument,

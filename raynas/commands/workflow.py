@@ -1,4 +1,4 @@
-"""What experiments and the command line share: train once, search with progress, show, export."""
+"""The workflow of experiments and commands: train once, search with progress, show, export."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def search_and_show(
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:
-    """Where a search without `--run-dir` writes: the latest unfinished one to resume, or a new one.
+    """The directory of a search without `--run-dir`: the latest unfinished one, or a new one.
 
     A run that was killed before its search began, while its supernet was trained, left no folder;
     then, too, it is a new one.

@@ -1,16 +1,17 @@
-"""How a supernet is trained: settings as a value, and the learning rate of every step."""
+"""Settings of a training as a value, and the learning rate of every step."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 import torch
 
 from raynas.errors import require
 
 
+@final
 @dataclass(frozen=True)
 class TrainingSettings:
     """Stochastic gradient descent with Nesterov momentum over single paths.
