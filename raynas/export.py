@@ -24,7 +24,8 @@ from raynas.evaluation.trie import nodes_of
 from raynas.files import plain_number, write_through, writing
 from raynas.inputs import Inputs
 from raynas.module_files import PROGRAM, WEIGHTS, first_line, program_bytes, weights_bytes
-from raynas.population.evaluator import PopulationEvaluator, Splits
+from raynas.population.evaluated import Splits
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.inspection import Inspector
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, batch_norms

@@ -1,15 +1,14 @@
-"""One generation of a search: evaluated and recorded, or replayed from its record."""
+"""One generation of a search: proposed, evaluated, told and recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isclose
 from typing import final
 
 import numpy as np
 
-from raynas.errors import InputError, require
+from raynas.errors import require
 from raynas.evolution.strategy import Problem, Proposal, State, Strategy
 from raynas.files import Record
 from raynas.metering import Meter
@@ -19,9 +18,6 @@ from raynas.score import Score
 
 Observer = Callable[[Record, Record], None]
 """Receives the record and the metrics of each generation, resumed ones included."""
-
-SAME_LOSS = 1e-3
-"""How far the loss of a recorded candidate may move, relatively, on another machine."""
 
 
 @final
@@ -46,9 +42,13 @@ class Run:
     notify: Observer
 
     def ask(self, state: State) -> Proposal:
-        """The next proposal. A generation has randomness of its own, so that a resume draws it."""
-        rng = np.random.default_rng([self.seed, state.generation])
-        return self.strategy.ask(self.problem, state, rng)
+        """The next proposal; see `ask`."""
+        return ask(self.problem, self.strategy, self.seed, state)
+
+
+def ask(problem: Problem, strategy: Strategy, seed: int, state: State) -> Proposal:
+    """The next proposal. A generation has randomness of its own, so that a resume draws it."""
+    return strategy.ask(problem, state, np.random.default_rng([seed, state.generation]))
 
 
 def search_generation(run: Run, state: State) -> State:
@@ -117,111 +117,6 @@ def generation_record(
         "rescored": scored[: len(proposal.rescored)],
         "population": scored[len(proposal.rescored) :],
     }
-
-
-def recorded_scores(record: Record) -> list[Score]:
-    """The scores of a recorded generation, rescored parents first.
-
-    Raises:
-        InputError: they are not as `generation_record` writes them.
-    """
-    try:
-        return [Score.from_record(score) for score in (*record["rescored"], *record["population"])]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            "resume",
-            "generations with the scores of their architectures",
-            f"a damaged one: {error!r}",
-            "Restore the file, or start a new run in another directory.",
-        ) from error
-
-
-def replay(run: Run) -> State:
-    """The state after the recorded generations: ask again, and tell the recorded scores.
-
-    The evaluator follows them, and scores one of the last candidates again, so that a history is
-    never continued by something that scores otherwise.
-
-    Raises:
-        InputError: a record is not what the strategy proposes, or a score is another now.
-    """
-    state = run.strategy.start()
-    timings = {metrics["generation"]: metrics for metrics in run.log.metrics}
-    latest: list[Score] = []
-    for record in run.log.generations:
-        proposal = run.ask(state)
-        scores = recorded_scores(record)
-        require_proposed(run, state, proposal, scores, record)
-        run.evaluator.follow(proposal, state)
-        require_same_samples(run, record)
-        latest = scores or latest if proposal.prefix == state.prefix else scores
-        state = run.strategy.tell(state, proposal, scores)
-        run.notify(record, timings.get(record["generation"], {}))
-    if latest:
-        require_same_score(run, latest[0])
-    return state
-
-
-def require_proposed(
-    run: Run, state: State, proposal: Proposal, scores: Sequence[Score], record: Record
-) -> None:
-    """Raise `InputError` unless a recorded generation is what the strategy proposes."""
-    recorded = (record.get("generation"), record.get("prefix"))
-    require(
-        state.finished is None
-        and recorded == (state.generation, list(proposal.prefix))
-        and [score.architecture for score in scores] == [*proposal.rescored, *proposal.population],
-        "resume",
-        "the generations that this strategy and seed propose",
-        f"others from generation {state.generation} on in {run.log.directory}",
-        "Restore the file, or resume with the versions of raynas and numpy that wrote it.",
-    )
-
-
-def require_same_samples(run: Run, record: Record) -> None:
-    """Raise `InputError` unless candidates are scored on the samples of a recorded generation.
-
-    Elsewhere losses round differently, and so other samples may be selected.
-    """
-    counters = run.evaluator.counters
-    require(
-        (record.get("samples"), record.get("selection")) == (counters.samples, counters.selection),
-        "resume",
-        "the samples that the recorded scores are of",
-        f"others from generation {record['generation']} on in {run.log.directory}",
-        "Resume on a machine and with the versions that the run began with.",
-    )
-
-
-def require_same_score(run: Run, recorded: Score) -> None:
-    """Raise `InputError` unless a recorded candidate has its score still, but for rounding."""
-    (now,) = run.evaluator.score_again([recorded.architecture])
-    moved = max(1.0, 0.01 * recorded.samples) / max(recorded.samples, 1)
-    same = recorded.finite == now.finite and (
-        not recorded.finite
-        or (
-            isclose(recorded.loss, now.loss, rel_tol=SAME_LOSS, abs_tol=SAME_LOSS)
-            and recorded.objectives.keys() == now.objectives.keys()
-            and all(
-                isclose(value, now.objectives[name], rel_tol=moved, abs_tol=moved)
-                for name, value in recorded.objectives.items()
-            )
-        )
-    )
-    require(
-        same,
-        "resume",
-        f"the recorded score of {list(recorded.architecture)}, {brief(recorded)}",
-        f"{brief(now)} now",
-        "The supernet, the data or the task compute something else than when the run began: "
-        "restore them, or start a new run in another directory.",
-    )
-
-
-def brief(score: Score) -> str:
-    """A score in a few words."""
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in score.objectives.items())
-    return f"{shown}, loss {score.loss:.4f}"
 
 
 def generation_line(record: Record, metrics: Record) -> str:

@@ -16,7 +16,7 @@ from raynas.costs import Constraint, resolve_limits
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem
-from raynas.task import classification_or
+from raynas.task import Classification, classification_or
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from raynas.shards.inspection import Inspector
     from raynas.shards.shard import Shard
     from raynas.supernets.chain import ChainSupernet
+    from raynas.supernets.identity import Identity
     from raynas.task import Task
     from raynas.workers.pool import Pool
 
@@ -40,7 +41,7 @@ class Prepared:
 
     Args:
         supernet: checked.
-        data: checked as far as it can be read cheaply.
+        data: of the same classes; its samples are looked at by `inspect_data`.
         problem: the space and the limits.
         evaluation: the protocol; statistics are inherited where there is no batch norm.
         task: how outputs are judged.
@@ -53,11 +54,11 @@ class Prepared:
     task: Task
 
     @cached_property
-    def digest(self) -> str:
-        """The digest of the supernet."""
-        from raynas.supernets.checkpoints import digest
+    def identity(self) -> Identity:
+        """Everything about the supernet that a score can depend on."""
+        from raynas.supernets.identity import identity
 
-        return digest(self.supernet)
+        return identity(self.supernet)
 
     @cached_property
     def inspect(self) -> Inspector:
@@ -69,9 +70,13 @@ class Prepared:
     def description(self) -> dict[str, Any]:
         """The part of `config.json` on supernet, data, task and constraint."""
         return {
-            "supernet": {"digest": self.digest, "choices": list(self.supernet.space.choices)},
+            "supernet": {
+                "digest": self.identity.digest,
+                "choices": list(self.supernet.space.choices),
+                **self.identity.to_json(),
+            },
             "data": {"name": self.data.name},
-            "task": self.task.description(),
+            "task": identity_of_task(self.task),
             "constraint": self.problem.limits.description() or None,
         }
 
@@ -88,9 +93,9 @@ def prepare(
     Raises:
         InputError: something that does not fit; nothing has been written by then.
     """
-    from raynas.data.splits import inspect_splits
     from raynas.evaluation.device.numerics import resolve_device
     from raynas.evaluation.evaluator import protocol_for
+    from raynas.supernets.checks import require_own_norms
 
     judged = classification_or(task, supernet.num_classes)
     require_same_classes(supernet, data)
@@ -106,11 +111,23 @@ def prepare(
     resolve_device(protocol.device)
     problem = Problem(supernet.space, resolve_limits(constraint, supernet))
     prepared = Prepared(supernet, data, problem, protocol, judged)
-    inspect_splits(data, prepared.inspect)
     if protocol.batch_norm == "recalibrate":
-        require_batches(data.calibration)
+        require_own_norms(supernet)
     warn_of_slow_precision(protocol)
     return prepared
+
+
+def inspect_data(prepared: Prepared) -> None:
+    """Look at the data before any long work, as far as that is cheap.
+
+    Raises:
+        InputError: a split that cannot be used.
+    """
+    from raynas.data.splits import inspect_splits
+
+    inspect_splits(prepared.data, prepared.inspect)
+    if prepared.evaluation.batch_norm == "recalibrate":
+        require_batches(prepared.data.calibration)
 
 
 @contextmanager
@@ -128,27 +145,45 @@ def open_evaluator(
         workers, pool, ledger, seed: as those of `raynas.search`.
     """
     from raynas.ledger.ledger import Ledger
-    from raynas.population.evaluator import Known, PopulationEvaluator, Splits
+    from raynas.population.evaluated import Known, Splits
+    from raynas.population.evaluator import PopulationEvaluator
     from raynas.workers.open_pool import open_pool
     from raynas.workers.pool import PoolSettings
 
     data, protocol, task = prepared.data, prepared.evaluation, prepared.task
+    inspect_data(prepared)
+    digest = prepared.identity.digest
+    if ledger is not None and not prepared.identity.complete:
+        logger.warning(
+            "ledger=%s is not used: the supernet could not be run on examples, so that another one "
+            "could have the same digest.",
+            ledger,
+        )
+        ledger = None
     with ExitStack() as stack:
         scores = stack.enter_context(Ledger(ledger))
         if pool is None:
-            opened = open_pool(
-                prepared.supernet, protocol, workers, task=task, digest=prepared.digest
-            )
+            opened = open_pool(prepared.supernet, protocol, workers, task=task, digest=digest)
             pool = stack.enter_context(opened)
         else:
-            pool.settings.require_same(PoolSettings(protocol, task, prepared.digest))
+            pool.settings.require_same(PoolSettings(protocol, task, digest))
         yield PopulationEvaluator(
             pool,
             Splits(data.calibration, data.validation, data.test, prepared.inspect),
             protocol,
             seed,
-            Known(scores, prepared.digest, task.description()),
+            Known(scores, digest, identity_of_task(task)),
         )
+
+
+def identity_of_task(task: Task) -> dict[str, Any]:
+    """A task as a JSON object that changes with the code of its function."""
+    from raynas.supernets.value_digest import value_digest
+
+    described = task.description()
+    return (
+        described if isinstance(task, Classification) else {**described, "code": value_digest(task)}
+    )
 
 
 def require_seed(seed: int) -> None:

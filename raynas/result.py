@@ -10,20 +10,22 @@ from typing import final
 
 from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
+from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
-from raynas.evolution.strategy import State
+from raynas.evolution.strategy import State, Strategy
 from raynas.export import Exported, export_architecture
 from raynas.files import Record
 from raynas.generation import Observer, Run
 from raynas.metering import Meter
 from raynas.preparation import Prepared
+from raynas.replay import retrace
 from raynas.report.read import read_run
 from raynas.runlog import RESULT, RunLog, require_same
 from raynas.score import rank_key
 from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
-from raynas.supernets.checkpoints import digest
+from raynas.supernets.identity import Identity, identity
 from raynas.task import Task, classification_or
 
 
@@ -157,14 +159,20 @@ def costs_of(prepared: Prepared, architecture: Architecture) -> dict[str, int | 
     return counted | prepared.problem.limits.costs(architecture)
 
 
-def finished_result(run_dir: Path, prepared: Prepared, notify: Observer) -> SearchResult | None:
-    """The result of a run that had already finished, told to the observer again; else `None`."""
+def finished_result(
+    run_dir: Path, prepared: Prepared, strategy: Strategy, seed: int, notify: Observer
+) -> SearchResult | None:
+    """The result of a run that had already finished, told to the observer again; else `None`.
+
+    Raises:
+        InputError: its generations are not what the strategy proposes.
+    """
     if not (run_dir / RESULT).exists():
         return None
     records = read_run(run_dir)
     timings = {metrics["generation"]: metrics for metrics in records.metrics}
-    for record in records.generations:
-        notify(record, timings.get(record["generation"], {}))
+    for each in retrace(prepared.problem, strategy, seed, records.generations, run_dir):
+        notify(each.record, timings.get(each.record["generation"], {}))
     return result_from(
         records.require_result(),
         prepared.supernet,
@@ -191,8 +199,15 @@ def load_result(
     records = read_run(run_dir)
     result = records.require_result()
     recorded = records.config
-    there = {"supernet": recorded["supernet"]["digest"], "data": recorded["data"]["name"]}
-    require_same(there, {"supernet": digest(supernet), "data": data.name}, "run_dir")
+    difference = identity(supernet).difference(Identity.from_json(recorded["supernet"]))
+    require(
+        difference is None,
+        "run_dir",
+        "the supernet that was searched",
+        f"another one: {difference} differ",
+        "Load the weights that the search evaluated.",
+    )
+    require_same({"data": recorded["data"]["name"]}, {"data": data.name}, "run_dir")
     evaluation = Evaluation(**recorded["evaluation"])
     if "digest" in recorded["data"]:
         samples = {"data.digest": digest_of_data(data, evaluation)}

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.costs import Constraint
+from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, State, Strategy
-from raynas.files import Record
-from raynas.generation import Observer, Run, generation_line, replay, search_generation
+from raynas.files import Record, read_json
+from raynas.generation import Observer, Run, generation_line, search_generation
 from raynas.ledger.score_key import ARITHMETIC
 from raynas.population.interface import CandidateEvaluator
-from raynas.preparation import Prepared, open_evaluator, prepare, require_seed
-from raynas.runlog import RunLog, require_resumable, require_usable
+from raynas.preparation import Prepared, inspect_data, open_evaluator, prepare, require_seed
+from raynas.replay import replay
+from raynas.runlog import CONFIG, RunLog, require_resumable, require_usable
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
@@ -78,9 +80,10 @@ def search(
     require_seed(seed)
     require_usable(Path(run_dir), resume=resume)
     config = configuration(prepared, strategy, seed)
+    config["supernet"] = recorded_supernet(Path(run_dir), prepared, config["supernet"])
     require_resumable(Path(run_dir), config, unknown=("data.digest", "device"))
     notify = join_observers(print_generation if progress else None, observer)
-    finished = finished_result(Path(run_dir), prepared, notify)
+    finished = finished_result(Path(run_dir), prepared, strategy, seed, notify)
     if finished is not None:
         return finished
     with open_evaluator(prepared, workers, pool, ledger, seed) as evaluator:
@@ -130,6 +133,32 @@ def search_with(
         return finish(Run(problem, strategy, evaluator, log, seed, notify))
 
 
+def recorded_supernet(run_dir: Path, prepared: Prepared, now: Record) -> Record:
+    """The supernet as the run in a directory recorded it, if it is this one; as it is now, if none.
+
+    What modules compute is compared with a tolerance: other processors round differently.
+
+    Raises:
+        InputError: a run of another supernet, with what differs.
+    """
+    from raynas.supernets.identity import Identity
+
+    if not (run_dir / CONFIG).exists():
+        return now
+    recorded: Record = read_json(run_dir / CONFIG).get("supernet", {})
+    if not {"structure", "behaviour"} <= recorded.keys():
+        return now
+    difference = prepared.identity.difference(Identity.from_json(recorded))
+    require(
+        difference is None,
+        "resume",
+        "the supernet that the run was started with",
+        f"another one: {difference} differ",
+        "Restore its weights, attributes and code, or use another run directory.",
+    )
+    return recorded
+
+
 def finish(run: Run) -> State:
     """The last state of a run, from wherever its records leave it."""
     state = replay(run)
@@ -165,6 +194,7 @@ def check_search(
     from raynas.workers.open_pool import check_workers
 
     prepared = prepare(supernet, data, constraint, evaluation, task)
+    inspect_data(prepared)
     require_seed(seed)
     require_usable(Path(run_dir), resume=resume)
     if ledger is not None:

@@ -40,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def helper_environment() -> dict[str, str]:
     """The environment of processes that import the helpers of these tests, and join no cluster."""
     kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    return kept | {"PYTHONPATH": os.pathsep.join(HELPERS)}
+    paths = [*HELPERS, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return kept | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 @pytest.fixture(scope="module")

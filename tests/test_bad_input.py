@@ -62,11 +62,11 @@ DATA: dict[str, tuple[Callable[[], SearchData], str]] = {
     ),
     "no calibration images": (
         lambda: replace(small_data(), calibration=[]),
-        r"calibration: expected shards of at least two images each, got \(\)\. .*'inherit'",
+        r"calibration: expected shards of at least two samples each, got \[\]\. .*'inherit'",
     ),
     "one image to calibrate on": (
         lambda: replace(small_data(), calibration=shards("calibration", [0, 1, 2])),
-        r"calibration: expected shards of at least two images each, got \(2, 1\)\. ",
+        r"calibration: expected shards of at least two samples each, got \[2, 1\]\. ",
     ),
 }
 
@@ -92,7 +92,7 @@ def test_data_that_do_not_fit(name: str, tmp_path: Path, monkeypatch: pytest.Mon
             {"constraint": raynas.Params(at_most=10)},
             r"constraint: expected a limit of at least \d+ params, .* got at most 10\. Raise",
         ),
-        ({"seed": -1}, r"seed: expected at least 0, got -1\. "),
+        ({"seed": -1}, r"seed: expected a whole number from 0 to below 2\*\*64, got -1\. "),
         ({"workers": -1}, r"workers: expected 0 \(this process\), .* got -1\. "),
     ],
 )
@@ -166,7 +166,7 @@ def test_a_check_looks_at_the_run_directory_and_counts(tmp_path: Path) -> None:
         (lambda: raynas.Evaluation(voters=10), "voters: expected at least 2, beside an unfroz"),
         (lambda: raynas.Evaluation(sample_rate=1.01), "sample_rate: expected a share above 0"),
         (lambda: raynas.Evaluation(sample_rate=float("nan")), "sample_rate: expected a share"),
-        (lambda: raynas.Evaluation(threads=0), "threads: expected at least 1"),
+        (lambda: raynas.Evaluation(threads=0), "threads: expected a whole number from 1 to"),
         (lambda: raynas.Evaluation(batch_norm="none"), "batch_norm: expected 'recalibrate' or"),  # type: ignore[arg-type]
         (lambda: raynas.Evaluation(sampling="all"), "sampling: expected 'top' or 'weighted'"),  # type: ignore[arg-type]
         (lambda: raynas.Evaluation(device="tpu"), "device: expected 'auto' or 'cpu' or 'cuda'"),  # type: ignore[arg-type]

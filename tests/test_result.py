@@ -26,10 +26,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-import raynas
-from raynas.costs import flops_table, params_table
+from raynas.costs import flops_table, params_table, resolve_limits
 from raynas.evolution import Problem, State
-from raynas.generation import recorded_scores
+from raynas.replay import recorded_scores
 from raynas.result import SearchResult
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
@@ -91,9 +90,7 @@ def naive_score(architecture: Architecture, shards: list[Shard], inherited: bool
 def last_state(run_dir: Path, setting: Setting) -> State:
     """The state that the recorded scores lead to."""
     supernet = small_supernet()
-    table = flops_table(supernet)
-    limit = None if setting.constraint is None else int(setting.constraint.at_most)
-    problem = Problem(supernet.space, raynas.costs.Budget(table, limit))
+    problem = Problem(supernet.space, resolve_limits(setting.constraint, supernet))
     state = setting.strategy.start()
     for record in records(run_dir):
         rng = np.random.default_rng([2, state.generation])

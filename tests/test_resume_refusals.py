@@ -27,6 +27,8 @@ from small_search import (
 
 import raynas
 from raynas.errors import InputError
+from raynas.preparation import Prepared
+from raynas.supernets.identity import Identity
 
 
 @pytest.fixture(scope="module")
@@ -91,19 +93,24 @@ def test_another_configuration_is_refused_and_shown(
     name: str, either: Path, calls: list[str]
 ) -> None:
     before, (options, shown) = contents(either), DIFFERENT[name]
+    if name == "data" and (either / "result.json").exists():
+        pytest.skip("a run that has ended is returned without a look at the data")
     with pytest.raises(InputError, match=rf"resume: .*{shown}.*another run directory"):
         run_search(either, resume=True, **options)
     assert contents(either) == before
     assert calls == []
 
 
-def test_a_missing_or_a_moved_shard_is_another_data_set(either: Path) -> None:
+def test_a_missing_or_a_moved_shard_is_another_data_set(
+    three_generations: Path, tmp_path: Path
+) -> None:
+    run_dir = copy_of(three_generations, tmp_path)
     data = small_data()
     cut = replace(data, validation=data.validation[:2])
     turned = replace(data, calibration=[*data.calibration[1:], data.calibration[0]])
     for other in (cut, turned):
         with pytest.raises(InputError, match=r"data\.digest"):
-            run_search(either, resume=True, data=other)
+            run_search(run_dir, resume=True, data=other)
 
 
 def test_one_changed_weight_is_another_supernet(either: Path) -> None:
@@ -194,3 +201,42 @@ def test_scores_of_other_samples_are_not_built_upon(name: str, tmp_path: Path) -
     assert history(tmp_path) == changed, "nothing is overwritten"
     path.write_text(before)
     run_search(tmp_path, setting, resume=True)
+
+
+class Activation(torch.nn.Module):
+    """An activation that keeps its kind where no digest of tensors sees it."""
+
+    def __init__(self, kind: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.kind = [kind]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.kind[0](x)
+
+
+def activated(kind: Callable[[torch.Tensor], torch.Tensor]) -> raynas.ChainSupernet:
+    """The small supernet with another activation in every choice, and the same weights."""
+    supernet = small_supernet()
+    for choice in (choice for choices in supernet.blocks for choice in choices):  # type: ignore[union-attr]
+        choice[2] = Activation(kind)
+    with torch.no_grad():
+        # Logits of a size that trained networks have.
+        supernet.head[-1].weight.mul_(20.0)  # type: ignore[index]
+    return supernet
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["by its digest", "by its scores"])
+def test_another_network_with_the_same_weights_is_refused(
+    seen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not seen:
+        # What the digest does not tell, the score of a recorded candidate does.
+        monkeypatch.setattr(Prepared, "identity", Identity("0" * 32, ()))
+    setting = SETTINGS["random"]
+    interrupt(tmp_path, 3, setting=setting, supernet=activated(torch.relu))
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"resume: ") as caught:
+        run_search(tmp_path, setting, resume=True, supernet=activated(torch.sigmoid))
+    assert seen or "the recorded score of [" in str(caught.value)
+    assert contents(tmp_path) == before
+    run_search(tmp_path, setting, resume=True, supernet=activated(torch.relu))

@@ -1,65 +1,276 @@
-"""Counting what the choices of a supernet cost: multiply-accumulates and parameters."""
+"""Counting what the choices of a supernet cost: multiply-accumulates and parameters.
+
+A module that computes or owns something else than the counters see (a slice of shared weights,
+arithmetic of few bits, a custom kernel) says so itself, in a method
+
+    def raynas_cost(self, *inputs: Tensor) -> tuple[int, int] | None
+
+which gets the inputs of its forward and gives multiply-accumulates and parameters of the module
+with all that is in it; `None` leaves both to the counters.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
 
+from raynas.costs.formulas import own_formulas
 from raynas.costs.tables import CostTable
+from raynas.errors import InputError, require
 
 if TYPE_CHECKING:
     import torch
 
     from raynas.supernets.chain import ChainSupernet
+    from raynas.supernets.chain_nodes import ChainNode
+
+
+@final
+@dataclass(frozen=True)
+class ModuleCost:
+    """What one module of a chain costs for one sample.
+
+    Args:
+        macs: multiply-accumulates of convolutions, linear layers and matrix products.
+        params: parameters, batch norm counted as affine and shared ones once.
+    """
+
+    macs: int
+    params: int
 
 
 def flops_table(supernet: ChainSupernet) -> CostTable:
-    """Multiply-accumulates for one image of each choice of each block (design, section 4.14).
+    """Multiply-accumulates for one sample of each choice of each block.
 
-    Counted on the meta device, so nothing is computed.
+    Only convolutions, linear layers and matrix products (of attention, too) count, as in the
+    papers. Counted without data where the modules run so, else on one example.
+
+    Raises:
+        InputError: a module that cannot be copied or run, or a `raynas_cost` that gives no costs.
     """
-    from torch import empty, uint8
-
-    from raynas.supernets.chain import to_meta
-
-    replica = to_meta(supernet)
-    image = empty((1, *supernet.image_shape), dtype=uint8, device="meta")
-    base, x = count_macs(replica.stem, image)
-    blocks = []
-    for block, choices in enumerate(supernet.space.choices):
-        counted = [count_macs(replica.node((0,) * block + (c,)), x) for c in range(choices)]
-        blocks.append(tuple(macs for macs, _ in counted))
-        x = counted[0][1]
-    head, _ = count_macs(replica.head, x)
-    return CostTable("flops", base + head, tuple(blocks))
-
-
-def count_macs(module: torch.nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:
-    """The multiply-accumulates of one module on one input, and its output."""
-    from torch import no_grad
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with no_grad(), FlopCounterMode(display=False) as counter:
-        output = module(x)
-    return counter.get_total_flops() // 2, output
+    costs = chain_costs(supernet)
+    return table_of("flops", {name: cost.macs for name, cost in costs.items()}, supernet)
 
 
 def params_table(supernet: ChainSupernet) -> CostTable:
     """Parameters of each choice of each block, counting batch norm as affine.
 
-    Weights that choices of one block share are counted in each of them.
+    Weights that choices of one block share are counted in each of them, and once in each.
+
+    Raises:
+        InputError: as `flops_table`, if modules have a `raynas_cost`.
     """
-    base = count_params(supernet.stem) + count_params(supernet.head)
+    from raynas.supernets.chain_nodes import chain_nodes
+
+    if any(hasattr(module, "raynas_cost") for module in supernet.modules()):
+        costs = chain_costs(supernet)
+        return table_of("params", {name: cost.params for name, cost in costs.items()}, supernet)
+    params = {node.name: count_params(node.module) for node in chain_nodes(supernet)}
+    return table_of("params", params, supernet)
+
+
+def table_of(name: str, costs: dict[str, int], supernet: ChainSupernet) -> CostTable:
+    """The table of what every module of the chain costs, by its name."""
     blocks = tuple(
-        tuple(count_params(supernet.node((0,) * block + (c,))) for c in range(choices))
+        tuple(costs[f"blocks[{block}][{choice}]"] for choice in range(choices))
         for block, choices in enumerate(supernet.space.choices)
     )
-    return CostTable("params", base, blocks)
+    return CostTable(name, costs["stem"] + costs["head"], blocks)
+
+
+def chain_costs(supernet: ChainSupernet) -> dict[str, ModuleCost]:
+    """What every module of the chain costs, by its name: `stem`, `blocks[1][0]`, `head`.
+
+    Raises:
+        InputError: as `flops_table`.
+    """
+    from raynas.supernets.chain_nodes import examined_copy, on_meta
+    from raynas.supernets.plain_torch import plain_torch
+
+    with plain_torch():
+        replica = examined_copy(supernet)
+        if on_meta(replica):
+            return costs_on(replica.to("meta"), "meta")
+        try:
+            return costs_on(examined_copy(replica).to("meta"), "meta")
+        # Forwards that look at values, and tensors that are no buffers, fail in many ways.
+        except Exception:
+            return costs_on(replica, "cpu")
+
+
+def costs_on(replica: ChainSupernet, device: str) -> dict[str, ModuleCost]:
+    """The costs of all modules of a copy on one example, on its device."""
+    from raynas.supernets.chain_nodes import chain_nodes, example_batch
+
+    x, found = example_batch(replica, 1).to(device), {}
+    depth, following = 0, x
+    for node in chain_nodes(replica):
+        if node.depth > depth:
+            depth, x = node.depth, following
+        found[node.name], output = cost_of(node, x)
+        if node.name.endswith("[0]") or node.depth == 0:
+            following = output
+    return found
+
+
+def cost_of(node: ChainNode, x: torch.Tensor) -> tuple[ModuleCost, torch.Tensor]:
+    """What a module costs on one input, and its output.
+
+    Raises:
+        InputError: the module raises on data, or its `raynas_cost` gives no costs.
+    """
+    from raynas.supernets.chain_nodes import describe_error
+
+    try:
+        with counter() as count:
+            stated = StatedCosts(node, count)
+            with stated.listening():
+                output = node.module(x.clone())
+    except InputError:
+        raise
+    # Modules of a user raise nearly anything.
+    except Exception as error:
+        raise InputError(
+            node.name,
+            f"a module that runs on one sample, {list(x.shape)}",
+            describe_error(error),
+            "Mend the module: supernet.check() tells more.",
+        ) from error
+    flops = count.get_total_flops() + stated.correction
+    return ModuleCost(flops // 2, stated.params()), output
+
+
+def count_macs(module: torch.nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """The multiply-accumulates of one module on one input, and its output."""
+    from torch import no_grad
+
+    from raynas.supernets.chain_nodes import ChainNode
+
+    with no_grad():
+        cost, output = cost_of(ChainNode("module", 0, module), x)
+    return cost.macs, output
+
+
+@contextmanager
+def counter() -> Iterator[Any]:
+    """PyTorch's counter with our formulas, and attention in operations that it can see."""
+    import warnings
+
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with FlopCounterMode(display=False, custom_mapping=own_formulas()) as count:
+                # What the counter adds to names of modules needs gradients, which we do not use,
+                # and is refused by TorchScript.
+                count.mod_tracker.__exit__(None, None, None)
+                try:
+                    yield count
+                finally:
+                    count.mod_tracker.__enter__()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@final
+class StatedCosts:
+    """What modules say that they cost, in place of what is counted inside them.
+
+    Args:
+        node: whose modules are asked.
+        count: of the operations that are run; read while they run.
+    """
+
+    def __init__(self, node: ChainNode, count: Any) -> None:
+        self.correction = 0
+        self._node = node
+        self._count = count
+        self._begun: list[int] = []
+        self._params: dict[int, int] = {}
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Ask every module with a `raynas_cost` before and after it runs."""
+        handles = []
+        for name, module in self._node.module.named_modules():
+            if callable(getattr(module, "raynas_cost", None)):
+                handles.append(module.register_forward_pre_hook(self._begin))
+                handles.append(module.register_forward_hook(self._end(name)))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def params(self) -> int:
+        """The parameters of the module, those of modules that stated theirs replaced."""
+        from torch import nn
+
+        if not self._params:
+            return count_params(self._node.module)
+        own: dict[int, int] = {}
+        stated = 0
+        waiting: list[nn.Module] = [self._node.module]
+        seen: set[int] = set()
+        while waiting:
+            module = waiting.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            if id(module) in self._params:
+                stated += self._params[id(module)]
+                continue
+            own |= {id(p): p.numel() for p in module.parameters(recurse=False)}
+            stated += missing_affine(module)
+            waiting += module.children()
+        return sum(own.values()) + stated
+
+    def _begin(self, module: torch.nn.Module, inputs: Any) -> None:
+        self._begun.append(self._count.get_total_flops() + self.correction)
+
+    def _end(self, name: str) -> Any:
+        def end(module: Any, inputs: Any, output: Any) -> None:
+            begun = self._begun.pop()
+            cost = module.raynas_cost(*inputs)
+            if cost is None:
+                return
+            macs, params = self._valid(cost, name)
+            self.correction += begun + 2 * macs - (self._count.get_total_flops() + self.correction)
+            self._params[id(module)] = params
+
+        return end
+
+    def _valid(self, cost: Any, name: str) -> tuple[int, int]:
+        """The two numbers, if that is what they are."""
+        require(
+            isinstance(cost, tuple | list)
+            and len(cost) == 2
+            and all(isinstance(each, int) and each >= 0 for each in cost),
+            self._node.name,
+            "raynas_cost() to give (multiply-accumulates, parameters), two integers from 0 on, "
+            "or None",
+            f"{cost!r} from {name or 'the module itself'}",
+            "Return both as integers.",
+        )
+        return int(cost[0]), int(cost[1])
 
 
 def count_params(module: torch.nn.Module) -> int:
-    """Parameters of one module after making its batch norms affine."""
-    from raynas.supernets.chain import batch_norms
-
+    """Parameters of one module after making its batch norms affine, shared ones once."""
     own = sum(parameter.numel() for parameter in module.parameters())
-    missing = sum(2 * norm.num_features for norm in batch_norms(module) if not norm.affine)
-    return own + missing
+    return own + sum(missing_affine(layer) for layer in module.modules())
+
+
+def missing_affine(module: torch.nn.Module) -> int:
+    """Parameters that a layer gets when it is made affine: two a channel of a batch norm."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    if not isinstance(module, _BatchNorm) or module.running_mean is None or module.affine:
+        return 0
+    return 2 * module.num_features

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 from raynas.errors import require
@@ -15,6 +15,7 @@ from raynas.evolution.strategy import Proposal, State
 from raynas.ledger.ledger import Ledger
 from raynas.ledger.rows import Entry, digest_of_outcomes
 from raynas.ledger.score_key import ScoreKey, evaluation_of, in_full
+from raynas.population.evaluated import Known, Splits
 from raynas.population.frozen_shards import View, first_images, place, require_longer
 from raynas.population.interface import CandidateEvaluator, Counters
 from raynas.population.recovery import RecoverableView
@@ -25,49 +26,6 @@ from raynas.shards.inspection import InspectedShards
 from raynas.shards.shard import Shard, ShardDigest
 from raynas.space import Architecture, starting_with
 from raynas.workers.pool import Pool
-
-
-@final
-@dataclass(frozen=True)
-class Splits:
-    """The depth-0 shards that candidates are evaluated on.
-
-    Args:
-        calibration: each is read once, unless nothing is recalibrated.
-        validation: each is read once.
-        test: read for the winner only, a few at a time.
-        inspect: called with each shard as it is read.
-    """
-
-    calibration: Sequence[Shard]
-    validation: Sequence[Shard]
-    test: Sequence[Shard] = ()
-    inspect: Callable[[Shard], None] = lambda shard: None
-
-
-@final
-@dataclass(frozen=True)
-class Known:
-    """Scores that are known already, and what they are of.
-
-    Args:
-        ledger: where scores are looked up and added; it stays open. One in memory if omitted.
-        supernet: the digest of the supernet; a ledger needs it.
-        task: what else scores depend on: a JSON object.
-    """
-
-    ledger: Ledger | None = None
-    supernet: str = ""
-    task: dict[str, object] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        require(
-            self.ledger is None or self.supernet != "",
-            "supernet",
-            "the digest of the supernet, beside a ledger",
-            repr(self.supernet),
-            "Give raynas.supernets.digest(supernet).",
-        )
 
 
 @final

@@ -2,15 +2,21 @@
 
 from raynas.supernets.blocks import Normalize
 from raynas.supernets.chain import ChainSupernet
-from raynas.supernets.checkpoints import digest, load, recipe_of, save
+from raynas.supernets.checkpoints import load, recipe_of, save
+from raynas.supernets.checks import check_supernet, require_own_norms
+from raynas.supernets.identity import Identity, digest, identity
 from raynas.supernets.spos import spos, spos_8x8, spos_28x28, spos_32x32
 
 __all__ = [
     "ChainSupernet",
+    "Identity",
     "Normalize",
+    "check_supernet",
     "digest",
+    "identity",
     "load",
     "recipe_of",
+    "require_own_norms",
     "save",
     "spos",
     "spos_8x8",

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.errors import InputError, require
 from raynas.inputs import Inputs
 from raynas.space import Architecture, SearchSpace
-from raynas.task import Task
+from raynas.task import Classification, Task
 
 Path = tuple[int, ...]
 """A node of the chain: `()` the stem, a prefix of k choices the k-th block, and an architecture
@@ -31,6 +30,10 @@ class ChainSupernet(nn.Module):
     when it is evaluated. Choices of one block must map inputs of one shape to outputs of one
     shape, must not modify their input in place, and may share weights with each other.
 
+    Two optional methods of any module say what cannot be seen from outside: `raynas_identity(self)`
+    gives a JSON value that belongs to the supernet's identity (`raynas.supernets.identity`), and
+    `raynas_cost(self, *inputs)` multiply-accumulates and parameters (`raynas.costs.counting`).
+
     Args:
         stem: maps images (uint8, `[n, c, h, w]`) to the input of the first block.
         blocks: the choices of each block, shallowest block first.
@@ -42,7 +45,8 @@ class ChainSupernet(nn.Module):
             can rebuild it; `None` for supernets that only their user's code can build.
 
     Raises:
-        InputError: no blocks, a block without choices, or no single shape of inputs.
+        InputError: no blocks, a block without choices, or one that is no list of modules (the
+            inner lists forgotten), fewer than two classes, or no single shape of inputs.
     """
 
     inputs: Inputs
@@ -67,9 +71,14 @@ class ChainSupernet(nn.Module):
             "Say what one sample is.",
         )
         self.inputs = Inputs(image_shape) if inputs is None else inputs  # type: ignore[arg-type]
-        self.space = SearchSpace(tuple(len(choices) for choices in blocks))
+        listed = require_choices(blocks)
+        self.space = SearchSpace(tuple(len(choices) for choices in listed))
+        require_module(stem, "stem")
+        require_module(head, "head")
+        if num_classes is not None:
+            Classification(num_classes)
         self.stem = stem
-        self.blocks = nn.ModuleList(nn.ModuleList(choices) for choices in blocks)
+        self.blocks = nn.ModuleList(nn.ModuleList(choices) for choices in listed)
         self.head = head
         self.num_classes = num_classes
         self.recipe = dict(recipe) if recipe is not None else None
@@ -121,54 +130,60 @@ class ChainSupernet(nn.Module):
         layers = [self.node(chosen[:depth]) for depth in range(1, self.space.blocks + 1)]
         return nn.Sequential(self.stem, *layers, self.head)
 
-    def check(self, task: Task | None = None) -> None:
-        """Run every choice once on the meta device.
+    def check(self, task: Task | None = None, *, stochastic: bool = False) -> None:
+        """Run every choice on examples in a copy; see `check_supernet`.
+
+        Args:
+            task: what the outputs must suit; classification if there are `num_classes`.
+            stochastic: let modules draw random numbers in evaluation mode, as training can.
 
         Raises:
-            InputError: the choices of a block disagree on their output shape, or the head does not
-                give `num_classes` logits.
+            InputError: what a search could not use, by block and choice.
         """
-        replica = to_meta(self)
-        with torch.no_grad():
-            x = replica.stem(
-                torch.empty(
-                    (2, *self.image_shape), dtype=getattr(torch, self.inputs.dtype), device="meta"
-                )
-            )
-            for block, choices in enumerate(self.space.choices):
-                outputs = [replica.node((0,) * block + (c,))(x) for c in range(choices)]
-                shapes = [tuple(output.shape) for output in outputs]
-                require(
-                    len(set(shapes)) == 1,
-                    f"blocks[{block}]",
-                    "choices with one output shape",
-                    shapes,
-                    "Give every choice of a block the same output channels and stride.",
-                )
-                x = outputs[0]
-            logits = tuple(replica.head(x).shape)
+        from raynas.supernets.checks import check_supernet
+
+        if task is None and self.num_classes is not None:
+            task = Classification(self.num_classes)
+        check_supernet(self, task, stochastic=stochastic)
+
+
+def require_choices(blocks: Sequence[Sequence[nn.Module]]) -> list[list[nn.Module]]:
+    """The choices of each block as lists, if every one is a module.
+
+    Raises:
+        InputError: a block that is a module itself, or a choice that is none, by name.
+    """
+    found: list[list[nn.Module]] = []
+    for block, choices in enumerate(blocks):
         require(
-            self.num_classes is None or logits == (2, self.num_classes),
-            "head",
-            f"logits of shape (n, {self.num_classes})",
-            logits,
-            "Make the head end in one logit per class.",
+            isinstance(choices, list | tuple | nn.ModuleList),
+            f"blocks[{block}]",
+            "a list of choices",
+            f"a {type(choices).__name__}",
+            "Write blocks=[[choice, choice], [choice, choice]], a list for each block; of a dict "
+            "of choices, list(d.values()).",
         )
+        for choice, module in enumerate(choices):
+            require_module(module, f"blocks[{block}][{choice}]")
+        found.append(list(choices))
+    return found
 
 
-def to_meta(supernet: ChainSupernet) -> ChainSupernet:
-    """A copy of the supernet without data, in evaluation mode, for shape and cost computations."""
-    import copy
-
-    try:
-        return copy.deepcopy(supernet).to("meta").eval()
-    except (RuntimeError, NotImplementedError) as error:
-        raise InputError(
-            "supernet",
-            "modules that can be copied and moved to the meta device",
-            error,
-            "Register tensors as parameters or buffers.",
-        ) from error
+def require_module(module: object, name: str) -> None:
+    """Raise `InputError` unless something is a module, with the remedy for what it is."""
+    if isinstance(module, nn.Module):
+        return
+    kind = type(module).__name__
+    remedy = "Give an instance of a subclass of torch.nn.Module."
+    if module is None:
+        remedy = "For a choice that does nothing, give torch.nn.Identity()."
+    elif isinstance(module, type):
+        kind, remedy = f"the class {module.__name__}", "Call it to make an instance."
+    elif isinstance(module, list | tuple):
+        remedy = "Join layers that run one after another in torch.nn.Sequential(*layers)."
+    elif callable(module):
+        remedy = "Write a torch.nn.Module whose forward calls the function."
+    raise InputError(name, "a torch.nn.Module", kind, remedy)
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:

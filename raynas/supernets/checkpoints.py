@@ -2,15 +2,15 @@
 
 Weights come from safetensors, or from torch files read with `weights_only=True`, so no file can run
 code. Three layouts are understood: safetensors files that `save` wrote, torch state dicts with this
-library's names, and the supernet that the authors of SPOS released (`checkpoint-150000.pth.tar`).
-The latter was trained on BGR pixels from 0 to 255, which its supernet must be built for:
+library's names behind any common prefix, and the supernet that the authors of SPOS released
+(`checkpoint-150000.pth.tar`). The latter was trained on BGR pixels from 0 to 255, which its
+supernet must be built for:
 
     spos(mean=(0, 0, 0), std=(1 / 255,) * 3, reverse_channels=True)
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,8 +22,14 @@ import torch
 from torch import Tensor
 
 from raynas.errors import InputError, require
-from raynas.supernets.blocks import Normalize
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.checkpoint_names import (
+    foreign_prefixes,
+    is_megvii,
+    own_names,
+    require_raw_bgr,
+)
+from raynas.supernets.structure import BATCH_COUNTER
 from raynas.supernets.tensor_files import (
     is_safetensors,
     open_safetensors,
@@ -32,20 +38,14 @@ from raynas.supernets.tensor_files import (
     unreadable,
 )
 
-BATCH_COUNTER = "num_batches_tracked"
-"""The batch-norm counter that no result depends on; older checkpoints leave it out."""
-
-MEGVII_BEGINNINGS = {
-    "first_conv.0.": "stem.1.",
-    "first_conv.1.": "stem.2.",
-    "features.": "blocks.",
-    "conv_last.": "head.",
-    "classifier.0.": "head.6.",
-}
-"""Beginnings of names in the released SPOS supernet, and those of `spos()` in their place."""
-
 LISTED = 3
 """How many names of each kind an error lists."""
+
+FREE_ARGUMENTS = frozenset(("image_size", "dropout"))
+"""Arguments of builders that the same weights may be used with."""
+
+SHAPES = ("num_classes", "stages", "stem_channels", "head_channels", "image_channels")
+"""Arguments that change the shapes of tensors, which are then listed instead."""
 
 
 def save(
@@ -88,14 +88,24 @@ def load(supernet: ChainSupernet, path: str | Path) -> None:
 
     Args:
         supernet: what to fill.
-        path: a safetensors file, a torch state dict of this library's names (optionally under a
-            key `state_dict` or `model`), or the supernet released with SPOS.
+        path: a safetensors file, a torch state dict (optionally under a key such as `state_dict`,
+            `model` or `model_state_dict`, and with a prefix before all names, as wrappers put
+            there), or the supernet released with SPOS.
 
     Raises:
         InputError: no readable checkpoint, or one that does not fit, with the first missing,
-            unexpected and misshapen tensors. The supernet is unchanged then.
+            unexpected and misshapen tensors; one of a supernet that was built to compute something
+            else, such as on other inputs. The supernet is unchanged then.
     """
-    copy_all(matched(supernet, own_names(read_tensors(Path(path))), Path(path)))
+    file = Path(path)
+    require_same_recipe(supernet, recipe_of(file), file)
+    _, canonical = unique_tensors(supernet)
+    given = read_tensors(file)
+    tensors, prefix = own_names(given, canonical)
+    pairs = matched(supernet, tensors, file)
+    if is_megvii([name.removeprefix(prefix) for name in given]):
+        require_raw_bgr(supernet)
+    copy_all(pairs)
 
 
 def recipe_of(path: str | Path) -> dict[str, Any] | None:
@@ -117,51 +127,6 @@ def recipe_of(path: str | Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise unreadable(file, error) from error
     return recipe if isinstance(recipe, dict) else None
-
-
-def digest(supernet: ChainSupernet) -> str:
-    """A digest of what the supernet computes with, the same on every device.
-
-    It covers the recipe, every parameter and buffer by name, type, shape and value (also the
-    constants of `Normalize`, which checkpoints leave out), and the order of the input channels;
-    the batch counters of batch norm, which no result depends on, are left out.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    total = hashlib.blake2b(digest_size=16)
-    total.update(json.dumps(supernet.recipe, sort_keys=True, default=str).encode())
-    own, _ = unique_tensors(supernet)
-    tensors = dict(supernet.named_buffers()) | own
-    for name in sorted(tensors):
-        if not name.endswith(BATCH_COUNTER):
-            tensor = tensors[name].detach().cpu().contiguous()
-            total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    for name, module in supernet.named_modules():
-        if isinstance(module, Normalize):
-            total.update(f"{name} {module.reverse_channels}\n".encode())
-    return total.hexdigest()
-
-
-def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under the names of a `ChainSupernet`, whichever known layout they are in."""
-    plain = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    if any(name.startswith("first_conv.") for name in plain):
-        return {megvii_name(name): tensor for name, tensor in plain.items()}
-    return plain
-
-
-def megvii_name(name: str) -> str:
-    """The name in `spos()` of a tensor of the released SPOS supernet; others stay as they are.
-
-    `features.7.2.branch_main.0.weight` becomes `blocks.7.2.branch_main.0.weight`: below the choice
-    both have the same layers.
-    """
-    for theirs, ours in MEGVII_BEGINNINGS.items():
-        if name.startswith(theirs):
-            return ours + name.removeprefix(theirs)
-    return name
 
 
 def matched(
@@ -213,16 +178,63 @@ def matched(
         "checkpoint",
         f"the {len(own)} tensors of this supernet",
         f"{path} with {len(given)}: {problems}",
-        "Build the supernet that the checkpoint was saved from.",
+        remedy_for(tensors, own),
     )
     return [(own[name], given[name]) for name in both]
+
+
+def remedy_for(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """What to do about a checkpoint that does not fit."""
+    prefixes = [f"{prefix!r}" for prefix in foreign_prefixes(tensors, own) if prefix]
+    if prefixes:
+        return (
+            f"Tensors of such a supernet stand behind {' and '.join(prefixes[:LISTED])}: save "
+            "those behind one of them alone."
+        )
+    return "Build the supernet that the checkpoint was saved from."
+
+
+def require_same_recipe(
+    supernet: ChainSupernet, recipe: Mapping[str, Any] | None, path: Path
+) -> None:
+    """See that a checkpoint is of a supernet that computes the same, as far as recipes say.
+
+    Raises:
+        InputError: the same builder with other arguments, such as another mean of the pixels.
+    """
+    if recipe is None or supernet.recipe is None:
+        return
+    mine = json.loads(json.dumps(supernet.recipe, default=str))
+    differing = [
+        f"{key} {recipe[key]}"
+        for key in sorted(set(mine) & set(recipe) - FREE_ARGUMENTS)
+        if mine[key] != recipe[key]
+    ]
+    same_builder = mine.get("builder") == recipe.get("builder")
+    require(
+        not differing or not same_builder or any(d.startswith(SHAPES) for d in differing),
+        "checkpoint",
+        "weights of a supernet that computes the same",
+        f"{path}, of one built with {', '.join(differing)}",
+        "Build the supernet with these arguments (raynas.supernets.recipe_of has all of them).",
+    )
 
 
 def copy_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Copy the second tensor of each pair into the first."""
     with torch.no_grad():
         for target, source in pairs:
-            target.copy_(source)
+            if is_expanded(target):
+                # Its elements lie on top of each other, and could not differ.
+                target.data = source.to(target.device, target.dtype).clone()
+            else:
+                target.copy_(source)
+
+
+def is_expanded(tensor: Tensor) -> bool:
+    """Whether one place in memory stands for several elements."""
+    steps = zip(tensor.stride(), tensor.shape, strict=True)
+    return any(stride == 0 and size > 1 for stride, size in steps)
 
 
 def listing(kind: str, names: Iterable[str]) -> str:
@@ -244,7 +256,7 @@ def unique_tensors(supernet: ChainSupernet) -> tuple[dict[str, Tensor], dict[str
     first: dict[int, str] = {}
     for name, tensor in supernet.state_dict(keep_vars=True).items():
         require(
-            isinstance(tensor, Tensor),
+            isinstance(tensor, Tensor) and not name.endswith("_extra_state"),
             "supernet",
             "a state of tensors only",
             f"{type(tensor).__name__} for {name}",

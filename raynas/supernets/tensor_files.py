@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import stat
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,22 @@ from torch import Tensor
 
 from raynas.errors import InputError
 
+CONTAINERS = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "state_dict_ema",
+    "model_ema",
+    "net",
+    "network",
+    "weights",
+    "supernet",
+    "ema",
+    "module",
+)
+"""Keys under which programs put a state dict, the first of several taken: plain weights before
+averaged ones."""
+
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors or torch file by name, on the CPU.
@@ -28,20 +45,31 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with open_safetensors(path) as reader:
             return {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
     content = read_torch(path)
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    while isinstance(content, Mapping) and not holds_tensors(content):
+        inner = next((key for key in CONTAINERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = content[inner]
     return require_tensors(content, path)
+
+
+def holds_tensors(content: Mapping[Any, Any]) -> bool:
+    """Whether everything in a mapping is a tensor."""
+    return all(isinstance(value, Tensor) for value in content.values())
 
 
 def require_tensors(content: Any, path: Path) -> dict[str, Tensor]:
     """The content if it maps names to tensors, else `InputError`."""
-    if isinstance(content, Mapping) and all(isinstance(v, Tensor) for v in content.values()):
+    if isinstance(content, Mapping) and holds_tensors(content):
         return {str(name): tensor for name, tensor in content.items()}
+    shown = type(content).__name__
+    if isinstance(content, Mapping):
+        others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+        shown = f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''}"
     raise InputError(
         "checkpoint",
-        "a mapping from names to tensors",
-        f"{path} with something else",
+        f"a mapping from names to tensors, by itself or under {', '.join(CONTAINERS)}",
+        f"{path} with {shown}",
         "Save the state_dict() of the supernet.",
     )
 
@@ -107,13 +135,17 @@ def unreadable(path: Path, error: Exception) -> InputError:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that replaces it on leaving, unless an error is raised.
 
+    The file gets the permissions that the user gives new files, whoever writes it.
+
     Raises:
         InputError: the file cannot be written there.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        permissions = default_permissions(temporary)
         yield temporary
+        os.chmod(temporary, permissions)
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(
@@ -122,3 +154,12 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary.exists():
             temporary.unlink()
+
+
+def default_permissions(path: Path) -> int:
+    """The mode of a file that is created at `path` and left there, empty."""
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)

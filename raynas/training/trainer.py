@@ -68,6 +68,7 @@ def train(
             these terms.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
     """
+    supernet.check(stochastic=True)
     sampler = UniformPaths(supernet.space) if paths is None else paths
     judged = classification_or(task, supernet.num_classes)
     require(
@@ -78,7 +79,8 @@ def train(
         "Wrap arrays in raynas.data.ArrayImages, or use raynas.data.from_datasets.",
     )
     require(len(images) > 0, "images", "at least one image", 0, "Give some images to train on.")
-    supernet.check(judged)
+    # Dropout that ignores evaluation mode is no fault of a training, only of a search.
+    supernet.check(judged, stochastic=True)
     terms = terms_of(images, settings, sampler, judged)
     home = next(chain(supernet.parameters(), supernet.buffers())).device
     reports: list[EpochReport] = []

@@ -86,7 +86,7 @@ def open_pool(
     """
     require_workers(workers)
     if digest is None:
-        from raynas.supernets.checkpoints import digest as digest_of
+        from raynas.supernets.identity import digest as digest_of
 
         digest = digest_of(supernet)
     protocol = protocol_for(supernet, evaluation)

@@ -28,7 +28,7 @@ class Patience:
     """
 
     quiet: float = 10.0
-    room: float = 60.0
+    room: float = 45.0
     loading: float = 600.0
     clock: Callable[[], float] = time.monotonic
 
@@ -37,8 +37,8 @@ class Patience:
 
         Args:
             seconds: since the last progress.
-            without_room: workers whose process has not started.
-            loading: workers whose process has started.
+            without_room: workers that have no resources yet.
+            loading: workers that have them, and are not ready.
             ready: workers that can work.
         """
         if without_room + loading == 0:

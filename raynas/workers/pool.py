@@ -51,7 +51,7 @@ class PoolSettings:
                 "pool",
                 f"one that was opened with the same {name} as the search",
                 f"one for {mine!r} beside {other!r}",
-                "Open another pool (raynas.workers.open_pool) after the supernet was trained.",
+                "Open a pool with those of the search, after the supernet was trained.",
             )
 
 

@@ -1,22 +1,20 @@
-"""The thin remote wrapper of the evaluator.
-
-Torch is loaded by `start`, not with this module: so an actor says at once that its process is
-there, which tells actors that load from those for which the cluster has no room.
-"""
+"""The thin remote wrapper of the evaluator."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import ray
 
-if TYPE_CHECKING:
-    from raynas.evaluation.evaluator import Evaluator
-    from raynas.evaluation.settings import Evaluation
-    from raynas.supernets.chain import ChainSupernet
-    from raynas.task import Task
-    from raynas.workers.calls import Call
+from raynas.evaluation.device.allocator import keep_freed_memory
+from raynas.evaluation.evaluator import Evaluator
+from raynas.evaluation.settings import Evaluation
+from raynas.supernets.chain import ChainSupernet
+from raynas.task import Task
+from raynas.workers.calls import Call
+from raynas.workers.pool import make_evaluator
+from raynas.workers.replicas import unpack
 
 
 @final
@@ -50,8 +48,6 @@ class RemoteEvaluator:
         Raises:
             InputError: a module that cannot be imported here, or a device that is not here.
         """
-        from raynas.workers.replicas import unpack
-
         given = None if task is None else unpack(task, path)
         return self.hold(unpack(replica, path), evaluation, given)
 
@@ -59,9 +55,6 @@ class RemoteEvaluator:
         self, supernet: ChainSupernet, evaluation: Evaluation, task: Task | None = None
     ) -> dict[str, str]:
         """Evaluate this supernet from now on; the machine."""
-        from raynas.evaluation.device.allocator import keep_freed_memory
-        from raynas.workers.pool import make_evaluator
-
         self._evaluator = make_evaluator(supernet, evaluation, task)
         if self._evaluator.device.type == "cpu":
             keep_freed_memory()

@@ -178,8 +178,9 @@ class RayPool:
         job = Job(calls, keep)
         try:
             self._finish(job)
-        except Exception:
-            self._drain(job)
+        except BaseException as error:
+            # Somebody who interrupts does not wait, but may use the pool again.
+            self._drain(job, DRAIN_SECONDS if isinstance(error, Exception) else 0.0)
             raise
         return job.results
 
@@ -266,9 +267,9 @@ class RayPool:
                 "more memory."
             )
 
-    def _drain(self, job: Job) -> None:
+    def _drain(self, job: Job, seconds: float) -> None:
         """Wait for the calls under way, so that actors are free when an error is handled."""
         if job.running:
-            ray.wait(list(job.running), num_returns=len(job.running), timeout=DRAIN_SECONDS)
+            ray.wait(list(job.running), num_returns=len(job.running), timeout=seconds)
         for worker in self._workers.ready:
             worker.held.clear()

@@ -9,6 +9,13 @@ from typing import Any, final
 
 import ray
 from ray.exceptions import RayTaskError
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raynas.errors import InputError, require
 from raynas.workers.patience import Patience
@@ -50,31 +57,36 @@ class Worker:
     """An actor and the calls it holds, oldest first.
 
     Attributes:
+        group: its resources. They are reserved apart from the actor, since that tells an actor
+            that has them, and only loads, from one that the cluster has no room for.
         actor: its handle.
-        process: a reference that is there when its process is.
         started: a reference to its machine, there when its replica is.
         attempt: how many actors have been started for it since one was ready.
-        loading: whether its process is there.
+        reserved: whether it is known to have its resources.
         machine: of the worker, once it is ready.
         counted: whether this worker, or one that it replaces, has ever been ready.
         held: the indices of its calls.
     """
 
+    group: PlacementGroup
     actor: Any
-    process: Any
     started: Any
     attempt: int
-    loading: bool = False
+    reserved: bool = False
     machine: dict[str, str] | None = None
     counted: bool = False
     held: deque[int] = field(default_factory=deque)
 
-    @property
-    def awaited(self) -> Any:
-        """The reference that tells of its next step towards being ready; `None` if it is."""
-        if self.machine is not None:
-            return None
-        return self.started if self.loading else self.process
+    def has_room(self) -> bool:
+        """Whether the cluster has reserved its resources."""
+        if not self.reserved:
+            self.reserved = placement_group_table(self.group).get("state") == "CREATED"
+        return self.reserved
+
+    def end(self) -> None:
+        """End its actor, or withdraw it if it never started, and free its resources."""
+        ray.kill(self.actor)
+        remove_placement_group(self.group)
 
 
 @final
@@ -93,7 +105,13 @@ class Workers:
         self._progress = patience.clock()
         self._said = -1
         self.replaced = 0
-        self._all = [self._start() for _ in range(count)]
+        self._all: list[Worker] = []
+        try:
+            for _ in range(count):
+                self._all.append(self._start())
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def ready(self) -> list[Worker]:
@@ -112,8 +130,8 @@ class Workers:
 
     @property
     def awaited(self) -> list[Any]:
-        """The references that tell of the next steps of workers that are not ready."""
-        return [worker.awaited for worker in self._all if worker.machine is None]
+        """The references that tell when those are ready that are not."""
+        return [worker.started for worker in self._all if worker.machine is None]
 
     @property
     def machine(self) -> dict[str, str]:
@@ -157,8 +175,10 @@ class Workers:
             InputError: none is ready, and none is to be expected.
         """
         seconds = self._patience.clock() - self._progress
+        if seconds < self._patience.quiet:
+            return True
         waiting = [worker for worker in self._all if worker.machine is None]
-        loading = sum(worker.loading for worker in waiting)
+        loading = sum(worker.has_room() for worker in waiting)
         without_room, ready = len(waiting) - loading, len(self.ready)
         verdict = self._patience.verdict(
             seconds, without_room=without_room, loading=loading, ready=ready
@@ -170,24 +190,24 @@ class Workers:
                 f"{self._free()} free in the cluster for {seconds:.0f} s",
                 "Free resources, add nodes to the cluster, or use workers=0 (this process).",
             )
-        if seconds >= self._patience.quiet and without_room and self._said != ready:
+        if without_room and self._said != ready:
             self._said = ready
             LOG.warning(self._missing(ready, without_room))
         return verdict == "wait"
 
     def take_in(self, reference: Any) -> None:
-        """Follow a worker whose next step is done, or replace it if it died.
+        """Use a worker from now on that has started, or replace it if it died.
 
         Raises:
             InputError: it lacks a module, or cannot make its replica.
             WorkerCrashError: it is the second in a row that died.
         """
-        worker = next((each for each in self._all if each.awaited == reference), None)
+        worker = next((each for each in self._all if each.started == reference), None)
         if worker is None:
             return
         self.note_progress()
         try:
-            value = ray.get(reference)
+            worker.machine, worker.counted = ray.get(reference), True
         except DEAD as error:
             cause = root_cause(error)
             require(
@@ -204,14 +224,10 @@ class Workers:
             self.replace(worker, worker.attempt + 1)
         except RayTaskError as error:
             raise cause_of(error) from error
-        else:
-            if worker.loading:
-                worker.machine, worker.counted = value, True
-            worker.loading = True
 
     def replace(self, worker: Worker, attempt: int = 1) -> None:
         """Start another in the place of a worker that died."""
-        ray.kill(worker.actor)
+        worker.end()
         other = self._start(attempt)
         other.counted = worker.counted
         self._all[self._all.index(worker)] = other
@@ -219,17 +235,19 @@ class Workers:
 
     def close(self) -> None:
         """End all actors, and withdraw those that never started."""
-        for actor in self.actors:
-            ray.kill(actor)
+        for worker in self._all:
+            worker.end()
         self._all = []
 
     def _start(self, attempt: int = 1) -> Worker:
         resources = self._kind.resources
+        group = placement_group([resources])
         actor = self._kind.actor.options(
-            num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0.0)
+            num_cpus=resources["CPU"],
+            num_gpus=resources.get("GPU", 0.0),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(group, 0),
         ).remote()
-        process = actor.__ray_ready__.remote()
-        return Worker(actor, process, actor.start.remote(*self._kind.start), attempt)
+        return Worker(group, actor, actor.start.remote(*self._kind.start), attempt)
 
     def _free(self) -> str:
         free = ray.available_resources()

@@ -47,9 +47,7 @@ def pack(supernet: ChainSupernet) -> bytes:
     parts = (*supernet.parameters(), *supernet.buffers())
     on_cpu = all(tensor.device.type == "cpu" for tensor in parts)
     host = supernet if on_cpu else private_copy(supernet).to("cpu")
-    return _of_every_part(
-        host, _pickled, "pickled, to be sent to workers", "; or use workers=0 (this process)"
-    )
+    return _of_every_part(host, _pickled, "pickled, to be sent to workers")
 
 
 def pack_task(task: Task) -> bytes:
@@ -124,9 +122,7 @@ def _pickled(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _of_every_part(
-    supernet: ChainSupernet, action: Callable[[Any], T], verb: str, otherwise: str = ""
-) -> T:
+def _of_every_part(supernet: ChainSupernet, action: Callable[[Any], T], verb: str) -> T:
     """The action's result for the whole; where it fails, an error that names the first part."""
     try:
         return action(supernet)
@@ -143,7 +139,7 @@ def _of_every_part(
             f"a module that can be {verb}",
             _in_a_line(cause),
             "Keep locks, files, generators and compiled modules out of its attributes, or make "
-            f"them when they are needed{otherwise}.",
+            "them when they are needed.",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks are scripts beside each other; their tests import them as such."""
+"""Benchmarks are scripts in folders, beside their helpers; their tests import them as such."""
 
 from __future__ import annotations
 
@@ -6,5 +6,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
+BENCHMARKS = TESTS.parent / "benchmarks"
+FOLDERS = (BENCHMARKS / name for name in ("regret", "speed", "sampling", "scaling"))
 
-sys.path[:0] = [str(TESTS.parent / "benchmarks"), str(TESTS)]
+sys.path[:0] = [*map(str, FOLDERS), str(BENCHMARKS), str(TESTS)]

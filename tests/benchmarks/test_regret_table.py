@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exhaustive import Table, build, describe
 from measured import MeasuredOutcomes
-from small_search import records, small_data, small_supernet
-from tables import TablePool, executed_blocks, write_ledger
+from small_search import records
+from table_pool import TablePool, TableSource, executed_blocks, write_ledger
 
 import raynas
 from raynas.costs import Limits
-from raynas.errors import InputError
 from raynas.evolution.strategy import Problem, State, Strategy
-from raynas.generation import search_generation
+from raynas.generation import Run
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.runlog import GENERATIONS, METRICS, RunLog
+from raynas.search import finish
 from raynas.supernets import ChainSupernet
+from raynas.testing import Table, build_table, small_data, small_supernet
 from raynas.workers.pool import LocalPool
 
 SHARED: dict[str, Any] = {"population": 8, "generations": 6, "top_k": 4}
@@ -45,8 +46,7 @@ def data() -> raynas.data.SearchData:
 
 @pytest.fixture(scope="module")
 def table(supernet: ChainSupernet, data: raynas.data.SearchData) -> Table:
-    settings = raynas.Evaluation(device="cpu")
-    return build(supernet, data.calibration, data.validation, settings)
+    return build_table(supernet, data, raynas.Evaluation(device="cpu"))
 
 
 def search(
@@ -59,14 +59,11 @@ def search(
 ) -> tuple[State, PopulationEvaluator]:
     """A whole search, its finalists scored in full."""
     problem = Problem(supernet.space, Limits(supernet.space))
-    evaluator = PopulationEvaluator(pool, data.calibration, data.validation, settings, SEED)
+    splits = Splits(data.calibration, data.validation)
+    evaluator = PopulationEvaluator(pool, splits, settings, SEED)
     with RunLog(run_dir, {"seed": SEED}, resume=False) as log:
-        state = strategy.start()
-        while state.finished is None:
-            state = search_generation(
-                problem, strategy, evaluator, log, state, SEED, lambda record, metrics: None
-            )
-    return state, evaluator
+        run = Run(problem, strategy, evaluator, log, SEED, lambda record, metrics: None)
+        return finish(run), evaluator
 
 
 def assert_same_history(real: Path, played: Path, identical: bool) -> None:
@@ -105,13 +102,13 @@ def test_search_on_the_table_is_the_real_search(
     settings = raynas.Evaluation(device="cpu", **chosen)
     real, played = (
         LocalPool(supernet, settings),
-        TablePool(table, table, sharing=settings.prefix_sharing),
+        TablePool(TableSource(table), table, sharing=settings.prefix_sharing),
     )
     strategy = STRATEGIES[name]
     state, evaluator = search(real, supernet, data, settings, strategy, tmp_path / "real")
     again, player = search(played, supernet, data, settings, strategy, tmp_path / "played")
     assert_same_history(tmp_path / "real", tmp_path / "played", settings.sample_rate == 1.0)
-    assert player.block_forwards == evaluator.block_forwards
+    assert player.counters.block_forwards == evaluator.counters.block_forwards
     finalists = strategy.finalists(state)
     assert strategy.finalists(again) == finalists
     assert player.score_in_full(finalists) == evaluator.score_in_full(finalists)
@@ -124,7 +121,7 @@ def test_frozen_activations_of_fewer_bits_are_measured(
     settings = raynas.Evaluation(device="cpu", bits=16)
 
     def outcomes() -> MeasuredOutcomes:
-        return MeasuredOutcomes(table, supernet, data, settings, tmp_path / "known.npz")
+        return MeasuredOutcomes(table, supernet, data, settings, tmp_path / "known")
 
     first = outcomes()
     pools: dict[str, Any] = {
@@ -134,7 +131,6 @@ def test_frozen_activations_of_fewer_bits_are_measured(
     for run, pool in pools.items():
         search(pool, supernet, data, settings, STRATEGIES["pcf"], tmp_path / run)
     assert first.measured > 0
-    first.save()
     remembered = outcomes()
     search(
         TablePool(remembered, table),
@@ -167,21 +163,6 @@ def test_search_takes_all_it_asks_for_from_the_ledger_of_a_table(
     assert_same_history(tmp_path / "evaluated", tmp_path / "known", identical=True)
     asked = sum(metrics["known"] for metrics in records(tmp_path / "known", METRICS))
     assert asked == known.record["evaluations"]
-
-
-def test_table_survives_its_file(
-    supernet: ChainSupernet, data: raynas.data.SearchData, table: Table, tmp_path: Path
-) -> None:
-    protocol = describe(
-        supernet, data.calibration, data.validation, raynas.Evaluation(device="cpu")
-    )
-    table.save(tmp_path / "table.npz")
-    back = Table.load(tmp_path / "table.npz", protocol)
-    assert back.space == table.space
-    for name in ("correct", "correct_top5", "losses", "finite"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(table, name))
-    with pytest.raises(InputError, match="Remove the file"):
-        Table.load(tmp_path / "table.npz", {**protocol, "threads": 2})
 
 
 def test_executed_blocks_are_the_nodes_of_the_trie() -> None:

@@ -10,7 +10,8 @@ from random_chains import CLASSES, Scene, random_shards
 
 from raynas.evaluation import Evaluation
 from raynas.ledger.ledger import Ledger
-from raynas.population.evaluator import Known, PopulationEvaluator, Splits
+from raynas.population.evaluated import Known, Splits
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard
 from raynas.supernets import digest, spos
 from raynas.workers.pool import LocalPool

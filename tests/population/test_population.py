@@ -18,7 +18,8 @@ from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.selection import select_samples, select_weighted
-from raynas.population.evaluator import PopulationEvaluator, Splits
+from raynas.population.evaluated import Splits
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets.chain import batch_norms

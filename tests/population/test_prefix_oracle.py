@@ -13,7 +13,8 @@ from plain_scoring import PlainScore, score_plainly
 from random_chains import Scene, build_scene, population, random_shards, scenes
 
 from raynas.evaluation import Evaluation
-from raynas.population.evaluator import PopulationEvaluator, Splits
+from raynas.population.evaluated import Splits
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.score import Score
 from raynas.shards.shard import Shard
 from raynas.space import Architecture

@@ -14,7 +14,8 @@ from small_population import SEED, open_evaluator, small_spos
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.ledger.ledger import Ledger
-from raynas.population.evaluator import Known, PopulationEvaluator, Splits
+from raynas.population.evaluated import Known, Splits
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.workers.pool import LocalPool
 
 

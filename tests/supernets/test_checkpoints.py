@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from supernet_zoo import ZOO, random_images, scrambled, sliced, small_spos
+from torch import nn
 
 from raynas.errors import InputError
 from raynas.supernets import ChainSupernet, Normalize, digest, load, recipe_of, save, spos
@@ -254,3 +255,28 @@ def test_digest_depends_on_values_only() -> None:
     assert digest(counted) == expected
     assert digest(supernet.to(memory_format=torch.channels_last)) == expected
     assert len(expected) == 32
+
+
+def test_a_buffer_that_was_expanded_takes_values_of_its_own(tmp_path: Path) -> None:
+    class Masked(nn.Module):
+        def __init__(self, mask: torch.Tensor) -> None:
+            super().__init__()
+            self.register_buffer("mask", mask)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.mask.view(1, -1, 1, 1)
+
+    def chain(mask: torch.Tensor) -> ChainSupernet:
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+        return ChainSupernet(
+            Normalize((0.5,) * 3, (0.3,) * 3),
+            [[Masked(mask)]],
+            head,
+            image_shape=(3, 4, 4),
+            num_classes=2,
+        )
+
+    target = chain(torch.ones(1).expand(3))
+    save(chain(torch.tensor([1.0, 2.0, 3.0])), tmp_path / "weights.safetensors")
+    load(target, tmp_path / "weights.safetensors")
+    assert target.state_dict()["blocks.0.0.mask"].tolist() == [1.0, 2.0, 3.0]

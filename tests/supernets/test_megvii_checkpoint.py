@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from raynas.errors import InputError
 from raynas.supernets import ChainSupernet, digest, load, spos
-from raynas.supernets.checkpoints import megvii_name, own_names
+from raynas.supernets.checkpoint_names import megvii_name, own_names
 
 STAGES = ((8, 2, 2), (16, 2, 2))
 
@@ -147,7 +147,8 @@ def test_every_name_of_the_full_size_has_one_of_ours() -> None:
 
 
 def test_own_names_are_left_alone(supernet: ChainSupernet) -> None:
-    assert own_names(supernet.state_dict()).keys() == supernet.state_dict().keys()
+    state = supernet.state_dict()
+    assert own_names(state, state)[0].keys() == state.keys()
 
 
 def test_one_of_another_size_is_refused(
@@ -161,3 +162,26 @@ def test_one_of_another_size_is_refused(
     with pytest.raises(InputError, match=r"1 missing \(blocks\.3\.3\.branch_main\.0\.weight\)"):
         load(supernet, path)
     assert digest(supernet) == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mean": (0, 0, 0), "std": (1 / 255,) * 3},
+        {"mean": (0, 0, 0), "std": (1, 1, 1), "reverse_channels": True},
+    ],
+)
+def test_other_preprocessing_is_refused(
+    released: Released, options: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint-150000.pth.tar"
+    torch.save(
+        {"state_dict": {"module." + name: t for name, t in released.state_dict().items()}}, path
+    )
+    sizes = {"image_size": 32, "stem_channels": 4, "stages": STAGES, "head_channels": 24}
+    other = spos(7, **(sizes | options))  # type: ignore[arg-type]
+    before = digest(other)
+    with pytest.raises(InputError, match=r"BGR from 0 to 255.*reverse_channels=True"):
+        load(other, path)
+    assert digest(other) == before

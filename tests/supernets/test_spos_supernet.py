@@ -13,7 +13,6 @@ from torch import nn
 from raynas.costs import FLOPs, Params, flops_table, params_table, resolve_limits
 from raynas.errors import InputError
 from raynas.supernets import ChainSupernet, Normalize, spos, spos_8x8, spos_28x28, spos_32x32
-from raynas.supernets.chain import to_meta
 
 PUBLISHED = (2, 1, 0, 1, 2, 0, 2, 0, 2, 0, 2, 3, 0, 0, 0, 0, 3, 2, 3, 3)
 ORACLES = {
@@ -53,7 +52,7 @@ def test_limits_of_the_paper(full: ChainSupernet) -> None:
 
 def test_bytes_of_an_activation(full: ChainSupernet) -> None:
     image = torch.empty((1, 3, 224, 224), dtype=torch.uint8, device="meta")
-    activation = to_meta(full)(image, PUBLISHED, stop=2)
+    activation = full(image, PUBLISHED, stop=2)
     assert activation.numel() * activation.element_size() == 802_816
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from raynas.costs import FLOPs, flops_table, resolve_limits
 from raynas.errors import InputError
 from raynas.space import Architecture
-from raynas.supernets import ChainSupernet
+from raynas.supernets import ChainSupernet, Normalize
 from raynas.task import Classification
 from raynas.training import (
     EpochReport,
@@ -161,6 +161,45 @@ def test_a_step_descends_the_sum_of_the_losses(paths: tuple[Architecture, ...]) 
     (report,) = train(supernet, digits(50), settings, paths=Recorded(supernet, [paths]))
     torch.testing.assert_close(supernet.state_dict(), expected.state_dict(), rtol=1e-4, atol=1e-6)
     assert report.learning_rate == 0.5
+
+
+class ReadsMemory(nn.Module):
+    """A choice that channels-last changes without an error, and a head that it breaks."""
+
+    def __init__(self, outputs: int | None = None) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4 * 8 * 8, outputs or 4 * 8 * 8)
+        self.outputs = outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.outputs is not None:
+            return self.linear(x.view(len(x), -1))
+        flat = torch.as_strided(x, (len(x), 256), (256, 1))
+        return self.linear(flat).view(x.shape)
+
+
+def test_modules_that_channels_last_breaks_are_trained_as_plain_torch_trains_them() -> None:
+    torch.manual_seed(0)
+    stem = nn.Sequential(Normalize((0.3,), (0.35,)), nn.Conv2d(1, 4, 3, padding=1))
+    supernet = ChainSupernet(
+        stem, [[ReadsMemory(), nn.Identity()]], ReadsMemory(10), image_shape=(1, 8, 8),
+        num_classes=10,
+    )  # fmt: skip
+    expected = copy.deepcopy(supernet)
+    naive_step(expected, digits(50), ((0,), (1,)))
+    before = supernet.state_dict()["blocks.0.0.linear.weight"].clone()
+    settings = with_settings(
+        epochs=1,
+        batch_size=50,
+        learning_rate=0.5,
+        momentum=0,
+        weight_decay=0,
+        label_smoothing=0,
+        warmup_epochs=0,
+    )
+    train(supernet, digits(50), settings, paths=Recorded(supernet, [((0,), (1,))]))
+    torch.testing.assert_close(supernet.state_dict(), expected.state_dict(), rtol=1e-4, atol=1e-6)
+    assert not torch.equal(supernet.state_dict()["blocks.0.0.linear.weight"], before)
 
 
 def test_clipping_bounds_the_step() -> None:

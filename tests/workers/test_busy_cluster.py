@@ -47,12 +47,10 @@ def cores_taken(count: int) -> Iterator[Callable[[], None]]:
             pass
 
 
-def open_with(scene: Scene, workers: int, clock: Callable[[], float]) -> Any:
+def open_with(scene: Scene, workers: int, patience: Patience) -> Any:
     from raynas.workers.ray_pool import ActorOptions, RayPool
 
-    return RayPool(
-        scene.supernet, PROTOCOL, workers, options=ActorOptions(patience=Patience(clock=clock))
-    )
+    return RayPool(scene.supernet, PROTOCOL, workers, options=ActorOptions(patience=patience))
 
 
 def calls_of(scene: Scene) -> list[ScoreShard]:
@@ -76,7 +74,10 @@ def test_those_that_have_room_work_and_the_others_join(caplog: pytest.LogCapture
         pools: list[Any] = []
         # Time passes only when a worker is ready.
         clock = (100.0 * k for k in range(10**9))
-        pool = open_with(scene, 2, lambda: next(clock) if pools and pools[0].machine else 0.0)
+        patience = Patience(
+            clock=lambda: next(clock) if pools and pools[0].machine else 0.0,
+        )
+        pool = open_with(scene, 2, patience)
         pools.append(pool)
         try:
             with caplog.at_level(logging.WARNING, "raynas"):
@@ -100,7 +101,7 @@ def test_those_that_have_room_work_and_the_others_join(caplog: pytest.LogCapture
 def test_no_room_for_any_is_an_error_that_names_what_is_missing():
     with cores_taken(CORES):
         clock = iter(range(0, 10**9, 25))
-        pool = open_with(build_scene(0), 2, lambda: float(next(clock)))
+        pool = open_with(build_scene(0), 2, Patience(clock=lambda: float(next(clock))))
         try:
             with pytest.raises(InputError, match=r"each needs 1 CPU, got 0 CPU free") as caught:
                 pool.wait()
@@ -112,11 +113,33 @@ def test_no_room_for_any_is_an_error_that_names_what_is_missing():
             pool.close()
 
 
+def test_workers_that_only_load_are_waited_for_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+):
+    from ray.util.placement_group import placement_group_table
+
+    scene = build_scene(0)
+    clock = iter(range(0, 10**9, 100))
+    patience = Patience(loading=float("inf"), clock=lambda: float(next(clock)))
+    pool = open_with(scene, 2, patience)
+    try:
+        # A moment for the reservations, which need no process to start.
+        while any(group["state"] == "PENDING" for group in placement_group_table().values()):
+            pass
+        with caplog.at_level(logging.WARNING, "raynas"):
+            pool.wait()
+        assert pool.workers == 2
+        assert caplog.records == []
+        assert_right(pool, scene)
+    finally:
+        pool.close()
+
+
 def test_workers_that_never_started_are_withdrawn():
     import ray
 
     with cores_taken(CORES) as free:
-        pool = open_with(build_scene(0), 2, lambda: 0.0)
+        pool = open_with(build_scene(0), 2, Patience(clock=lambda: 0.0))
         actors = pool.actors
         pool.close()
         free()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from raynas.workers.patience import Patience, Verdict
 
-NONE, SOON, LONG, VERY_LONG = 0.0, 10.0, 60.0, 600.0
+NONE, SOON, LONG, VERY_LONG = 0.0, 10.0, 45.0, 600.0
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,17 @@ import pytest
 from random_chains import Scene
 from troubled_supernets import Raises, Trouble, place, troubled
 
+from raynas.data import SearchData
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation
-from raynas.evaluation.device.numerics import Arithmetic
 from raynas.evaluation.evaluator import Evaluator
+from raynas.evaluation.settings import Arithmetic
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.supernets import digest
 from raynas.task import Classification
-from raynas.workers.calls import Advance, Calibrate, GatherShards, ScoreShard
+from raynas.testing import check_pool
+from raynas.workers.calls import Calibrate
 from raynas.workers.open_pool import check_workers, open_pool
 from raynas.workers.pool import LocalPool, Pool, PoolSettings
 
@@ -55,86 +58,9 @@ def expected(scene: Scene, calls: list[Any]) -> list[Any]:
     return [call.run(evaluator) for call in calls]
 
 
-def score_calls(scene: Scene) -> list[ScoreShard]:
-    """Calls of very different lengths, longest first."""
-    architectures = list(scene.supernet.space.enumerate())
-    return [
-        ScoreShard(shard, architectures[:count], "inherited", Arithmetic())
-        for count in (8, 1, 5, 2)
-        for shard in scene.validation
-    ]
-
-
-def assert_same_scores(found: list[Any], wanted: list[Any]) -> None:
-    for one, other in zip(found, wanted, strict=True):
-        assert np.array_equal(one.correct, other.correct)
-        assert np.array_equal(one.losses, other.losses)
-        assert np.array_equal(one.finite, other.finite)
-        assert one.block_forwards == other.block_forwards
-
-
-def test_results_come_in_the_order_of_the_calls(pool: Pool, scene: Scene):
-    calls = score_calls(scene)
-    assert_same_scores(pool.run(calls), expected(scene, calls))
-
-
-def test_what_was_put_stands_for_itself(pool: Pool, scene: Scene):
-    calls = score_calls(scene)
-    shared = {id(shard): pool.put(shard) for shard in scene.validation}
-    mode = pool.put("inherited")
-    placed = [replace(call, shard=shared[id(call.shard)], statistics=mode) for call in calls]
-    assert_same_scores(pool.run(placed), expected(scene, calls))
-
-
-def test_shards_that_were_put_are_gathered_one_by_one(pool: Pool, scene: Scene):
-    first, *more = scene.validation
-    rows = [np.arange(0, shard.rows, 2) for shard in scene.validation]
-    weights = np.linspace(1.0, 2.0, sum(map(len, rows)))
-    call = GatherShards(first, rows, weights, tuple(more))
-    placed = GatherShards(pool.put(first), rows, weights, tuple(map(pool.put, more)))
-    [(found, count)] = pool.run([placed])
-    [(wanted, _)] = expected(scene, [call])
-    assert count == len(weights)
-    assert found.batch.equals(wanted.batch, check_metadata=True)
-
-
-def test_what_is_kept_stands_for_itself_and_need_not_travel(pool: Pool, scene: Scene):
-    prefix = (1, 0)
-    advances = [Advance(shard, prefix, "inherited", Arithmetic()) for shard in scene.validation]
-    advanced = pool.run(advances, keep=True)
-    wanted = expected(scene, advances)
-    assert [rest.block_forwards for _, rest in advanced] == [2 * s.rows for s in scene.validation]
-    behind = [(1, 0, 0), (1, 0, 1)]
-    found = pool.run(
-        [ScoreShard(shard, behind, "inherited", Arithmetic()) for shard, _ in advanced]
-    )
-    calls = [ScoreShard(shard, behind, "inherited", Arithmetic()) for shard, _ in wanted]
-    assert_same_scores(found, expected(scene, calls))
-
-
-def test_the_machine_is_that_of_an_evaluator_there(pool: Pool, scene: Scene):
-    pool.wait()
-    assert pool.machine == LocalPool(scene.supernet, PROTOCOL).machine
-    assert pool.machine["device"] == pool.device == "cpu"
-    assert all(pool.machine[name] for name in ("processor", "torch", "numpy"))
-
-
-def test_no_calls_have_no_results(pool: Pool):
-    assert pool.run([]) == []
-    assert pool.run([], keep=True) == []
-
-
-def test_input_errors_arrive_as_themselves_and_leave_the_pool_usable(pool: Pool, scene: Scene):
-    calls = score_calls(scene)
-    broken = [*calls[:3], replace(calls[0], architectures=[(0, 7, 0)]), *calls[3:]]
-    with pytest.raises(InputError) as wanted:
-        scene.supernet.space.validate((0, 7, 0))
-    with pytest.raises(InputError) as caught:
-        pool.run(broken)
-    assert type(caught.value) is InputError
-    assert str(caught.value) == str(wanted.value)
-    assert caught.value.argument == "architecture"
-    assert_same_scores(pool.run(calls), expected(scene, calls))
+def test_calls_run_as_by_one_evaluator_in_this_process(pool: Pool, scene: Scene) -> None:
+    data = SearchData("noise", scene.supernet.num_classes, scene.calibration, scene.validation, ())
+    check_pool(pool, scene.supernet, data)
 
 
 def test_a_users_own_exception_arrives_as_itself(pool: Pool, scene: Scene, folder: Path):
@@ -152,19 +78,15 @@ def test_a_users_own_exception_arrives_as_itself(pool: Pool, scene: Scene, folde
 
 def history(pool: Pool, scene: Scene, protocol: Evaluation = PROTOCOL) -> str:
     """What a search would record: scores before and after two freezes, in full and held out."""
-    evaluator = PopulationEvaluator(pool, scene.calibration, scene.validation, protocol, 5)
+    splits = Splits(scene.calibration, scene.validation, scene.validation)
+    evaluator = PopulationEvaluator(pool, splits, protocol, 5)
     trunk = (1, 1, 0)
-    record: list[Any] = [evaluator.score(scene.candidates(6)), evaluator.samples]
+    record: list[Any] = [evaluator.score(scene.candidates(6)), evaluator.counters.samples]
     for depth in (1, 2):
         evaluator.freeze(trunk[:depth], trunk)
-        record += [
-            evaluator.score(scene.candidates(4, trunk[:depth]), reuse=False),
-            evaluator.samples,
-        ]
-    record += [
-        evaluator.score_in_full([trunk], reuse=False),
-        evaluator.test(trunk, scene.validation),
-    ]
+        behind = scene.candidates(4, trunk[:depth])
+        record += [evaluator.score_again(behind), evaluator.counters.samples]
+    record += [evaluator.score_in_full([trunk]), evaluator.test(trunk)]
     record += [sorted((p, v.tobytes()) for p, v in evaluator.statistics(trunk).items())]
     return repr(record)
 
@@ -198,7 +120,8 @@ def test_a_pool_says_what_it_was_opened_with(
     if kind == "ray":
         request.getfixturevalue("ray_cluster")
     with open_pool(scene.supernet, PROTOCOL, int(kind == "ray")) as opened:
-        assert opened.settings == PoolSettings(PROTOCOL, None, digest(scene.supernet))
+        task = Classification(scene.supernet.num_classes)
+        assert opened.settings == PoolSettings(PROTOCOL, task, digest(scene.supernet))
         found = [history(opened, scene) for _ in range(2)]
     assert found == [history(LocalPool(scene.supernet, PROTOCOL), scene)] * 2
 

@@ -143,6 +143,24 @@ def test_a_call_before_the_one_that_kills_is_not_blamed(
     assert len(pool.run(calls)) == len(calls)
 
 
+def test_a_pool_whose_run_was_interrupted_is_usable(
+    pool: Any, scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    from raynas.workers import ray_pool
+
+    def interrupted(refs: list[Any], seconds: float) -> list[Any]:
+        raise KeyboardInterrupt
+
+    pool.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(ray_pool, "await_any", interrupted)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                history(pool, scene, CRASHES)
+    expected = history(LocalPool(scene.supernet, PROTOCOL), scene, CRASHES)
+    assert history(pool, scene, CRASHES) == expected
+
+
 def test_actors_that_die_while_they_start_are_replaced_and_then_given_up(tmp_path: Path):
     from raynas.workers.ray_pool import RayPool
 

@@ -17,7 +17,8 @@ from raynas.evaluation import Evaluation
 from raynas.evaluation.batch_norm import conv_norm
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.evaluator import Evaluator
-from raynas.population.evaluator import PopulationEvaluator, Splits
+from raynas.population.evaluated import Splits
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.supernets.chain import batch_norms

@@ -3,69 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
 import torch
-from random_chains import Scene, build_scene, random_shards
+from callers_states import STATES
+from random_chains import Scene, random_shards
 from torch import Tensor, nn
 
 from raynas.evaluation import Evaluation
-from raynas.evaluation.device.numerics import flushes_denormals, numerics
-from raynas.population.evaluator import PopulationEvaluator, Splits
+from raynas.evaluation.device.numerics import numerics
+from raynas.population.evaluated import Splits
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.supernets import ChainSupernet, Normalize
+from raynas.torch_state import flushes_denormals
 from raynas.workers.pool import LocalPool
 
 CPU = torch.device("cpu")
-
-
-@contextmanager
-def switched(switch: Callable[[], object], back: Callable[[], object]) -> Iterator[None]:
-    """Something global for the time of the context."""
-    switch()
-    try:
-        yield
-    finally:
-        back()
-
-
-STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-    "inference mode": torch.inference_mode,
-    "gradients": torch.enable_grad,
-    "default dtype": lambda: switched(
-        lambda: torch.set_default_dtype(torch.float64),
-        lambda: torch.set_default_dtype(torch.float32),
-    ),
-    "default device": lambda: torch.device("meta"),
-    "default device, set": lambda: switched(
-        lambda: torch.set_default_device("meta"), lambda: torch.set_default_device(None)
-    ),
-    "matmul precision": lambda: switched(
-        lambda: torch.set_float32_matmul_precision("medium"),
-        lambda: torch.set_float32_matmul_precision("highest"),
-    ),
-    "deterministic algorithms": lambda: switched(
-        lambda: torch.use_deterministic_algorithms(True),
-        lambda: torch.use_deterministic_algorithms(False),
-    ),
-    "deterministic algorithms, warnings": lambda: switched(
-        lambda: torch.use_deterministic_algorithms(True, warn_only=True),
-        lambda: torch.use_deterministic_algorithms(False),
-    ),
-    "no mkldnn": lambda: switched(
-        lambda: torch.backends.mkldnn.set_flags(False),
-        lambda: torch.backends.mkldnn.set_flags(True),
-    ),
-    "denormals": lambda: switched(
-        lambda: torch.set_flush_denormal(True), lambda: torch.set_flush_denormal(False)
-    ),
-    "two threads": lambda: switched(
-        lambda: torch.set_num_threads(2), lambda: torch.set_num_threads(1)
-    ),
-}
 
 
 def state() -> tuple[Any, ...]:
@@ -82,13 +36,8 @@ def state() -> tuple[Any, ...]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.mkldnn.enabled,
         torch.get_num_threads(),
-        denormals(),
+        flushes_denormals(),
     )
-
-
-def denormals() -> bool:
-    with torch.device("cpu"):
-        return flushes_denormals()
 
 
 class Tiny(nn.Module):
@@ -106,7 +55,6 @@ class Tiny(nn.Module):
 
 def scene_of_all() -> Scene:
     """Blocks with batch norms, and one of a user's own making."""
-    scene = build_scene(15)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         stem = nn.Sequential(
@@ -122,7 +70,7 @@ def scene_of_all() -> Scene:
         head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
         supernet = ChainSupernet(stem, blocks, head, image_shape=(3, 7, 6), num_classes=4)
     splits = ("calibration", "validation")
-    return Scene(supernet.eval(), *(random_shards(supernet, s, 12, 6, 1) for s in splits), scene.seed)
+    return Scene(supernet.eval(), *(random_shards(supernet, s, 12, 6, 1) for s in splits), 0)
 
 
 CANDIDATES = [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -162,17 +110,21 @@ def test_scores_do_not_depend_on_the_callers_state(name: str, options: dict[str,
     assert state() == before
 
 
+def fail_inside() -> None:
+    """Raise an error once everything is set as evaluations want it."""
+    low = torch.get_autocast_dtype("cpu")
+    with numerics(CPU, Evaluation(threads=3).arithmetic):
+        wanted = (False, low, False, False, torch.float32, CPU, "highest", False, False, True, 3)
+        assert state() == (*wanted, False)
+        raise KeyError("inside")
+
+
 @pytest.mark.parametrize("name", STATES)
 def test_an_error_restores_the_callers_state_too(name: str) -> None:
     with STATES[name]():
         before = state()
-        with pytest.raises(KeyError), numerics(CPU, Evaluation(threads=3).arithmetic):
-            assert state() == (
-                False, *state()[1:3], False, torch.float32, CPU, "highest", False, False, True, 3,
-                False,
-            )  # fmt: skip
-            assert not torch.is_inference_mode_enabled()
-            raise KeyError
+        with pytest.raises(KeyError, match="inside"):
+            fail_inside()
         assert state() == before
 
 

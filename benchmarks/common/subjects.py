@@ -1,0 +1,133 @@
+"""The supernets that are measured, their data, and searches that are recorded on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import raynas
+from raynas.commands import workflow
+from raynas.report.read import read_run
+from raynas.runlog import RESULT
+from raynas.training import presets
+
+HOME = Path("runs/fashion_mnist")
+SUPERNET = HOME / "supernet.safetensors"
+QUICK_HOME = Path("runs/benchmarks/quick")
+QUICK_TRAINING = replace(presets.DIGITS, epochs=12, batch_size=16, learning_rate=0.1)
+"""Enough for architectures to differ, and no more."""
+
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained supernet and its data, which every process finds for itself.
+
+    The 12-block SPOS supernet of `experiments/fashion_mnist_spos.py`; with `quick`, the 8-block one
+    of the handwritten digits, trained for twelve epochs, which takes seconds and downloads nothing.
+
+    Args:
+        calibration: images for batch-norm statistics.
+        validation: images that candidates are scored on.
+        weights: the trained weights; trained first if the file is missing.
+        folder: with the four idx files of Fashion-MNIST; Debian's if `None`.
+        quick: the digits; `weights` and `folder` do not count.
+    """
+
+    calibration: int
+    validation: int
+    weights: Path = SUPERNET
+    folder: Path | None = None
+    quick: bool = False
+
+    @property
+    def home(self) -> Path:
+        """The folder of what is recorded on these images."""
+        name = f"recorded-{self.calibration}-{self.validation}"
+        return QUICK_HOME / name if self.quick else HOME / name
+
+    @property
+    def constraint(self) -> raynas.FLOPs:
+        """A limit that about half of the space keeps."""
+        return raynas.FLOPs(at_most=680e3 if self.quick else 3.1e6)
+
+    def open(self) -> tuple[raynas.ChainSupernet, raynas.data.SearchData]:
+        """The supernet, trained, and its data."""
+        if self.quick:
+            return self._open_digits()
+        images = raynas.data.fashion_mnist(
+            self.folder, calibration=self.calibration, validation=self.validation
+        )
+        torch.manual_seed(0)
+        supernet = raynas.supernets.spos_28x28(images.num_classes)
+        workflow.train_or_load(supernet, images, presets.FASHION_MNIST, self.weights)
+        return supernet, images
+
+    def _open_digits(self) -> tuple[raynas.ChainSupernet, raynas.data.SearchData]:
+        images = raynas.data.digits(
+            calibration=self.calibration, validation=self.validation, shard_size=50
+        )
+        torch.manual_seed(0)
+        supernet = raynas.supernets.spos_8x8(images.num_classes)
+        # Other splits leave other images to train on.
+        weights = QUICK_HOME / f"supernet-{self.calibration}-{self.validation}.safetensors"
+        workflow.train_or_load(supernet, images, QUICK_TRAINING, weights)
+        return supernet, images
+
+
+def choose_source(
+    quick: bool, calibration: int, validation: int, weights: Path, folder: Path | None
+) -> Source:
+    """The source of a benchmark: as asked for, or with `quick` 200 + 300 of the digits.
+
+    All quick runs share one supernet, so that only the first of them trains.
+    """
+    if quick:
+        return Source(200, 300, quick=True)
+    return Source(calibration, validation, weights, folder)
+
+
+def recorded_search(
+    source: Source,
+    name: workflow.StrategyName,
+    *,
+    seed: int = 0,
+    threshold: float = THRESHOLD,
+    workers: int | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """The generations of a whole search under the full protocol, searched as far as missing.
+
+    Args:
+        source: of the supernet and the images.
+        name: of the strategy.
+        seed: of the search.
+        threshold: of the strategy.
+        workers: Ray actors that a missing one is searched with; 0 for this process.
+        options: of the strategy, such as its population.
+
+    Returns:
+        The records of `generations.jsonl`: of each generation the `prefix`, and under `rescored`
+        and `population` the architectures with their scores.
+
+    Raises:
+        InputError: the folder holds another search.
+    """
+    supernet, images = source.open()
+    home = source.home if threshold == THRESHOLD else source.home / f"threshold-{threshold}"
+    run_dir = home / f"{name}-seed{seed}"
+    raynas.search(
+        supernet,
+        images,
+        strategy=workflow.make_strategy(name, threshold=threshold, **options),
+        constraint=source.constraint,
+        run_dir=run_dir,
+        workers=0 if (run_dir / RESULT).exists() else workers,
+        seed=seed,
+        resume=True,
+    )
+    return read_run(run_dir).generations

@@ -1,0 +1,54 @@
+"""The shards that candidates are evaluated on, and the scores that are known already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from raynas.errors import require
+from raynas.ledger.ledger import Ledger
+from raynas.shards.shard import Shard
+
+
+@final
+@dataclass(frozen=True)
+class Splits:
+    """The depth-0 shards that candidates are evaluated on.
+
+    Args:
+        calibration: each is read once, unless nothing is recalibrated.
+        validation: each is read once.
+        test: read for the winner only, a few at a time.
+        inspect: called with each shard as it is read.
+    """
+
+    calibration: Sequence[Shard]
+    validation: Sequence[Shard]
+    test: Sequence[Shard] = ()
+    inspect: Callable[[Shard], None] = lambda shard: None
+
+
+@final
+@dataclass(frozen=True)
+class Known:
+    """Scores that are known already, and what they are of.
+
+    Args:
+        ledger: where scores are looked up and added; it stays open. One in memory if omitted.
+        supernet: the digest of the supernet; a ledger needs it.
+        task: what else scores depend on: a JSON object.
+    """
+
+    ledger: Ledger | None = None
+    supernet: str = ""
+    task: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(
+            self.ledger is None or self.supernet != "",
+            "supernet",
+            "the digest of the supernet, beside a ledger",
+            repr(self.supernet),
+            "Give raynas.supernets.digest(supernet).",
+        )

@@ -1,0 +1,112 @@
+"""Which supernet this is: everything that a score can depend on, as a value."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any, final
+
+from raynas.errors import InputError
+from raynas.supernets.behaviour import Behaviour, behaviours
+from raynas.supernets.chain_nodes import examined_copy, on_meta
+from raynas.supernets.plain_torch import plain_torch
+from raynas.supernets.structure import attribute_digests, structure_digest
+
+if TYPE_CHECKING:
+    from raynas.supernets.chain import ChainSupernet
+
+
+@final
+@dataclass(frozen=True)
+class Identity:
+    """What a supernet is made of, and what it does.
+
+    Args:
+        structure: a digest of modules, attributes, code and tensors, the same on every machine.
+        behaviour: what every module gives on fixed inputs; the bits are those of one machine.
+            Empty if the supernet cannot be copied, or has no data.
+    """
+
+    structure: str
+    behaviour: tuple[Behaviour, ...]
+
+    @property
+    def digest(self) -> str:
+        """All of it in 32 hexadecimal digits: the same on every device of one machine."""
+        total = hashlib.blake2b(self.structure.encode(), digest_size=16)
+        for each in self.behaviour:
+            total.update(f"{each.node} {each.statistics} {each.digest}\n".encode())
+        return total.hexdigest()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every module was seen running; if not, a ledger must not believe the digest."""
+        return bool(self.behaviour) and not any(
+            each.digest.startswith("raised") for each in self.behaviour
+        )
+
+    def difference(self, other: Identity) -> str | None:
+        """Name what differs, in a few words; `None` if both can be of one supernet.
+
+        Behaviour is compared with a tolerance, since other processors round differently.
+        """
+        if [(b.node, b.statistics) for b in self.behaviour] != [
+            (b.node, b.statistics) for b in other.behaviour
+        ]:
+            return "the blocks and choices, or whether they could be run"
+        for mine, theirs in zip(self.behaviour, other.behaviour, strict=True):
+            if not mine.resembles(theirs):
+                return f"what {mine.node} computes"
+        if self.structure != other.structure:
+            return "weights, attributes or code of its modules"
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object for `config.json`."""
+        return {
+            "structure": self.structure,
+            "behaviour": [list(astuple(b)) for b in self.behaviour],
+        }
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Identity:
+        """Read back what `to_json` gave."""
+        rows = tuple(Behaviour(*row) for row in content["behaviour"])
+        return Identity(str(content["structure"]), rows)
+
+
+def identity(supernet: ChainSupernet) -> Identity:
+    """Examine a supernet, which stays as it is.
+
+    The structure covers, for every module in order, its class, attributes and hooks, the code of
+    classes and functions that do not come with torch, all parameters and buffers by name, type,
+    shape, value and sharing (batch counters left out), inputs, classes and recipe. Attributes that
+    running the modules changes (counters, caches) are left out. The behaviour catches what cannot
+    be read. A module's own `raynas_identity()`, if it has one, adds the JSON value that it returns.
+
+    Raises:
+        InputError: a `raynas_identity` that raises.
+    """
+    with plain_torch():
+        try:
+            replica = examined_copy(supernet)
+        except InputError:
+            return Identity(structure_digest(supernet, *attribute_digests(supernet)), ())
+        before, reached = attribute_digests(replica)
+        if on_meta(replica):
+            return Identity(structure_digest(replica, before, reached), ())
+        spoilt = examined_copy(replica)
+        seen = behaviours(spoilt.float())
+        after, _ = attribute_digests(spoilt)
+        steady = {name: value for name, value in before.items() if after.get(name) == value}
+        return Identity(structure_digest(replica, steady, reached), seen)
+
+
+def digest(supernet: ChainSupernet) -> str:
+    """A digest of everything that a supernet's scores depend on, the same on every device.
+
+    Returns:
+        32 hexadecimal digits; see `identity`.
+    """
+    return identity(supernet).digest

@@ -1,0 +1,211 @@
+"""Running one module of a chain, and seeing that it is a function of its input."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from raynas.errors import InputError, require
+from raynas.supernets.chain_nodes import ChainNode, describe_error, every_tensor
+
+
+def probe(node: ChainNode, x: Tensor, *, stochastic: bool = False) -> Tensor:
+    """Run a module of a copy in evaluation mode, and see what prefix sharing relies on.
+
+    Args:
+        node: what to run; its module may be spoilt.
+        x: an input of at least two samples; it is unchanged afterwards, or an error is raised.
+        stochastic: let the second output differ.
+
+    Returns:
+        The output.
+
+    Raises:
+        InputError: it raises, gives something else than one float tensor for the batch, changes
+            its input or itself, gives something else the second time, or gives memory that it
+            writes to again.
+    """
+    kept, held = x.clone(), [(tensor, bits(tensor)) for tensor in every_tensor(node.module)]
+    output = run(node, x)
+    require_one_tensor(node, output, x)
+    require_unchanged_input(node, x, kept)
+    first = output.clone()
+    require_repeatable(node, x, output, first, stochastic=stochastic)
+    changed = [tensor for tensor, before in held if bits(tensor) != before]
+    require(
+        not changed,
+        node.name,
+        "parameters and buffers that stay as they are in evaluation mode",
+        f"a module that changes {name_of(node.module, changed)}",
+        "Update them only if self.training, and give batch_norm its own training flag from there.",
+    )
+    return first
+
+
+def require_repeatable(
+    node: ChainNode, x: Tensor, output: Tensor, first: Tensor, *, stochastic: bool
+) -> None:
+    """Raise `InputError` if a module gives something else the second time, or the same memory.
+
+    Args:
+        node: that was run.
+        x: its input.
+        output: what it gave.
+        first: a copy of that.
+        stochastic: let the second output differ.
+    """
+    run(node, x.flip(0))
+    require(
+        same_bits(output, first),
+        node.name,
+        "an output that stays as it is",
+        "memory that the module writes to again when it next runs",
+        "Return a new tensor (y.clone()) rather than a buffer of the module.",
+    )
+    seed = torch.default_generator.get_state()
+    again = run(node, x.clone())
+    require(
+        stochastic or same_bits(again, first),
+        node.name,
+        "the same output for the same input in evaluation mode",
+        "another one the second time",
+        "It draws random numbers" + draws(seed) + ": make them depend on self.training, as in "
+        "nn.functional.dropout(x, p, training=self.training).",
+    )
+
+
+def draws(seed: Tensor) -> str:
+    """Words for whether random numbers were drawn since a state of torch's generator."""
+    drawn = not torch.equal(seed, torch.default_generator.get_state())
+    return "" if drawn else " that are not torch's, or remembers earlier inputs"
+
+
+def run(node: ChainNode, x: Tensor) -> Any:
+    """What the module gives; its own exception becomes an `InputError` that names it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return node.module(x)
+    except InputError:
+        raise
+    # Modules of a user raise nearly anything.
+    except Exception as error:
+        raise InputError(
+            node.name,
+            f"a module that runs on {str(x.dtype).removeprefix('torch.')} {list(x.shape)}",
+            describe_error(error),
+            remedy_for(node, x),
+        ) from error
+
+
+def remedy_for(node: ChainNode, x: Tensor) -> str:
+    """A guess at the mistake behind an exception."""
+    others = {str(p.dtype) for p in node.module.parameters() if p.is_floating_point()}
+    if others - {"torch.float32"}:
+        return f"Its parameters are {', '.join(sorted(others))}: call float() on the supernet."
+    if node.depth == 0 and x.dtype == torch.uint8:
+        return (
+            "The stem gets images of bytes: begin it with raynas.supernets.Normalize(mean, std), "
+            "with the channels of image_shape."
+        )
+    if node.depth == 0:
+        return "The stem gets samples as inputs describes them."
+    return "It gets the output of the module before it: make their channels and shapes fit."
+
+
+def require_one_tensor(node: ChainNode, output: Any, x: Tensor) -> None:
+    """Raise `InputError` unless the output is one dense float32 tensor for the batch."""
+    require(
+        isinstance(output, Tensor),
+        node.name,
+        "one tensor",
+        shown(output),
+        "Return a single tensor; wrap the module to choose one of its outputs.",
+    )
+    require(
+        output.dim() >= 1 and len(output) == len(x) and output.numel() > 0,
+        node.name,
+        f"an output for each of the {len(x)} samples, [{len(x)}, …]",
+        list(output.shape),
+        "Keep the first dimension, the batch, and leave something of the others.",
+    )
+    require(
+        output.dtype == torch.float32 and output.layout == torch.strided,
+        node.name,
+        "a dense float32 output",
+        f"{str(output.dtype).removeprefix('torch.')}, {str(output.layout).removeprefix('torch.')}",
+        "Call float() on the supernet, or convert inside the module.",
+    )
+    require(
+        output.device == x.device,
+        node.name,
+        f"an output on the device of its input, {x.device}",
+        output.device,
+        "Do not name a device in forward: use that of the input.",
+    )
+
+
+def shown(output: Any) -> str:
+    """A few words on something that is not a tensor."""
+    if isinstance(output, tuple | list):
+        return f"a {type(output).__name__} of {len(output)}"
+    if isinstance(output, dict):
+        return f"a dict with {', '.join(map(str, list(output)[:3]))}"
+    return type(output).__name__
+
+
+def require_unchanged_input(node: ChainNode, x: Tensor, kept: Tensor) -> None:
+    """Raise `InputError` if a module wrote into its input, by whatever way."""
+    require(
+        x.shape == kept.shape and x.dtype == kept.dtype and same_bits(x, kept),
+        node.name,
+        "a module that leaves its input unchanged",
+        "one that modifies its input in place",
+        "Other choices get the same input: leave inplace=True and x.data out of what comes first, "
+        "or begin with x = x.clone().",
+    )
+
+
+def probe_under_batch(node: ChainNode, x: Tensor) -> None:
+    """Run a module with its batch norms in training mode, as calibration does.
+
+    Raises:
+        InputError: it raises then, or changes its input.
+    """
+    norms = [module for module in node.module.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
+    kept = x.clone()
+    for norm in norms:
+        norm.train()
+    try:
+        run(node, x)
+        require_unchanged_input(node, x, kept)
+    finally:
+        for norm in norms:
+            norm.eval()
+
+
+def bits(tensor: Tensor) -> bytes | None:
+    """The content of a tensor; `None` where it has none."""
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+        return None
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def same_bits(one: Any, other: Tensor) -> bool:
+    """Whether two tensors hold the same bits; `True` without data."""
+    if not isinstance(one, Tensor) or one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return one.is_meta or bits(one) == bits(other)
+
+
+def name_of(module: nn.Module, tensors: list[Tensor]) -> str:
+    """The names of a module's parameters and buffers, the first few."""
+    wanted = {id(tensor) for tensor in tensors}
+    every = (*module.named_parameters(), *module.named_buffers())
+    return ", ".join([name for name, tensor in every if id(tensor) in wanted][:3])

@@ -1,0 +1,106 @@
+"""A digest of what a supernet is made of: classes, attributes, code, tensors, and how they hang."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from raynas.errors import InputError
+from raynas.supernets.attributes import module_attributes
+from raynas.supernets.chain_nodes import describe_error
+from raynas.supernets.tensor_digest import tensor_digest
+from raynas.supernets.value_digest import Reach, registered_names
+
+if TYPE_CHECKING:
+    from raynas.supernets.chain import ChainSupernet
+
+BATCH_COUNTER = "num_batches_tracked"
+"""The batch-norm counter that no result depends on; older checkpoints leave it out."""
+
+Attributes = dict[tuple[str, str], bytes]
+"""The digest of every attribute, by the names of its module and its own."""
+
+
+def attribute_digests(supernet: ChainSupernet) -> tuple[Attributes, bytes]:
+    """Every attribute of every module that is not a tensor or a module of its own.
+
+    Returns:
+        Their digests, and that of all code and constants that they lead to.
+
+    Raises:
+        InputError: a `raynas_identity` that cannot be called.
+    """
+    reach = Reach(registered_names(supernet))
+    found: Attributes = {}
+    for name, module in supernet.named_modules():
+        reach.meet(type(module))
+        found[name, "class"] = reach.class_digest(type(module))
+        attributes = module_attributes(module, reach.stored_attributes(type(module)))
+        attributes |= stated_identity(name, module)
+        for attribute, value in attributes.items():
+            found[name, attribute] = reach.digest(value)
+    return found, reach.reached()
+
+
+def stated_identity(name: str, module: nn.Module) -> dict[str, str]:
+    """What a module says itself that it computes with, in its `raynas_identity`.
+
+    Raises:
+        InputError: the method raises, or gives no JSON value.
+    """
+    own = getattr(module, "raynas_identity", None)
+    if not callable(own):
+        return {}
+    try:
+        return {"raynas_identity()": json.dumps(own(), sort_keys=True)}
+    # Methods of a user raise nearly anything.
+    except Exception as error:
+        raise InputError(
+            name or "supernet",
+            "a method raynas_identity() that gives a JSON value",
+            describe_error(error),
+            "Mend the method, or leave it out.",
+        ) from error
+
+
+def structure_digest(supernet: ChainSupernet, attributes: Attributes, reached: bytes) -> str:
+    """Of tensors, the tree of modules, inputs, classes and recipe, and the given attributes.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    total = hashlib.blake2b(digest_size=16)
+    for (module, attribute), digest in sorted(attributes.items()):
+        total.update(f"{module} {attribute} ".encode() + digest)
+    total.update(reached)
+    for line in tensor_lines(supernet):
+        total.update(line)
+    return total.hexdigest()
+
+
+def tensor_lines(supernet: ChainSupernet) -> Iterator[bytes]:
+    """Every module's children, parameters and buffers, each by its first name and its value."""
+    names = registered_names(supernet)
+    for name, module in supernet.named_modules():
+        children = [(own, names.get(id(child))) for own, child in module._modules.items()]
+        yield f"{name}: {children}\n".encode()
+        tables = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        for own, tensor in sorted(tables):
+            if own == BATCH_COUNTER:
+                continue
+            full = f"{name}.{own}" if name else own
+            first = names.get(id(tensor), full)
+            value = b"" if first != full else digest_or_type(tensor)
+            yield f"{full} {first} {type(tensor).__name__} ".encode() + value + b"\n"
+
+
+def digest_or_type(tensor: object) -> bytes:
+    """The digest of a tensor, or of its type where its values cannot be read."""
+    try:
+        return tensor_digest(tensor)  # type: ignore[arg-type]
+    except (RuntimeError, ValueError, NotImplementedError, TypeError):
+        return type(tensor).__qualname__.encode()

@@ -1,0 +1,143 @@
+"""Digests of Python values that are the same in every process: attributes, functions, classes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Mapping
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, final
+
+from torch import nn
+
+from raynas.supernets.attributes import (
+    class_items,
+    has_state,
+    is_constant,
+    is_known,
+    is_known_name,
+    plain_function,
+)
+from raynas.supernets.code_facts import CodeFacts, code_facts
+from raynas.supernets.value_walk import PLAIN, ValueWalk
+
+MOST_REACHED = 4_000
+"""How many functions and classes are read."""
+
+
+@final
+class Reach:
+    """Functions and classes that have been met, and what these name in their modules.
+
+    Args:
+        names: of the registered modules and tensors by `id`, which stand for them in values.
+    """
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self.names = names
+        self._codes: dict[CodeType, CodeFacts] = {}
+        self._classes: dict[type, bytes] = {}
+        self._met: dict[int, Any] = {}
+        self._pending: deque[Any] = deque()
+        self.referred: set[str] = set()
+        """The names of registered modules and tensors that values have referred to."""
+
+    def digest(self, value: Any) -> bytes:
+        """Of one value with all that is in it; what it calls is left to `reached`."""
+        walk = ValueWalk(self)
+        walk.add(value)
+        return walk.total.digest()
+
+    def facts(self, code: CodeType) -> CodeFacts:
+        """Of code, read once."""
+        if code not in self._codes:
+            self._codes[code] = code_facts(code)
+        return self._codes[code]
+
+    def meet(self, item: Any) -> None:
+        """Remember a function or a class, to look at what it names."""
+        if id(item) not in self._met and len(self._met) < MOST_REACHED:
+            self._met[id(item)] = item
+            self._pending.append(item)
+
+    def reached(self) -> bytes:
+        """Of everything that the functions and classes met so far name, and what these name."""
+        found: set[bytes] = set()
+        while self._pending:
+            item = self._pending.popleft()
+            found.update(self._of_class(item) if isinstance(item, type) else self._of_code(item))
+        return hashlib.blake2b(b"".join(sorted(found)), digest_size=16).digest()
+
+    def class_digest(self, kind: type) -> bytes:
+        """Of a class: the names of known ones, the code and constants of others."""
+        if kind not in self._classes:
+            total = hashlib.blake2b(digest_size=16)
+            for base in kind.__mro__:
+                total.update(f"{base.__qualname__};".encode())
+                if is_known(base):
+                    total.update(f"{base.__module__};".encode())
+                    continue
+                self.meet(base)
+                for name, value in class_items(base):
+                    function = plain_function(value)
+                    if function is not None:
+                        total.update(name.encode() + self.facts(function.__code__).digest)
+                    elif isinstance(value, (*PLAIN, float)):
+                        total.update(f"{name} {type(value).__name__} {value!r};".encode())
+            self._classes[kind] = total.digest()
+        return self._classes[kind]
+
+    def stored_attributes(self, kind: type) -> frozenset[str]:
+        """Names of attributes that methods of a class write, but for its constructor."""
+        stored: frozenset[str] = frozenset()
+        for base in kind.__mro__:
+            if not is_known(base):
+                for _, value in class_items(base):
+                    function = plain_function(value)
+                    if function is not None:
+                        stored |= self.facts(function.__code__).stored
+        return stored
+
+    def _of_class(self, kind: type) -> Iterable[bytes]:
+        for name, value in class_items(kind):
+            yield f"{kind.__qualname__}.{name} ".encode() + self.digest(value)
+
+    def _of_code(self, function: FunctionType) -> Iterable[bytes]:
+        facts = self.facts(function.__code__)
+        for name in sorted(facts.globals - facts.stored_globals):
+            if name not in function.__globals__:
+                continue
+            value = function.__globals__[name]
+            label = facts.digest + name.encode() + b" "
+            if isinstance(value, ModuleType) or has_state(value):
+                if isinstance(value, ModuleType) and is_known_name(value.__name__):
+                    continue
+                # Of a module or a settings object, only what the function can be seen to use.
+                for attribute in sorted(facts.attributes):
+                    held = vars(value).get(attribute)
+                    if held is not None and not isinstance(held, ModuleType):
+                        yield label + attribute.encode() + self.digest(held)
+            elif is_constant(value):
+                yield label + self.digest(value)
+
+
+def registered_names(supernet: nn.Module) -> dict[int, str]:
+    """The first name of every module, parameter and buffer, by `id`."""
+    names: dict[int, str] = {}
+    for name, module in supernet.named_modules():
+        names.setdefault(id(module), f"module {name}")
+    for name, tensor in (*supernet.named_parameters(), *supernet.named_buffers()):
+        names.setdefault(id(tensor), name)
+    return names
+
+
+def value_digest(value: Any) -> str:
+    """The digest of one value and of all code that it can be seen to call, 32 hexadecimal digits.
+
+    Args:
+        value: a function, or an object such as a task; the same value in another process gives the
+            same digest.
+    """
+    reach = Reach({})
+    own = reach.digest(value)
+    return hashlib.blake2b(own + reach.reached(), digest_size=16).hexdigest()

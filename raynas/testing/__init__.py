@@ -1,0 +1,25 @@
+"""Contract kits and small problems, for the tests of this library and for your own things.
+
+`check_strategy`, `check_evaluator` and `check_pool` raise `AssertionError` with the promise that is
+broken; `build_table` scores every architecture of a small space, and `TableEvaluator` searches it
+in milliseconds. Needs no test framework.
+"""
+
+from raynas.testing.evaluators import check_evaluator, check_pool
+from raynas.testing.strategies import check_strategy, pretended_score, run_strategy
+from raynas.testing.supernets import small_data, small_supernet
+from raynas.testing.tables import Table, TableEvaluator, build_table, describe_table
+
+__all__ = [
+    "Table",
+    "TableEvaluator",
+    "build_table",
+    "check_evaluator",
+    "check_pool",
+    "check_strategy",
+    "describe_table",
+    "pretended_score",
+    "run_strategy",
+    "small_data",
+    "small_supernet",
+]

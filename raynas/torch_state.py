@@ -1,0 +1,67 @@
+"""Torch's global state as a new process has it, for a time, whatever the caller has switched on.
+
+A caller may evaluate inside autocast or inference mode, with another default type or device, matrix
+products of low precision, or deterministic algorithms. Workers of Ray start without any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+TINY = 1e-40
+"""A number that is lost where denormal numbers are flushed to zero."""
+
+
+@contextmanager
+def plain_state(*devices: str) -> Iterator[None]:
+    """Compute in float32 without gradients; then everything is again as it was.
+
+    Args:
+        devices: on which autocast is switched off, `"cpu"` and `"cuda"`.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        for kind in devices:
+            stack.enter_context(torch.autocast(kind, enabled=False, dtype=torch.bfloat16))
+        if (dtype := torch.get_default_dtype()) != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, dtype)
+        if torch.get_default_device().type != "cpu":
+            # Over whatever set it: a `with torch.device(…)` of the caller cannot be switched off.
+            stack.enter_context(torch.device("cpu"))
+        if (precision := torch.get_float32_matmul_precision()) != "highest":
+            torch.set_float32_matmul_precision("highest")
+            stack.callback(torch.set_float32_matmul_precision, precision)
+        if torch.are_deterministic_algorithms_enabled():
+            warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+            torch.use_deterministic_algorithms(False)
+            stack.callback(torch.use_deterministic_algorithms, True, warn_only=warn_only)
+        if not torch.backends.mkldnn.enabled:
+            torch.backends.mkldnn.set_flags(True)
+            stack.callback(torch.backends.mkldnn.set_flags, False)
+        if flushes_denormals():
+            torch.set_flush_denormal(False)
+            stack.callback(torch.set_flush_denormal, True)
+        yield
+
+
+def flushes_denormals() -> bool:
+    """Whether this thread takes tiny numbers for zero; torch can set that, but does not tell."""
+    return (torch.tensor(TINY, device="cpu", dtype=torch.float32) * 1.0).item() == 0.0
+
+
+@contextmanager
+def cpu_threads(threads: int) -> Iterator[None]:
+    """A number of intra-op threads on the CPU; then again as many as before."""
+    before = torch.get_num_threads()
+    if before != threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)

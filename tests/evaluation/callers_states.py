@@ -1,0 +1,56 @@
+"""States of torch that a caller may be in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def switched(switch: Callable[[], object], back: Callable[[], object]) -> Iterator[None]:
+    """Something global for the time of the context."""
+    switch()
+    try:
+        yield
+    finally:
+        back()
+
+
+STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "inference mode": torch.inference_mode,
+    "gradients": torch.enable_grad,
+    "default dtype": lambda: switched(
+        lambda: torch.set_default_dtype(torch.float64),
+        lambda: torch.set_default_dtype(torch.float32),
+    ),
+    "default device": lambda: torch.device("meta"),
+    "default device, set": lambda: switched(
+        lambda: torch.set_default_device("meta"), lambda: torch.set_default_device(None)
+    ),
+    "matmul precision": lambda: switched(
+        lambda: torch.set_float32_matmul_precision("medium"),
+        lambda: torch.set_float32_matmul_precision("highest"),
+    ),
+    "deterministic algorithms": lambda: switched(
+        lambda: torch.use_deterministic_algorithms(True),
+        lambda: torch.use_deterministic_algorithms(False),
+    ),
+    "deterministic algorithms, warnings": lambda: switched(
+        lambda: torch.use_deterministic_algorithms(True, warn_only=True),
+        lambda: torch.use_deterministic_algorithms(False),
+    ),
+    "no mkldnn": lambda: switched(
+        lambda: torch.backends.mkldnn.set_flags(False),
+        lambda: torch.backends.mkldnn.set_flags(True),
+    ),
+    "denormals": lambda: switched(
+        lambda: torch.set_flush_denormal(True), lambda: torch.set_flush_denormal(False)
+    ),
+    "two threads": lambda: switched(
+        lambda: torch.set_num_threads(2), lambda: torch.set_num_threads(1)
+    ),
+}
