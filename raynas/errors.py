@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
 
-
-@final
 class InputError(ValueError):
     """An argument, a file or a setting that the user can mend.
 

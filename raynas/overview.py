@@ -13,7 +13,7 @@ import numpy as np
 from raynas.costs import Constraint, CostTable, flops_table, params_table
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
-from raynas.preparation import open_evaluator, prepare
+from raynas.preparation import open_evaluator, prepare, require_seed
 from raynas.score import Score
 from raynas.space import Architecture
 
@@ -96,6 +96,7 @@ def describe(
         InputError: as `raynas.search`.
     """
     require(paths >= 1, "paths", "at least 1", paths, "Score a few.")
+    require_seed(seed)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     limits = prepared.problem.limits
     draws = limits.draw((), np.random.default_rng(seed))
