@@ -117,7 +117,7 @@ def test_one_changed_weight_is_another_supernet(either: Path) -> None:
     supernet = small_supernet()
     with torch.no_grad():
         next(supernet.head.parameters()).view(-1)[0] += 1e-6
-    with pytest.raises(InputError, match="got another one: weights, attributes or code .* differ"):
+    with pytest.raises(InputError, match=r"got another one: weights, attributes or code .* differ"):
         run_search(either, resume=True, supernet=supernet)
 
 
