@@ -16,17 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_search import (
-    CLASSES,
-    PCF,
-    SHAPE,
-    contents,
-    history,
-    records,
-    run_search,
-    small_data,
-    small_supernet,
-)
+from small_search import PCF, contents, history, records, run_search, small_data, small_supernet
 
 import raynas
 from raynas.commands import workflow
@@ -35,6 +25,7 @@ from raynas.data.arrays import ArrayImages
 from raynas.errors import InputError
 from raynas.evolution import CFES, EA, PCFES, RandomSearch
 from raynas.supernets import ChainSupernet, load
+from raynas.testing.supernets import CLASSES, SHAPE
 from raynas.training import TrainingDivergedError, TrainingSettings
 from raynas.workers.pool import WorkerCrashError
 
