@@ -151,7 +151,7 @@ def main(
         "machine": machine(),
         "shared": asdict(shared),
         "spread": spread(truth.values),
-        "budgets": [],
+        "limits": [],
     }
     measured: dict[str, MeasuredOutcomes] = {}
     outcomes = {s.name: open_outcomes(bench, s, workers, measured) for s in chosen}
@@ -160,7 +160,7 @@ def main(
         target = Truth.of(truth, problem)
         rows: dict[str, Any] = {}
         limit = {"limit": name, "flops": at_most(problem), "best": list(target.best)}
-        report["budgets"].append(
+        report["limits"].append(
             limit
             | {
                 "legal": problem.limits.count(),
@@ -237,24 +237,22 @@ def spread(top1: np.ndarray) -> dict[str, float]:
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the spread of the space, and one table per budget."""
+    """Print the spread of the space, and one table per limit."""
     console = Console(width=160)
     known = report["spread"]
     console.print(
         f"All architectures, validation top-1: {known['minimum']:.2%} to {known['maximum']:.2%}, "
         f"median {known['median']:.2%}, standard deviation {known['standard_deviation']:.2%}"
     )
-    for budget in report["budgets"]:
-        limit = (
-            f"limit: {budget['limit']}, {budget['legal']:,} legal, best {budget['best_top1']:.2%}"
-        )
+    for limited in report["limits"]:
+        limit = f"limit: {limited['limit']}, {limited['legal']:,} legal, best {limited['best_top1']:.2%}"
         printed = Printed(title=f"Regret in points of top-1, mean ± standard error; {limit}")
         printed.add_column("setting", no_wrap=True)
         for column in ("regret", "minus EA", "worst", "found best"):
             printed.add_column(column)
         for column in ("evaluations", "frozen", "M block-forwards", "EA / this"):
             printed.add_column(column)
-        for name, row in budget["rows"].items():
+        for name, row in limited["rows"].items():
             printed.add_row(
                 name,
                 f"{row['regret']:.3f} ± {row['regret_se']:.3f}",

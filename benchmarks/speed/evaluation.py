@@ -15,8 +15,8 @@ every other time, so that drifts of the machine meet all of them. Modes:
                     in plain PyTorch (`plain.py`)
     reference, memory kept
                     the same in a process that reuses the memory it has freed, as workers on Ray do
-                    (`raynas.evaluation.device.allocator`): half of a plain loop's time on large
-                    images are page faults
+                    (`raynas.evaluation.device.allocator`): on large images page faults take up to
+                    half of a plain loop's time
     one by one      the same by raynas, whose activations are channels-last
     trie            shared prefixes; exact
     trie, memory kept
@@ -44,7 +44,7 @@ order, may differ by a sample: `differing_counts` says how many do. `spread` hol
 the speed-ups of single generations.
 
 With `--quick`: 300 + 200 images of the handwritten digits, a supernet that was trained for twelve
-epochs, and searches of 4 generations of 16.
+epochs, searches of 4 generations of 16, and one core: so small a network gains nothing from two.
 
 Usage (all generations take two hours; `--every 5` takes every fifth of the EA's):
     python benchmarks/speed/evaluation.py --json evaluation.json
@@ -148,6 +148,7 @@ def main(
         data: the folder with the four idx files; Debian's if omitted.
     """
     source = choose_source(quick, 2_000, 2_000, supernet, data)
+    cores = 1 if quick else cores
     brief = {"population": 16, "generations": 4, "workers": 0} if quick else {}
     options: dict[str, Any] = {"seed": seed, "threshold": threshold, **brief}
     recorded = {name: recorded_search(source, name, **options) for name in populations}
