@@ -20,12 +20,7 @@ HOME = Path("runs/fashion_mnist")
 
 
 def main(
-    strategy: workflow.StrategyName = "pcf",
-    workers: int | None = None,
-    seed: int = 0,
-    run_dir: Path | None = None,
-    resume: bool = False,
-    ledger: Path | None = None,
+    run: workflow.RunOptions,
     data: Path | None = None,
     supernet: Path = HOME / "supernet.safetensors",
     epochs: int = 24,
@@ -36,12 +31,7 @@ def main(
     """Train and search a 12-block SPOS supernet on Fashion-MNIST.
 
     Args:
-        strategy: ea (SPOS), random, cf (CF-ES) or pcf (PCF-ES).
-        workers: Ray actors; 0 for this process, every GPU or core if omitted.
-        seed: of the search.
-        run_dir: where the records go; a new folder under runs/fashion_mnist if omitted.
-        resume: continue the run in run_dir, or the latest one.
-        ledger: a file of scores that searches share; what it holds is not evaluated again.
+        run: the search; its records go below runs/fashion_mnist.
         data: the folder with the four idx files; Debian's if omitted.
         supernet: the trained weights; trained first if the file is missing.
         epochs: of the training.
@@ -49,33 +39,17 @@ def main(
         validation: images that steer the search.
         threshold: the choice percentage at which blocks freeze (cf, pcf).
     """
+    strategy = workflow.make_strategy(run.strategy, threshold=threshold)
+    settings = replace(raynas.training.presets.FASHION_MNIST, epochs=epochs)
+    constraint = raynas.FLOPs(at_most=3.1e6)
+    directory = run.directory(HOME)
     images = raynas.data.fashion_mnist(data, calibration=calibration, validation=validation)
     torch.manual_seed(0)
     network = raynas.supernets.spos_28x28(images.num_classes)
-    directory = run_dir or workflow.choose_run_dir(HOME, strategy, seed, resume=resume)
-    constraint = raynas.FLOPs(at_most=3.1e6)
-    raynas.check_search(
-        network,
-        images,
-        run_dir=directory,
-        constraint=constraint,
-        workers=workers,
-        resume=resume,
-        seed=seed,
-        ledger=ledger,
-    )
-    settings = replace(raynas.training.presets.FASHION_MNIST, epochs=epochs)
+    raynas.check_search(network, images, run_dir=directory, constraint=constraint, **run.options())
     workflow.train_or_load(network, images, settings, supernet)
     workflow.search_and_show(
-        network,
-        images,
-        workflow.make_strategy(strategy, threshold=threshold),
-        directory,
-        constraint=constraint,
-        workers=workers,
-        seed=seed,
-        resume=resume,
-        ledger=ledger,
+        network, images, strategy, directory, constraint=constraint, **run.options()
     )
 
 

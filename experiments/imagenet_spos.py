@@ -36,12 +36,7 @@ def build_supernet(checkpoint: Path, num_classes: int | None) -> raynas.ChainSup
 def main(
     data: Path,
     checkpoint: Path,
-    strategy: workflow.StrategyName = "pcf",
-    workers: int | None = None,
-    seed: int = 0,
-    run_dir: Path | None = None,
-    resume: bool = False,
-    ledger: Path | None = None,
+    run: workflow.RunOptions,
     calibration: int = 20_000,
     validation: int = 5_000,
     test: int | None = None,
@@ -56,12 +51,7 @@ def main(
     Args:
         data: a folder with train/CLASS/*.JPEG and val/CLASS/*.JPEG.
         checkpoint: trained weights: the released SPOS supernet, a state dict, or safetensors.
-        strategy: ea (SPOS), random, cf (CF-ES) or pcf (PCF-ES).
-        workers: Ray actors; 0 for this process, every GPU or core if omitted.
-        seed: of the search.
-        run_dir: where the records go; a new folder under runs/imagenet if omitted.
-        resume: continue the run in run_dir, or the latest one.
-        ledger: a file of scores that searches share; what it holds is not evaluated again.
+        run: the search; its records go below runs/imagenet.
         calibration: training images for batch-norm statistics.
         validation: training images that steer the search.
         test: held-out images; all of val if omitted.
@@ -71,24 +61,19 @@ def main(
         population: architectures per generation.
         generations: the generation limit.
     """
-    directory = run_dir or workflow.choose_run_dir(
-        Path("runs/imagenet"), strategy, seed, resume=resume
-    )
-    chosen = workflow.make_strategy(strategy, population=population, generations=generations)
+    strategy = workflow.make_strategy(run.strategy, population=population, generations=generations)
     constraint = raynas.FLOPs(at_most=flops)
     evaluation = raynas.Evaluation(sample_rate=sample_rate, bits=bits)
+    directory = run.directory(Path("runs/imagenet"))
     images = raynas.data.imagenet(data, calibration=calibration, validation=validation, test=test)
     workflow.search_and_show(
         build_supernet(checkpoint, images.num_classes),
         images,
-        chosen,
+        strategy,
         directory,
         constraint=constraint,
         evaluation=evaluation,
-        workers=workers,
-        seed=seed,
-        resume=resume,
-        ledger=ledger,
+        **run.options(),
     )
 
 

@@ -36,6 +36,11 @@ DESCRIPTION = "architecture.json"
 
 
 @final
+class PartialExportError(InputError):
+    """An export that lacks what torch could not write; all else was written."""
+
+
+@final
 @dataclass(frozen=True)
 class Exported:
     """The files of an exported subnet.
@@ -56,18 +61,19 @@ class Exported:
         """These files, if they are all that was asked for.
 
         Raises:
-            InputError: something was refused.
+            PartialExportError: something was refused.
         """
         lacking = [f"{name} was not ({reason})" for name, reason in self.refused.items()]
         if self.batch is not None:
             lacking.append(f"{PROGRAM} takes batches of {self.batch}")
-        require(
-            not lacking,
-            "export",
-            "a subnet that torch can write as a program for any batch size",
-            f"{', '.join(self.files)} in {self.directory}, but {'; '.join(lacking)}",
-            "What is there can be used; to have the rest, change what was refused in the module.",
-        )
+        if lacking:
+            raise PartialExportError(
+                "export",
+                "a subnet that torch can write as a program for any batch size",
+                f"{', '.join(self.files)} in {self.directory}, but {'; '.join(lacking)}",
+                "What is there can be used; to have the rest, change what was refused in the "
+                "module.",
+            )
         return self
 
 
@@ -130,8 +136,8 @@ def export_architecture(
 
     Raises:
         InputError: an architecture that the supernet does not have, images that do not fit it, or
-            a directory that cannot be written to or holds the export of another architecture. Also
-            where torch refuses the module, after all else has been written.
+            a directory that cannot be written to or holds the export of another architecture.
+        PartialExportError: torch refuses the module; all else has been written.
     """
     chosen = supernet.space.validate(architecture)
     require_target(Path(directory), chosen)

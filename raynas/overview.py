@@ -13,7 +13,7 @@ import numpy as np
 from raynas.costs import Constraint, CostTable, flops_table, params_table
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
-from raynas.preparation import open_evaluator, prepare
+from raynas.preparation import open_evaluator, prepare, require_seed
 from raynas.score import Score
 from raynas.space import Architecture
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class CostRange:
-    """What the architectures of a space cost, from the cheapest to the dearest.
+    """The costs of a space's architectures, from the cheapest to the dearest.
 
     Args:
         least: the cost of the cheapest architecture.
@@ -45,7 +45,7 @@ class CostRange:
 @final
 @dataclass(frozen=True)
 class Overview:
-    """What a search of a supernet would meet.
+    """An overview of what a search of a supernet would meet.
 
     Args:
         blocks: the number of choices of each block.
@@ -96,6 +96,7 @@ def describe(
         InputError: as `raynas.search`.
     """
     require(paths >= 1, "paths", "at least 1", paths, "Score a few.")
+    require_seed(seed)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     limits = prepared.problem.limits
     draws = limits.draw((), np.random.default_rng(seed))

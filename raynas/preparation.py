@@ -1,4 +1,4 @@
-"""What a search is given, checked and completed before any long work."""
+"""Arguments of a search, checked and completed before any long work."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def open_evaluator(
     """Score candidates on the caller's pool, which stays open, or on one of its own.
 
     Args:
-        prepared: what to evaluate, and how.
+        prepared: supernet, data, task and protocol.
         workers, pool, ledger, seed: as those of `raynas.search`.
     """
     from raynas.ledger.ledger import Ledger

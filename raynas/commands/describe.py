@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
-from tyro.conf import OmitArgPrefixes
 
 import raynas
 from raynas.commands.limits import LimitOptions
-from raynas.commands.loading import DataOptions, load_data, load_supernet
+from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
 from raynas.commands.terminal import make_console
+from raynas.errors import require
+from raynas.evolution import RandomSearch
 from raynas.overview import Overview
+from raynas.preparation import require_seed
 from raynas.score import Score
 from raynas.space import decode, encode
 
@@ -25,11 +27,10 @@ else:
 
 
 def describe(
-    data: OmitArgPrefixes[DataOptions],
-    supernet: str,
-    evaluation: OmitArgPrefixes[EvaluationOptions],
-    limits: OmitArgPrefixes[LimitOptions],
-    weights: Path | None = None,
+    data: DataOptions,
+    supernet: SupernetOptions,
+    evaluation: EvaluationOptions,
+    limits: LimitOptions,
     paths: int = 4,
     population: int = 50,
     generations: int = 20,
@@ -40,22 +41,27 @@ def describe(
 
     Args:
         data: the samples.
-        supernet: the trained weights, or package.module:function.
+        supernet: what would be searched.
         evaluation: the protocol.
         limits: what is legal.
-        weights: for --supernet package.module:function: the trained weights.
         paths: how many random architectures to score.
-        population: of the search whose time is foretold.
-        generations: likewise.
-        workers: Ray actors that score; 0 for this process, every GPU or core if omitted.
+        population: architectures per generation of the search whose time is foretold.
+        generations: of the search whose time is foretold.
+        workers: Ray actors that score; 0 for this process.
         seed: of the random architectures.
     """
+    require_seed(seed)
+    RandomSearch(population, generations)
+    protocol = given(raynas.Evaluation, evaluation)
+    constraint = limits.limits() or None
     samples = load_data(data)
+    network, task = supernet.load(data, samples)
     overview = raynas.describe(
-        load_supernet(supernet, data, samples, weights),
+        network,
         samples,
-        constraint=limits.limits() or None,
-        evaluation=given(raynas.Evaluation, evaluation),
+        constraint=constraint,
+        evaluation=protocol,
+        task=task,
         paths=paths,
         workers=workers,
         seed=seed,
@@ -96,11 +102,10 @@ def shown_score(score: Score) -> str:
 
 
 def evaluate(
-    data: OmitArgPrefixes[DataOptions],
-    supernet: str,
+    data: DataOptions,
+    supernet: SupernetOptions,
     architectures: Sequence[str],
-    evaluation: OmitArgPrefixes[EvaluationOptions],
-    weights: Path | None = None,
+    evaluation: EvaluationOptions,
     workers: int | None = 0,
     ledger: Path | None = None,
 ) -> None:
@@ -108,20 +113,23 @@ def evaluate(
 
     Args:
         data: the samples.
-        supernet: the trained weights, or package.module:function.
+        supernet: whose architectures they are.
         architectures: one choice per block each, as 2,1,0,3 0,0,0,0.
         evaluation: the protocol.
-        weights: for --supernet package.module:function: the trained weights.
-        workers: Ray actors that score; 0 for this process, every GPU or core if omitted.
-        ledger: a file of scores that searches share.
+        workers: Ray actors that score; 0 for this process.
+        ledger: a file of scores that searches share; what it holds is not evaluated again.
     """
     wanted = [decode(text) for text in architectures]
+    require(len(wanted) > 0, "architectures", "at least one", "none", "Write it as 2,1,0,3.")
+    protocol = given(raynas.Evaluation, evaluation)
     samples = load_data(data)
+    network, task = supernet.load(data, samples)
     scores = raynas.evaluate(
-        load_supernet(supernet, data, samples, weights),
+        network,
         samples,
         wanted,
-        evaluation=given(raynas.Evaluation, evaluation),
+        evaluation=protocol,
+        task=task,
         workers=workers,
         ledger=ledger,
     )

@@ -5,22 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from tyro.conf import OmitArgPrefixes
-
 import raynas
-from raynas.commands.loading import DataOptions, load_data, load_supernet
+from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.terminal import make_console
 from raynas.errors import require
-from raynas.export import export_architecture
-from raynas.result import load_result
+from raynas.report.read import read_run
 from raynas.space import decode, encode
 
 
 def export(
-    data: OmitArgPrefixes[DataOptions],
-    supernet: str,
+    data: DataOptions,
+    supernet: SupernetOptions,
     out: Path,
-    weights: Path | None = None,
     architecture: str | None = None,
     run_dir: Path | None = None,
     batch_norm: Literal["recalibrate", "inherit"] | None = None,
@@ -29,10 +25,10 @@ def export(
 
     Args:
         data: the samples whose calibration split is used.
-        supernet: the trained weights, or package.module:function.
-        out: the directory that receives architecture.json, weights.safetensors and model.pt2.
-        weights: for --supernet package.module:function: the trained weights.
-        architecture: one choice per block, as 2,1,0,3; that of run_dir's result if omitted.
+        supernet: what it is a part of.
+        out: the directory that receives architecture.json, weights.safetensors and model.pt2;
+            where torch cannot write all of them, the exit code is 2, and the others are there.
+        architecture: one choice per block, as 2,1,0,3; that of --run-dir's result if omitted.
         run_dir: a finished search of this supernet; its batch norm is that of the search.
         batch_norm: with --architecture: recalibrate statistics (if omitted), or inherit the
             supernet's.
@@ -51,14 +47,20 @@ def export(
         batch_norm,
         "Leave it out: the subnet is exported as the search evaluated it.",
     )
-    chosen = None if architecture is None else decode(architecture)
-    samples = load_data(data)
-    network = load_supernet(supernet, data, samples, weights)
-    if chosen is not None:
-        evaluation = raynas.Evaluation(batch_norm=batch_norm or "recalibrate")
-        export_architecture(out, network, samples, chosen, evaluation, {})
+    if run_dir is None:
+        found = decode(str(architecture))
     else:
-        result = load_result(Path(str(run_dir)), network, samples)
-        result.export(out)
-        chosen = result.best.architecture
-    make_console().print(f"Exported {encode(chosen)} to {out}", soft_wrap=True)
+        found = tuple(read_run(run_dir).require_result()["architecture"])
+    # What needs torch is loaded when the arguments are known to be right.
+    from raynas.export import export_architecture, require_target
+    from raynas.result import load_result
+
+    require_target(out, found)
+    samples = load_data(data)
+    network, task = supernet.load(data, samples)
+    if run_dir is None:
+        evaluation = raynas.Evaluation(batch_norm=batch_norm or "recalibrate")
+        export_architecture(out, network, samples, found, evaluation, {}, task)
+    else:
+        load_result(run_dir, network, samples, task).export(out)
+    make_console().print(f"Exported {encode(found)} to {out}", soft_wrap=True)

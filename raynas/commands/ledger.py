@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich.table import Table
-from tyro.conf import OmitArgPrefixes, Positional, subcommand
+from tyro.conf import Positional, subcommand
 
 from raynas.commands import terminal
 from raynas.errors import InputError, require
@@ -87,7 +87,7 @@ ExportCommand = Annotated[Any, subcommand(name="export", constructor=export_scor
 VerifyCommand = Annotated[Any, subcommand(name="verify", constructor=verify_scores)]
 
 
-def ledger(command: OmitArgPrefixes[ListCommand | ExportCommand | VerifyCommand]) -> None:
+def ledger(command: ListCommand | ExportCommand | VerifyCommand) -> None:
     """List, export or verify the scores that searches keep with --ledger.
 
     Args:

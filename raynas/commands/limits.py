@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import final
 
 import raynas
-from raynas.costs import parse_bound
-from raynas.costs.bounds import Bounds
+from raynas.costs.bounds import Bounds, as_bound
 
 
 @final
 @dataclass(frozen=True)
 class LimitOptions:
-    """Which architectures are legal: numbers, or shares of the largest architecture such as 60%.
+    """Limits on legal architectures: numbers, or shares of the largest architecture such as 60%.
 
     Args:
         flops: the most multiply-adds that an architecture may have.
@@ -34,14 +33,14 @@ class LimitOptions:
             InputError: a text that is no number or share.
         """
         stated = (
-            (raynas.FLOPs, self.flops, self.flops_at_least),
-            (raynas.Params, self.params, self.params_at_least),
+            (raynas.FLOPs, "flops", self.flops, self.flops_at_least),
+            (raynas.Params, "params", self.params, self.params_at_least),
         )
         return [
             kind(
-                at_most=None if most is None else parse_bound(most),
-                at_least=None if least is None else parse_bound(least),
+                at_most=None if most is None else as_bound(most, name),
+                at_least=None if least is None else as_bound(least, f"{name}-at-least"),
             )
-            for kind, most, least in stated
+            for kind, name, most, least in stated
             if (most, least) != (None, None)
         ]

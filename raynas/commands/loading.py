@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final, get_args
 
 import raynas
+from raynas.commands import named
 from raynas.errors import InputError, require
 
 DataName = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet"]
@@ -44,21 +42,23 @@ BUILDERS = {"spos": "spos"}
 """From the `"builder"` of a recipe to the function in `raynas.supernets`."""
 
 
+@final
 @dataclass(frozen=True)
 class DataOptions:
     """Which samples are used, and how they are split.
 
     Args:
-        data: digits, fashion-mnist, cifar10, cifar100 or imagenet; a folder with
-            train/CLASS/IMAGE and, if there are held-out images, val/CLASS/IMAGE; or
-            package.module:function, which returns a raynas.data.SearchData.
+        data: digits, fashion-mnist, cifar10, cifar100 or imagenet; a folder with train/CLASS/IMAGE
+            and, if there are held-out images, val/CLASS/IMAGE; or package.module:function, which
+            takes those of the options below that are given, and returns a raynas.data.SearchData.
         data_dir: the folder of a named data set that is not bundled.
-        image_size: height and width of the images of a folder.
+        image_size: height and width of the images of a folder; 224 if omitted.
         calibration: how many samples batch norm is calibrated on; the data set's default if
             omitted.
-        validation: how many samples steer the search; likewise.
-        test: how many samples are held out; likewise.
-        shard_size: the largest number of samples in a batch of the evaluation; likewise.
+        validation: how many samples steer the search; the data set's default if omitted.
+        test: how many samples are held out; the data set's default if omitted.
+        shard_size: the largest number of samples in a batch of the evaluation; the data set's
+            default if omitted.
     """
 
     data: str
@@ -68,6 +68,35 @@ class DataOptions:
     validation: int | None = None
     test: int | None = None
     shard_size: int | None = None
+
+
+@final
+@dataclass(frozen=True)
+class SupernetOptions:
+    """The supernet, and how its outputs are judged.
+
+    Args:
+        supernet: the file of the trained weights (safetensors, a torch state dict, or the released
+            SPOS one), or package.module:function, which returns a raynas.ChainSupernet.
+        weights: the file of the trained weights, beside --supernet package.module:function; those
+            that the function leaves in it if omitted.
+        task: package.module:function, which returns a raynas.Task; classification if omitted.
+    """
+
+    supernet: str
+    weights: Path | None = None
+    task: str | None = None
+
+    def load(
+        self, options: DataOptions, data: raynas.data.SearchData
+    ) -> tuple[raynas.ChainSupernet, raynas.Task | None]:
+        """The supernet with its weights, and the task.
+
+        Raises:
+            InputError: as `load_supernet` and `load_task`.
+        """
+        task = load_task(self.task)
+        return load_supernet(self.supernet, options, data, self.weights), task
 
 
 def load_data(options: DataOptions, *, train: bool = False) -> raynas.data.SearchData:
@@ -80,38 +109,76 @@ def load_data(options: DataOptions, *, train: bool = False) -> raynas.data.Searc
     Raises:
         InputError: no such data set, folder or function, or an option that it does not have.
     """
-    wanted = {
+    wanted: dict[str, Any] = {
         name: getattr(options, name)
         for name in ("image_size", "calibration", "validation", "test", "shard_size")
         if getattr(options, name) is not None
     }
     name = options.data
-    if ":" in name and not Path(name).exists():
-        made = call_named(name, "data", wanted)
-        return require_kind(made, raynas.data.SearchData, "data", name)
-    if name not in PRESETS:
-        require(
-            Path(name).is_dir(),
-            "data",
-            f"one of {', '.join(get_args(DataName))}, a folder, or package.module:function",
-            repr(name),
-            "Give the folder that holds train/CLASS/IMAGE, or the name of a data set.",
-        )
-        return raynas.data.from_folder(name, **wanted)
+    if name in PRESETS:
+        return load_named(options, wanted, train=train)
+    require(
+        options.data_dir is None,
+        "data-dir",
+        f"none beside --data {name}",
+        options.data_dir,
+        "It is the folder of one of the named data sets.",
+    )
+    if named.is_named(name):
+        return named.make(name, raynas.data.SearchData, "data", wanted)
+    require(
+        Path(name).is_dir(),
+        "data",
+        f"one of {', '.join(get_args(DataName))}, a folder, or {named.FORM}",
+        repr(name),
+        "Give the folder that holds train/CLASS/IMAGE, or the name of a data set.",
+    )
+    return raynas.data.from_folder(name, **wanted)
+
+
+def load_named(
+    options: DataOptions, wanted: dict[str, Any], *, train: bool
+) -> raynas.data.SearchData:
+    """A data set that raynas knows by its name, with the options that were given.
+
+    Raises:
+        InputError: an option that it does not have, or its folder is not given.
+    """
+    name = options.data
+    bundled = name == "digits"
+    require(
+        bundled or options.data_dir is not None or name == "fashion-mnist",
+        "data-dir",
+        f"the folder of {name}",
+        "none",
+        "Give --data-dir.",
+    )
+    require(
+        not bundled or options.data_dir is None,
+        "data-dir",
+        f"none beside --data {name}, which is bundled",
+        options.data_dir,
+        "Leave it out.",
+    )
+    folder = () if options.data_dir is None else (options.data_dir,)
     loader: Callable[..., raynas.data.SearchData] = getattr(raynas.data, PRESETS[name].data)
-    folder: tuple[Path, ...] = ()
-    if name != "digits":
-        require(
-            options.data_dir is not None or name == "fashion-mnist",
-            "data-dir",
-            f"the folder of {name}",
-            None,
-            "Give --data-dir.",
-        )
-        folder = () if options.data_dir is None else (options.data_dir,)
+    named.require_options(loader, wanted, f"--data {name}")
     if name == "imagenet":
-        wanted["train"] = train
-    return call_with(loader, folder, wanted, f"data {name}")
+        wanted = {**wanted, "train": train}
+    return loader(*folder, **wanted)
+
+
+def load_task(source: str | None) -> raynas.Task | None:
+    """The task that a function makes; `None`, which is classification, if there is no function.
+
+    Raises:
+        InputError: no such function, or none that makes a task.
+    """
+    if source is None:
+        return None
+    # The type is abstract: named.make only looks whether it is one.
+    made: raynas.Task = named.make(source, raynas.Task, "task")  # type: ignore[type-abstract]
+    return made
 
 
 def load_supernet(
@@ -129,7 +196,7 @@ def load_supernet(
     Raises:
         InputError: no such file or function, or weights that do not fit.
     """
-    if not Path(source).exists() and ":" in source:
+    if named.is_named(source):
         supernet = build_named(source)
         if weights is not None:
             raynas.supernets.load(supernet, weights)
@@ -149,10 +216,12 @@ def load_supernet(
 
 
 def build_named(source: str) -> raynas.ChainSupernet:
-    """The supernet that `package.module:function` builds."""
-    return require_kind(
-        call_named(source, "supernet", {}), raynas.ChainSupernet, "supernet", source
-    )
+    """The supernet that `package.module:function` builds.
+
+    Raises:
+        InputError: no such function, or none that builds a supernet.
+    """
+    return named.make(source, raynas.ChainSupernet, "supernet")
 
 
 def preset_supernet(options: DataOptions, data: raynas.data.SearchData) -> raynas.ChainSupernet:
@@ -164,13 +233,12 @@ def preset_supernet(options: DataOptions, data: raynas.data.SearchData) -> rayna
     require(
         options.data in PRESETS,
         "supernet",
-        "package.module:function, for data of your own",
-        f"none for {options.data}",
-        "Give a function that builds a supernet for these samples.",
+        f"{named.FORM}, which builds one for --data {options.data}",
+        "no function",
+        "Give --supernet package.module:function (and trained weights as --weights).",
     )
-    built: raynas.ChainSupernet = getattr(raynas.supernets, PRESETS[options.data].supernet)(
-        data.num_classes
-    )
+    build = getattr(raynas.supernets, PRESETS[options.data].supernet)
+    built: raynas.ChainSupernet = build(data.num_classes)
     return built
 
 
@@ -195,63 +263,3 @@ def from_recipe(file: Path, recipe: Mapping[str, Any]) -> raynas.ChainSupernet:
             "Use a file that this version of raynas wrote.",
         ) from error
     return built
-
-
-def call_named(source: str, argument: str, options: dict[str, Any]) -> Any:
-    """Import `package.module:function`, also from the current folder, and call the function.
-
-    Raises:
-        InputError: no such module or function, or options that it does not take.
-    """
-    module, _, name = source.partition(":")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            argument,
-            "package.module:function that can be imported from here",
-            f"{source} ({error})",
-            "Run the command where the module is, or install it.",
-        ) from error
-    require(
-        callable(function),
-        argument,
-        "a function",
-        f"{source}, which is a {type(function).__name__}",
-        "Name the function that makes it.",
-    )
-    return call_with(function, (), options, f"{argument} {source}")
-
-
-def call_with(
-    function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any], name: str
-) -> Any:
-    """Call a function; an option that it does not take is an `InputError`."""
-    import inspect
-
-    known = inspect.signature(function).parameters
-    takes_all = any(each.kind is each.VAR_KEYWORD for each in known.values())
-    unknown = [option for option in options if option not in known and not takes_all]
-    require(
-        not unknown,
-        name,
-        f"options among {', '.join(sorted(known)) or 'none'}",
-        ", ".join(unknown),
-        "Leave out the others.",
-    )
-    return function(*arguments, **options)
-
-
-def require_kind(made: Any, kind: Any, argument: str, source: str) -> Any:
-    """What a user's function made, if it is of the right kind; else `InputError`."""
-    require(
-        isinstance(made, kind),
-        argument,
-        f"a {kind.__name__} from {source}",
-        type(made).__name__,
-        "Return one from the function.",
-    )
-    return made

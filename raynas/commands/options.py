@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection
 from dataclasses import field, fields, make_dataclass
 from typing import Any, get_type_hints
 
 
-def options_of(kind: type, *, without: Collection[str] = ()) -> type:
+def options_of(kind: type, *, without: Collection[str] = (), unset: bool = False) -> type:
     """A twin of a dataclass that holds any values: what a command line gives, before it is checked.
 
     tyro builds its arguments itself, and would wrap an error of theirs in a box. A twin is built
     without errors; `given` then builds the original, whose error is one line like all others.
 
     Args:
-        kind: a dataclass whose fields have defaults.
+        kind: a dataclass; its fields have defaults, but for `unset`.
         without: names of fields that a command line cannot give.
+        unset: make every field `None` by default: an omitted option gets its value elsewhere.
     """
     hints = get_type_hints(kind)
     members: list[tuple[str, Any, Any]] = []
     for each in fields(kind):
         if each.name not in without:
-            members.append((each.name, hints[each.name], field(default=each.default)))
+            hint = hints[each.name] | None if unset else hints[each.name]
+            members.append((each.name, hint, field(default=None if unset else each.default)))
     twin = make_dataclass(kind.__name__, members, frozen=True)
-    twin.__doc__ = described(kind)
+    twin.__doc__ = plain_docstring(kind.__doc__ or "")
     return twin
 
 
-def described(kind: type) -> str:
-    """The first line of a class's docstring, and what it says of its arguments."""
-    text = kind.__doc__ or ""
-    summary = text.strip().split("\n\n")[0]
-    _, marker, rest = text.partition("    Args:\n")
-    arguments = rest.partition("\n    Raises:")[0]
-    return f"{summary}\n\n{marker}{arguments}"
+def plain_docstring(text: str) -> str:
+    """The first sentences and the arguments of a docstring, as a terminal shows them best.
+
+    Code is not quoted, and each argument is one line: tyro would keep some of the breaks.
+    """
+    for code, plain in (("if `None`", "if omitted"), ('`"', ""), ('"`', ""), ("`", "")):
+        text = text.replace(code, plain)
+    summary, _, rest = inspect.cleandoc(text).partition("\n\n")
+    _, _, described = rest.partition("Args:\n")
+    lines: list[str] = []
+    for line in described.partition("\n\n")[0].splitlines():
+        if line.startswith(" " * 8) and lines:
+            lines[-1] += f" {line.strip()}"
+        else:
+            lines.append(line)
+    return "\n".join([" ".join(summary.split()), "", "Args:", *lines])
 
 
 def given(kind: type, options: Any) -> Any:
@@ -44,3 +56,8 @@ def given(kind: type, options: Any) -> Any:
     """
     names = {each.name for each in fields(kind)}
     return kind(**{name: value for name, value in vars(options).items() if name in names})
+
+
+def chosen(options: Any) -> dict[str, Any]:
+    """The options that were given a value, of a twin whose fields may be left unset."""
+    return {name: value for name, value in vars(options).items() if value is not None}

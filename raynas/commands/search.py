@@ -5,14 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tyro.conf import OmitArgPrefixes
-
 import raynas
 from raynas.commands.limits import LimitOptions
-from raynas.commands.loading import DataOptions, load_data, load_supernet
+from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
-from raynas.commands.workflow import StrategyName, choose_strategy, search_and_show
-from raynas.runlog import require_usable
+from raynas.commands.workflow import RunOptions, choose_strategy, search_and_show
 
 if TYPE_CHECKING:
     from raynas import PCFES as StrategyOptions
@@ -24,50 +21,37 @@ else:
 
 
 def search(
-    data: OmitArgPrefixes[DataOptions],
-    supernet: str,
-    run_dir: Path,
-    settings: OmitArgPrefixes[StrategyOptions],
-    evaluation: OmitArgPrefixes[EvaluationOptions],
-    limits: OmitArgPrefixes[LimitOptions],
-    weights: Path | None = None,
-    strategy: StrategyName = "pcf",
-    workers: int | None = None,
-    seed: int = 0,
-    resume: bool = False,
-    ledger: Path | None = None,
+    data: DataOptions,
+    supernet: SupernetOptions,
+    run: RunOptions,
+    settings: StrategyOptions,
+    evaluation: EvaluationOptions,
+    limits: LimitOptions,
 ) -> None:
     """Search a trained supernet for the best architecture under limits.
 
     Args:
         data: the samples.
-        supernet: the trained weights (safetensors, a torch state dict, or a released SPOS one), or
-            package.module:function, which builds the supernet.
-        run_dir: the directory of the records and of the exported best subnet.
+        supernet: what is searched.
+        run: the search; where torch cannot write all of the best subnet, a line says so, and
+            the exit code is 0.
         settings: of the strategy; random and ea pass over those of freezing, cf over monitor.
         evaluation: the protocol.
         limits: what is legal.
-        weights: for --supernet package.module:function: the trained weights.
-        strategy: ea (SPOS), random, cf (CF-ES) or pcf (PCF-ES).
-        workers: Ray actors; 0 for this process, every GPU or core if omitted.
-        seed: of everything random.
-        resume: continue the run in run_dir.
-        ledger: a file of scores that searches share; what it holds is not evaluated again.
     """
-    chosen = choose_strategy(strategy, settings)
+    chosen = choose_strategy(run.strategy, settings)
     protocol = given(raynas.Evaluation, evaluation)
     constraint = limits.limits()
-    require_usable(run_dir, resume=resume)
+    directory = run.directory(Path("runs") / Path(data.data.replace(":", ".")).name)
     samples = load_data(data)
+    network, task = supernet.load(data, samples)
     search_and_show(
-        load_supernet(supernet, data, samples, weights),
+        network,
         samples,
         chosen,
-        run_dir,
+        directory,
         constraint=constraint or None,
         evaluation=protocol,
-        workers=workers,
-        seed=seed,
-        resume=resume,
-        ledger=ledger,
+        task=task,
+        **run.options(),
     )

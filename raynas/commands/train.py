@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from tyro.conf import OmitArgPrefixes
+from typing import TYPE_CHECKING
 
 import raynas
 from raynas.commands.loading import (
@@ -14,46 +12,64 @@ from raynas.commands.loading import (
     DataOptions,
     build_named,
     load_data,
+    load_task,
     preset_supernet,
 )
-from raynas.commands.workflow import train_or_load
-from raynas.training import TrainingSettings, presets
+from raynas.commands.options import chosen, options_of
+from raynas.commands.workflow import require_writable, train_or_load
+from raynas.preparation import prepare, require_seed
+from raynas.training import presets
+
+if TYPE_CHECKING:
+    from raynas import TrainingSettings as TrainingOptions
+else:
+    TrainingOptions = options_of(raynas.TrainingSettings, unset=True)
 
 
 def train(
-    data: OmitArgPrefixes[DataOptions],
+    data: DataOptions,
     out: Path,
+    settings: TrainingOptions,
     supernet: str | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    device: str | None = None,
-    seed: int = 0,
+    task: str | None = None,
 ) -> None:
     """Train a supernet by uniform single-path sampling, and resume where it was interrupted.
 
     Args:
         data: the samples.
         out: the safetensors file to write; an existing one is not trained again.
-        supernet: package.module:function, which builds the supernet; the SPOS supernet that fits a
-            named data set if omitted.
-        epochs: passes over the training samples; the data set's preset if omitted.
-        batch_size: samples per step; the data set's preset if omitted.
-        learning_rate: the highest one; the data set's preset if omitted.
-        device: cpu, cuda, cuda:1; a GPU where there is one if omitted.
-        seed: of initial weights, paths, batches and augmentation.
+        settings: how it is trained; as in the data set's preset if omitted. --seed determines the
+            initial weights, too.
+        supernet: package.module:function, which returns a raynas.ChainSupernet; the SPOS supernet
+            that fits a named data set if omitted.
+        task: package.module:function, which returns a raynas.Task; classification if omitted.
     """
+    terms = training_settings(data.data, settings)
+    if not out.exists():
+        require_writable(out)
+    samples = load_data(data, train=True)
     import torch
 
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    name = PRESETS[data.data].training if data.data in PRESETS else "OWN_DATA"
-    preset: TrainingSettings = getattr(presets, name)
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    chosen["warmup_epochs"] = min(preset.warmup_epochs, (epochs or preset.epochs) / 10)
-    settings = replace(preset, **chosen, seed=seed, device=device)
-    samples = load_data(data, train=True)
-    torch.manual_seed(seed)
-    network: raynas.ChainSupernet = (
-        preset_supernet(data, samples) if supernet is None else build_named(supernet)
-    )
-    train_or_load(network, samples, settings, out)
+    torch.manual_seed(terms.seed)
+    network = preset_supernet(data, samples) if supernet is None else build_named(supernet)
+    judged = load_task(task)
+    if len(samples.validation) > 0:
+        # Whether the data fit shows here, in seconds; a search would say so after the training.
+        prepare(network, samples, None, raynas.Evaluation(batch_norm="inherit"), judged)
+    train_or_load(network, samples, terms, out, task=judged)
+
+
+def training_settings(data: str, options: TrainingOptions) -> raynas.TrainingSettings:
+    """The preset of a data set with the options that were given.
+
+    Raises:
+        InputError: an option out of range.
+    """
+    name = PRESETS[data].training if data in PRESETS else "OWN_DATA"
+    preset: raynas.TrainingSettings = getattr(presets, name)
+    given = chosen(options)
+    if "warmup_epochs" not in given:
+        epochs = given.get("epochs", preset.epochs)
+        given["warmup_epochs"] = max(0.0, min(preset.warmup_epochs, epochs / 10))
+    require_seed(given.get("seed", preset.seed))
+    return replace(preset, **given)

@@ -1,23 +1,28 @@
-"""What experiments and the command line share: train once, search with progress, show, export."""
+"""The workflow of experiments and commands: train once, search with progress, show, export."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
 
 import raynas
 from raynas.commands import terminal
 from raynas.commands.options import given
+from raynas.commands.parsing import ArgumentError, read_arguments
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, PCFES, RandomSearch, Strategy
-from raynas.runlog import CONFIG, RESULT
+from raynas.files import writing
+from raynas.preparation import require_seed
+from raynas.runlog import CONFIG, RESULT, require_usable
+
+if TYPE_CHECKING:
+    from raynas.result import SearchResult
 
 StrategyName = Literal["ea", "random", "cf", "pcf"]
 
@@ -28,6 +33,45 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "cf": CFES,
     "pcf": PCFES,
 }
+
+
+@final
+@dataclass(frozen=True)
+class RunOptions:
+    """How a search is run, and where its records go.
+
+    Args:
+        strategy: ea (SPOS), random, cf (CF-ES) or pcf (PCF-ES).
+        workers: Ray actors; 0 for this process, every GPU or core if omitted.
+        seed: of everything random in the search.
+        run_dir: the directory of the records and of the exported best subnet; a new folder below
+            runs/ if omitted.
+        resume: continue the run in run_dir, or the latest unfinished one.
+        ledger: a file of scores that searches share; what it holds is not evaluated again.
+    """
+
+    strategy: StrategyName = "pcf"
+    workers: int | None = None
+    seed: int = 0
+    run_dir: Path | None = None
+    resume: bool = False
+    ledger: Path | None = None
+
+    def directory(self, base: Path) -> Path:
+        """The run directory: the one given, or one below `base`.
+
+        Raises:
+            InputError: a seed out of range, or a directory that a run cannot be written to.
+        """
+        require_seed(self.seed)
+        chosen = self.run_dir or choose_run_dir(base, self.strategy, self.seed, resume=self.resume)
+        require_usable(chosen, resume=self.resume)
+        return chosen
+
+    def options(self) -> dict[str, Any]:
+        """What `raynas.search` and `raynas.check_search` take of these, but for the directory."""
+        names = ("workers", "seed", "resume", "ledger")
+        return {name: getattr(self, name) for name in names}
 
 
 def choose_strategy(name: StrategyName, options: Any) -> Strategy:
@@ -57,6 +101,7 @@ def train_or_load(
     data: raynas.data.SearchData,
     settings: raynas.TrainingSettings,
     weights: Path,
+    task: raynas.Task | None = None,
 ) -> None:
     """Fill a supernet from a file; if there is none, train it, showing progress, and write it.
 
@@ -79,8 +124,7 @@ def train_or_load(
         "Load it with its training images, or give a trained checkpoint.",
     )
     assert data.train is not None
-    require_folder(weights)
-    checkpoint = weights.with_suffix(".training.pt")
+    require_writable(weights)
     screen.print(
         f"Supernet: training {supernet.space.count():,} architectures on {len(data.train):,} "
         f"images of {data.name}",
@@ -91,12 +135,13 @@ def train_or_load(
             supernet,
             data.train,
             settings,
-            checkpoint=checkpoint,
+            task=task,
+            checkpoint=checkpoint_of(weights),
             observer=progress.epoch,
             step_observer=progress.step,
         )
     raynas.supernets.save(supernet, weights)
-    checkpoint.unlink(missing_ok=True)
+    checkpoint_of(weights).unlink(missing_ok=True)
     seconds = sum(report.seconds for report in reports)
     screen.print(
         f"Supernet: {len(reports)} epochs in {seconds:.0f} s, training accuracy of random paths "
@@ -105,14 +150,26 @@ def train_or_load(
     )
 
 
-def require_folder(file: Path) -> None:
-    """Create the folder of a file, or raise `InputError`."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            "supernet", "a file in a folder that can be created", error, "Choose another place."
-        ) from error
+def checkpoint_of(weights: Path) -> Path:
+    """The checkpoint of an unfinished training, beside the file of its weights."""
+    return weights.with_suffix(".training.pt")
+
+
+def require_writable(weights: Path) -> None:
+    """See that weights and their checkpoint can be written; leaves nothing behind.
+
+    Raises:
+        InputError: they cannot.
+    """
+    with writing("out", weights):
+        existing = next(each for each in weights.absolute().parents if each.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(f"{existing} is not a directory")
+        for name in (weights.name, checkpoint_of(weights).name):
+            # The longest name that is written, and what no permission says: a read-only disk.
+            probe = existing / f".{name}.{os.getpid()}.tmp"
+            probe.touch()
+            probe.unlink()
 
 
 def search_and_show(
@@ -130,11 +187,27 @@ def search_and_show(
         )
     screen.print(terminal.result_table(result.record))
     screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}", soft_wrap=True)
-    result.export(run_dir / "best")
+    export_best(result, run_dir / "best")
+
+
+def export_best(result: SearchResult, directory: Path) -> None:
+    """Export the best subnet of a search; what torch cannot write of it is told in one line.
+
+    The search itself is fine then, so that this is no error.
+
+    Raises:
+        InputError: nothing of it could be written there.
+    """
+    from raynas.export import PartialExportError
+
+    try:
+        result.export(directory)
+    except PartialExportError as error:
+        print(f"warning: {one_line(error)}", file=sys.stderr)
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:
-    """Where a search without `--run-dir` writes: the latest unfinished one to resume, or a new one.
+    """The directory of a search without `--run-dir`: the latest unfinished one, or a new one.
 
     A run that was killed before its search began, while its supernet was trained, left no folder;
     then, too, it is a new one.
@@ -155,13 +228,13 @@ def run(command: Callable[..., None] | Mapping[str, Callable[..., None]]) -> Non
     What the user can mend is printed as one line, and ends the process with exit code 2.
     """
     try:
-        if callable(command):
-            tyro.cli(command)
-        else:
-            tyro.extras.subcommand_cli_from_dict(dict(command))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        read_arguments(command)()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nobody is left to be told of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ArgumentError, InputError, OSError) as error:
+        fail(error, 2)
     except KeyboardInterrupt:
         print("interrupted; the same command continues, a search with --resume", file=sys.stderr)
         sys.exit(130)
@@ -171,5 +244,15 @@ def run(command: Callable[..., None] | Mapping[str, Callable[..., None]]) -> Non
         known = (raynas.training.TrainingDivergedError, WorkerCrashError, LostObjectError)
         if not isinstance(error, known):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        fail(error, 1)
+
+
+def fail(error: Exception, code: int) -> NoReturn:
+    """End the process with an error in one line."""
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without breaks of lines."""
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())

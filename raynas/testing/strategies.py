@@ -234,7 +234,7 @@ def generator(seed: int, state: State) -> np.random.Generator:
 
 
 def trace(state: State) -> tuple[object, ...]:
-    """What a resumed search must know again: all of a state but the scores, which may be NaN."""
+    """The part of a state that a resumed search must know: all but the scores, which may be NaN."""
     kept = [[score.architecture for score in scores] for scores in (state.top, state.earlier)]
     return (state.generation, state.prefix, state.population, kept, state.seen, state.finished)
 

@@ -1,10 +1,21 @@
-"""Training supernets: which paths, how, and with what progress."""
+"""Training supernets: which paths, how, and with what progress.
+
+`settings`: the settings as a value; `presets`: those of this library's supernets; `paths`: drawing
+the paths of a step; `trainer`: the loop; `progress`: its reports; `resume`: its checkpoints.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from raynas.training import presets
-from raynas.training.paths import PathSampler, UniformConstraintPaths, UniformPaths
-from raynas.training.progress import EpochReport, StepReport, TrainingDivergedError
 from raynas.training.settings import TrainingSettings
-from raynas.training.trainer import train
+
+if TYPE_CHECKING:
+    from raynas.training.paths import PathSampler, UniformConstraintPaths, UniformPaths
+    from raynas.training.progress import EpochReport, StepReport, TrainingDivergedError
+    from raynas.training.trainer import train
 
 __all__ = [
     "EpochReport",
@@ -17,3 +28,21 @@ __all__ = [
     "presets",
     "train",
 ]
+
+LATER = {
+    "EpochReport": "progress",
+    "PathSampler": "paths",
+    "StepReport": "progress",
+    "TrainingDivergedError": "progress",
+    "UniformConstraintPaths": "paths",
+    "UniformPaths": "paths",
+    "train": "trainer",
+}
+"""Names and their modules, which need torch."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs torch when it is first asked for."""
+    if name in LATER:
+        return getattr(importlib.import_module(f"raynas.training.{LATER[name]}"), name)
+    raise AttributeError(f"module 'raynas.training' has no attribute {name!r}")

@@ -1,16 +1,18 @@
-"""How a supernet is trained: settings as a value, and the learning rate of every step."""
+"""Settings of a training as a value, and the learning rate of every step."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal, final
 
 from raynas.errors import require
 
+if TYPE_CHECKING:
+    import torch
 
+
+@final
 @dataclass(frozen=True)
 class TrainingSettings:
     """Stochastic gradient descent with Nesterov momentum over single paths.
@@ -24,9 +26,9 @@ class TrainingSettings:
         label_smoothing: the probability spread over all classes.
         warmup_epochs: over which the learning rate rises linearly; may be a fraction.
         schedule: how the learning rate then falls to 0: `"linear"` (SPOS) or `"cosine"`.
-        clip: the largest norm of the gradient; `None` leaves it as it is.
+        clip: the largest norm of the gradient; any if `None`.
         seed: determines paths, batches, augmentation and dropout, not the initial weights.
-        device: `"cpu"`, `"cuda"`, `"cuda:1"`, …; `None` is a GPU where there is one.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`, …; a GPU where there is one if `None`.
 
     Raises:
         InputError: a value out of range.
@@ -59,7 +61,8 @@ class TrainingSettings:
         )
         for name, valid, expected in limits:
             require(valid, name, expected, repr(getattr(self, name)), "Change the setting.")
-        self.torch_device()
+        if self.device is not None:
+            self.torch_device()
 
     def torch_device(self) -> torch.device:
         """The device to train on.
@@ -67,6 +70,9 @@ class TrainingSettings:
         Raises:
             InputError: no such device here.
         """
+        # A command line shows these settings without the seconds that torch takes to load.
+        import torch
+
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         name = self.device or ("cuda" if gpus else "cpu")
         allowed = {"cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))}

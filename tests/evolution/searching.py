@@ -31,7 +31,7 @@ def additive(architecture: Architecture) -> float:
 def evaluate(architecture: Architecture) -> Score:
     """Additive fitness with a little noise, rounded so that ties occur."""
     top1 = round(additive(architecture) + 0.05 * unit(str(architecture)), 2)
-    return Score(architecture, top1, loss=round(1 - top1 + unit(str(architecture)), 1))
+    return Score(architecture, {"top1": top1}, loss=round(1 - top1 + unit(str(architecture)), 1))
 
 
 @dataclass(frozen=True)

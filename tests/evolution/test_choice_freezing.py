@@ -29,7 +29,7 @@ def told(
         generation=4,
         prefix=prefix,
         population=tuple(population),
-        top=tuple(Score(a, 0.9 - i / 100, 0.5) for i, a in enumerate(top)),
+        top=tuple(Score(a, {"top1": 0.9 - i / 100}, 0.5) for i, a in enumerate(top)),
         seen=frozenset((*population, *top)),
     )
 

@@ -114,7 +114,7 @@ def test_contract(kind: type[Strategy], data: st.DataObject) -> None:
 def test_best_candidate_is_a_finalist(kind: type[Strategy]) -> None:
     problem = unconstrained(3, 3, 3, 3, 3, 3)
     strategy = kind(population=20, generations=8, top_k=5)
-    steps = run(strategy, problem, evaluate=lambda a: Score(a, additive(a), 0.0))
+    steps = run(strategy, problem, evaluate=lambda a: Score(a, {"top1": additive(a)}, 0.0))
     best = max((score for step in steps for score in step.scores), key=lambda score: score.top1)
     assert best.architecture in strategy.finalists(steps[-1].after)
 
@@ -229,7 +229,7 @@ def test_not_finite_ranks_last(kind: type[Strategy]) -> None:
     strategy = kind(population=20, generations=6, top_k=5)
 
     def broken(a: tuple[int, ...]) -> Score:
-        return evaluate(a) if a[0] else Score(a, float("nan"), float("nan"), finite=False)
+        return evaluate(a) if a[0] else Score(a, {"top1": float("nan")}, float("nan"), finite=False)
 
     steps = run(strategy, problem, evaluate=broken)
     assert any(not score.finite for step in steps for score in step.scores)
@@ -251,7 +251,7 @@ def test_evolution_beats_random_search(kind: type[Strategy]) -> None:
 
     def best(kind: type[Strategy], seed: int) -> float:
         strategy = kind(population=20, generations=10, top_k=5)
-        end = run(strategy, problem, seed, lambda a: Score(a, additive(a), 0.0))[-1].after
+        end = run(strategy, problem, seed, lambda a: Score(a, {"top1": additive(a)}, 0.0))[-1].after
         return max(map(additive, strategy.finalists(end)))
 
     evolved, drawn = (np.mean([best(k, seed) for seed in range(8)]) for k in (kind, RandomSearch))

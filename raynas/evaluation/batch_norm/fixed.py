@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,10 @@ from raynas.evaluation.batch_norm.conv_norm import affine, joined_pairs
 from raynas.supernets.chain import batch_norms
 
 
+@final
 @dataclass(frozen=True)
 class Fixed:
-    """What each batch norm of one node does under fixed statistics.
+    """The affine maps that the batch norms of one node become under fixed statistics.
 
     Args:
         moments: mean and variance by turns, `float32[channels]` each.
@@ -30,6 +32,7 @@ class Fixed:
     shifts: Sequence[Tensor]
 
 
+@final
 class NodeNorms:
     """The batch norms of a module of the chain: its `layers`, and the `length` of their vector.
 
@@ -76,6 +79,8 @@ def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
     Returns:
         Of each node.
     """
+    # Scale and shift of all channels of all nodes are computed together and then split: a trie has
+    # thousands of small layers, and a few operations for each would take longer than their blocks.
     sizes = [size for node in nodes for size in node.sizes]
     moments = batch_stats.parts_of(flat, [size for size in sizes for _ in range(2)])
     means, variances = (concatenate(moments[start::2], flat.device) for start in range(2))
@@ -92,6 +97,8 @@ def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
 
 def finite(own: Tensor) -> Tensor:
     """Statistics that a batch's own can replace: torch multiplies the old ones by zero."""
+    # A layer's new statistics are (1 - momentum) * old + momentum * batch, also at a momentum of 1:
+    # an old infinity or NaN, which diverged training leaves, would make 0 * inf = NaN of them.
     return own.where(own.isfinite(), torch.zeros_like(own))
 
 

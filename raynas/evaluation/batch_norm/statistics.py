@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.evaluation.batch_norm.vectors import NodeVectors
-from raynas.supernets.chain import Path
+from raynas.supernets.chain import NodePath
 
-Statistics = Mapping[Path, np.ndarray]
+Statistics = Mapping[NodePath, np.ndarray]
 """`float32[2 * channels]` of every node, keyed by its path."""
 
 FixedStatistics = Statistics | Literal["inherited"]
@@ -52,6 +52,8 @@ def start_averages(norms: Sequence[_BatchNorm]) -> None:
 
 def count_call(norm: _BatchNorm) -> None:
     """Give the next call of a layer its share of the mean over calls: 1/2, 1/3, 1/4, …"""
+    # A momentum of 1/n becomes 1/(n + 1), with which the buffers always hold the mean over calls.
+    # The first one, 1, overwrites what they held, so that prefilled buffers need no reset.
     momentum = vars(norm)["momentum"]
     vars(norm)["momentum"] = momentum / (1.0 + momentum)
 
