@@ -245,7 +245,8 @@ def show(report: dict[str, Any]) -> None:
         f"median {known['median']:.2%}, standard deviation {known['standard_deviation']:.2%}"
     )
     for limited in report["limits"]:
-        limit = f"limit: {limited['limit']}, {limited['legal']:,} legal, best {limited['best_top1']:.2%}"
+        name, legal, best = (limited[key] for key in ("limit", "legal", "best_top1"))
+        limit = f"limit: {name}, {legal:,} legal, best {best:.2%}"
         printed = Printed(title=f"Regret in points of top-1, mean ± standard error; {limit}")
         printed.add_column("setting", no_wrap=True)
         for column in ("regret", "minus EA", "worst", "found best"):

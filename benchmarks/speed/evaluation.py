@@ -44,7 +44,7 @@ order, may differ by a sample: `differing_counts` says how many do. `spread` hol
 the speed-ups of single generations.
 
 With `--quick`: 300 + 200 images of the handwritten digits, a supernet that was trained for twelve
-epochs, searches of 4 generations of 16, and one core: so small a network gains nothing from two.
+epochs, searches of 4 generations of 8, and one core: so small a network gains nothing from two.
 
 Usage (all generations take two hours; `--every 5` takes every fifth of the EA's):
     python benchmarks/speed/evaluation.py --json evaluation.json
@@ -134,7 +134,7 @@ def main(
 
     Args:
         json_path: receives the raw rows, rewritten after each generation.
-        quick: the handwritten digits, searches of 4 generations of 16, and modes that are alike in
+        quick: the handwritten digits, searches of 4 generations of 8, and modes that are alike in
             one process.
         every: evaluate generations 0, n, 2n, … of the longer searches (all of one that has no more
             than 8) and scale their seconds to all.
@@ -149,7 +149,7 @@ def main(
     """
     source = choose_source(quick, 2_000, 2_000, supernet, data)
     cores = 1 if quick else cores
-    brief = {"population": 16, "generations": 4, "workers": 0} if quick else {}
+    brief = {"population": 8, "generations": 4, "workers": 0} if quick else {}
     options: dict[str, Any] = {"seed": seed, "threshold": threshold, **brief}
     recorded = {name: recorded_search(source, name, **options) for name in populations}
     settings = {"quick": quick, "every": every, "threshold": threshold, "seed": seed}
