@@ -26,7 +26,7 @@ def is_named(source: str) -> bool:
 def make(
     source: str, kind: type[Made], argument: str, options: Mapping[str, Any] | None = None
 ) -> Made:
-    """What a user's function makes.
+    """The result of a user's function.
 
     Args:
         source: `package.module:function`; the module may be in the current folder.

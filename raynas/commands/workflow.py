@@ -38,7 +38,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
 @final
 @dataclass(frozen=True)
 class RunOptions:
-    """How a search is run, and where its records go.
+    """The way a search is run, and the place of its records.
 
     Args:
         strategy: ea (SPOS), random, cf (CF-ES) or pcf (PCF-ES).
@@ -69,7 +69,7 @@ class RunOptions:
         return chosen
 
     def options(self) -> dict[str, Any]:
-        """What `raynas.search` and `raynas.check_search` take of these, but for the directory."""
+        """The arguments of `raynas.search` and `raynas.check_search`, but for the directory."""
         names = ("workers", "seed", "resume", "ledger")
         return {name: getattr(self, name) for name in names}
 
@@ -254,5 +254,5 @@ def fail(error: Exception, code: int) -> NoReturn:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, without breaks of lines."""
+    """The message of an error, without breaks of lines."""
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
