@@ -67,7 +67,7 @@ MEASURED_SEEDS = 20
 
 
 def settings(images: int) -> list[Setting]:
-    """What is compared; the first one is the baseline.
+    """The searches that are compared; the first one is the baseline.
 
     Args:
         images: for calibration, under the full protocol.
@@ -159,15 +159,7 @@ def main(
     for name, problem in problems(bench).items():
         target = Truth.of(truth, problem)
         rows: dict[str, Any] = {}
-        limit = {"limit": name, "flops": at_most(problem), "best": list(target.best)}
-        report["limits"].append(
-            limit
-            | {
-                "legal": problem.limits.count(),
-                "best_top1": float(truth.values[truth.row(target.best)]),
-                "rows": rows,
-            }
-        )
+        report["limits"].append({"limit": name, **describe(target), "rows": rows})
         for setting in chosen:
             source = outcomes[setting.name]
             measures = isinstance(source, MeasuredOutcomes)
@@ -179,6 +171,16 @@ def main(
             rows[setting.name] |= summarize(played, rows["EA"]["seeds"][:count])
             write_report(json_path, report)
     show(report)
+
+
+def describe(target: Truth) -> dict[str, Any]:
+    """The limit of a problem, how many architectures it leaves, and the best of them."""
+    return {
+        "flops": at_most(target.problem),
+        "best": list(target.best),
+        "legal": target.problem.limits.count(),
+        "best_top1": float(target.table.values[target.table.row(target.best)]),
+    }
 
 
 def remove_tables(home: Path) -> None:

@@ -78,6 +78,7 @@ import raynas
 from raynas.commands import workflow
 
 EXACT = (*REFERENCES, "one by one")
+BRIEF = {"population": 8, "generations": 4}
 SHORT = 8
 """Generations of a search up to which all are evaluated."""
 
@@ -149,9 +150,12 @@ def main(
     """
     source = choose_source(quick, 2_000, 2_000, supernet, data)
     cores = 1 if quick else cores
-    brief = {"population": 8, "generations": 4, "workers": 0} if quick else {}
-    options: dict[str, Any] = {"seed": seed, "threshold": threshold, **brief}
-    recorded = {name: recorded_search(source, name, **options) for name in populations}
+    options: dict[str, Any] = {"threshold": threshold, **(BRIEF if quick else {})}
+    workers = 0 if quick else None
+    recorded = {
+        name: recorded_search(source, name, seed=seed, workers=workers, **options)
+        for name in populations
+    }
     settings = {"quick": quick, "every": every, "threshold": threshold, "seed": seed}
     report: dict[str, Any] = {**settings, "machine": machine()}
     wanted = [mode for mode in modes(cores) if not only or mode.name in (*EXACT, *only)]
@@ -169,7 +173,7 @@ def main(
                 write_report(json_path, report)
             peaks |= {replayer.mode: replayer.peak_mb() for replayer in running}
     if any(mode.name == "all" for mode in measured):
-        report["searches"] = whole_searches(source, cores, threshold, seed)
+        report["searches"] = whole_searches(source, cores, seed, options)
     summarize(report, measured, peaks, counts)
     write_report(json_path, report)
     show(report)
@@ -195,14 +199,16 @@ def turns(
         measured[mode].append(middle | {"repeats": [outcome["seconds"] for outcome in found]})
 
 
-def whole_searches(source: Source, cores: int, threshold: float, seed: int) -> dict[str, Any]:
+def whole_searches(
+    source: Source, cores: int, seed: int, options: dict[str, Any]
+) -> dict[str, Any]:
     """The PCF-ES search of `all`, as a user runs it."""
     network, images = source.open()
     with tempfile.TemporaryDirectory() as folder:
         result = raynas.search(
             network,
             images,
-            strategy=workflow.make_strategy("pcf", threshold=threshold),
+            strategy=workflow.make_strategy("pcf", **options),
             constraint=source.constraint,
             evaluation=FAST,
             run_dir=Path(folder) / "all",
