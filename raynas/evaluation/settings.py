@@ -59,7 +59,7 @@ class Evaluation:
             ranked: faster at low precision, and moves losses in their last digits.
         calibration_images: how many calibration images rank candidates, taken in whole shards from
             the first on; all if `None`. A few hundred rank about as well as any number
-            (`benchmarks/sampling`); winners are always scored with all (SPOS: 20,000).
+            (`benchmarks/regret`); winners are always scored with all (SPOS: 20,000).
         prefix_sharing: compute each distinct prefix of a generation once per shard; exact.
         threads: intra-op threads of each worker on the CPU; part of the protocol, since
             floating-point sums depend on it.
