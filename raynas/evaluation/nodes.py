@@ -14,6 +14,7 @@ from torch import Tensor
 from raynas.errors import InputError
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.conv_norm import join_pairs
+from raynas.evaluation.batch_norm.counting import CallCheck, counting_kinds
 from raynas.evaluation.batch_norm.fixed import Fixed, NodeNorms, concatenate, prepare
 from raynas.evaluation.batch_norm.statistics import (
     AveragedCalls,
@@ -24,7 +25,7 @@ from raynas.evaluation.batch_norm.statistics import (
 from raynas.evaluation.batch_norm.vectors import NodeVectors
 from raynas.evaluation.trie import kind_of, node_name
 from raynas.shards.storage import channels_last
-from raynas.supernets.chain import ChainSupernet, Path
+from raynas.supernets.chain import ChainSupernet, NodeKind, Path
 from raynas.supernets.layout import choose_layouts, modules_of
 
 Mode = Statistics | Literal["batch", "inherited"]
@@ -72,7 +73,10 @@ class NodeRunner:
 
     def __init__(self, supernet: ChainSupernet, device: torch.device) -> None:
         self._device = device
+        self._blocks = supernet.space.blocks
         self._own_layout = choose_layouts(supernet, device)
+        self._counting = counting_kinds(supernet, device)
+        self._calls = CallCheck()
         join_pairs(supernet)
         modules = modules_of(supernet)
         # A module in several places has the same norms in all of them.
@@ -104,10 +108,8 @@ class NodeRunner:
 
         def run(path: Path, x: Tensor) -> Tensor:
             kind = kind_of(path)
-            module, norms = self._nodes[kind]
-            norms.assign(fixed[path], fold=fold)
-            y: Tensor = module(x.contiguous() if kind in self._own_layout else x)
-            return y
+            self._nodes[kind][1].assign(fixed[path], fold=fold)
+            return self._call(kind, x)
 
         return run
 
@@ -131,13 +133,33 @@ class NodeRunner:
 
         def run(path: Path, x: Tensor) -> Tensor:
             kind = kind_of(path)
-            module, norms = self._nodes[kind]
-            batch_stats.set_buffers(norms.layers, rooms[path])
+            norms = self._nodes[kind][1]
+            norms.set_buffers(rooms[path])
+            if kind in self._counting:
+                return self._count(path, x, rooms[path])
             batch_stats.start_averages(norms.layers)
-            y: Tensor = module(x.contiguous() if kind in self._own_layout else x)
+            y = self._call(kind, x)
+            if not norms.uniform:
+                batch_stats.take_back(norms.layers, rooms[path])
             return y
 
         return run, moments
+
+    def _call(self, kind: NodeKind, x: Tensor) -> Tensor:
+        """Run a module on an input in the layout that it takes."""
+        y: Tensor = self._nodes[kind][0](x.contiguous() if kind in self._own_layout else x)
+        return y
+
+    def _count(self, path: Path, x: Tensor, room: Sequence[Tensor]) -> Tensor:
+        """Run a module under torch's cumulative average; statistics go to the tensors of `room`."""
+        kind = kind_of(path)
+        layers = self._nodes[kind][1].layers
+        counters = batch_stats.start_counters(layers)
+        y = self._call(kind, x)
+        counted = batch_stats.stop_counters(layers, counters)
+        self._calls.see(kind, node_name(path, self._blocks), counted)
+        batch_stats.take_back(layers, room)
+        return y
 
     def place(self, statistics: FixedStatistics, paths: Sequence[Path]) -> Placed:
         """Statistics of the nodes at `paths` on the device.
