@@ -95,7 +95,7 @@ def prepare(
     """
     from raynas.evaluation.device.numerics import resolve_device
     from raynas.evaluation.evaluator import protocol_for
-    from raynas.supernets.checks import require_own_norms
+    from raynas.supernets.recalibration import require_recalibratable
 
     judged = classification_or(task, supernet.num_classes)
     require_same_classes(supernet, data)
@@ -112,7 +112,7 @@ def prepare(
     problem = Problem(supernet.space, resolve_limits(constraint, supernet))
     prepared = Prepared(supernet, data, problem, protocol, judged)
     if protocol.batch_norm == "recalibrate":
-        require_own_norms(supernet)
+        require_recalibratable(supernet)
     warn_of_slow_precision(protocol)
     return prepared
 

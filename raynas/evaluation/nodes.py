@@ -14,6 +14,7 @@ from torch import Tensor
 from raynas.errors import InputError
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.conv_norm import join_pairs
+from raynas.evaluation.batch_norm.counting import CallCheck, counting_kinds
 from raynas.evaluation.batch_norm.fixed import Fixed, NodeNorms, concatenate, prepare
 from raynas.evaluation.batch_norm.statistics import (
     AveragedCalls,
@@ -24,7 +25,7 @@ from raynas.evaluation.batch_norm.statistics import (
 from raynas.evaluation.batch_norm.vectors import NodeVectors
 from raynas.evaluation.trie import kind_of, node_name
 from raynas.shards.storage import channels_last
-from raynas.supernets.chain import ChainSupernet, NodePath
+from raynas.supernets.chain import ChainSupernet, NodeKind, NodePath
 from raynas.supernets.layout import choose_layouts, modules_of
 
 Mode = Statistics | Literal["batch", "inherited"]
@@ -73,7 +74,10 @@ class NodeRunner:
 
     def __init__(self, supernet: ChainSupernet, device: torch.device) -> None:
         self._device = device
+        self._blocks = supernet.space.blocks
         self._own_layout = choose_layouts(supernet, device)
+        self._counting = counting_kinds(supernet, device)
+        self._calls = CallCheck()
         join_pairs(supernet)
         modules = modules_of(supernet)
         # A module in several places has the same norms in all of them.
@@ -107,10 +111,8 @@ class NodeRunner:
 
         def run(path: NodePath, x: Tensor) -> Tensor:
             kind = kind_of(path)
-            module, norms = self._nodes[kind]
-            norms.assign(fixed[path], fold=fold)
-            y: Tensor = module(x.contiguous() if kind in self._own_layout else x)
-            return y
+            self._nodes[kind][1].assign(fixed[path], fold=fold)
+            return self._call(kind, x)
 
         return run
 
@@ -136,13 +138,37 @@ class NodeRunner:
 
         def run(path: NodePath, x: Tensor) -> Tensor:
             kind = kind_of(path)
-            module, norms = self._nodes[kind]
-            batch_stats.set_buffers(norms.layers, buffers[path])
+            norms = self._nodes[kind][1]
+            norms.set_buffers(buffers[path])
+            if kind in self._counting:
+                return self._count(path, x, buffers[path])
             batch_stats.start_averages(norms.layers)
-            y: Tensor = module(x.contiguous() if kind in self._own_layout else x)
+            y = self._call(kind, x)
+            if not norms.uniform:
+                batch_stats.take_back(norms.layers, buffers[path])
+            if norms.broken:
+                norms.spoil(buffers[path], [layer.momentum != 1.0 for layer in norms.layers])
             return y
 
         return run, moments
+
+    def _call(self, kind: NodeKind, x: Tensor) -> Tensor:
+        """Run a module on an input in the layout that it takes."""
+        y: Tensor = self._nodes[kind][0](x.contiguous() if kind in self._own_layout else x)
+        return y
+
+    def _count(self, path: NodePath, x: Tensor, buffers: Sequence[Tensor]) -> Tensor:
+        """Run a module under torch's cumulative average, which ends in the buffers."""
+        kind = kind_of(path)
+        norms = self._nodes[kind][1]
+        layers = norms.layers
+        counters = batch_stats.start_counters(layers)
+        y = self._call(kind, x)
+        counted = batch_stats.stop_counters(layers, counters)
+        self._calls.see(kind, node_name(path, self._blocks), counted)
+        batch_stats.take_back(layers, buffers)
+        norms.spoil(buffers, counted)
+        return y
 
     def on_device(self, statistics: FixedStatistics, paths: Sequence[NodePath]) -> DeviceStatistics:
         """Statistics of the nodes at `paths` on the device.
