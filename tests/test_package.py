@@ -179,6 +179,15 @@ def test_every_docstring_stands_alone() -> None:
     assert leaning == []
 
 
+def test_every_room_lists_its_files() -> None:
+    for room in sorted(path.parent for path in PACKAGE.rglob("__init__.py")):
+        told = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+        files = {path.stem for path in room.glob("*.py") if not path.stem.startswith("_")}
+        folders = {path.parent.name for path in room.glob("*/__init__.py")}
+        missing = {name for name in files | folders if f"`{name}`" not in told}
+        assert not missing, room
+
+
 def example() -> str:
     """The code of the package's docstring."""
     assert raynas.__doc__ is not None
