@@ -334,3 +334,31 @@ def test_a_block_leaves_no_mark_on_the_statistics_of_the_next_call() -> None:
     evaluator.score(scene.validation[0], candidates, "inherited")
     again = evaluator.calibrate(shard, candidates).statistics
     assert all(np.array_equal(first[path], again[path]) for path in first)
+
+
+class Broken(Between):
+    """Has a batch norm that never runs in calibration, and whose statistics are no numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm.running_var.fill_(torch.nan)  # type: ignore[union-attr]
+
+    def middle(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+
+
+def test_statistics_that_are_no_numbers_stay_so_where_nothing_writes_them() -> None:
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, CLASSES))
+    stem = nn.Sequential(Normalize((0.5,) * 3, (0.3,) * 3), nn.Conv2d(3, WIDTH, 1))
+    supernet = ChainSupernet(
+        stem, [[Broken(), Between()]], head, image_shape=(3, 5, 4), num_classes=CLASSES
+    ).eval()
+    evaluator = Evaluator(supernet, Evaluation(device="cpu"))
+    calibration = random_shards(supernet, "calibration", 6, 6, seed=0)[0]
+    statistics = evaluator.calibrate(calibration, [(0,), (1,)]).statistics
+    assert np.isnan(statistics[(0,)]).any()
+    assert np.isfinite(statistics[(1,)]).all()
+    shard = random_shards(supernet, "validation", 6, 6, seed=1)[0]
+    outcome = evaluator.score(shard, [(0,), (1,)], statistics)
+    assert outcome.finite.tolist() == [False, True]
