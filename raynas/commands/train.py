@@ -17,7 +17,7 @@ from raynas.commands.loading import (
 )
 from raynas.commands.options import chosen, options_of
 from raynas.commands.workflow import require_writable, train_or_load
-from raynas.preparation import prepare, require_seed
+from raynas.preparation import inspect_data, prepare, require_seed
 from raynas.training import presets
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def train(
     judged = load_task(task)
     if len(samples.validation) > 0:
         # Whether the data fit shows here, in seconds; a search would say so after the training.
-        prepare(network, samples, None, raynas.Evaluation(batch_norm="inherit"), judged)
+        inspect_data(
+            prepare(network, samples, None, raynas.Evaluation(batch_norm="inherit"), judged)
+        )
     train_or_load(network, samples, terms, out, task=judged)
 
 
