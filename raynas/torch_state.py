@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -65,20 +66,19 @@ def plain_float32() -> Iterator[None]:
     except RuntimeError:
         # Set by the switches of torch 2.9 and later, of which this one tells nothing.
         precision = "highest"
-    read = getattr(torch._C, "_get_fp32_precision_getter", None)
-    write = getattr(torch._C, "_set_fp32_precision_setter", None)
+    bindings: Any = torch._C
     held: list[tuple[str, str, str]] = []
-    for place in SWITCHES if read and write else ():
+    for place in SWITCHES if hasattr(bindings, "_get_fp32_precision_getter") else ():
         # One by one: an inner one that is not set tells what the outer ones are set to.
-        held.append((*place, read(*place)))
-        write(*place, AT_FIRST.get(place, "none"))
+        held.append((*place, bindings._get_fp32_precision_getter(*place)))
+        bindings._set_fp32_precision_setter(*place, AT_FIRST.get(place, "none"))
     torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(precision)
         for switch in reversed(held):
-            write(*switch)
+            bindings._set_fp32_precision_setter(*switch)
 
 
 def flushes_denormals() -> bool:
