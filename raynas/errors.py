@@ -1,6 +1,9 @@
-"""The one exception that tells a user what to change."""
+"""The one exception that tells a user what to change, and looks at kinds of values."""
 
 from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import TypeGuard
 
 
 class InputError(ValueError):
@@ -30,3 +33,20 @@ def require(condition: bool, argument: str, expected: str, got: object, remedy: 
     """Raise `InputError` unless the condition holds."""
     if not condition:
         raise InputError(argument, expected, got, remedy)
+
+
+def require_kind(value: object, kind: type, argument: str, remedy: str) -> None:
+    """Raise `InputError` unless a value is an instance of a class."""
+    if not isinstance(value, kind):
+        got = value.__name__ if isinstance(value, type) else f"a {type(value).__name__}"
+        raise InputError(argument, f"a {kind.__name__}", got, remedy)
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is an integer, of numpy's, too; truth values are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is an integer or a float, of numpy's, too; truth values are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)

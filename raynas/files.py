@@ -24,6 +24,13 @@ CHANGE_PERMISSIONS = "Change its permissions, or use another directory."
 """The remedy where a directory cannot be written to."""
 
 
+def as_path(value: object, argument: str) -> Path:
+    """The path that an argument names; `InputError` for what is none."""
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    raise InputError(argument, "a path", repr(value), "Give it as a text or a pathlib.Path.")
+
+
 def is_full(error: BaseException) -> bool:
     """Whether an error says that a disk, a quota or a limit on file sizes leaves no room."""
     return isinstance(error, OSError) and error.errno in (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
-from raynas.errors import require
+from raynas.errors import is_whole, require
 
 DTYPES = ("uint8", "float32", "float16", "int64", "int32")
 """Types that samples may have."""
@@ -32,11 +33,11 @@ class Inputs:
     vocabulary: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))
+        sizes = self.shape if isinstance(self.shape, Iterable) else (self.shape,)
+        object.__setattr__(self, "shape", tuple(sizes))
         object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
         require(
-            len(self.shape) > 0
-            and all(isinstance(size, int | np.integer) and size > 0 for size in self.shape),
+            len(self.shape) > 0 and all(is_whole(size) and size > 0 for size in self.shape),
             "inputs.shape",
             "positive sizes of one sample, such as (3, 224, 224)",
             self.shape,
@@ -51,7 +52,8 @@ class Inputs:
         )
         tokens = self.dtype.startswith("int")
         require(
-            self.vocabulary is None or (tokens and self.vocabulary >= 1),
+            self.vocabulary is None
+            or (tokens and is_whole(self.vocabulary) and self.vocabulary >= 1),
             "inputs.vocabulary",
             "a positive number, beside an integer dtype",
             (self.vocabulary, self.dtype),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from raynas.costs import Constraint, CostTable, flops_table, params_table
-from raynas.errors import require
+from raynas.errors import is_whole, require
 from raynas.evaluation.settings import Evaluation
 from raynas.preparation import open_evaluator, prepare, require_seed
 from raynas.score import Score
@@ -95,7 +95,7 @@ def describe(
     Raises:
         InputError: as `raynas.search`.
     """
-    require(paths >= 1, "paths", "at least 1", paths, "Score a few.")
+    require(is_whole(paths) and paths >= 1, "paths", "at least 1", repr(paths), "Score a few.")
     require_seed(seed)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     limits = prepared.problem.limits
@@ -151,6 +151,13 @@ def evaluate(
         InputError: as `raynas.search`, or an architecture that the supernet does not have.
     """
     prepared = prepare(supernet, data, None, evaluation, task)
+    require(
+        isinstance(architectures, Iterable),
+        "architectures",
+        "a list of architectures",
+        repr(architectures),
+        "Give one choice per block for each.",
+    )
     wanted = [supernet.space.validate(each) for each in architectures]
     with open_evaluator(prepared, workers, pool, ledger) as evaluator:
         return evaluator.score_in_full(wanted)

@@ -10,12 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
-
 from raynas.costs import Constraint, resolve_limits
-from raynas.errors import require
+from raynas.errors import InputError, is_whole, require, require_kind
 from raynas.evaluation.settings import Evaluation
-from raynas.evolution.strategy import Problem
+from raynas.evolution.strategy import Problem, Strategy
 from raynas.task import Classification, classification_or
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
     from raynas.supernets.identity import Identity
     from raynas.task import Task
-    from raynas.workers.pool import Pool
+    from raynas.workers.pool import Pool, PoolSettings
 
 SEEDS = 2**64
 """Seeds are below this: more would not fit into a record that other programs read."""
@@ -93,10 +91,16 @@ def prepare(
     Raises:
         InputError: something that does not fit; nothing has been written by then.
     """
+    from raynas.data.splits import SearchData
     from raynas.evaluation.device.numerics import resolve_device
     from raynas.evaluation.evaluator import protocol_for
+    from raynas.supernets.chain import ChainSupernet
     from raynas.supernets.recalibration import require_recalibratable
 
+    require_kind(supernet, ChainSupernet, "supernet", "Build one of stem, blocks and head.")
+    require_kind(data, SearchData, "data", "Make it with raynas.data.from_arrays, or from_folder.")
+    given = Evaluation() if evaluation is None else evaluation
+    require_kind(given, Evaluation, "evaluation", "Write it as raynas.Evaluation(bits=16).")
     judged = classification_or(task, supernet.num_classes)
     require_same_classes(supernet, data)
     require(
@@ -107,7 +111,7 @@ def prepare(
         "Give the search samples to score candidates on.",
     )
     supernet.check(judged)
-    protocol = protocol_for(supernet, evaluation or Evaluation())
+    protocol = protocol_for(supernet, given)
     resolve_device(protocol.device)
     problem = Problem(supernet.space, resolve_limits(constraint, supernet))
     prepared = Prepared(supernet, data, problem, protocol, judged)
@@ -166,7 +170,7 @@ def open_evaluator(
             opened = open_pool(prepared.supernet, protocol, workers, task=task, digest=digest)
             pool = stack.enter_context(opened)
         else:
-            pool.settings.require_same(PoolSettings(protocol, task, digest))
+            require_pool(pool, PoolSettings(protocol, task, digest))
         yield PopulationEvaluator(
             pool,
             Splits(data.calibration, data.validation, data.test, prepared.inspect),
@@ -174,6 +178,19 @@ def open_evaluator(
             seed,
             Known(scores, digest, identity_of_task(task)),
         )
+
+
+def require_pool(pool: Pool, wanted: PoolSettings) -> None:
+    """Raise `InputError` unless it is a pool, and one that was opened with these settings."""
+    settings = getattr(pool, "settings", None)
+    if settings is None:
+        raise InputError(
+            "pool",
+            "an open pool of workers",
+            f"a {type(pool).__name__}",
+            "Open one with raynas.open_pool; a number of workers is workers=2.",
+        )
+    settings.require_same(wanted)
 
 
 def identity_of_task(task: Task) -> dict[str, Any]:
@@ -189,12 +206,17 @@ def identity_of_task(task: Task) -> dict[str, Any]:
 def require_seed(seed: int) -> None:
     """Raise `InputError` unless it is a whole number that numpy and records take."""
     require(
-        isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= seed < SEEDS,
+        is_whole(seed) and 0 <= seed < SEEDS,
         "seed",
         "a whole number from 0 to below 2**64",
         repr(seed),
         "Use a number such as 0.",
     )
+
+
+def require_strategy(strategy: Strategy) -> None:
+    """Raise `InputError` unless it is a strategy, and not its class or its name."""
+    require_kind(strategy, Strategy, "strategy", "Write it as strategy=raynas.PCFES().")
 
 
 def require_same_classes(supernet: ChainSupernet, data: SearchData) -> None:

@@ -20,6 +20,7 @@ from raynas.files import (
     CHANGE_PERMISSIONS,
     Record,
     append_line,
+    as_path,
     complete_records,
     dumps,
     read_json,
@@ -53,7 +54,7 @@ class RunLog:
     """
 
     def __init__(self, directory: Path | str, config: Mapping[str, Any], *, resume: bool) -> None:
-        self.directory = Path(directory)
+        self.directory = as_path(directory, "run_dir")
         self.seed = int(config["seed"])
         self.generations: list[Record] = []
         self.metrics: list[Record] = []

@@ -11,11 +11,18 @@ from raynas.costs import Constraint
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, State, Strategy
-from raynas.files import Record, read_json
+from raynas.files import Record, as_path, read_json
 from raynas.generation import Observer, Run, generation_line, search_generation
 from raynas.ledger.score_key import ARITHMETIC
 from raynas.population.interface import CandidateEvaluator
-from raynas.preparation import Prepared, inspect_data, open_evaluator, prepare, require_seed
+from raynas.preparation import (
+    Prepared,
+    inspect_data,
+    open_evaluator,
+    prepare,
+    require_seed,
+    require_strategy,
+)
 from raynas.replay import replay
 from raynas.runlog import CONFIG, RunLog, require_resumable, require_usable
 
@@ -76,14 +83,16 @@ def search(
     """
     from raynas.result import conclude, finished_result
 
+    require_strategy(strategy)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     require_seed(seed)
-    require_usable(Path(run_dir), resume=resume)
+    directory = as_path(run_dir, "run_dir")
+    require_usable(directory, resume=resume)
     config = configuration(prepared, strategy, seed)
-    config["supernet"] = recorded_supernet(Path(run_dir), prepared, config["supernet"])
-    require_resumable(Path(run_dir), config, unknown=("data.digest", "device"))
+    config["supernet"] = recorded_supernet(directory, prepared, config["supernet"])
+    require_resumable(directory, config, unknown=("data.digest", "device"))
     notify = join_observers(print_generation if progress else None, observer)
-    finished = finished_result(Path(run_dir), prepared, strategy, seed, notify)
+    finished = finished_result(directory, prepared, strategy, seed, notify)
     if finished is not None:
         return finished
     with open_evaluator(prepared, workers, pool, ledger, seed) as evaluator:
@@ -120,6 +129,7 @@ def search_with(
     Raises:
         InputError: as `search`.
     """
+    require_strategy(strategy)
     require_seed(seed)
     config = {
         "format": FORMAT,
@@ -196,9 +206,9 @@ def check_search(
     prepared = prepare(supernet, data, constraint, evaluation, task)
     inspect_data(prepared)
     require_seed(seed)
-    require_usable(Path(run_dir), resume=resume)
+    require_usable(as_path(run_dir, "run_dir"), resume=resume)
     if ledger is not None:
-        ledger_file.require_usable(Path(ledger))
+        ledger_file.require_usable(as_path(ledger, "ledger"))
     check_workers(prepared.evaluation, workers, supernet, prepared.task)
     return prepared.problem.limits.count()
 
@@ -216,8 +226,20 @@ def configuration(prepared: Prepared, strategy: Strategy, seed: int) -> dict[str
 
 
 def join_observers(*observers: Observer | None) -> Observer:
-    """An observer that tells all that are given."""
+    """An observer that tells all that are given.
+
+    Raises:
+        InputError: one that cannot be called.
+    """
     given: list[Callable[[Record, Record], None]] = [each for each in observers if each]
+    for each in given:
+        require(
+            callable(each),
+            "observer",
+            "a function of a generation's record and metrics",
+            repr(each),
+            "Give a function of two arguments.",
+        )
 
     def notify(record: Record, metrics: Record) -> None:
         for each in given:

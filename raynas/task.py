@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, is_whole, require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +89,7 @@ class Classification(Task):
 
     def __post_init__(self) -> None:
         require(
-            isinstance(self.num_classes, int | np.integer) and self.num_classes >= 2,
+            is_whole(self.num_classes) and self.num_classes >= 2,
             "num_classes",
             "at least 2",
             repr(self.num_classes),

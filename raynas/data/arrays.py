@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from raynas.data.splits import SearchData
-from raynas.errors import require
+from raynas.errors import is_whole, require
 from raynas.shards.samples import as_inputs, as_targets, owned
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION, make_shards
 
@@ -125,7 +125,7 @@ def mirror(images: np.ndarray, which: np.ndarray) -> np.ndarray:
 def require_count(value: object, argument: str, least: int, remedy: str) -> None:
     """Raise `InputError` unless a value is a whole number, and at least so large."""
     require(
-        isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least,
+        is_whole(value) and value >= least,
         argument,
         f"at least {least}",
         repr(value) if isinstance(value, int | float | str | None) else f"a {type(value).__name__}",

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
-import numpy as np
 import torch
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, is_whole, require
 from raynas.shards.inspection import Inspector, require_shard
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION, Shard
 
@@ -74,8 +73,7 @@ class SearchData:
         )
         count = self.num_classes
         require(
-            count is None
-            or (isinstance(count, int | np.integer) and not isinstance(count, bool) and count >= 2),
+            count is None or (is_whole(count) and count >= 2),
             "num_classes",
             "at least 2, or None for tasks without classes",
             repr(count),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, final, get_args
 
-from raynas.errors import require
+from raynas.errors import is_number, is_whole, require
 
 Sampling = Literal["top", "weighted", "disagreement", "random"]
 """The mode that selects the samples to keep; see `Evaluation`."""
@@ -144,7 +144,7 @@ class Evaluation:
         for name in ("sample_rate", "unfrozen_sample_rate"):
             value = getattr(self, name)
             require(
-                isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1,
+                is_number(value) and 0 < value <= 1,
                 name,
                 "a share above 0 and at most 1",
                 repr(value),
@@ -155,11 +155,7 @@ class Evaluation:
             value = getattr(self, name)
             require(
                 (value is None and name != "threads")
-                or (
-                    isinstance(value, int)
-                    and not isinstance(value, bool)
-                    and least <= value <= (most or value)
-                ),
+                or (is_whole(value) and least <= value <= (most or value)),
                 name,
                 f"a whole number from {least}" + (f" to {most}" if most else ", or None"),
                 repr(value),

@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from raynas.errors import require
+from raynas.errors import is_number, is_whole, require
 from raynas.evolution.freezing import (
     choice_percentages,
     initial_freeze,
@@ -119,10 +119,10 @@ class PCFES(Strategy):
         self.breeding()
         require_freezing(self)
         require(
-            self.monitor >= 1,
+            is_whole(self.monitor) and self.monitor >= 1,
             "monitor",
             "at least 1",
-            self.monitor,
+            repr(self.monitor),
             "Use CFES to freeze only once.",
         )
 
@@ -139,17 +139,17 @@ class PCFES(Strategy):
 def require_freezing(strategy: CFES | PCFES) -> None:
     """Raise `InputError` unless the freezing settings are in range."""
     require(
-        0 < strategy.threshold < 1,
+        is_number(strategy.threshold) and 0 < strategy.threshold < 1,
         "threshold",
         "a share between 0 and 1",
-        strategy.threshold,
+        repr(strategy.threshold),
         "The paper uses 0.4 to 0.7.",
     )
     require(
-        0 <= strategy.block_ratio < 1,
+        is_number(strategy.block_ratio) and 0 <= strategy.block_ratio < 1,
         "block_ratio",
         "a share from 0 to below 1",
-        strategy.block_ratio,
+        repr(strategy.block_ratio),
         "The paper uses 0.5.",
     )
     require(

@@ -15,7 +15,7 @@ from typing import final
 
 import numpy as np
 
-from raynas.errors import require
+from raynas.errors import is_number, is_whole, require
 from raynas.evolution.strategy import Problem
 from raynas.space import Architecture, SearchSpace
 
@@ -54,7 +54,13 @@ class Breeding:
         require_population(self.population)
         for name in ("crossover", "mutation"):
             value = getattr(self, name)
-            require(value is None or value >= 0, name, "at least 0", value, "Omit it to take half.")
+            require(
+                value is None or (is_whole(value) and value >= 0),
+                name,
+                "at least 0",
+                repr(value),
+                "Omit it to take half.",
+            )
         require(
             self.children("crossover") + self.children("mutation") <= self.population,
             "crossover + mutation",
@@ -63,10 +69,10 @@ class Breeding:
             "Lower them, or raise the population.",
         )
         require(
-            0 <= self.mutation_probability <= 1,
+            is_number(self.mutation_probability) and 0 <= self.mutation_probability <= 1,
             "mutation_probability",
             "a probability from 0 to 1",
-            self.mutation_probability,
+            repr(self.mutation_probability),
             "The papers use 0.1.",
         )
 

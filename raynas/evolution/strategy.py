@@ -21,7 +21,7 @@ from typing import Any, final
 import numpy as np
 
 from raynas.costs import Limits
-from raynas.errors import require
+from raynas.errors import is_whole, require
 from raynas.score import Score, rank_key
 from raynas.space import Architecture, SearchSpace
 
@@ -137,7 +137,20 @@ class Strategy(ABC):
     def __post_init__(self) -> None:
         for name in ("population", "generations", "top_k"):
             value = getattr(self, name)
-            require(value >= 1, name, "at least 1", value, "The papers use 50, 20 and 10.")
+            require(
+                is_whole(value) and value >= 1,
+                name,
+                "at least 1",
+                repr(value),
+                "The papers use 50, 20 and 10.",
+            )
+        require(
+            callable(self.survival),
+            "survival",
+            "a function of scores and a count",
+            repr(self.survival),
+            "Omit it to keep the best.",
+        )
 
     def start(self) -> State:
         """The state before the first generation."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import final
 
 from raynas.errors import InputError, require
+from raynas.files import as_path
 from raynas.ledger import file as ledger_file
 from raynas.ledger.rows import COLUMNS, Entry, Row, damage, entry_of, row_of, summary
 from raynas.ledger.score_key import ScoreKey, digest_of
@@ -58,7 +59,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path | str | None = None, *, read_only: bool = False) -> None:
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else as_path(path, "ledger")
         self._connection = ledger_file.connect(self.path, read_only=read_only)
         self._closing = weakref.finalize(self, self._connection.close)
 

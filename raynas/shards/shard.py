@@ -17,7 +17,7 @@ from typing import Any, final
 import numpy as np
 import pyarrow as pa
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, is_whole, require
 from raynas.shards.features import StoredFeatures
 from raynas.shards.samples import (
     as_inputs,
@@ -212,7 +212,7 @@ def partition(count: int, shard_size: int, split: str) -> list[np.ndarray]:
     """Sample ids `0 … count - 1` in runs of nearly equal length, at most `shard_size`."""
     require(count > 0, split, "at least one image", count, "Give the split some images.")
     require(
-        isinstance(shard_size, int | np.integer) and shard_size >= 1,
+        is_whole(shard_size) and shard_size >= 1,
         "shard_size",
         "at least 1",
         repr(shard_size),

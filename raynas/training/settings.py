@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, final
 
-from raynas.errors import require
+from raynas.errors import is_number, is_whole, require
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,14 @@ class TrainingSettings:
     device: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "seed"):
+            value = getattr(self, name)
+            require(is_whole(value), name, "a whole number", repr(value), "Change the setting.")
+        for name in ("learning_rate", "momentum", "weight_decay", "label_smoothing",
+                     "warmup_epochs", "clip"):  # fmt: skip
+            value = getattr(self, name)
+            known = is_number(value) or (name == "clip" and value is None)
+            require(known, name, "a number", repr(value), "Change the setting.")
         limits = (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 2, "at least 2, for batch norm"),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral
 
-from raynas.errors import require
+from raynas.errors import is_whole, require
 from raynas.evaluation.evaluator import protocol_for
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
@@ -17,8 +16,7 @@ from raynas.workers.pool import LocalPool, Pool
 def require_workers(workers: int | None) -> None:
     """Raise `InputError` unless it is `None` or a number of workers."""
     require(
-        workers is None
-        or (isinstance(workers, Integral) and not isinstance(workers, bool) and workers >= 0),
+        workers is None or (is_whole(workers) and workers >= 0),
         "workers",
         "0 (this process), a number of Ray actors, or None (as many as fit)",
         repr(workers),
