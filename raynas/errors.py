@@ -10,9 +10,9 @@ class InputError(ValueError):
 
     Args:
         argument: the name of the argument, file or setting.
-        expected: what would have been accepted.
-        got: what came.
-        remedy: what to do about it.
+        expected: values that would have been accepted.
+        got: the value that came.
+        remedy: the way to mend it.
     """
 
     def __init__(self, argument: str, expected: str, got: object, remedy: str) -> None:

@@ -37,7 +37,7 @@ def writing(argument: str, place: Path) -> Iterator[None]:
 
     Args:
         argument: that names the place.
-        place: what is written, or where.
+        place: the file or folder that is written.
     """
     try:
         yield

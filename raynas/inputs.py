@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
@@ -12,6 +13,7 @@ DTYPES = ("uint8", "float32", "float16", "int64", "int32")
 """Types that samples may have."""
 
 
+@final
 @dataclass(frozen=True)
 class Inputs:
     """The shape and type of every sample: images, feature vectors, token sequences.

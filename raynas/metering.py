@@ -1,4 +1,4 @@
-"""What a search costs: seconds, and energy where the machine can measure it."""
+"""The price of a search: seconds, and energy where the machine can measure it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import final
 
 RAPL = Path("/sys/class/powercap")
 
 
+@final
 class Meter:
     """Measures from its construction on.
 
@@ -44,7 +46,7 @@ class Meter:
 def differences(
     before: Mapping[str, float], after: Mapping[str, float], ranges: Mapping[str, float]
 ) -> list[float]:
-    """How far each counter went, in joules; those that went back from an unknown end are left out.
+    """Joules that each counter advanced; those that went back from an unknown end are left out.
 
     Args:
         before: joules by counter.

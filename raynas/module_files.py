@@ -105,7 +105,7 @@ def quiet() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one short line."""
+    """An error's message in one short line."""
     lines = [line.strip(" -") for line in str(error).strip().split("\n")]
     # What follows names the place: this one says only that there is one.
     said = lines[1] if len(lines) > 1 and lines[0].startswith("Constraints violated") else lines[0]

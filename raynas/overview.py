@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class CostRange:
-    """What the architectures of a space cost, from the cheapest to the dearest.
+    """The costs of a space's architectures, from the cheapest to the dearest.
 
     Args:
         least: the cost of the cheapest architecture.
@@ -45,7 +45,7 @@ class CostRange:
 @final
 @dataclass(frozen=True)
 class Overview:
-    """What a search of a supernet would meet.
+    """An overview of what a search of a supernet would meet.
 
     Args:
         blocks: the number of choices of each block.

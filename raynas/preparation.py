@@ -1,4 +1,4 @@
-"""What a search is given, checked and completed before any long work."""
+"""Arguments of a search, checked and completed before any long work."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def prepare(
     """
     from raynas.evaluation.device.numerics import resolve_device
     from raynas.evaluation.evaluator import protocol_for
-    from raynas.supernets.checks import require_own_norms
+    from raynas.supernets.recalibration import require_recalibratable
 
     judged = classification_or(task, supernet.num_classes)
     require_same_classes(supernet, data)
@@ -112,7 +112,7 @@ def prepare(
     problem = Problem(supernet.space, resolve_limits(constraint, supernet))
     prepared = Prepared(supernet, data, problem, protocol, judged)
     if protocol.batch_norm == "recalibrate":
-        require_own_norms(supernet)
+        require_recalibratable(supernet)
     warn_of_slow_precision(protocol)
     return prepared
 
@@ -141,7 +141,7 @@ def open_evaluator(
     """Score candidates on the caller's pool, which stays open, or on one of its own.
 
     Args:
-        prepared: what to evaluate, and how.
+        prepared: supernet, data, task and protocol.
         workers, pool, ledger, seed: as those of `raynas.search`.
     """
     from raynas.ledger.ledger import Ledger

@@ -15,7 +15,7 @@ from raynas.generation import Run, ask
 from raynas.score import Score
 
 SAME_LOSS = 1e-3
-"""How far the loss of a recorded candidate may move, relatively, on another machine."""
+"""The largest relative change of a recorded candidate's loss on another machine."""
 
 
 def recorded_scores(record: Record) -> list[Score]:
@@ -46,8 +46,8 @@ class Recorded:
     Args:
         record: as it was written.
         before: the state that it was proposed from.
-        proposal: what the strategy asked for.
-        scores: what it was told.
+        proposal: the strategy's.
+        scores: told to the strategy.
         after: the state that it left.
     """
 

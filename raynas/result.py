@@ -78,7 +78,7 @@ class Best:
 @final
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found, and how.
+    """The result of a search: the winner, and the way to it.
 
     Args:
         best: the winner.
@@ -111,7 +111,7 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
     Args:
         run: that has ended.
         state: its last one.
-        prepared: what was searched.
+        prepared: supernet, data and limits of the search.
     """
     meter = Meter()
     evaluator = run.evaluator
@@ -242,7 +242,7 @@ def result_from(
 
 
 def skipped_images(data: SearchData) -> int:
-    """How many images of all splits were passed over because they cannot be read."""
+    """The number of images of all splits that were passed over because they cannot be read."""
     splits = (data.calibration, data.validation, data.test)
     return sum(len(getattr(split, "skipped", ())) for split in splits)
 
@@ -254,7 +254,7 @@ def total_energy(log: RunLog, meter: Meter) -> float | None:
 
 
 def count_not_finite(generations: list[Record]) -> int:
-    """How many evaluations gave logits that are not finite."""
+    """The number of evaluations that gave logits that are not finite."""
     return sum(
         not score["finite"] for g in generations for score in (*g["rescored"], *g["population"])
     )

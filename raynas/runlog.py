@@ -147,7 +147,7 @@ def acquire(directory: Path) -> IO[str]:
 
 
 def require_usable(directory: Path, *, resume: bool) -> None:
-    """See that a run may be written to a directory; creates and writes nothing.
+    """Raise `InputError` unless a run may be written to a directory; creates and writes nothing.
 
     Raises:
         InputError: it holds a run and `resume` is off, or it cannot be written to.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf, isfinite
-from typing import Any
+from typing import Any, final
 
 from raynas.space import Architecture
 
 
+@final
 @dataclass(frozen=True)
 class Score:
     """The score of one architecture under one protocol.

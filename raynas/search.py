@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from raynas.workers.pool import Pool
 
 FORMAT = 2
-"""Of the records; a run directory of another format is not resumed."""
+"""The version of the records; a run directory of another one is not resumed."""
 
 
 def search(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from operator import index
+from typing import final
 
 import numpy as np
 
@@ -16,9 +17,10 @@ Architecture = tuple[int, ...]
 """One choice index per block, shallowest block first. A prefix is a shorter one."""
 
 
+@final
 @dataclass(frozen=True)
 class SearchSpace:
-    """How many choices each block offers, shallowest block first.
+    """The number of choices that each block offers, shallowest block first.
 
     Args:
         choices: the number of choices of each block, all at least 1.

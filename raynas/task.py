@@ -28,7 +28,7 @@ PerSampleFunction = Callable[["Tensor", "Tensor"], "tuple[Tensor, Tensor]"]
 
 
 class Task(ABC):
-    """What a network is for: a value that is pickled to the workers.
+    """The purpose of a network, as a value that is pickled to the workers.
 
     `objectives` names the numbers of a sample; a search maximises the mean of the first.
     """
@@ -192,7 +192,7 @@ class PerSample(Task):
         function: gives a score (larger is better) and a loss for each sample, `[n]` each, from
             outputs `[n, …]` and targets `[n, …]`. On Ray it must be importable by the workers, or
             defined in the script. The loss is what training minimises.
-        name: what the mean score is called in tables and records.
+        name: of the mean score, in tables and records.
     """
 
     function: PerSampleFunction

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from small_search import (
-    CLASSES,
     PCF,
-    SHAPE,
     Setting,
     contents,
     count_calls,
@@ -28,6 +26,7 @@ from raynas.data import SearchData
 from raynas.data.decoding import DecodedShards
 from raynas.errors import InputError
 from raynas.shards.shard import make_shards
+from raynas.testing.supernets import CLASSES, SHAPE
 
 
 def shards(split: str, labels: list[int], shape: tuple[int, ...] = SHAPE, size: int = 2) -> Any:

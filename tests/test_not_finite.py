@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from small_search import (
-    CLASSES,
     PCF,
     Setting,
     history,
@@ -21,6 +20,7 @@ from small_search import (
 )
 
 from raynas.supernets import ChainSupernet
+from raynas.testing.supernets import CLASSES
 
 
 def broken(*choices: tuple[int, int], value: float = math.nan) -> ChainSupernet:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,26 @@ HEAVY = (
     "rich",
     "tyro",
 )
+
+
+PACKAGE = Path(raynas.__file__).parent
+
+ABSTRACT = {"ABC", "Protocol", "NamedTuple", "Enum"}
+"""Bases of classes that are abstract, or that Python makes final by itself."""
+
+LEANING = re.compile("(What|Of|Those|That|Which|How) ")
+"""Openings of sentences that need something before them to be understood."""
+
+
+def syntax_trees() -> Iterator[tuple[str, ast.Module]]:
+    """Every file of the package, and its syntax tree."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield str(path.relative_to(PACKAGE)), ast.parse(path.read_text())
+
+
+def last_name(expression: ast.expr) -> str:
+    """The name of a decorator or a base, without its module and parameters."""
+    return ast.unparse(expression).partition("[")[0].partition("(")[0].split(".")[-1]
 
 
 def in_fresh_process(code: str, *options: str, cwd: Path | None = None) -> str:
@@ -124,6 +147,45 @@ def test_the_command_and_the_package_agree_on_the_version() -> None:
     assert version("raynas") == raynas.__version__
     (script,) = entry_points(group="console_scripts", name="raynas")
     assert script.value == "raynas.commands.main:main"
+
+
+def test_every_class_is_abstract_or_final() -> None:
+    found = [
+        (file, node)
+        for file, tree in syntax_trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
+    extended = {last_name(base) for _, node in found for base in node.bases}
+    open_to_all = [
+        f"{file}: {node.name}"
+        for file, node in found
+        if "final" not in map(last_name, node.decorator_list)
+        and not ABSTRACT & set(map(last_name, node.bases))
+        and node.name not in extended
+    ]
+    assert open_to_all == []
+    assert len(found) > 100
+
+
+def test_every_docstring_stands_alone() -> None:
+    leaning = []
+    for file, tree in syntax_trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                text = node.value.value
+                if isinstance(text, str) and LEANING.match(text):
+                    leaning.append(f"{file}:{node.lineno}: {text.splitlines()[0]}")
+    assert leaning == []
+
+
+def test_every_room_lists_its_files() -> None:
+    for room in sorted(path.parent for path in PACKAGE.rglob("__init__.py")):
+        told = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+        files = {path.stem for path in room.glob("*.py") if not path.stem.startswith("_")}
+        folders = {path.parent.name for path in room.glob("*/__init__.py")}
+        missing = {name for name in files | folders if f"`{name}`" not in told}
+        assert not missing, room
 
 
 def example() -> str:

@@ -60,7 +60,8 @@ def test_other_commands_name_what_exists() -> None:
     assert targets
     for target in targets:
         assert f"\n{target}:" in makefile
-    for name in re.findall(r"(?:experiments|benchmarks)/\w+\.py|docs/\w+\.md|\w+\.yaml", README):
+    files = r"(?:experiments|benchmarks)/(?:\w+/)?\w+\.py|docs/\w+\.md|\w+\.yaml"
+    for name in re.findall(files, README):
         assert (ROOT / name).exists(), name
 
 

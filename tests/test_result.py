@@ -13,7 +13,6 @@ import torch
 from small_search import (
     SAMPLED,
     SETTINGS,
-    SHAPE,
     CountedShards,
     Setting,
     records,
@@ -33,6 +32,7 @@ from raynas.result import SearchResult
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet
+from raynas.testing.supernets import SHAPE
 
 KEYS = {
     *("architecture", "top1", "top5", "test_top1", "flops", "params", "strategy", "generations"),

@@ -13,9 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_search import (
-    CLASSES,
     SETTINGS,
-    SHAPE,
     CountedShards,
     contents,
     interrupt,
@@ -31,6 +29,7 @@ from raynas.export import export_architecture
 from raynas.result import load_result
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture
+from raynas.testing.supernets import CLASSES, SHAPE
 
 
 def foreign_test() -> list[Shard]:

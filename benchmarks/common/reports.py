@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import raynas
-from raynas.evaluation.device.machine import describe
+from raynas.evaluation.device.machine import machine_facts
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
@@ -26,7 +26,7 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 def machine() -> dict[str, Any]:
     """The machine and the versions that the numbers were measured on."""
     return {
-        **describe(torch.device("cpu")),
+        **machine_facts(torch.device("cpu")),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),

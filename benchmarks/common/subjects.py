@@ -119,7 +119,8 @@ def recorded_search(
     """
     supernet, images = source.open()
     home = source.home if threshold == THRESHOLD else source.home / f"threshold-{threshold}"
-    run_dir = home / f"{name}-seed{seed}"
+    parts = (name, *(f"{key}{value}" for key, value in options.items()), f"seed{seed}")
+    run_dir = home / "-".join(parts)
     raynas.search(
         supernet,
         images,

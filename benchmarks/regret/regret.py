@@ -67,7 +67,7 @@ MEASURED_SEEDS = 20
 
 
 def settings(images: int) -> list[Setting]:
-    """What is compared; the first one is the baseline.
+    """The searches that are compared; the first one is the baseline.
 
     Args:
         images: for calibration, under the full protocol.
@@ -151,7 +151,7 @@ def main(
         "machine": machine(),
         "shared": asdict(shared),
         "spread": spread(truth.values),
-        "budgets": [],
+        "limits": [],
     }
     measured: dict[str, MeasuredOutcomes] = {}
     outcomes = {s.name: open_outcomes(bench, s, workers, measured) for s in chosen}
@@ -159,15 +159,7 @@ def main(
     for name, problem in problems(bench).items():
         target = Truth.of(truth, problem)
         rows: dict[str, Any] = {}
-        limit = {"limit": name, "flops": at_most(problem), "best": list(target.best)}
-        report["budgets"].append(
-            limit
-            | {
-                "legal": problem.limits.count(),
-                "best_top1": float(truth.values[truth.row(target.best)]),
-                "rows": rows,
-            }
-        )
+        report["limits"].append({"limit": name, **describe(target), "rows": rows})
         for setting in chosen:
             source = outcomes[setting.name]
             measures = isinstance(source, MeasuredOutcomes)
@@ -179,6 +171,16 @@ def main(
             rows[setting.name] |= summarize(played, rows["EA"]["seeds"][:count])
             write_report(json_path, report)
     show(report)
+
+
+def describe(target: Truth) -> dict[str, Any]:
+    """The limit of a problem, how many architectures it leaves, and the best of them."""
+    return {
+        "flops": at_most(target.problem),
+        "best": list(target.best),
+        "legal": target.problem.limits.count(),
+        "best_top1": float(target.table.values[target.table.row(target.best)]),
+    }
 
 
 def remove_tables(home: Path) -> None:
@@ -237,24 +239,23 @@ def spread(top1: np.ndarray) -> dict[str, float]:
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the spread of the space, and one table per budget."""
+    """Print the spread of the space, and one table per limit."""
     console = Console(width=160)
     known = report["spread"]
     console.print(
         f"All architectures, validation top-1: {known['minimum']:.2%} to {known['maximum']:.2%}, "
         f"median {known['median']:.2%}, standard deviation {known['standard_deviation']:.2%}"
     )
-    for budget in report["budgets"]:
-        limit = (
-            f"limit: {budget['limit']}, {budget['legal']:,} legal, best {budget['best_top1']:.2%}"
-        )
+    for limited in report["limits"]:
+        name, legal, best = (limited[key] for key in ("limit", "legal", "best_top1"))
+        limit = f"limit: {name}, {legal:,} legal, best {best:.2%}"
         printed = Printed(title=f"Regret in points of top-1, mean ± standard error; {limit}")
         printed.add_column("setting", no_wrap=True)
         for column in ("regret", "minus EA", "worst", "found best"):
             printed.add_column(column)
         for column in ("evaluations", "frozen", "M block-forwards", "EA / this"):
             printed.add_column(column)
-        for name, row in budget["rows"].items():
+        for name, row in limited["rows"].items():
             printed.add_row(
                 name,
                 f"{row['regret']:.3f} ± {row['regret_se']:.3f}",

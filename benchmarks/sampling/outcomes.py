@@ -52,12 +52,12 @@ class Generation:
     @property
     def voters(self) -> Outcomes:
         """The outcomes of the population."""
-        return self.outcomes.take(range(self.parents, len(self.architectures)))
+        return self.outcomes.of_candidates(range(self.parents, len(self.architectures)))
 
     @property
     def rescored(self) -> Outcomes:
         """The outcomes of the rescored parents."""
-        return self.outcomes.take(range(self.parents))
+        return self.outcomes.of_candidates(range(self.parents))
 
     def estimate(self, kept: Selection) -> list[Score]:
         """The scores of the candidates on the kept samples only."""

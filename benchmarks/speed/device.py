@@ -52,7 +52,7 @@ from raynas.commands import workflow
 from raynas.errors import require
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.device.cuda_graphs import Replays, replays_on
-from raynas.evaluation.device.machine import describe
+from raynas.evaluation.device.machine import machine_facts
 from raynas.evaluation.device.numerics import resolve_device
 from raynas.evaluation.evaluator import Evaluator
 from raynas.shards.shard import Shard, make_shards
@@ -144,7 +144,7 @@ def main(
     job.supernet.eval()
     report: dict[str, Any] = {
         "quick": quick,
-        "machine": {**machine(), **describe(where)},
+        "machine": {**machine(), **machine_facts(where)},
         "candidates": job.candidates,
         "shards": job.shards,
         "rows": [],

@@ -15,8 +15,8 @@ every other time, so that drifts of the machine meet all of them. Modes:
                     in plain PyTorch (`plain.py`)
     reference, memory kept
                     the same in a process that reuses the memory it has freed, as workers on Ray do
-                    (`raynas.evaluation.device.allocator`): half of a plain loop's time on large
-                    images are page faults
+                    (`raynas.evaluation.device.allocator`): on large images page faults take up to
+                    half of a plain loop's time
     one by one      the same by raynas, whose activations are channels-last
     trie            shared prefixes; exact
     trie, memory kept
@@ -44,7 +44,7 @@ order, may differ by a sample: `differing_counts` says how many do. `spread` hol
 the speed-ups of single generations.
 
 With `--quick`: 300 + 200 images of the handwritten digits, a supernet that was trained for twelve
-epochs, and searches of 4 generations of 16.
+epochs, searches of 4 generations of 8, and one core: so small a network gains nothing from two.
 
 Usage (all generations take two hours; `--every 5` takes every fifth of the EA's):
     python benchmarks/speed/evaluation.py --json evaluation.json
@@ -78,6 +78,7 @@ import raynas
 from raynas.commands import workflow
 
 EXACT = (*REFERENCES, "one by one")
+BRIEF = {"population": 8, "generations": 4}
 SHORT = 8
 """Generations of a search up to which all are evaluated."""
 
@@ -134,7 +135,7 @@ def main(
 
     Args:
         json_path: receives the raw rows, rewritten after each generation.
-        quick: the handwritten digits, searches of 4 generations of 16, and modes that are alike in
+        quick: the handwritten digits, searches of 4 generations of 8, and modes that are alike in
             one process.
         every: evaluate generations 0, n, 2n, … of the longer searches (all of one that has no more
             than 8) and scale their seconds to all.
@@ -148,9 +149,13 @@ def main(
         data: the folder with the four idx files; Debian's if omitted.
     """
     source = choose_source(quick, 2_000, 2_000, supernet, data)
-    brief = {"population": 16, "generations": 4, "workers": 0} if quick else {}
-    options: dict[str, Any] = {"seed": seed, "threshold": threshold, **brief}
-    recorded = {name: recorded_search(source, name, **options) for name in populations}
+    cores = 1 if quick else cores
+    options: dict[str, Any] = {"threshold": threshold, **(BRIEF if quick else {})}
+    workers = 0 if quick else None
+    recorded = {
+        name: recorded_search(source, name, seed=seed, workers=workers, **options)
+        for name in populations
+    }
     settings = {"quick": quick, "every": every, "threshold": threshold, "seed": seed}
     report: dict[str, Any] = {**settings, "machine": machine()}
     wanted = [mode for mode in modes(cores) if not only or mode.name in (*EXACT, *only)]
@@ -168,7 +173,7 @@ def main(
                 write_report(json_path, report)
             peaks |= {replayer.mode: replayer.peak_mb() for replayer in running}
     if any(mode.name == "all" for mode in measured):
-        report["searches"] = whole_searches(source, cores, threshold, seed)
+        report["searches"] = whole_searches(source, cores, seed, options)
     summarize(report, measured, peaks, counts)
     write_report(json_path, report)
     show(report)
@@ -194,14 +199,16 @@ def turns(
         measured[mode].append(middle | {"repeats": [outcome["seconds"] for outcome in found]})
 
 
-def whole_searches(source: Source, cores: int, threshold: float, seed: int) -> dict[str, Any]:
+def whole_searches(
+    source: Source, cores: int, seed: int, options: dict[str, Any]
+) -> dict[str, Any]:
     """The PCF-ES search of `all`, as a user runs it."""
     network, images = source.open()
     with tempfile.TemporaryDirectory() as folder:
         result = raynas.search(
             network,
             images,
-            strategy=workflow.make_strategy("pcf", threshold=threshold),
+            strategy=workflow.make_strategy("pcf", **options),
             constraint=source.constraint,
             evaluation=FAST,
             run_dir=Path(folder) / "all",

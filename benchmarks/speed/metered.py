@@ -33,7 +33,7 @@ IN_WORKERS = (
     (NodeNorms, "assign", "statistics"),
     (NodeRunner, "under_batch", "statistics"),
     (NodeRunner, "under_fixed", "statistics"),
-    (NodeRunner, "place", "statistics"),
+    (NodeRunner, "on_device", "statistics"),
     (NodeRunner, "pack", "statistics"),
     (evaluator, "decode", "copies"),
     (evaluator, "concatenate", "statistics"),

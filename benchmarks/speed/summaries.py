@@ -104,7 +104,7 @@ def agreement(
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """Of nothing it is `None`."""
+    """The mean; `None` of nothing."""
     return statistics.fmean(values) if values else None
 
 
@@ -117,7 +117,7 @@ def best(outcome: dict[str, Any]) -> list[int]:
 def quartiles(
     outcomes: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]]
 ) -> list[float]:
-    """Of the speed-ups of single generations: lower quartile, median, upper quartile."""
+    """Lower quartile, median and upper quartile of the speed-ups of single generations."""
     ratios = [
         other["seconds"] / own["seconds"]
         for own, other in zip(outcomes, reference, strict=False)

@@ -1,7 +1,7 @@
 """The command line: the only room that knows tyro and rich.
 
-`main`: the `raynas` command, whose subcommands have a file each; `loading`: data sets and supernets
-by name, `named`: a user's own functions; `limits` and `options`: dataclasses as options; `parsing`:
-arguments read, or refused in one line; `workflow`: what commands and experiments share; `terminal`:
-progress and tables.
+`main`: the `raynas` command and its subcommands; `parsing`: their arguments, read by tyro;
+`options`, `loading`, `named`, `limits`: the data, supernet, functions of a user and limits that
+arguments name; `train`, `search`, `describe`, `export`, `ledger`: one file per command; `workflow`:
+the steps that commands and experiments share; `terminal`: progress and tables.
 """

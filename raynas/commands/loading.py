@@ -45,7 +45,7 @@ BUILDERS = {"spos": "spos"}
 @final
 @dataclass(frozen=True)
 class DataOptions:
-    """Which samples are used, and how they are split.
+    """The samples to use, and their splits.
 
     Args:
         data: digits, fashion-mnist, cifar10, cifar100 or imagenet; a folder with train/CLASS/IMAGE

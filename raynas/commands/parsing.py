@@ -33,7 +33,7 @@ REASONS = (
     (r"invalid literal for int\(\) with base \d+: (.*)", r"expected a whole number, got \1"),
     (r"could not convert string to float: (.*)", r"expected a number, got \1"),
 )
-"""What Python says of a text that is no number, and a plainer way to say it."""
+"""Python's words for a text that is no number, and plainer ones."""
 
 
 def read_arguments(command: Commands) -> Callable[[], None]:

@@ -1,11 +1,11 @@
-"""What a person sees in a terminal: progress while a supernet is trained and searched, tables."""
+"""Output for a person at a terminal: progress while a supernet is trained and searched, tables."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 EPOCH_LINES = 10
-"""About how many epochs of a training are told where there is no bar."""
+"""The number of epochs of a training, roughly, that are told where there is no bar."""
 
 
 def make_console() -> Console:
@@ -33,6 +33,7 @@ def make_console() -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
+@final
 class TrainingProgress:
     """Shows a training: a bar in a terminal, a line for every tenth of it elsewhere.
 

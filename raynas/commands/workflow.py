@@ -1,4 +1,4 @@
-"""What experiments and the command line share: train once, search with progress, show, export."""
+"""The workflow of experiments and commands: train once, search with progress, show, export."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
 @final
 @dataclass(frozen=True)
 class RunOptions:
-    """How a search is run, and where its records go.
+    """The way a search is run, and the place of its records.
 
     Args:
         strategy: ea (SPOS), random, cf (CF-ES) or pcf (PCF-ES).
@@ -69,7 +69,7 @@ class RunOptions:
         return chosen
 
     def options(self) -> dict[str, Any]:
-        """What `raynas.search` and `raynas.check_search` take of these, but for the directory."""
+        """The arguments of `raynas.search` and `raynas.check_search`, but for the directory."""
         names = ("workers", "seed", "resume", "ledger")
         return {name: getattr(self, name) for name in names}
 
@@ -218,7 +218,7 @@ def export_best(result: SearchResult, directory: Path) -> None:
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:
-    """Where a search without `--run-dir` writes: the latest unfinished one to resume, or a new one.
+    """The directory of a search without `--run-dir`: the latest unfinished one, or a new one.
 
     A run that was killed before its search began, while its supernet was trained, left no folder;
     then, too, it is a new one.
@@ -265,5 +265,5 @@ def fail(error: Exception, code: int) -> NoReturn:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, without breaks of lines."""
+    """The message of an error, without breaks of lines."""
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip())

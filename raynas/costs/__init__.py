@@ -1,8 +1,9 @@
-"""What architectures cost, and which are legal.
+"""Costs of architectures, and the limits that make some of them legal.
 
-`tables`: additive costs; `counting`: what choices cost; `bounds`: limits as the user states them;
-`windows`: one limit, and the room it leaves behind a prefix; `limits`: all limits on a supernet,
-which `sums` count exactly, `feasibility` decides by integer programming, and `drawing` draws from.
+`tables`: additive costs; `formulas`: operations that PyTorch's counter does not know; `counting`:
+the costs of a supernet's choices; `bounds`: limits as the user states them; `windows`: one limit,
+and the room it leaves behind a prefix; `limits`: all limits on a supernet, which `sums` count
+exactly, `feasibility` decides by integer programming, and `drawing` draws from.
 """
 
 from raynas.costs.bounds import (

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class ModuleCost:
-    """What one module of a chain costs for one sample.
+    """The multiply-accumulates and parameters of one module of a chain, for one sample.
 
     Args:
         macs: multiply-accumulates of convolutions, linear layers and matrix products.
@@ -81,7 +81,7 @@ def table_of(name: str, costs: dict[str, int], supernet: ChainSupernet) -> CostT
 
 
 def chain_costs(supernet: ChainSupernet) -> dict[str, ModuleCost]:
-    """What every module of the chain costs, by its name: `stem`, `blocks[1][0]`, `head`.
+    """The cost of every module of the chain, by its name: `stem`, `blocks[1][0]`, `head`.
 
     Raises:
         InputError: as `flops_table`.
@@ -116,7 +116,7 @@ def costs_on(replica: ChainSupernet, device: str) -> dict[str, ModuleCost]:
 
 
 def cost_of(node: ChainNode, x: torch.Tensor) -> tuple[ModuleCost, torch.Tensor]:
-    """What a module costs on one input, and its output.
+    """The cost of a module on one input, and its output.
 
     Raises:
         InputError: the module raises on data, or its `raynas_cost` gives no costs.
@@ -180,7 +180,7 @@ def counter() -> Iterator[Any]:
 
 @final
 class StatedCosts:
-    """What modules say that they cost, in place of what is counted inside them.
+    """The costs that modules state themselves, in place of what is counted inside them.
 
     Args:
         node: whose modules are asked.

@@ -14,7 +14,7 @@ from raynas.costs.windows import Window
 from raynas.space import Architecture
 
 RESOLUTION = 4096
-"""Into how many steps the room of a window is cut."""
+"""The number of steps that the room of a window is cut into."""
 
 
 @final
@@ -48,6 +48,8 @@ def draw_suffixes(windows: Sequence[Window], rng: np.random.Generator) -> Iterat
         windows: behind the same prefix, at least one; legal suffixes exist.
         rng: gives one number per block of each suffix.
     """
+    # Rounding down never excludes a legal suffix, so the caller's check makes the draw exact, and a
+    # table of 4,096 steps stands for sums that may be any of billions. See `completions`.
     active = [window for window in windows if window.bounds > 0]
     sums = [combined(active)] if len(active) > 1 else []
     cuts = [rounded(window) for window in (*(active or windows[:1]), *sums)]
@@ -57,6 +59,7 @@ def draw_suffixes(windows: Sequence[Window], rng: np.random.Generator) -> Iterat
     while True:
         left, suffix = steps.limit, []
         for block, u in enumerate(rng.random(len(steps.costs))):
+            # Each choice in proportion to the suffixes it leaves: together, uniform over suffixes.
             behind, costs = ways[block + 1], steps.costs[block]
             weights = [behind[left - step] if step <= left else 0.0 for step in costs]
             total = list(accumulate(weights))

@@ -28,14 +28,14 @@ SMALL = 4096
 """Suffixes of which there are at most so many are counted at once."""
 
 PASSES = 8
-"""How often the descent looks at each block."""
+"""The number of times that the descent looks at each block."""
 
 MARGIN = 5e-6
-"""How far inside a window a solution is sought, as a share of its room: five times the tolerance
-of the solver, so that its solutions are legal in exact arithmetic, too."""
+"""The distance inside a window at which a solution is sought, as a share of its room: five times
+the tolerance of the solver, so that its solutions are legal in exact arithmetic, too."""
 
 NODES = 500
-"""How many branches the integer program may take: a number, not seconds, so that the answer is the
+"""The most branches of the integer program: a number, not seconds, so that the answer is the
 same on every machine."""
 
 
@@ -100,7 +100,7 @@ def descend(windows: Sequence[Window], choices: Sequence[int]) -> bool:
 
 
 def violation(windows: Sequence[Window], totals: Sequence[int]) -> float:
-    """How far sums are outside their windows, as shares of the rooms, added up."""
+    """The distances of sums outside their windows, as shares of the rooms, added up."""
     return sum(
         max(window.low - total, total - window.high, 0) / max(window.room, 1)
         for window, total in zip(windows, totals, strict=True)

@@ -91,7 +91,7 @@ def rnn_flop(
 
 
 def own_formulas() -> dict[Any, Callable[..., int]]:
-    """By operation, those that this version of PyTorch has and its counter lacks."""
+    """The formulas by operation: those that this version of PyTorch has and its counter lacks."""
     import torch
     from torch.utils.flop_counter import flop_registry
 

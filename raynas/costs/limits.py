@@ -26,13 +26,13 @@ from raynas.errors import InputError, require
 from raynas.space import Architecture, SearchSpace
 
 PATIENCE = 1000
-"""After how many draws in a row that are not legal the legal architectures are enumerated."""
+"""The draws in a row, none of them legal, after which the legal architectures are enumerated."""
 
 FEW = 64
 """Fewer legal architectures than this are listed when draws starve."""
 
 REMEMBERED = 100_000
-"""For how many prefixes the answer of the integer program is kept."""
+"""The number of prefixes for which the answer of the integer program is cached."""
 
 
 @final
@@ -155,7 +155,7 @@ class Limits:
             yield prefix + suffix
 
     def proposals(self, prefix: Architecture, rng: np.random.Generator) -> Iterator[Architecture]:
-        """`near` if that wastes few draws, else `draw`: what a caller with bounded tries wants."""
+        """`near` if that wastes few draws, else `draw`, for a caller with bounded tries."""
         bounds = sum(window.bounds for window in self.windows(prefix))
         return self.near(prefix, rng) if bounds <= 1 else self.draw(prefix, rng)
 

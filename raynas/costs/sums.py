@@ -23,7 +23,7 @@ LARGEST_MEETING = {True: 2**25, False: 2**20}
 """The most pairs of sums that are tried on several windows."""
 
 CHUNK = 2**20
-"""About how many pairs are tried at once."""
+"""The number of pairs, roughly, that are tried at once."""
 
 Sums = tuple[np.ndarray, np.ndarray]
 """Sorted distinct sums, and how many ways give each."""
@@ -132,7 +132,7 @@ def distinct_sums(blocks: Sequence[Sequence[int]]) -> Sums:
 
 
 def count_one(window: Window, left: Sums, right: Sums) -> int:
-    """How many pairs of a left and a right suffix are within one window."""
+    """The number of pairs of a left and a right suffix that are within one window."""
     low, high = max(window.low, 0), min(window.high, window.room)
     cumulative = np.concatenate((np.zeros(1, right[1].dtype), np.cumsum(right[1])))
     upper = np.searchsorted(right[0], high - left[0], side="right")
@@ -141,7 +141,7 @@ def count_one(window: Window, left: Sums, right: Sums) -> int:
 
 
 def count_all(windows: Sequence[Window], left: Sums, right: Sums) -> int | None:
-    """How many pairs of a left and a right suffix are within all windows; `None` if too many.
+    """The number of pairs of suffixes that are within all windows; `None` if too many to list.
 
     The window that the fewest pairs are within selects those that are tried on the others.
     """

@@ -36,7 +36,7 @@ class Window:
 
     @property
     def bounds(self) -> int:
-        """How many of the two bounds exclude anything."""
+        """The number of the two bounds that exclude anything."""
         return (self.low > 0) + (self.high < self.room)
 
     @property

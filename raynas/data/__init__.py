@@ -1,6 +1,13 @@
 """Data sets, as the shards that a search evaluates on and the samples that a supernet trains on.
 
 A user's own: `from_arrays`, `from_folder`, `from_datasets`; or `SearchData` of `make_shards`.
+
+`splits`: the data of a search and a training; `counts`, `stratify`: sizes of splits, and drawing
+them; `arrays`: samples in memory; `own_data`, `items`: arrays and data sets of a user; `folders`,
+`image_folder`, `decoding`, `pixels`, `folder_training`: folders of image files, decoded on access;
+`handwritten`, `fashion`, `cifar`, `imagenet_folder`: one file per data set, with `idx` and
+`cifar_batches` for their formats, and `downloads`; `shard`: `raynas.shards.shard` by its earlier
+name.
 """
 
 from raynas.data.arrays import ArrayImages

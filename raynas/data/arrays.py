@@ -24,7 +24,7 @@ class Labelled(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
 
-    def take(self, rows: np.ndarray) -> Labelled:
+    def select_rows(self, rows: np.ndarray) -> Labelled:
         """Copies of the samples at some indices."""
         taken = Labelled(self.images[rows], self.labels[rows])
         for array in taken:

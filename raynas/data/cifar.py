@@ -23,7 +23,7 @@ from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 @final
 @dataclass(frozen=True)
 class Layout:
-    """What an archive holds.
+    """The contents of an archive.
 
     Args:
         name: of the data set; torchvision's class has the same name in capitals.
@@ -32,7 +32,7 @@ class Layout:
         folder: the folder that unpacking it makes.
         training: the files of the training images.
         test: the file of the test images.
-        label_key: what the labels are called in the files.
+        label_key: the name of the labels in the files.
     """
 
     name: str
@@ -138,7 +138,7 @@ def cifar_splits(
     training = [batches[name] for name in layout.training]
     everything = Labelled(*(np.concatenate(arrays) for arrays in zip(*training, strict=True)))
     parts = stratified_split(everything.labels, sizes, SPLIT_SEED, rest=TRAIN)
-    splits = {split: everything.take(rows) for split, rows in parts.items()}
+    splits = {split: everything.select_rows(rows) for split, rows in parts.items()}
     splits[TEST] = batches[layout.test]
     return in_memory(
         layout.name, layout.num_classes, splits, shard_size=shard_size, pad=4, flip=True

@@ -22,7 +22,7 @@ def read_batch(content: bytes, label_key: str, source: str) -> tuple[np.ndarray,
     Args:
         content: of the file: a pickled dictionary with `data`, uint8 `[n, 3072]`, and labels.
         label_key: under which key the labels are.
-        source: what an error calls the file.
+        source: the name of the file in errors.
 
     Returns:
         Images `[n, 3, 32, 32]` uint8, RGB, and labels `[n]` int64.
@@ -50,7 +50,7 @@ def read_batch(content: bytes, label_key: str, source: str) -> tuple[np.ndarray,
 
 @final
 class _Dtype:
-    """What a pickle says of a dtype."""
+    """A dtype as a pickle states it."""
 
     def __init__(self, name: object, *_: object) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class _Dtype:
 
 @final
 class _Array:
-    """What a pickle says of an array."""
+    """An array as a pickle states it."""
 
     state: tuple[Any, ...]
 

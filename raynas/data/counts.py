@@ -1,4 +1,4 @@
-"""How many samples of a user's data each split gets, and which."""
+"""Numbers and choice of the samples of a user's data that each split gets."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def default_count(split: str, available: int) -> int:
 
 
 def split_counts(available: int, asked: Mapping[str, int | None], argument: str) -> dict[str, int]:
-    """How many of the samples each split gets, empty splits left out.
+    """The number of samples that each split gets, empty splits left out.
 
     Args:
         available: the number of samples to split; one at least is left for training if every
             count is a default.
         asked: for each split its number of samples; 0 for none, `None` for its default.
-        argument: what an error calls the samples.
+        argument: the name of the samples in errors.
 
     Raises:
         InputError: a count that is no number of samples, no validation samples, or too few samples.
@@ -81,7 +81,7 @@ def class_count(targets: np.ndarray, num_classes: int | None, argument: str) -> 
     Args:
         targets: `[n, …]` int64 or float32.
         num_classes: as a user gave it; `None` infers it from class indices.
-        argument: what errors call the targets.
+        argument: the name of the targets in errors.
 
     Raises:
         InputError: indices below 0 or not below `num_classes`, other targets beside `num_classes`,

@@ -58,7 +58,7 @@ class Unreadable:
     """The unreadable images of one split: named in a log warning, and an error above 1 %.
 
     Args:
-        split: what an error calls the images.
+        split: its name in errors.
         files: all files of the split.
     """
 

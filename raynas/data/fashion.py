@@ -15,13 +15,13 @@ from raynas.errors import InputError
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 MEAN = (0.2860,)
-"""Of all pixels of the 60,000 training images, scaled to [0, 1]."""
+"""The mean of all pixels of the 60,000 training images, scaled to [0, 1]."""
 
 STD = (0.3530,)
-"""Of all pixels of the 60,000 training images, scaled to [0, 1]."""
+"""The standard deviation of all pixels of the 60,000 training images, scaled to [0, 1]."""
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts the files."""
+"""The folder in which Debian's package dataset-fashion-mnist puts the files."""
 
 TRAINING_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -73,7 +73,7 @@ def fashion_mnist(
         {CALIBRATION: calibration, VALIDATION: validation, TRAIN: train},
         SPLIT_SEED,
     )
-    splits = {split: training.take(rows) for split, rows in parts.items()}
+    splits = {split: training.select_rows(rows) for split, rows in parts.items()}
     splits[TEST] = read_pair(folder, TEST_FILES)
     return in_memory("fashion_mnist", 10, splits, shard_size=shard_size, pad=2, flip=True)
 
@@ -86,7 +86,7 @@ def fetch(root: Path) -> None:
 
 
 def candidate_folders(root: str | Path | None) -> list[Path]:
-    """Where to look, first place first."""
+    """The folders to look in, in this order."""
     given = [] if root is None else [Path(root), Path(root) / "FashionMNIST" / "raw"]
     return [*given, DEBIAN_FOLDER]
 

@@ -81,14 +81,14 @@ def from_folder(
         asked[TEST] = test
     sizes = split_counts(len(training), asked, f"images of {place / train}")
     rows = split_rows(training.labels, len(training), sizes, seed)
-    parts = {split: training.take(chosen) for split, chosen in rows.items()}
+    parts = {split: training.select_rows(chosen) for split, chosen in rows.items()}
     if held is not None:
         require_same_classes(training, held, place)
         tested = len(held) if test is None else test
         counts = split_counts(len(held), {TEST: tested}, f"images of {place / str(val)}")
         for split, chosen in split_rows(held.labels, len(held), counts, seed).items():
             if split == TEST:
-                parts[TEST] = held.take(chosen)
+                parts[TEST] = held.select_rows(chosen)
     title = name or place.resolve().name or "images"
     return decoding.data(title, len(training.classes), parts)
 
@@ -96,7 +96,7 @@ def from_folder(
 @final
 @dataclass(frozen=True)
 class Decoding:
-    """How image files become the shards and the training images of a data set.
+    """Settings by which image files become the shards and training images of a data set.
 
     Args:
         image_size: height and width of the images.

@@ -10,10 +10,10 @@ from raynas.data.stratify import SPLIT_SEED, stratified_split
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 MEAN = (0.3053,)
-"""Of all pixels of the 1,797 images, scaled to [0, 1]."""
+"""The mean of all pixels of the 1,797 images, scaled to [0, 1]."""
 
 STD = (0.3759,)
-"""Of all pixels of the 1,797 images, scaled to [0, 1]."""
+"""The standard deviation of all pixels of the 1,797 images, scaled to [0, 1]."""
 
 
 def digits(
@@ -44,5 +44,5 @@ def digits(
         SPLIT_SEED,
         rest=TRAIN,
     )
-    splits = {split: everything.take(rows) for split, rows in parts.items()}
+    splits = {split: everything.select_rows(rows) for split, rows in parts.items()}
     return in_memory("digits", 10, splits, shard_size=shard_size, pad=1, flip=False)

@@ -50,5 +50,5 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def damaged(path: Path, expected: str, got: object) -> InputError:
-    """What to say of a file that is not what it should be."""
+    """An error about a file that is not what it should be."""
     return InputError(str(path), expected, got, "Replace the file with an intact one.")

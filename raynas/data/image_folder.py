@@ -31,7 +31,7 @@ class ImageFiles:
         """The number of files."""
         return len(self.paths)
 
-    def take(self, rows: np.ndarray) -> ImageFiles:
+    def select_rows(self, rows: np.ndarray) -> ImageFiles:
         """The files at some indices, with the same classes."""
         return ImageFiles(
             tuple(self.paths[row] for row in rows.tolist()), self.labels[rows], self.classes

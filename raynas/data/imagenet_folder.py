@@ -55,7 +55,7 @@ def imagenet(
     tested = stratified_split(
         held_out.labels, {TEST: len(held_out) if test is None else test}, SPLIT_SEED
     )
-    parts = {split: training.take(chosen) for split, chosen in rows.items()}
+    parts = {split: training.select_rows(chosen) for split, chosen in rows.items()}
     return decoding.data(
-        "imagenet", len(training.classes), parts | {TEST: held_out.take(tested[TEST])}
+        "imagenet", len(training.classes), parts | {TEST: held_out.select_rows(tested[TEST])}
     )

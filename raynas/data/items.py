@@ -22,7 +22,7 @@ def collect(
 
     Args:
         dataset: has a length and items.
-        argument: what errors call it.
+        argument: its name in errors.
         columns: where items are dictionaries, the names of the sample and the target.
 
     Raises:

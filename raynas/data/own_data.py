@@ -67,7 +67,7 @@ def from_arrays(
     sizes = split_counts(len(samples.images), asked, "inputs")
     strata = None if classes is None else samples.labels
     parts = split_rows(strata, len(samples.images), sizes, seed)
-    splits = {split: samples.take(rows) for split, rows in parts.items()}
+    splits = {split: samples.select_rows(rows) for split, rows in parts.items()}
     if ready is not None:
         splits[TEST] = ready
     return in_memory(name, classes, splits, shard_size=shard_size, pad=pad, flip=flip)

@@ -33,7 +33,7 @@ def require_eight_bits(image: Image.Image, source: str) -> None:
 
 
 def coding_of(image: Image.Image) -> str:
-    """How an image that is not yet decoded is coded in its file, in Pillow's words."""
+    """The coding of an image in its file, in Pillow's words, while it is not yet decoded."""
     tiles = getattr(image, "tile", None)
     if not tiles:
         return ""

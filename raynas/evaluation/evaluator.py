@@ -32,7 +32,7 @@ from raynas.shards.features import StoredFeatures
 from raynas.shards.shard import Shard, gather
 from raynas.shards.storage import decode, encode
 from raynas.space import Architecture
-from raynas.supernets.chain import ChainSupernet, Path, batch_norms
+from raynas.supernets.chain import ChainSupernet, NodePath, batch_norms
 from raynas.task import Task, classification_or
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Evaluator:
     @property
     def machine(self) -> dict[str, str]:
         """The machine that results depend on beside supernet, data and protocol."""
-        return machine.describe(self.device)
+        return machine.machine_facts(self.device)
 
     def calibrate(
         self,
@@ -110,7 +110,7 @@ class Evaluator:
             return self._launch(key, paths, compute, inputs)
 
         with numerics(self.device, chosen), undivided(shard.rows), self._nodes.calibrating():
-            (flat,) = self._replays.with_room(attempt)
+            (flat,) = self._replays.retry_unrecorded(attempt)
         packed = self._nodes.pack(paths, flat)
         return ShardStatistics(packed, self._blocks(executed) * shard.rows)
 
@@ -139,8 +139,8 @@ class Evaluator:
         paths = list(dict.fromkeys(executed))
         chosen = arithmetic or self.settings.arithmetic
 
-        def compute(x: Tensor, targets: Tensor, *placed: Tensor) -> tuple[Tensor, ...]:
-            run = self._nodes.under_fixed(paths, placed, fold=chosen.fold_batch_norm)
+        def compute(x: Tensor, targets: Tensor, *on_device: Tensor) -> tuple[Tensor, ...]:
+            run = self._nodes.under_fixed(paths, on_device, fold=chosen.fold_batch_norm)
             return judge_forest(forest, x, targets, self._inputs.around(run), self.task)
 
         key = ("score", chosen, shard.prefix, tuple(architectures))
@@ -150,12 +150,12 @@ class Evaluator:
             for start in range(0, shard.rows, size):
                 rows = slice(start, start + size)
                 targets = torch.tensor(shard.targets[rows]).to(self.device)
-                inputs = (self._decode(shard.stored.take(rows), chosen), targets, *placed)
+                inputs = (self._decode(shard.stored.select_rows(rows), chosen), targets, *on_device)
                 batches.append(self._launch(key, paths, compute, inputs))
             return join_batches(batches)
 
         with numerics(self.device, chosen):
-            placed = self._nodes.place(statistics, paths)
+            on_device = self._nodes.on_device(statistics, paths)
             (*values, losses, finite), halvings = self._halving(shard.rows, attempt)
         named = dict(zip(self.task.objectives, values, strict=True))
         return Outcomes(named, losses, finite, self._blocks(executed) * shard.rows, halvings)
@@ -214,11 +214,11 @@ class Evaluator:
                 with undivided(shard.rows), self._nodes.calibrating():
                     run, moments = self._nodes.under_batch(paths)
                     store = partial(self._store, shard, paths, run, chosen, shard.rows)
-                    features, halvings = self._replays.with_room(store), 0
+                    features, halvings = self._replays.retry_unrecorded(store), 0
                 recorded = self._nodes.pack(paths, concatenate(moments, self.device))
             else:
-                placed = self._nodes.place(statistics, paths)
-                run = self._nodes.under_fixed(paths, placed, fold=chosen.fold_batch_norm)
+                on_device = self._nodes.on_device(statistics, paths)
+                run = self._nodes.under_fixed(paths, on_device, fold=chosen.fold_batch_norm)
                 store = partial(self._store, shard, paths, run, chosen)
                 features, halvings = self._halving(shard.rows, store)
                 recorded = NodeVectors.join({})
@@ -233,13 +233,13 @@ class Evaluator:
         return advanced, ShardStatistics(recorded, self._blocks(paths) * shard.rows, halvings)
 
     def _store(
-        self, shard: Shard, paths: Sequence[Path], run: Run, chosen: Arithmetic, size: int
+        self, shard: Shard, paths: Sequence[NodePath], run: Run, chosen: Arithmetic, size: int
     ) -> StoredFeatures:
         """Run the nodes at `paths` in batches of a size, and store their output."""
         step = self._inputs.around(run)
         batches = []
         for start in range(0, shard.rows, size):
-            x = self._decode(shard.stored.take(slice(start, start + size)), chosen)
+            x = self._decode(shard.stored.select_rows(slice(start, start + size)), chosen)
             for path in paths:
                 x = step(path, x)
             # Scales are those of the whole shard, and the host has room for it.
@@ -250,7 +250,7 @@ class Evaluator:
     def _launch(
         self,
         key: Hashable,
-        paths: Sequence[Path],
+        paths: Sequence[NodePath],
         compute: Callable[..., tuple[Tensor, ...]],
         inputs: tuple[Tensor, ...],
     ) -> tuple[Tensor, ...]:
@@ -265,7 +265,7 @@ class Evaluator:
     def _halving(self, rows: int, attempt: Callable[[int], T]) -> tuple[T, int]:
         """Try all rows at once, then without recordings, and then fewer; see `memory`."""
         return halve_until_it_fits(
-            rows, lambda size: self._replays.with_room(partial(attempt, size))
+            rows, lambda size: self._replays.retry_unrecorded(partial(attempt, size))
         )
 
     def _forest(self, shard: Shard, architectures: Sequence[Architecture]) -> tuple[Node, ...]:
@@ -280,8 +280,8 @@ class Evaluator:
             )
         return build_forest(prefix, architectures, sharing=self.settings.prefix_sharing)
 
-    def _blocks(self, paths: Sequence[Path]) -> int:
-        """How many of the nodes are choice blocks."""
+    def _blocks(self, paths: Sequence[NodePath]) -> int:
+        """The number of nodes that are choice blocks."""
         return sum(0 < len(path) <= self.supernet.space.blocks for path in paths)
 
     def _decode(self, stored: StoredFeatures, arithmetic: Arithmetic) -> Tensor:

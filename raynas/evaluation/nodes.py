@@ -14,6 +14,7 @@ from torch import Tensor
 from raynas.errors import InputError
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.conv_norm import join_pairs
+from raynas.evaluation.batch_norm.counting import CallCheck, counting_kinds
 from raynas.evaluation.batch_norm.fixed import Fixed, NodeNorms, concatenate, prepare
 from raynas.evaluation.batch_norm.statistics import (
     AveragedCalls,
@@ -24,37 +25,38 @@ from raynas.evaluation.batch_norm.statistics import (
 from raynas.evaluation.batch_norm.vectors import NodeVectors
 from raynas.evaluation.trie import kind_of, node_name
 from raynas.shards.storage import channels_last
-from raynas.supernets.chain import ChainSupernet, Path
+from raynas.supernets.chain import ChainSupernet, NodeKind, NodePath
 from raynas.supernets.layout import choose_layouts, modules_of
 
 Mode = Statistics | Literal["batch", "inherited"]
-"""Which batch-norm statistics a run uses: given ones, the batch's own, or the supernet's."""
+"""The batch-norm statistics of a run: given ones, the batch's own, or the supernet's."""
 
-Placed = tuple[Tensor, ...]
+DeviceStatistics = tuple[Tensor, ...]
 """Fixed statistics of nodes on the device: one vector of all, one after another, `float32`; nothing
 for the supernet's own."""
 
-Run = Callable[[Path, Tensor], Tensor]
-"""Executes the node at a path."""
+Run = Callable[[NodePath, Tensor], Tensor]
+"""A function that executes the node at a path."""
 
 
+@final
 @dataclass
-class Placement:
-    """Statistics that were placed on the device, and what was made of them.
+class CachedStatistics:
+    """Statistics that were copied to the device, and the layers made of them.
 
     Args:
         statistics: on the host.
         paths: the nodes that they are of.
-        placed: all of them on the device.
-        fixed: what the batch norms of each node do, once that was needed.
+        on_device: a copy of all of them.
+        fixed: the layers for each node, once they were needed.
     """
 
     statistics: Statistics
-    paths: Sequence[Path]
-    placed: Placed
-    fixed: dict[Path, Fixed] | None = None
+    paths: Sequence[NodePath]
+    on_device: DeviceStatistics
+    fixed: dict[NodePath, Fixed] | None = None
 
-    def is_of(self, statistics: Statistics, paths: Sequence[Path]) -> bool:
+    def is_of(self, statistics: Statistics, paths: Sequence[NodePath]) -> bool:
         """Whether these nodes have the same statistics there: the same object, or store memory."""
         mine = self.statistics
         return self.paths == paths and isinstance(mine, NodeVectors) and mine.is_same(statistics)
@@ -72,7 +74,10 @@ class NodeRunner:
 
     def __init__(self, supernet: ChainSupernet, device: torch.device) -> None:
         self._device = device
+        self._blocks = supernet.space.blocks
         self._own_layout = choose_layouts(supernet, device)
+        self._counting = counting_kinds(supernet, device)
+        self._calls = CallCheck()
         join_pairs(supernet)
         modules = modules_of(supernet)
         # A module in several places has the same norms in all of them.
@@ -84,7 +89,7 @@ class NodeRunner:
         self._layers = [layer for layer in layers.values() if follows_training(layer)]
         nodes = [node for _, node in self._nodes.values()]
         running = torch.cat([batch_stats.read(node.layers, device) for node in nodes])
-        self._last: Placement | None = None
+        self._cached: CachedStatistics | None = None
         self._inherited = dict(zip(self._nodes, prepare(nodes, running), strict=True))
 
     @property
@@ -92,26 +97,26 @@ class NodeRunner:
         """Whether any layer keeps statistics, so that there is something to calibrate."""
         return any(node.layers for _, node in self._nodes.values())
 
-    def under_fixed(self, paths: Sequence[Path], placed: Placed, *, fold: bool) -> Run:
+    def under_fixed(
+        self, paths: Sequence[NodePath], statistics: DeviceStatistics, *, fold: bool
+    ) -> Run:
         """A function that runs nodes under fixed statistics.
 
         Args:
             paths: the nodes, each once.
-            placed: what `place` made of their statistics.
+            statistics: theirs, as `on_device` copies them.
             fold: into the weights of convolutions where possible, which rounds otherwise.
         """
-        fixed = self._fixed(paths, placed)
+        fixed = self._fixed(paths, statistics)
 
-        def run(path: Path, x: Tensor) -> Tensor:
+        def run(path: NodePath, x: Tensor) -> Tensor:
             kind = kind_of(path)
-            module, norms = self._nodes[kind]
-            norms.assign(fixed[path], fold=fold)
-            y: Tensor = module(x.contiguous() if kind in self._own_layout else x)
-            return y
+            self._nodes[kind][1].assign(fixed[path], fold=fold)
+            return self._call(kind, x)
 
         return run
 
-    def under_batch(self, paths: Sequence[Path]) -> tuple[Run, Sequence[Tensor]]:
+    def under_batch(self, paths: Sequence[NodePath]) -> tuple[Run, Sequence[Tensor]]:
         """A function that runs nodes under the batch's own statistics, while `calibrating`.
 
         Args:
@@ -121,63 +126,93 @@ class NodeRunner:
             It, and the tensors that receive the statistics of all nodes, one after another. They
             hold the supernet's own before, which stay where a layer does not record any.
         """
+        # All nodes write into one vector, which is copied from the device at once. It starts as the
+        # supernet's own statistics, for layers that record none: frozen ones, or never run.
         nodes = [self._nodes[kind_of(path)][1] for path in paths]
-        room = concatenate([node.own for node in nodes], self._device)
+        buffer = concatenate([node.own for node in nodes], self._device)
         sizes = [size for node in nodes for size in node.sizes for _ in range(2)]
-        moments = batch_stats.parts_of(room, sizes)
+        moments = batch_stats.parts_of(buffer, sizes)
         stops = accumulate(2 * len(node.sizes) for node in nodes)
         spans = zip(paths, pairwise([0, *stops]), strict=True)
-        rooms = {path: moments[start:stop] for path, (start, stop) in spans}
+        buffers = {path: moments[start:stop] for path, (start, stop) in spans}
 
-        def run(path: Path, x: Tensor) -> Tensor:
+        def run(path: NodePath, x: Tensor) -> Tensor:
             kind = kind_of(path)
-            module, norms = self._nodes[kind]
-            batch_stats.set_buffers(norms.layers, rooms[path])
+            norms = self._nodes[kind][1]
+            norms.set_buffers(buffers[path])
+            if kind in self._counting:
+                return self._count(path, x, buffers[path])
             batch_stats.start_averages(norms.layers)
-            y: Tensor = module(x.contiguous() if kind in self._own_layout else x)
+            y = self._call(kind, x)
+            if not norms.uniform:
+                batch_stats.take_back(norms.layers, buffers[path])
+            if norms.broken:
+                norms.spoil(buffers[path], [layer.momentum != 1.0 for layer in norms.layers])
             return y
 
         return run, moments
 
-    def place(self, statistics: FixedStatistics, paths: Sequence[Path]) -> Placed:
+    def _call(self, kind: NodeKind, x: Tensor) -> Tensor:
+        """Run a module on an input in the layout that it takes."""
+        y: Tensor = self._nodes[kind][0](x.contiguous() if kind in self._own_layout else x)
+        return y
+
+    def _count(self, path: NodePath, x: Tensor, buffers: Sequence[Tensor]) -> Tensor:
+        """Run a module under torch's cumulative average, which ends in the buffers."""
+        kind = kind_of(path)
+        norms = self._nodes[kind][1]
+        layers = norms.layers
+        counters = batch_stats.start_counters(layers)
+        y = self._call(kind, x)
+        counted = batch_stats.stop_counters(layers, counters)
+        self._calls.see(kind, node_name(path, self._blocks), counted)
+        batch_stats.take_back(layers, buffers)
+        norms.spoil(buffers, counted)
+        return y
+
+    def on_device(self, statistics: FixedStatistics, paths: Sequence[NodePath]) -> DeviceStatistics:
         """Statistics of the nodes at `paths` on the device.
 
         Those of the last time are given again, since one generation is scored on many shards.
         """
         if isinstance(statistics, str):
             return ()
-        if self._last is None or not self._last.is_of(statistics, paths):
+        if self._cached is None or not self._cached.is_of(statistics, paths):
             vectors = NodeVectors.join({path: statistics[path] for path in paths})
-            placed = (torch.tensor(vectors.flat).to(self._device),)
-            self._last = Placement(statistics, paths, placed)
-        return self._last.placed
+            copied = (torch.tensor(vectors.flat).to(self._device),)
+            self._cached = CachedStatistics(statistics, paths, copied)
+        return self._cached.on_device
 
-    def pack(self, paths: Sequence[Path], flat: Tensor) -> NodeVectors:
+    def pack(self, paths: Sequence[NodePath], flat: Tensor) -> NodeVectors:
         """Recorded statistics of the nodes at `paths`, one after another, on the host."""
         lengths = (self._nodes[kind_of(path)][1].length for path in paths)
         return NodeVectors(tuple(paths), tuple(lengths), flat.cpu().numpy())
 
     @contextmanager
     def calibrating(self) -> Iterator[None]:
-        """Batch norms normalise each batch by itself, for the time of the context."""
+        """A context in which batch norms normalise each batch by itself."""
         batch_stats.set_calibrating(self._layers, True)
         try:
             yield
         finally:
             batch_stats.set_calibrating(self._layers, False)
 
-    def _fixed(self, paths: Sequence[Path], placed: Placed) -> dict[Path, Fixed]:
-        """What the batch norms of nodes do; see `under_fixed`."""
-        if not placed:
+    def _fixed(
+        self, paths: Sequence[NodePath], statistics: DeviceStatistics
+    ) -> dict[NodePath, Fixed]:
+        """The layers that stand for the batch norms of nodes; see `under_fixed`."""
+        if not statistics:
             return {path: self._inherited[kind_of(path)] for path in paths}
-        # The recording of a call has a place of its own for them.
-        last = self._last if self._last and self._last.placed[0] is placed[0] else None
-        if last and last.fixed is not None:
-            return last.fixed
+        # A recorded call reads its own copy, which is none of those that are cached.
+        cached = (
+            self._cached if self._cached and self._cached.on_device[0] is statistics[0] else None
+        )
+        if cached and cached.fixed is not None:
+            return cached.fixed
         nodes = [self._nodes[kind_of(path)][1] for path in paths]
-        fixed = dict(zip(paths, prepare(nodes, *placed), strict=True))
-        if last:
-            last.fixed = fixed
+        fixed = dict(zip(paths, prepare(nodes, *statistics), strict=True))
+        if cached:
+            cached.fixed = fixed
         return fixed
 
 
@@ -194,9 +229,9 @@ class InputCheck:
 
     def __init__(self, blocks: int) -> None:
         self._blocks = blocks
-        self._seen: set[Path] = set()
+        self._seen: set[NodePath] = set()
 
-    def covers(self, paths: Iterable[Path]) -> bool:
+    def covers(self, paths: Iterable[NodePath]) -> bool:
         """Whether all nodes were compared already."""
         return self._seen.issuperset(paths)
 
@@ -207,7 +242,9 @@ class InputCheck:
             InputError: when it is run, a module that modifies its input.
         """
 
-        def run_checked(path: Path, x: Tensor) -> Tensor:
+        def run_checked(path: NodePath, x: Tensor) -> Tensor:
+            # A copy and a comparison with it take as long as a small block. Whether a module writes
+            # to its input hangs on its code, hardly on the data, so the first execution tells.
             before = None if path in self._seen else x.clone()
             version = x._version
             y = run(path, x)
@@ -225,7 +262,7 @@ class InputCheck:
 
         return run_checked
 
-    def _remember(self, path: Path) -> None:
+    def _remember(self, path: NodePath) -> None:
         if len(self._seen) >= COMPARED:
             self._seen.clear()
         self._seen.add(path)

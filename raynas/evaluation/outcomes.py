@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from raynas.evaluation.trie import Node, walk
-from raynas.supernets.chain import Path
+from raynas.supernets.chain import NodePath
 from raynas.task import Task
 
 Judged = tuple[Tensor, ...]
@@ -37,7 +37,7 @@ def judge_forest(
     forest: Sequence[Node],
     x: Tensor,
     targets: Tensor,
-    run: Callable[[Path, Tensor], Tensor],
+    run: Callable[[NodePath, Tensor], Tensor],
     task: Task,
 ) -> Judged:
     """Walk a forest with one batch, and judge every candidate; many at once, as it is little."""

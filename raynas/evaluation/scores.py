@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import final
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from raynas.score import Score
 from raynas.space import Architecture
 
 
+@final
 @dataclass(frozen=True)
 class Outcomes:
     """Outcomes of k candidates on n samples.
@@ -39,7 +41,7 @@ class Outcomes:
         """The outcomes of all candidates on some of the samples."""
         return self._each(lambda values: values[:, samples], self.finite)
 
-    def take(self, members: Sequence[int] | np.ndarray) -> Outcomes:
+    def of_candidates(self, members: Sequence[int] | np.ndarray) -> Outcomes:
         """The outcomes of some candidates, each as often as it is named."""
         rows = np.asarray(members, dtype=np.int64)
         return self._each(lambda values: values[rows], self.finite[rows])
@@ -49,6 +51,7 @@ class Outcomes:
         return replace(self, values=values, losses=change(self.losses), finite=finite)
 
 
+@final
 @dataclass(frozen=True)
 class Dropped:
     """Sums over the samples that a selection dropped: the same constants for every candidate.

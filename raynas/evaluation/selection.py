@@ -1,4 +1,4 @@
-"""Which validation samples the shards behind a frozen prefix keep (PCF-ES, section 3.5).
+"""Selecting the validation samples that shards behind a frozen prefix keep (PCF-ES, section 3.5).
 
 Not all samples tell candidates apart. A selection is made at the first freeze, and under
 `unfrozen_sample_rate` already from the first generation, of the samples that are there then; each
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
@@ -20,9 +21,10 @@ FLOOR = 1e-6
 """Every sample keeps this share of the mean probability, since q > 0 wherever p > 0."""
 
 SOFTNESS = 0.1
-"""How much of the chance that a voter is right comes from its probability for the label."""
+"""The share that a voter's probability for the label has in its chance of being right."""
 
 
+@final
 @dataclass(frozen=True)
 class Selection:
     """The samples that are kept, and how scores on them estimate scores on all.
@@ -30,7 +32,7 @@ class Selection:
     Args:
         rows: `[m]` kept rows of the validation split, ascending.
         weights: `[m]` float64, of the kept samples.
-        dropped: what all other samples add to the scores.
+        dropped: the sums that all other samples add to the scores.
     """
 
     rows: np.ndarray
@@ -44,7 +46,7 @@ def select_samples(
     """Select by the protocol's mode.
 
     Args:
-        scored: what candidates say of all `n` samples: under `"disagreement"` the groups,
+        scored: outcomes of candidates on all `n` samples: under `"disagreement"` the groups,
             else one subnet with the frozen prefix.
         sampling: the mode.
         rate: the share of the `n` samples to keep.
@@ -61,7 +63,7 @@ def select_samples(
 
 
 def kept_samples(samples: int, rate: float) -> int:
-    """How many of the samples are kept: at least the share `rate`, and at least one."""
+    """The number of samples to keep: at least the share `rate`, and at least one."""
     return max(1, math.ceil(round(rate * samples, 6)))
 
 
@@ -123,7 +125,9 @@ def select_disagreement(groups: Sequence[Outcomes], rate: float) -> Selection:
             logits are not finite have no vote, unless a group has no others.
         rate: the share of samples to keep; of equals the first.
     """
-    usable = [group.take(np.flatnonzero(group.finite | ~group.finite.any())) for group in groups]
+    usable = [
+        group.of_candidates(np.flatnonzero(group.finite | ~group.finite.any())) for group in groups
+    ]
     first = usable[0]
     importance = sum((disagreement(group) for group in usable), disagreement(first)).round(9)
     order = np.argsort(-importance, kind="stable")
@@ -164,8 +168,8 @@ def inclusion_probabilities(losses: np.ndarray, kept: int) -> np.ndarray:
     sizes = losses + FLOOR * mean if mean > 0 else np.ones(len(losses))
     certain = np.zeros(len(sizes), dtype=bool)
     while True:
-        room = kept - certain.sum()
-        inclusion = np.where(certain, 1.0, sizes * (room / max(sizes[~certain].sum(), 1e-300)))
+        left = kept - certain.sum()
+        inclusion = np.where(certain, 1.0, sizes * (left / max(sizes[~certain].sum(), 1e-300)))
         over = (inclusion > 1.0) & ~certain
         if not over.any():
             return np.minimum(inclusion, 1.0)

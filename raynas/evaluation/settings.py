@@ -8,7 +8,7 @@ from typing import Literal, final, get_args
 from raynas.errors import require
 
 Sampling = Literal["top", "weighted", "disagreement", "random"]
-"""Which samples are kept; see `Evaluation`."""
+"""The mode that selects the samples to keep; see `Evaluation`."""
 
 
 THREADS = 1024
@@ -18,7 +18,7 @@ THREADS = 1024
 @final
 @dataclass(frozen=True)
 class Arithmetic:
-    """How numbers are computed.
+    """The arithmetic of an evaluation: precision, folding and threads.
 
     Args:
         precision: `"float32"`, or the type that autocast computes in.
@@ -34,7 +34,7 @@ class Arithmetic:
 @final
 @dataclass(frozen=True)
 class Evaluation:
-    """How candidates are scored.
+    """The evaluation protocol: everything that is decided about scoring candidates.
 
     Args:
         batch_norm: `"recalibrate"` computes batch-norm statistics of every candidate on the
@@ -52,14 +52,14 @@ class Evaluation:
         bits: 32, 16, 8 or 4, how activations behind the frozen prefix are stored (PCF-ES, appendix
             A.5): as float32, float16, or integer codes with a scale for each channel of a shard.
             Each freeze stores them anew.
-        precision: what candidates are ranked in: `"float32"`, or `"bfloat16"` or `"float16"` by
+        precision: the type to rank candidates in: `"float32"`, or `"bfloat16"` or `"float16"` by
             autocast, which is faster where the device has instructions for it and moves scores a
             little. Winners are always scored in float32.
         fold_batch_norm: fold fixed batch norm into the convolution before it when candidates are
             ranked: faster at low precision, and moves losses in their last digits.
         calibration_images: how many calibration images rank candidates, taken in whole shards from
             the first on; all if `None`. A few hundred rank about as well as any number
-            (`benchmarks/sampling`); winners are always scored with all (SPOS: 20,000).
+            (`benchmarks/regret`); winners are always scored with all (SPOS: 20,000).
         prefix_sharing: compute each distinct prefix of a generation once per shard; exact.
         threads: intra-op threads of each worker on the CPU; part of the protocol, since
             floating-point sums depend on it.
@@ -84,12 +84,12 @@ class Evaluation:
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """How candidates are ranked."""
+        """The arithmetic that candidates are ranked in."""
         return Arithmetic(self.precision, self.fold_batch_norm, self.threads)
 
     @property
     def full_arithmetic(self) -> Arithmetic:
-        """How finalists and winners are scored: in float32, and unfolded."""
+        """The arithmetic that finalists and winners are scored in: float32, and unfolded."""
         return Arithmetic(threads=self.threads)
 
     def __post_init__(self) -> None:

@@ -8,36 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import final
 
 from torch import Tensor
 
 from raynas.space import Architecture
-from raynas.supernets.chain import NodeKind, Path
+from raynas.supernets.chain import NodeKind, NodePath
 
 
-def kind_of(path: Path) -> NodeKind:
+def kind_of(path: NodePath) -> NodeKind:
     """The module that is executed at a path of the trie, whatever came before it."""
     return len(path), path[-1] if path else 0
 
 
-def node_name(path: Path, blocks: int) -> str:
+def node_name(path: NodePath, blocks: int) -> str:
     """The module at a path as errors name it: `stem`, `blocks[1][0]` or `head`."""
     if not path:
         return "stem"
     return "head" if len(path) > blocks else f"blocks[{len(path) - 1}][{path[-1]}]"
 
 
+@final
 @dataclass(frozen=True)
 class Node:
     """One module execution.
 
     Args:
         path: which node of the chain it executes: stem, block or head.
-        children: what runs on its output.
+        children: nodes that run on its output.
         candidates: at a head, the indices of the candidates whose logits it gives.
     """
 
-    path: Path
+    path: NodePath
     children: tuple[Node, ...] = ()
     candidates: tuple[int, ...] = ()
 
@@ -45,10 +47,10 @@ class Node:
 def build_forest(
     prefix: Architecture, architectures: Sequence[Architecture], *, sharing: bool = True
 ) -> tuple[Node, ...]:
-    """What to execute on a shard behind `prefix` so that every architecture gets its logits.
+    """The forest of nodes to run on a shard, so that every architecture gets its logits.
 
     Args:
-        prefix: what the shard has been through; every architecture must start with it.
+        prefix: the choices behind the shard; every architecture must start with it.
         architectures: the candidates, of full length.
         sharing: one trie; otherwise one chain per candidate, in the order given.
 
@@ -65,7 +67,11 @@ def build_forest(
 
 
 def children_of(
-    path: Path, architectures: Sequence[Architecture], members: Sequence[int], *, stem: bool = False
+    path: NodePath,
+    architectures: Sequence[Architecture],
+    members: Sequence[int],
+    *,
+    stem: bool = False,
 ) -> tuple[Node, ...]:
     """The nodes below `path` for the candidates `members`; under `stem`, the stem itself."""
     if stem:
@@ -82,20 +88,20 @@ def children_of(
     )
 
 
-def trunk(start: int, prefix: Architecture) -> list[Path]:
+def trunk(start: int, prefix: Architecture) -> list[NodePath]:
     """The nodes that lead from a shard at depth `start` to one behind `prefix`, in order."""
-    paths: list[Path] = [()] if start == 0 else []
+    paths: list[NodePath] = [()] if start == 0 else []
     return paths + [prefix[:depth] for depth in range(start + 1, len(prefix) + 1)]
 
 
-def nodes_of(architecture: Architecture) -> list[Path]:
+def nodes_of(architecture: Architecture) -> list[NodePath]:
     """All nodes of one architecture, from the stem to the head."""
     return [*trunk(0, architecture), (*architecture, 0)]
 
 
-def executions(nodes: Sequence[Node]) -> list[Path]:
-    """What a walk executes, in its order; a path of several chains as often as it is executed."""
-    paths: list[Path] = []
+def executions(nodes: Sequence[Node]) -> list[NodePath]:
+    """The paths that a walk executes, in its order; one of several chains as often as it runs."""
+    paths: list[NodePath] = []
 
     def visit(below: Sequence[Node]) -> None:
         for node in below:
@@ -109,13 +115,13 @@ def executions(nodes: Sequence[Node]) -> list[Path]:
 def walk(
     nodes: Sequence[Node],
     x: Tensor,
-    run: Callable[[Path, Tensor], Tensor],
+    run: Callable[[NodePath, Tensor], Tensor],
     finish: Callable[[Node, Tensor], None],
 ) -> None:
     """Run a forest depth first.
 
     Args:
-        nodes: what to run on `x`.
+        nodes: the first ones, run on `x`.
         x: the activation that the nodes share.
         run: executes the module at a path.
         finish: receives each head and its logits.

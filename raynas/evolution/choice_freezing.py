@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import final
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from raynas.space import Architecture
 CENSUSES = ("population", "top_k")
 
 
+@final
 @dataclass(frozen=True)
 class CFES(Strategy):
     """Choice Freezing Evolutionary Search: freezes once (PCF-ES, section 4.2).
@@ -75,6 +77,7 @@ class CFES(Strategy):
         return propose(self, problem, state, decide(self, problem, state, monitor=0), rng)
 
 
+@final
 @dataclass(frozen=True)
 class PCFES(Strategy):
     """Progressive Choice Freezing Evolutionary Search (PCF-ES, section 3.4, Algorithm 1).
@@ -164,7 +167,7 @@ def decide(strategy: CFES | PCFES, problem: Problem, state: State, monitor: int)
     Args:
         strategy: whose thresholds to use.
         problem: the space.
-        state: what was told.
+        state: that was told.
         monitor: how many blocks may follow those that are already frozen.
     """
     if state.generation < 2 or len(state.population) < strategy.population:

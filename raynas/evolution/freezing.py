@@ -1,4 +1,4 @@
-"""Which blocks to freeze: choice percentages, the two freezing tests, and what refuses a freeze.
+"""Deciding which blocks to freeze: choice percentages, two tests, and reasons to refuse a freeze.
 
 PCF-ES, sections 3.1 and 3.4. The paper's text leaves open over whom the percentages are counted;
 its example (40 of 50 subnets) counts the population. This decides; what a frozen prefix saves is
@@ -43,7 +43,7 @@ def majority(percentages: Percentages) -> Architecture:
 
 
 def initial_freeze(percentages: Percentages, threshold: float, block_ratio: float) -> int:
-    """How many blocks the first freeze takes (Algorithm 1, lines 5-13).
+    """The number of blocks that the first freeze takes (Algorithm 1, lines 5-13).
 
     Args:
         percentages: of every block.
@@ -59,7 +59,7 @@ def initial_freeze(percentages: Percentages, threshold: float, block_ratio: floa
 def progressive_freeze(
     percentages: Percentages, frozen: int, monitor: int, threshold: float, block_ratio: float
 ) -> int:
-    """How many more blocks a later freeze takes (Algorithm 1, lines 15-20).
+    """The number of further blocks that a later freeze takes (Algorithm 1, lines 15-20).
 
     Args:
         percentages: of every block.
@@ -105,12 +105,12 @@ def overwrite(
 
 
 def refusal(problem: Problem, prefix: Architecture, parents: Sequence[Architecture]) -> str | None:
-    """Why a prefix must not be frozen; `None` if it may.
+    """The reason not to freeze a prefix; `None` if it may be frozen.
 
     Args:
         problem: the space and the limits.
         prefix: the new prefix.
-        parents: what `overwrite` left of the Top-K.
+        parents: the Top-K that `overwrite` left.
     """
     if not problem.limits.feasible(prefix):
         return NO_SUFFIX

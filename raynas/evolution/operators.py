@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
+from typing import final
 
 import numpy as np
 
@@ -28,9 +29,10 @@ LARGEST_POPULATION = 1_000_000
 """Larger populations are refused: no evaluation ends in time, and they fill the memory."""
 
 
+@final
 @dataclass(frozen=True)
 class Breeding:
-    """How a generation is made of its parents.
+    """The settings that make a generation of its parents.
 
     Args:
         population: architectures per generation.
@@ -69,7 +71,7 @@ class Breeding:
         )
 
     def children(self, operator: str) -> int:
-        """How many children `"crossover"` or `"mutation"` gives at most."""
+        """The most children that `"crossover"` or `"mutation"` gives."""
         wanted: int | None = getattr(self, operator)
         return self.population // 2 if wanted is None else wanted
 

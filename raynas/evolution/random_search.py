@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from raynas.evolution.operators import fill_random, require_population
 from raynas.evolution.strategy import EXHAUSTED, Problem, Proposal, State, Strategy
 
 
+@final
 @dataclass(frozen=True)
 class RandomSearch(Strategy):
     """Random search with the evaluations of an evolutionary one (SPOS, section 4, Figure 3).

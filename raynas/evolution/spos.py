@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from raynas.evolution.operators import Breeding, breed
 from raynas.evolution.strategy import EXHAUSTED, Problem, Proposal, State, Strategy
 
 
+@final
 @dataclass(frozen=True)
 class EA(Strategy):
     """Evolutionary architecture search (SPOS, section 3.4, Algorithm 1).

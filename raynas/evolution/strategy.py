@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -30,9 +30,10 @@ ALL_FROZEN = "all blocks frozen"
 EXHAUSTED = "legal architectures exhausted"
 
 
+@final
 @dataclass(frozen=True)
 class Problem:
-    """What is searched.
+    """The problem that a strategy solves: a search space, and the limits on its architectures.
 
     Args:
         space: the choices of each block.
@@ -65,6 +66,7 @@ def best_first(scores: Sequence[Score], count: int) -> tuple[Score, ...]:
     return tuple(sorted(scores, key=rank_key)[:count])
 
 
+@final
 @dataclass(frozen=True)
 class Proposal:
     """One generation, before it is evaluated.
@@ -88,9 +90,10 @@ class Proposal:
     finished: str | None = None
 
 
+@final
 @dataclass(frozen=True)
 class State:
-    """What a search knows between two generations.
+    """The state of a search between two generations.
 
     Args:
         generation: the number of proposals told so far.
@@ -158,7 +161,7 @@ class Strategy(ABC):
 
         Args:
             state: the state that was asked.
-            proposal: what it answered.
+            proposal: the answer to it.
             scores: one for each architecture of `proposal.rescored`, then of
                 `proposal.population`, in this order.
 
@@ -195,6 +198,8 @@ class Strategy(ABC):
     def settings(self) -> dict[str, Any]:
         """The name of the strategy and its fields, for `config.json`."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.survival is best_first:
+            del values["survival"]
         named = {
             name: value.__qualname__ if callable(value) else value for name, value in values.items()
         }

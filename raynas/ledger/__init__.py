@@ -1,5 +1,5 @@
 """Scores that outlive a search.
 
-`ledger`: looking up, adding and listing scores; `file`: the SQLite file; `rows`: scores as rows;
-`score_key`: everything that a score depends on beside the architecture.
+`score_key`: everything that a score depends on beside the architecture; `rows`: scores as rows;
+`file`: the SQLite file; `ledger`: looking up, adding and listing scores.
 """

@@ -13,13 +13,13 @@ from raynas.errors import InputError, require
 from raynas.files import FREE_SPACE, is_full
 
 APPLICATION = 0x7261796E
-"""In the header of every ledger, so that other SQLite files are told apart ("rayn")."""
+"""The mark in the header of every ledger, which tells other SQLite files apart ("rayn")."""
 
 FORMAT = 2
-"""Of the tables."""
+"""The version of the tables."""
 
 BUSY_SECONDS = 60.0
-"""How long to wait for another process that writes."""
+"""The time to wait for another process that writes."""
 
 # Columns without a type keep a float as it is; REAL would lose the sign of -0.0.
 SCHEMA = f"""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import final
 
 from raynas.errors import InputError, require
 from raynas.ledger import file as ledger_file
@@ -26,9 +27,10 @@ LOOKED_UP = 500
 """Architectures in one query; older SQLite takes at most 999 values."""
 
 
+@final
 @dataclass(frozen=True)
 class Context:
-    """What a ledger holds under one key.
+    """A summary of the scores that a ledger holds under one key.
 
     Args:
         key: that the scores are comparable under.
@@ -41,6 +43,7 @@ class Context:
     best: Score | None
 
 
+@final
 class Ledger:
     """An open ledger.
 
@@ -62,7 +65,7 @@ class Ledger:
     def known(
         self, key: ScoreKey, architectures: Iterable[Architecture]
     ) -> dict[Architecture, Entry]:
-        """Those of the architectures that are scored under the key.
+        """The entries of the architectures that are scored under the key.
 
         Raises:
             InputError: a score that is damaged.
@@ -170,7 +173,7 @@ class Ledger:
                 yield each, self._read(each.digest, row)
 
     def verify(self) -> list[str]:
-        """What is wrong with the file and its rows; empty if nothing is."""
+        """The damage of the file and its rows, a line each; empty if there is none."""
         try:
             return [*self._damaged_pages(), *self._damaged_rows()]
         except sqlite3.DatabaseError as error:
@@ -192,7 +195,7 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write-locked from the start, so that what is read inside stays true until the end."""
+        """A transaction, write-locked from the start, so that reads stay true until its end."""
         connection = self._connection
         with ledger_file.errors_of(self.path):
             connection.execute("BEGIN IMMEDIATE")
@@ -259,7 +262,7 @@ class Ledger:
         return found + [f"scores: row {row} has no key" for _, row, *_ in orphans]
 
     def _damaged_rows(self) -> Iterator[str]:
-        """What is wrong with keys and scores, each named."""
+        """The damage of keys and scores, each named."""
         query = "SELECT id, digest, content FROM keys ORDER BY id"
         for number, digest, content in self._connection.execute(query).fetchall():
             if digest_of(str(content).encode()) != digest:

@@ -7,7 +7,7 @@ import json
 import math
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -25,6 +25,7 @@ Row = tuple[Any, ...]
 """The values of `COLUMNS`."""
 
 
+@final
 @dataclass(frozen=True)
 class Entry:
     """One score, and a mark of the samples behind it.

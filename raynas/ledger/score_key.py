@@ -1,4 +1,4 @@
-"""`ScoreKey`: what a score depends on beside the architecture. Scores compare only under one."""
+"""`ScoreKey`: all that a score depends on beside the architecture; scores compare under one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from raynas.evaluation.settings import Evaluation
 from raynas.space import Architecture
 
 ARITHMETIC = 3
-"""Of the evaluator; raised with each change that gives scores of other bits."""
+"""The version of the evaluator's arithmetic; raised with each change that alters bits of scores."""
 
 EXACT = ("prefix_sharing",)
 """Settings that change no score."""
@@ -28,6 +28,7 @@ INDIRECT = (
 """Settings that act only through what a freeze does, how much is calibrated on, and the machine."""
 
 
+@final
 @dataclass(frozen=True)
 class ScoreKey:
     """Everything that the score of an architecture depends on.
@@ -74,9 +75,10 @@ class ScoreKey:
         return key
 
 
+@final
 @dataclass(frozen=True)
 class Freeze:
-    """What one freeze, or a selection before it, did to the shards.
+    """The trace that one freeze, or a selection before it, leaves in the key of later scores.
 
     Args:
         prefix: that they were advanced to; empty if they still hold images.
@@ -93,7 +95,7 @@ def frozen(
     prefix: Architecture,
     selection: Selection | None,
 ) -> Freeze:
-    """What the next freeze does.
+    """The trace of the next freeze.
 
     Args:
         before: the freezes so far.
@@ -115,7 +117,7 @@ def evaluation_of(
     machine: Mapping[str, str],
     freezes: tuple[Freeze, ...] = (),
 ) -> dict[str, Any]:
-    """What scores depend on beside supernet and data, and nothing that they do not depend on.
+    """Everything that scores depend on beside supernet and data, and nothing else.
 
     In float32 at 32 bits, shards hold what a full forward computes, to the bit, so a score is the
     same before and behind a prefix. Otherwise it depends on every prefix at which they were stored.
@@ -124,7 +126,7 @@ def evaluation_of(
         settings: new ones count, unless they are named in this module.
         calibration: how many images batch norm is calibrated on.
         machine: of the workers.
-        freezes: what the shards have been through since they were images.
+        freezes: those of the shards since they were inputs.
     """
     kept = asdict(settings)
     for name in (*EXACT, *INDIRECT):
@@ -147,7 +149,7 @@ def in_full(settings: Evaluation) -> Evaluation:
 
 
 def stored(settings: Evaluation, freezes: tuple[Freeze, ...]) -> dict[str, Any] | None:
-    """How activations were rounded on the way; `None` if they were not."""
+    """The rounding of activations on the way; `None` if there was none."""
     steps = [asdict(freeze) for freeze in freezes if freeze.prefix]
     # Under autocast a block may leave float32, which is rounded where it is read back.
     if not steps or (settings.bits == 32 and settings.precision == "float32"):

@@ -1,6 +1,7 @@
 """One generation, on shards.
 
-`evaluator`: scores, freezes, and what is known already; `shard_maps`: the map-reduces over shards;
-`frozen_shards`: both splits behind one prefix; `voting`: which samples candidates keep; `recovery`:
-shards that are made again after a loss; `planner`: how a generation is cut into work units.
+`interface`: the protocol of whoever scores a population; `evaluated`: the shards to evaluate on,
+and known scores; `planner`: cutting a generation into work units; `frozen_shards`: both splits
+behind one prefix; `shard_maps`: the map-reduces over shards; `recovery`: shards that are made again
+after a loss; `voting`: candidates that choose the samples to keep; `evaluator`: scores and freezes.
 """

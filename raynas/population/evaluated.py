@@ -32,12 +32,12 @@ class Splits:
 @final
 @dataclass(frozen=True)
 class Known:
-    """Scores that are known already, and what they are of.
+    """Scores that are known already, and the supernet and task that they are of.
 
     Args:
         ledger: where scores are looked up and added; it stays open. One in memory if omitted.
         supernet: the digest of the supernet; a ledger needs it.
-        task: what else scores depend on: a JSON object.
+        task: everything else that scores depend on, as a JSON object.
     """
 
     ledger: Ledger | None = None

@@ -16,9 +16,9 @@ from raynas.ledger.ledger import Ledger
 from raynas.ledger.rows import Entry, digest_of_outcomes
 from raynas.ledger.score_key import ScoreKey, evaluation_of, in_full
 from raynas.population.evaluated import Known, Splits
-from raynas.population.frozen_shards import View, first_images, place, require_longer
+from raynas.population.frozen_shards import FrozenShards, first_images, put_split, require_longer
 from raynas.population.interface import CandidateEvaluator, Counters
-from raynas.population.recovery import RecoverableView
+from raynas.population.recovery import RecoverableShards
 from raynas.population.shard_maps import ShardMaps
 from raynas.population.voting import Voting
 from raynas.score import Score
@@ -67,13 +67,13 @@ class PopulationEvaluator(CandidateEvaluator):
             self._digest.update(shard)
 
         recalibrates = settings.batch_norm == "recalibrate"
-        everything = place(pool, splits.calibration if recalibrates else (), read)
+        everything = put_split(pool, splits.calibration if recalibrates else (), read)
         if recalibrates:
             require_batches(everything.rows)
-        self._full = View(
-            (), everything, place(pool, splits.validation, read), settings.full_arithmetic, True
+        self._full = FrozenShards(
+            (), everything, put_split(pool, splits.validation, read), settings.full_arithmetic, True
         )
-        self._recoverable = RecoverableView(
+        self._recoverable = RecoverableShards(
             replace(
                 self._full,
                 calibration=first_images(everything, settings.calibration_images),
@@ -85,13 +85,13 @@ class PopulationEvaluator(CandidateEvaluator):
         pool.wait()
 
     @property
-    def _view(self) -> View:
+    def _shards(self) -> FrozenShards:
         return self._recoverable.current
 
     @property
     def prefix(self) -> Architecture:
         """The frozen choices that the shards are behind."""
-        return self._view.prefix
+        return self._shards.prefix
 
     @property
     def data_digest(self) -> str:
@@ -107,8 +107,8 @@ class PopulationEvaluator(CandidateEvaluator):
     def counters(self) -> Counters:
         """Running totals, and how candidates are scored at present."""
         return Counters(
-            samples=sum(self._view.validation.rows),
-            selection=self._view.selection,
+            samples=sum(self._shards.validation.rows),
+            selection=self._shards.selection,
             block_forwards=self._maps.block_forwards,
             halvings=self._maps.halvings,
             known=self._served,
@@ -142,13 +142,13 @@ class PopulationEvaluator(CandidateEvaluator):
                 a ledger that cannot be used, or that has another score of one of them.
         """
         self._voting.forget()
-        return self._recoverable.run(lambda view: self._score(view, architectures))
+        return self._recoverable.with_shards(lambda shards: self._score(shards, architectures))
 
     def score_again(self, architectures: Sequence[Architecture]) -> list[Score]:
         """As `score`, but evaluate all of them, and leave the ledger alone."""
         wanted = [starting_with(self.prefix, each) for each in architectures]
-        return self._recoverable.run(
-            lambda view: [entry.score for entry in self._evaluate(view, wanted)]
+        return self._recoverable.with_shards(
+            lambda shards: [entry.score for entry in self._evaluate(shards, wanted)]
         )
 
     def score_in_full(self, architectures: Sequence[Architecture]) -> list[Score]:
@@ -170,7 +170,7 @@ class PopulationEvaluator(CandidateEvaluator):
             architectures: as those of `score`, which raises for others, too.
         """
         wanted = [starting_with(self.prefix, each) for each in architectures]
-        return self._recoverable.run(lambda view: self._maps.outcomes(view, wanted))
+        return self._recoverable.with_shards(lambda shards: self._maps.outcomes(shards, wanted))
 
     def statistics(self, architecture: Architecture) -> Statistics:
         """Merged batch-norm statistics of every node of one architecture, from the inputs on.
@@ -197,7 +197,7 @@ class PopulationEvaluator(CandidateEvaluator):
         if rate == 1.0 or not architectures:
             return
         require(
-            not self._view.freezes,
+            not self._shards.freezes,
             "architectures",
             "those of the first generation",
             "others, after a selection of samples",
@@ -207,7 +207,7 @@ class PopulationEvaluator(CandidateEvaluator):
         outcomes = self.outcomes(voters)
         self._remember(voters, outcomes)
         selection = self._voting.count([outcomes], rate)
-        self._recoverable.take(lambda view: self._maps.select(view, selection))
+        self._recoverable.apply(lambda shards: self._maps.select(shards, selection))
 
     def freeze(
         self, prefix: Architecture, reference: Architecture, voters: Sequence[Architecture] = ()
@@ -231,59 +231,59 @@ class PopulationEvaluator(CandidateEvaluator):
         """
         require_longer(self.prefix, prefix, reference)
         kept = kept_samples(sum(self._full.validation.rows), self._settings.sample_rate)
-        present = sum(self._view.validation.rows)
+        present = sum(self._shards.validation.rows)
         if not self.prefix and kept < present:
             selection = self._voting.select(kept / present, prefix, reference, voters)
             # One step, so that a prefix that the supernet does not have leaves nothing half done.
-            self._recoverable.take(
-                lambda view: self._maps.advance(self._maps.select(view, selection), prefix)
+            self._recoverable.apply(
+                lambda shards: self._maps.advance(self._maps.select(shards, selection), prefix)
             )
         else:
-            self._recoverable.take(lambda view: self._maps.advance(view, prefix))
+            self._recoverable.apply(lambda shards: self._maps.advance(shards, prefix))
 
     def _remember(self, architectures: Sequence[Architecture], outcomes: Outcomes) -> None:
-        """Add new scores of candidates on the samples of the view to the ledger."""
+        """Add new scores of candidates on the samples of the shards to the ledger."""
         wanted = [tuple(each) for each in architectures]
-        entries = dict(zip(wanted, self._entries(self._view, wanted, outcomes), strict=True))
+        entries = dict(zip(wanted, self._entries(self._shards, wanted, outcomes), strict=True))
         # Known ones stay: batches that were halved, say, may move the last bits of a loss.
         self._ledger.complete(
-            self._key(self._view), wanted, lambda missing: [entries[each] for each in missing]
+            self._key(self._shards), wanted, lambda missing: [entries[each] for each in missing]
         )
 
-    def _score(self, view: View, architectures: Sequence[Architecture]) -> list[Score]:
+    def _score(self, shards: FrozenShards, architectures: Sequence[Architecture]) -> list[Score]:
         if not architectures:
             return []
-        wanted = [starting_with(view.prefix, each) for each in architectures]
+        wanted = [starting_with(shards.prefix, each) for each in architectures]
         entries, known = self._ledger.complete(
-            self._key(view), wanted, lambda missing: self._evaluate(view, missing)
+            self._key(shards), wanted, lambda missing: self._evaluate(shards, missing)
         )
         self._served += known
         return [entry.score for entry in entries]
 
-    def _evaluate(self, view: View, architectures: Sequence[Architecture]) -> list[Entry]:
-        outcomes = self._maps.outcomes(view, architectures)
-        if not (view.full or view.prefix):
-            self._voting.note(architectures, outcomes)
-        return self._entries(view, architectures, outcomes)
+    def _evaluate(self, shards: FrozenShards, architectures: Sequence[Architecture]) -> list[Entry]:
+        outcomes = self._maps.outcomes(shards, architectures)
+        if not (shards.full or shards.prefix):
+            self._voting.remember(architectures, outcomes)
+        return self._entries(shards, architectures, outcomes)
 
     def _entries(
-        self, view: View, architectures: Sequence[Architecture], outcomes: Outcomes
+        self, shards: FrozenShards, architectures: Sequence[Architecture], outcomes: Outcomes
     ) -> list[Entry]:
         """The ledger's entries of candidates, marked by which samples they got right."""
-        scores = merge_scores(architectures, outcomes, view.validation.weights, view.dropped)
+        scores = merge_scores(architectures, outcomes, shards.validation.weights, shards.dropped)
         marks = [each for each in outcomes.values.values() if each.dtype == bool]
         return [
             Entry(score, digest_of_outcomes(*(mark[index] for mark in marks)))
             for index, score in enumerate(scores)
         ]
 
-    def _key(self, view: View) -> ScoreKey:
-        """Everything that scores behind a view depend on, beside the architecture."""
-        calibration = sum(view.calibration.rows)
-        settings = in_full(self._settings) if view.full else self._settings
-        evaluation = evaluation_of(settings, calibration, self._pool.machine, view.freezes)
+    def _key(self, shards: FrozenShards) -> ScoreKey:
+        """Everything that scores behind frozen shards depend on, beside the architecture."""
+        calibration = sum(shards.calibration.rows)
+        settings = in_full(self._settings) if shards.full else self._settings
+        evaluation = evaluation_of(settings, calibration, self._pool.machine, shards.freezes)
         evaluation = {**evaluation, "task": self._known.task}
-        samples = sum(view.validation.rows)
+        samples = sum(shards.validation.rows)
         return ScoreKey(self._known.supernet, self.data_digest, evaluation, samples)
 
 

@@ -1,4 +1,4 @@
-"""Both splits behind one prefix: references to their shards, and how they came about."""
+"""Both splits behind one prefix: references to their shards, and the freezes that led there."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Split:
 
 @final
 @dataclass(frozen=True)
-class View:
+class FrozenShards:
     """Both splits behind one prefix.
 
     Args:
@@ -69,16 +69,16 @@ class View:
         return None if self.kept is None else digest_of(self.kept.astype(np.int64).tobytes())
 
 
-def place(pool: Pool, shards: Sequence[Shard], observe: Callable[[Shard], None]) -> Split:
+def put_split(pool: Pool, shards: Sequence[Shard], observe: Callable[[Shard], None]) -> Split:
     """Put depth-0 shards into the pool's store; each is read once."""
-    placed, rows, weights = [], [], []
+    references, rows, weights = [], [], []
     for index in range(len(shards)):
         shard = shards[index]
         observe(shard)
-        placed.append(pool.put(shard))
+        references.append(pool.put(shard))
         rows.append(shard.rows)
         weights.append(np.array(shard.weights))
-    return Split(tuple(placed), tuple(rows), np.concatenate(weights or [np.empty(0)]))
+    return Split(tuple(references), tuple(rows), np.concatenate(weights or [np.empty(0)]))
 
 
 def require_longer(before: Architecture, prefix: Architecture, reference: Architecture) -> None:

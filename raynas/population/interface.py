@@ -1,4 +1,4 @@
-"""`CandidateEvaluator`: the few things that a search needs of whoever scores its populations.
+"""`CandidateEvaluator`: the few things that a search asks of the scorer of its populations.
 
 A strategy's loop speaks it, and so may a path filter of a training, a table of known scores, or a
 user's own scorer::
@@ -48,7 +48,7 @@ class Counters:
 
 
 class CandidateEvaluator(ABC):
-    """Whoever scores populations for a search.
+    """A scorer of populations for a search.
 
     Scores of one call are comparable with each other, and with those of other calls until the next
     proposal with another prefix is followed.

@@ -1,4 +1,4 @@
-"""How a generation is cut into work units: (part of the trie) × (shard).
+"""Cutting a generation into work units: (part of the trie) × (shard).
 
 Shards alone keep all sharing, and are enough while there are many of them for each worker. Cutting
 the trie too gives more and smaller units, at the price of computing the prefixes that parts share
@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -27,6 +27,7 @@ HALVINGS = 20
 """Steps of the search for the smallest largest part."""
 
 
+@final
 @dataclass(frozen=True)
 class Plan:
     """A grid of work units.
@@ -91,7 +92,7 @@ def plan(
 
 
 def part_counts(candidates: int, shards: int, workers: int) -> list[int]:
-    """How many parts are worth a try: 1, 2, 3, 4, 6, 8, 12, 16, …, as far as workers may idle."""
+    """Numbers of parts worth a try: 1, 2, 3, 4, 6, 8, 12, 16, …, as far as workers may idle."""
     if workers == 1:
         return [1]
     most = min(candidates, -(-UNITS_PER_WORKER * workers // max(shards, 1)))
@@ -100,13 +101,14 @@ def part_counts(candidates: int, shards: int, workers: int) -> list[int]:
 
 
 def predict_makespan(units: Sequence[float], workers: int) -> float:
-    """When the last of the units ends, if each goes, in their order, to the first free worker."""
+    """The end of the last unit, if each goes, in their order, to the first free worker."""
     ends = [0.0] * min(workers, max(len(units), 1))
     for seconds in units:
         heapq.heapreplace(ends, ends[0] + seconds)
     return max(ends)
 
 
+@final
 class Chains:
     """The candidates in lexicographic order, and the nodes of runs of them.
 
@@ -141,6 +143,8 @@ class Chains:
 
         Since a prefix counts in every part that has it, cuts fall where little is shared.
         """
+        # Filling run after run tells if a limit suffices, and then any larger one does, too. So the
+        # smallest is found by bisection: dynamic programming would try all pairs of ends.
         low, high = 0.0, self.cost(0, len(self.order))
         cuts = [(0, len(self.order))]
         for _ in range(HALVINGS if parts > 1 else 0):
@@ -157,8 +161,9 @@ class Chains:
         cuts: list[tuple[int, int]] = []
         start = 0
         while start < len(self.order):
-            room = limit - self._shared[start] + self._before[start]
-            stop = bisect_right(self._before, room) - 1
+            # `cost(start, stop) <= limit`, solved for `before[stop]`, which rises with `stop`.
+            most = limit - self._shared[start] + self._before[start]
+            stop = bisect_right(self._before, most) - 1
             if stop <= start or len(cuts) == parts:
                 return None
             cuts.append((start, stop))
@@ -167,7 +172,7 @@ class Chains:
 
 
 def shared_nodes(one: Architecture, other: Architecture, depth: int) -> int:
-    """How many of their nodes from a depth on two candidates share."""
+    """The number of nodes from a depth on that two candidates share."""
     above = int(depth == 0)
     for at, (left, right) in enumerate(zip(one[depth:], other[depth:], strict=False)):
         if left != right:

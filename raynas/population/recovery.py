@@ -1,40 +1,41 @@
-"""`RecoverableView`: shards that are made again when they go away with a node."""
+"""`RecoverableShards`: frozen shards that are made again when they go away with a node."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, final
 
-from raynas.population.frozen_shards import View
+from raynas.population.frozen_shards import FrozenShards
 from raynas.workers.pool import LostObjectError
 
 RECOVERIES = 3
-"""How often shards that went away are made again for one action."""
+"""The number of times that lost shards are made again for one action."""
 
-Step = Callable[[View], View]
-"""Makes a view from the one before it, in the same way whenever it is called."""
+Step = Callable[[FrozenShards], FrozenShards]
+"""The next shards made from the ones before, in the same way whenever it is called."""
 
 T = TypeVar("T")
 
 
-class RecoverableView:
-    """The view that a sequence of steps has led to.
+@final
+class RecoverableShards:
+    """The shards that a sequence of steps has led to.
 
     Args:
-        start: of images, whose shards do not go away.
+        start: depth-0 shards, which do not go away.
     """
 
-    def __init__(self, start: View) -> None:
-        self._start = self._view = start
+    def __init__(self, start: FrozenShards) -> None:
+        self._start = self._shards = start
         self._steps: list[Step] = []
 
     @property
-    def current(self) -> View:
-        """The view after all steps."""
-        return self._view
+    def current(self) -> FrozenShards:
+        """The shards after all steps."""
+        return self._shards
 
-    def run(self, action: Callable[[View], T]) -> T:
-        """Run an action on the view; if shards are gone, make them again from the images.
+    def with_shards(self, action: Callable[[FrozenShards], T]) -> T:
+        """Run an action on the shards; if any are gone, make them again from depth 0.
 
         Raises:
             LostObjectError: they went away time and again.
@@ -43,19 +44,19 @@ class RecoverableView:
         for _ in range(1 + RECOVERIES):
             try:
                 self._restore()
-                return action(self._view)
+                return action(self._shards)
             except LostObjectError as error:
-                self._view, lost = self._start, error
+                self._shards, lost = self._start, error
         raise lost
 
-    def take(self, step: Step) -> None:
-        """Go one step further."""
-        self._view = self.run(step)
+    def apply(self, step: Step) -> None:
+        """Apply a step to the shards, and remember it."""
+        self._shards = self.with_shards(step)
         self._steps.append(step)
 
     def _restore(self) -> None:
-        if self._view is self._start:
-            view = self._start
+        if self._shards is self._start:
+            shards = self._start
             for step in self._steps:
-                view = step(view)
-            self._view = view
+                shards = step(shards)
+            self._shards = shards

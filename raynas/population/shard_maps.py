@@ -20,7 +20,7 @@ from raynas.evaluation.selection import Selection
 from raynas.evaluation.settings import Evaluation
 from raynas.evaluation.trie import nodes_of
 from raynas.ledger.score_key import frozen
-from raynas.population.frozen_shards import Split, View
+from raynas.population.frozen_shards import FrozenShards, Split
 from raynas.population.planner import Plan, plan
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
@@ -30,7 +30,7 @@ from raynas.workers.pool import Pool
 
 @final
 class ShardMaps:
-    """Operations on all shards of a view, and what comes back merged.
+    """Operations on all shards behind one prefix, with the results merged in shard order.
 
     Args:
         pool: the workers.
@@ -44,99 +44,101 @@ class ShardMaps:
         self.block_forwards = 0
         self.halvings = 0
 
-    def outcomes(self, view: View, architectures: Sequence[Architecture]) -> Outcomes:
+    def outcomes(self, shards: FrozenShards, architectures: Sequence[Architecture]) -> Outcomes:
         """The outcomes of all validation samples, candidates in the order given."""
         wanted = list(dict.fromkeys(architectures))
-        statistics = self._pool.put(self.calibrate(view, wanted))
+        statistics = self._pool.put(self.calibrate(shards, wanted))
         planned, grid = self._on_grid(
-            view,
-            view.validation,
+            shards,
+            shards.validation,
             wanted,
-            lambda shard, part: ScoreShard(shard, part, statistics, view.arithmetic),
+            lambda shard, part: ScoreShard(shard, part, statistics, shards.arithmetic),
         )
-        shards = zip(*grid, strict=True)
-        joined = join_samples([join_candidates(planned.parts, results) for results in shards])
+        by_shard = zip(*grid, strict=True)
+        joined = join_samples([join_candidates(planned.parts, results) for results in by_shard])
         places = {architecture: place for place, architecture in enumerate(wanted)}
-        return joined.take([places[architecture] for architecture in architectures])
+        return joined.of_candidates([places[architecture] for architecture in architectures])
 
-    def calibrate(self, view: View, architectures: Sequence[Architecture]) -> FixedStatistics:
+    def calibrate(
+        self, shards: FrozenShards, architectures: Sequence[Architecture]
+    ) -> FixedStatistics:
         """Merged statistics of every node that the architectures reach, or `"inherited"`.
 
         Args:
-            view: whose calibration shards to use.
+            shards: their calibration split is used.
             architectures: of full length, distinct, all starting with the prefix.
         """
-        if not view.recalibrates:
+        if not shards.recalibrates:
             return "inherited"
         _, grid = self._on_grid(
-            view,
-            view.calibration,
+            shards,
+            shards.calibration,
             architectures,
-            lambda shard, part: Calibrate(shard, part, view.arithmetic),
+            lambda shard, part: Calibrate(shard, part, shards.arithmetic),
         )
         parts = [batch_stats.merge([each.statistics for each in results]) for results in grid]
         merged = NodeVectors.unite(parts)
-        if view.full:
+        if shards.full:
             self._full_statistics = merged
         return merged
 
-    def statistics_of(self, view: View, architecture: Architecture) -> FixedStatistics:
-        """As `calibrate` for one architecture behind a full view.
+    def statistics_of(self, shards: FrozenShards, architecture: Architecture) -> FixedStatistics:
+        """As `calibrate` for one architecture behind full shards.
 
         A node's statistics do not depend on the population, so those of the architectures that
         were calibrated last are given again: the winner's, after the finalists'.
         """
         nodes = nodes_of(architecture)
-        if view.recalibrates and all(node in self._full_statistics for node in nodes):
+        if shards.recalibrates and all(node in self._full_statistics for node in nodes):
             return NodeVectors.join({node: self._full_statistics[node] for node in nodes})
-        return self.calibrate(view, [architecture])
+        return self.calibrate(shards, [architecture])
 
-    def select(self, view: View, selection: Selection) -> View:
-        """The samples of a view of inputs that a selection keeps."""
+    def select(self, shards: FrozenShards, selection: Selection) -> FrozenShards:
+        """The samples of depth-0 shards that a selection keeps."""
         return replace(
-            view,
-            kept=selection.rows if view.kept is None else view.kept[selection.rows],
-            validation=self._gather(view.validation, selection),
-            dropped=view.dropped + selection.dropped,
-            freezes=(*view.freezes, frozen(view.freezes, (), selection)),
+            shards,
+            kept=selection.rows if shards.kept is None else shards.kept[selection.rows],
+            validation=self._gather(shards.validation, selection),
+            dropped=shards.dropped + selection.dropped,
+            freezes=(*shards.freezes, frozen(shards.freezes, (), selection)),
         )
 
-    def advance(self, view: View, prefix: Architecture) -> View:
-        """The view behind a longer prefix, which starts with the view's."""
-        freezes = (*view.freezes, frozen(view.freezes, prefix, None))
-        calibration = view.calibration
+    def advance(self, shards: FrozenShards, prefix: Architecture) -> FrozenShards:
+        """The shards behind a longer prefix, which starts with theirs."""
+        freezes = (*shards.freezes, frozen(shards.freezes, prefix, None))
+        calibration = shards.calibration
         statistics: FixedStatistics = "inherited"
-        if view.recalibrates:
-            calibration, results = self._advance(view, view.calibration, prefix, "batch")
+        if shards.recalibrates:
+            calibration, results = self._advance(shards, shards.calibration, prefix, "batch")
             statistics = batch_stats.merge([result.statistics for result in results])
-        validation, _ = self._advance(view, view.validation, prefix, self._pool.put(statistics))
+        validation, _ = self._advance(shards, shards.validation, prefix, self._pool.put(statistics))
         return replace(
-            view, prefix=prefix, calibration=calibration, validation=validation, freezes=freezes
+            shards, prefix=prefix, calibration=calibration, validation=validation, freezes=freezes
         )
 
     def score_inputs(
-        self, view: View, architecture: Architecture, shards: Sequence[Shard]
+        self, full: FrozenShards, architecture: Architecture, inputs: Sequence[Shard]
     ) -> tuple[Outcomes, np.ndarray]:
         """The outcome of one architecture on depth-0 shards, read a few at a time.
 
         Args:
-            view: a full one, whose statistics and arithmetic count.
+            full: the full shards, whose statistics and arithmetic count.
             architecture: of full length.
-            shards: held-out samples.
+            inputs: held-out samples.
 
         Returns:
             The outcomes of all samples, and their weights.
         """
-        placed = self._pool.put(self.statistics_of(view, architecture))
+        statistics = self._pool.put(self.statistics_of(full, architecture))
         window = 4 * max(1, self._pool.workers)
         outcomes: list[Outcomes] = []
         weights: list[np.ndarray] = []
-        for start in range(0, len(shards), window):
-            batch = [shards[i] for i in range(start, min(start + window, len(shards)))]
+        for start in range(0, len(inputs), window):
+            batch = [inputs[i] for i in range(start, min(start + window, len(inputs)))]
             weights += [shard.weights for shard in batch]
             outcomes += self._pool.run(
                 [
-                    ScoreShard(self._pool.put(shard), [architecture], placed, view.arithmetic)
+                    ScoreShard(self._pool.put(shard), [architecture], statistics, full.arithmetic)
                     for shard in batch
                 ]
             )
@@ -145,7 +147,7 @@ class ShardMaps:
 
     def _on_grid(
         self,
-        view: View,
+        shards: FrozenShards,
         split: Split,
         architectures: Sequence[Architecture],
         call: Callable[[Any, list[Architecture]], Call[Any]],
@@ -159,7 +161,7 @@ class ShardMaps:
             architectures,
             split.rows,
             self._pool.workers,
-            depth=len(view.prefix),
+            depth=len(shards.prefix),
             sharing=self._settings.prefix_sharing,
         )
         parts = [[architectures[i] for i in part] for part in planned.parts]
@@ -189,10 +191,10 @@ class ShardMaps:
         return Split(tuple(shard for shard, _ in gathered), counts, selection.weights)
 
     def _advance(
-        self, view: View, split: Split, prefix: Architecture, statistics: Any
+        self, shards: FrozenShards, split: Split, prefix: Architecture, statistics: Any
     ) -> tuple[Split, list[ShardStatistics]]:
-        """A split of a view behind a longer prefix, and what was recorded on the way."""
-        calls = [Advance(shard, prefix, statistics, view.arithmetic) for shard in split.shards]
+        """One split behind a longer prefix, and the statistics recorded on the way."""
+        calls = [Advance(shard, prefix, statistics, shards.arithmetic) for shard in split.shards]
         advanced = self._pool.run(calls, keep=True)
         results = [result for _, result in advanced]
         self._count(results)

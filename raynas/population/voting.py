@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import final
 
 import numpy as np
 
 from raynas.evaluation.scores import Outcomes
 from raynas.evaluation.selection import Selection, select_samples
 from raynas.evaluation.settings import Sampling
-from raynas.population.recovery import RecoverableView
+from raynas.population.recovery import RecoverableShards
 from raynas.population.shard_maps import ShardMaps
 from raynas.space import Architecture
 
 
+@final
 class Voting:
-    """Selects samples by what candidates say of them; those that were scored last are not again.
+    """Selection of samples by candidates, which are not scored again if they were scored last.
 
     Args:
         maps: score the others.
-        standing: the view whose samples are selected from.
+        recoverable: the shards whose samples are selected from.
         sampling: the mode.
         seed: of what the mode draws.
     """
 
     def __init__(
-        self, maps: ShardMaps, standing: RecoverableView, sampling: Sampling, seed: int
+        self, maps: ShardMaps, recoverable: RecoverableShards, sampling: Sampling, seed: int
     ) -> None:
         self._maps = maps
-        self._standing = standing
+        self._recoverable = recoverable
         self._sampling = sampling
         self._seed = seed
         self._votes: tuple[tuple[Architecture, ...], Outcomes] | None = None
 
-    def note(self, architectures: Sequence[Architecture], outcomes: Outcomes) -> None:
-        """Remember the outcomes of architectures on all samples of the view."""
+    def remember(self, architectures: Sequence[Architecture], outcomes: Outcomes) -> None:
+        """Remember the outcomes of architectures on all samples of the shards."""
         if self._sampling == "disagreement":
             self._votes = (tuple(architectures), outcomes)
 
     def forget(self) -> None:
-        """Nobody was scored last, so that what is selected does not depend on what was known."""
+        """Forget who was scored last, so that no selection depends on scores known before."""
         self._votes = None
 
     def select(
@@ -49,7 +51,7 @@ class Voting:
         reference: Architecture,
         voters: Sequence[Architecture],
     ) -> Selection:
-        """Which samples of the view to keep behind a prefix.
+        """Select the samples to keep behind a prefix.
 
         Args:
             rate: the share of them to keep.
@@ -64,15 +66,15 @@ class Voting:
         asked = [self._ask(group) for group in (behind, others) if group]
         return self.count(asked or [self._ask([reference])], rate)
 
-    def count(self, electorates: Sequence[Outcomes], rate: float) -> Selection:
-        """Which samples of the view to keep, by what electorates say of them."""
+    def count(self, groups: Sequence[Outcomes], rate: float) -> Selection:
+        """Select the samples to keep by the outcomes of groups of voters."""
         rng = np.random.default_rng([self._seed, 0])
-        return select_samples(electorates, self._sampling, rate, rng)
+        return select_samples(groups, self._sampling, rate, rng)
 
     def _ask(self, architectures: Sequence[Architecture]) -> Outcomes:
-        """What architectures say of every sample; they are scored unless they were, last."""
+        """The outcomes of architectures on every sample, scored now unless they were last."""
         known, scores = self._votes or ((), None)
         wanted = list(architectures)
         if scores is None or not set(wanted) <= set(known):
-            return self._standing.run(lambda view: self._maps.outcomes(view, wanted))
-        return scores.take([known.index(architecture) for architecture in wanted])
+            return self._recoverable.with_shards(lambda shards: self._maps.outcomes(shards, wanted))
+        return scores.of_candidates([known.index(architecture) for architecture in wanted])

@@ -18,7 +18,7 @@ class RunRecords:
 
     Args:
         directory: that holds them.
-        config: what was searched, and under which protocol.
+        config: the content of `config.json`: supernet, data, strategy and protocol.
         generations: one record per complete generation, in order.
         metrics: timings and costs of those generations, as far as they are there.
         result: of the whole search; `None` unless it has finished.

@@ -1,6 +1,6 @@
-"""What flows: samples with their activations at one depth.
+"""Shards: samples with their activations at one depth, which flow through the whole system.
 
-`samples`: what users hold, as arrays, taken exactly or refused; `shard`: samples as one Arrow
-record batch; `features`: what it stores of them; `storage`: activations at 32, 16, 8 or 4 bits;
-`inspection`: does a shard fit the supernet and the task?
+`samples`: arrays of a user, taken exactly or refused; `storage`: activations at 32, 16, 8 or 4
+bits; `features`: stored inputs or activations; `shard`: samples as one Arrow record batch;
+`inspection`: the check that a shard fits the supernet and the task.
 """

@@ -1,11 +1,11 @@
-"""What a shard stores of its samples: inputs, or activations at some number of bits."""
+"""Features as a shard stores them: inputs, or activations at some number of bits."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -13,6 +13,7 @@ INPUTS = "none"
 """The quantization of depth-0 shards: samples as they were given."""
 
 
+@final
 @dataclass(frozen=True)
 class StoredFeatures:
     """Inputs or activations of `n` samples, as they are stored.
@@ -60,6 +61,6 @@ class StoredFeatures:
             "channels": base64.b64encode(table.tobytes()).decode("ascii"),
         }
 
-    def take(self, rows: np.ndarray | slice) -> StoredFeatures:
+    def select_rows(self, rows: np.ndarray | slice) -> StoredFeatures:
         """Some of the samples, whose codes stand for what they did; a view for a slice."""
         return StoredFeatures(self.values[rows], self.quantization, self.shape, self.channels)

@@ -19,8 +19,8 @@ class Inspector:
     """Sees every shard as it is read, and checks it; all must have targets of one kind.
 
     Args:
-        inputs: what the supernet takes.
-        task: what targets must fit.
+        inputs: of the supernet.
+        task: that targets must fit.
     """
 
     def __init__(self, inputs: Inputs, task: Task) -> None:
@@ -60,8 +60,8 @@ def require_inputs(values: np.ndarray, inputs: Inputs, argument: str) -> None:
 
     Args:
         values: samples as they would enter the network.
-        inputs: what the supernet takes.
-        argument: what errors call the samples.
+        inputs: of the supernet.
+        argument: the name of the samples in errors.
     """
     shape = values.shape[1:]
     require(
@@ -123,7 +123,7 @@ class InspectedShards(Sequence[Shard]):
     """Shards that are looked at whenever they are read, and not before.
 
     Args:
-        shards: what to read.
+        shards: to be read.
         inspector: looks at each; its errors are raised on access.
     """
 

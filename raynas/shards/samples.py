@@ -30,7 +30,7 @@ REMEDIES = {
     "uint16": "Scale them to the range that the network was trained on, as uint8 or float32.",
     "int8": "Pixels above 127 may have become negative: convert from the original values.",
 }
-"""How samples of a type that shards do not store can be mended, where something is likely."""
+"""Remedies for samples of a type that shards do not store, where a likely one is known."""
 
 
 def as_array(values: object, argument: str) -> np.ndarray:
@@ -39,7 +39,7 @@ def as_array(values: object, argument: str) -> np.ndarray:
     Args:
         values: a numpy array, a torch tensor (on any device, with or without gradients; bfloat16
             becomes float32), anything with `__array__`, or a list of such or of numbers.
-        argument: what errors call it.
+        argument: its name in errors.
 
     Raises:
         InputError: anything else, a masked array, or a list of items of different shapes.
@@ -109,7 +109,7 @@ def as_inputs(values: object, argument: str) -> np.ndarray:
 
     Args:
         values: `[n, …]` of one of `raynas.inputs.DTYPES`; see `as_array` for the containers.
-        argument: what errors call them.
+        argument: their name in errors.
 
     Raises:
         InputError: another type, fewer than two dimensions, an empty dimension of a sample, or
@@ -147,7 +147,7 @@ def as_targets(values: object, count: int, argument: str) -> np.ndarray:
     Args:
         values: `[n, …]`: integers become int64, floats the nearest float32.
         count: n, the number of samples that they belong to.
-        argument: what errors call them.
+        argument: their name in errors.
 
     Raises:
         InputError: another number of them, truth values, text, objects, integers beyond int64, or

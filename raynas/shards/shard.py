@@ -117,7 +117,7 @@ class Shard:
 
     @property
     def split(self) -> str:
-        """Which split the samples are from."""
+        """The split that the samples are from."""
         return str(self.metadata["split"])
 
     @property

@@ -1,4 +1,4 @@
-"""How activations behind a frozen prefix are stored: at 32, 16, 8 or 4 bits (PCF-ES, appendix A.5).
+"""Storage of activations behind a frozen prefix: at 32, 16, 8 or 4 bits (PCF-ES, appendix A.5).
 
 At 8 and 4 bits each channel of a shard has an affine scale of its own: code k stands for
 `low + k * step`, from the smallest finite value of the channel to the largest. A channel that has
@@ -27,7 +27,7 @@ AFFINE_MAX = 2.0**126
 """Finite values beyond are stored as this: from -2^126 to 2^126 no step of the way overflows."""
 
 NOT_FINITE = (nan, inf, -inf)
-"""What the codes above the highest finite one stand for, in this order."""
+"""The values that the codes above the highest finite one stand for, in this order."""
 
 
 def encode(x: Tensor, bits: int) -> StoredFeatures:
@@ -113,7 +113,7 @@ def quantize(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def dequantize(codes: Tensor, channels: np.ndarray, bits: int) -> Tensor:
-    """What codes `[n, *shape]` stand for, float32, in their layout."""
+    """The values that codes `[n, *shape]` stand for, float32, in the layout of the codes."""
     scales = [1] * codes.dim()
     scales[channel_axis(codes.dim())] = channels.shape[1]
     low, step, top = torch.tensor(channels).to(codes.device).reshape(3, *scales)

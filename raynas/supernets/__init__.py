@@ -1,4 +1,13 @@
-"""Supernets: chains of choice blocks, how they are built, saved and loaded."""
+"""Supernets: chains of choice blocks, how they are built, saved and loaded.
+
+`chain`: `ChainSupernet`; `blocks`: operations; one file per family: `spos`; `chain_nodes`: modules
+by name, and copies to examine; `checks`, `probing`: whether a supernet can be searched; `layout`:
+memory layouts; `plain_torch`: torch's state while a supernet is examined.
+
+`identity`: everything that scores depend on, from `structure` (with `attributes`, `code_facts`,
+`value_walk`, `value_digest`, `tensor_digest`) and `behaviour`. `checkpoints`: saving and filling,
+from `tensor_files` under the spellings of `checkpoint_names`.
+"""
 
 from raynas.supernets.blocks import Normalize
 from raynas.supernets.chain import ChainSupernet

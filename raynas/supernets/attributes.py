@@ -1,4 +1,4 @@
-"""What of modules, classes and objects takes part in a forward, and what is only bookkeeping."""
+"""Telling the attributes that take part in a forward from those that are only bookkeeping."""
 
 from __future__ import annotations
 

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
 
 SAMPLES = 4
-"""How many samples a fingerprint is taken on."""
+"""The number of samples that a fingerprint is taken on."""
 
 TOLERANCE = 1e-2
-"""By how much of its size an output may differ on another processor."""
+"""The share of its size by which an output may differ on another processor."""
 
 
 @final
 @dataclass(frozen=True)
 class Behaviour:
-    """What one module of a chain gives on fixed inputs.
+    """The fingerprint of what one module of a chain gives on fixed inputs.
 
     Args:
         node: `stem`, `blocks[1][0]` or `head`.

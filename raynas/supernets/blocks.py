@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+@final
 class Normalize(nn.Module):
     """Raw pixels to what the first convolution expects; the first layer of every stem.
 
@@ -78,6 +80,7 @@ def xception_branch(inputs: int, middle: int, outputs: int, kernel: int, stride:
     )
 
 
+@final
 class ShuffleUnit(nn.Module):
     """One choice of a SPOS block: a ShuffleNetV2 unit around a main branch.
 

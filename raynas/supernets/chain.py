@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -13,7 +13,7 @@ from raynas.inputs import Inputs
 from raynas.space import Architecture, SearchSpace
 from raynas.task import Classification, Task
 
-Path = tuple[int, ...]
+NodePath = tuple[int, ...]
 """A node of the chain: `()` the stem, a prefix of k choices the k-th block, and an architecture
 followed by one 0 the head."""
 
@@ -23,6 +23,7 @@ NodeKind = tuple[int, int]
 the last block the head."""
 
 
+@final
 class ChainSupernet(nn.Module):
     """A supernet whose subnets are chains: one choice of each block between a stem and a head.
 
@@ -88,7 +89,7 @@ class ChainSupernet(nn.Module):
         """The shape of one sample: `(channels, height, width)` of images."""
         return self.inputs.shape
 
-    def node(self, path: Path) -> nn.Module:
+    def node(self, path: NodePath) -> nn.Module:
         """The module at a node of the chain: stem, a choice, or head."""
         if not path:
             return self.stem
@@ -134,7 +135,7 @@ class ChainSupernet(nn.Module):
         """Run every choice on examples in a copy; see `check_supernet`.
 
         Args:
-            task: what the outputs must suit; classification if there are `num_classes`.
+            task: that the outputs must suit; classification if there are `num_classes`.
             stochastic: let modules draw random numbers in evaluation mode, as training can.
 
         Raises:

@@ -27,7 +27,7 @@ class ChainNode:
     Args:
         name: `stem`, `blocks[1][0]` (block and choice, both from 0) or `head`.
         depth: 0 for the stem, k for choices of the k-th block, and one more for the head.
-        module: what runs there.
+        module: that runs there.
     """
 
     name: str

@@ -32,13 +32,13 @@ MEGVII_BEGINNINGS = {
 """Beginnings of names in the released SPOS supernet, and those of `spos()` in their place."""
 
 COMPILED = "_orig_mod."
-"""What torch.compile puts before the names of a module."""
+"""The prefix that torch.compile puts before the names of a module."""
 
 BOOKKEEPING = ("n_averaged", "total_ops", "total_params")
 """Last parts of names of tensors that averaged models and FLOPs counters leave behind."""
 
 LOOKED_AT = 50
-"""How many of the supernet's longest names are looked for in those of a checkpoint."""
+"""The number of the supernet's longest names that are looked for in those of a checkpoint."""
 
 
 def own_names(tensors: Mapping[str, Tensor], own: Collection[str]) -> tuple[dict[str, Tensor], str]:
@@ -130,7 +130,7 @@ def require_raw_bgr(supernet: ChainSupernet) -> None:
 
 
 def foreign_prefixes(names: Collection[str], own: Collection[str]) -> list[str]:
-    """What stands before the supernet's own names in those of a checkpoint, most frequent first."""
+    """Prefixes before the supernet's own names in those of a checkpoint, most frequent first."""
     counts: dict[str, int] = {}
     marks = sorted((f".{name}" for name in own if not name.endswith(BATCH_COUNTER)), key=len)
     for name in names:

@@ -39,7 +39,7 @@ from raynas.supernets.tensor_files import (
 )
 
 LISTED = 3
-"""How many names of each kind an error lists."""
+"""The number of names of each kind that an error lists."""
 
 FREE_ARGUMENTS = frozenset(("image_size", "dropout"))
 """Arguments of builders that the same weights may be used with."""
@@ -87,7 +87,7 @@ def load(supernet: ChainSupernet, path: str | Path) -> None:
     """Fill a supernet, in place, from a checkpoint; its device and recipe stay what they are.
 
     Args:
-        supernet: what to fill.
+        supernet: to be filled.
         path: a safetensors file, a torch state dict (optionally under a key such as `state_dict`,
             `model` or `model_state_dict`, and with a prefix before all names, as wrappers put
             there), or the supernet released with SPOS.
@@ -109,7 +109,7 @@ def load(supernet: ChainSupernet, path: str | Path) -> None:
 
 
 def recipe_of(path: str | Path) -> dict[str, Any] | None:
-    """How the supernet of a checkpoint was built; reads no tensors.
+    """The recipe by which the supernet of a checkpoint was built; reads no tensors.
 
     Returns:
         The recipe, or `None` where the file holds none, as torch files never do.
@@ -135,7 +135,7 @@ def matched(
     """Pair the supernet's tensors with those of a checkpoint; changes nothing.
 
     Args:
-        supernet: what is to be filled.
+        supernet: to be filled.
         tensors: by the supernet's names; a shared tensor under any or all of its names, and the
             batch counters of batch norm are optional.
         path: where they came from, for the error.
@@ -184,7 +184,7 @@ def matched(
 
 
 def remedy_for(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """What to do about a checkpoint that does not fit."""
+    """Advice about a checkpoint that does not fit."""
     prefixes = [f"{prefix!r}" for prefix in foreign_prefixes(tensors, own) if prefix]
     if prefixes:
         return (

@@ -19,14 +19,14 @@ from raynas.supernets.chain_nodes import (
     on_meta,
 )
 from raynas.supernets.plain_torch import plain_torch, seed_generators
-from raynas.supernets.probing import probe, probe_under_batch, run, same_bits
+from raynas.supernets.probing import probe, probe_under_batch, run_node, same_bits
 from raynas.task import Task
 
 if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
 
 SAMPLES = 2
-"""How many examples the check runs on."""
+"""The number of examples that the check runs on."""
 
 
 def check_supernet(
@@ -37,8 +37,8 @@ def check_supernet(
     A supernet without data (on the meta device) is checked for shapes alone.
 
     Args:
-        supernet: what to check.
-        task: what its outputs must suit; anything if omitted.
+        supernet: to be checked.
+        task: that its outputs must suit; any if omitted.
         stochastic: let modules draw random numbers in evaluation mode, as training can.
 
     Raises:
@@ -165,7 +165,7 @@ def run_seeded(node: ChainNode, x: Tensor) -> Tensor:
     """The output of a module that draws the same random numbers each time, and that nothing else
     writes to."""
     seed_generators()
-    output: Tensor = run(node, x)
+    output: Tensor = run_node(node, x)
     return output.clone()
 
 

@@ -1,4 +1,4 @@
-"""A function's code as a value: what it does, without where it stands and what it is called."""
+"""A function's code as a value: its instructions and constants, without its place and name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNUSED = frozenset(("EXTENDED_ARG", "CACHE", "NOP", "RESUME"))
 @final
 @dataclass(frozen=True)
 class CodeFacts:
-    """What a code object, the functions defined in it included, says.
+    """Facts about a code object, the functions defined in it included.
 
     Args:
         digest: of instructions, constants and arguments; not of line numbers and docstrings.

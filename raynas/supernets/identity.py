@@ -1,4 +1,4 @@
-"""Which supernet this is: everything that a score can depend on, as a value."""
+"""The identity of a supernet: everything that a score can depend on, as a value."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Identity:
-    """What a supernet is made of, and what it does.
+    """The parts that a supernet is made of, and a fingerprint of its behaviour.
 
     Args:
         structure: a digest of modules, attributes, code and tensors, the same on every machine.
-        behaviour: what every module gives on fixed inputs; the bits are those of one machine.
+        behaviour: fingerprints of every module; the bits are those of one machine.
             Empty if the supernet cannot be copied, or has no data.
     """
 

@@ -1,4 +1,4 @@
-"""Which memory layout the modules of a supernet run in.
+"""The memory layouts that the modules of a supernet run in.
 
 Depthwise convolutions run fastest with channels last, and every module of torch takes either
 layout. A user's own module may not: `x.view(n, -1)` raises, and code that reads strides computes
@@ -16,7 +16,7 @@ KNOWN = ("torch.", "torchvision.", "raynas.")
 """Packages whose modules give the same in either layout."""
 
 SAMPLES = 2
-"""Of the batch on which an unknown module is tried."""
+"""The size of the batch on which an unknown module is tried."""
 
 
 def choose_layouts(supernet: ChainSupernet, device: torch.device) -> frozenset[NodeKind]:
@@ -29,6 +29,8 @@ def choose_layouts(supernet: ChainSupernet, device: torch.device) -> frozenset[N
     Returns:
         The modules that take their input contiguous; all others take channels last.
     """
+    # Every module of a user is tried in both layouts, since nothing else tells whether its code
+    # reads strides. What it shares with others stays plain, too: weights have one layout only.
     kinds = modules_of(supernet)
     own = own_layouts(supernet, device)
     kept = {id(part) for kind in own for part in kinds[kind].modules()}

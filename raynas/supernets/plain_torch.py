@@ -12,7 +12,7 @@ import torch
 from raynas.torch_state import cpu_threads, plain_state
 
 SEED = 20_200_429
-"""Of the random numbers that an examined module may draw."""
+"""The seed of the random numbers that an examined module may draw."""
 
 
 @contextmanager

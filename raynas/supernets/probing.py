@@ -17,7 +17,7 @@ def probe(node: ChainNode, x: Tensor, *, stochastic: bool = False) -> Tensor:
     """Run a module of a copy in evaluation mode, and see what prefix sharing relies on.
 
     Args:
-        node: what to run; its module may be spoilt.
+        node: to be run; its module may be spoilt.
         x: an input of at least two samples; it is unchanged afterwards, or an error is raised.
         stochastic: let the second output differ.
 
@@ -30,7 +30,7 @@ def probe(node: ChainNode, x: Tensor, *, stochastic: bool = False) -> Tensor:
             writes to again.
     """
     kept, held = x.clone(), [(tensor, bits(tensor)) for tensor in every_tensor(node.module)]
-    output = run(node, x)
+    output = run_node(node, x)
     require_one_tensor(node, output, x)
     require_unchanged_input(node, x, kept)
     first = output.clone()
@@ -54,11 +54,11 @@ def require_repeatable(
     Args:
         node: that was run.
         x: its input.
-        output: what it gave.
+        output: that it gave.
         first: a copy of that.
         stochastic: let the second output differ.
     """
-    run(node, x.flip(0))
+    run_node(node, x.flip(0))
     require(
         same_bits(output, first),
         node.name,
@@ -67,7 +67,7 @@ def require_repeatable(
         "Return a new tensor (y.clone()) rather than a buffer of the module.",
     )
     seed = torch.default_generator.get_state()
-    again = run(node, x.clone())
+    again = run_node(node, x.clone())
     require(
         stochastic or same_bits(again, first),
         node.name,
@@ -84,8 +84,8 @@ def draws(seed: Tensor) -> str:
     return "" if drawn else " that are not torch's, or remembers earlier inputs"
 
 
-def run(node: ChainNode, x: Tensor) -> Any:
-    """What the module gives; its own exception becomes an `InputError` that names it."""
+def run_node(node: ChainNode, x: Tensor) -> Any:
+    """The output of a module; its own exception becomes an `InputError` that names it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -183,7 +183,7 @@ def probe_under_batch(node: ChainNode, x: Tensor) -> None:
     for norm in norms:
         norm.train()
     try:
-        run(node, x)
+        run_node(node, x)
         require_unchanged_input(node, x, kept)
     finally:
         for norm in norms:

@@ -1,4 +1,4 @@
-"""A digest of what a supernet is made of: classes, attributes, code, tensors, and how they hang."""
+"""A digest of everything in a supernet: classes, attributes, code, tensors, and their tree."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def attribute_digests(supernet: ChainSupernet) -> tuple[Attributes, bytes]:
 
 
 def stated_identity(name: str, module: nn.Module) -> dict[str, str]:
-    """What a module says itself that it computes with, in its `raynas_identity`.
+    """The values that a module says it computes with, in its `raynas_identity`.
 
     Raises:
         InputError: the method raises, or gives no JSON value.
@@ -68,7 +68,7 @@ def stated_identity(name: str, module: nn.Module) -> dict[str, str]:
 
 
 def structure_digest(supernet: ChainSupernet, attributes: Attributes, reached: bytes) -> str:
-    """Of tensors, the tree of modules, inputs, classes and recipe, and the given attributes.
+    """The digest of tensors, the tree of modules, inputs, classes, recipe and given attributes.
 
     Returns:
         32 hexadecimal digits.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def tensor_digest(tensor: Tensor) -> bytes:
-    """Of type, shape and bits of a tensor, wherever it is."""
+    """The digest of type, shape and bits of a tensor, wherever it is."""
     total = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode(), digest_size=16)
     if tensor.is_meta:
         return total.digest()
@@ -26,7 +26,7 @@ def tensor_digest(tensor: Tensor) -> bytes:
 
 
 def array_digest(array: np.ndarray) -> bytes:
-    """Of type, shape and bits of an array; of objects, only how many there are."""
+    """The digest of type, shape and bits of an array; objects are only counted."""
     total = hashlib.blake2b(f"{array.dtype} {array.shape}\n".encode(), digest_size=16)
     if array.dtype.kind != "O":
         total.update(np.ascontiguousarray(array).tobytes())

@@ -22,7 +22,7 @@ from raynas.supernets.code_facts import CodeFacts, code_facts
 from raynas.supernets.value_walk import PLAIN, ValueWalk
 
 MOST_REACHED = 4_000
-"""How many functions and classes are read."""
+"""The largest number of functions and classes that are read."""
 
 
 @final
@@ -43,13 +43,13 @@ class Reach:
         """The names of registered modules and tensors that values have referred to."""
 
     def digest(self, value: Any) -> bytes:
-        """Of one value with all that is in it; what it calls is left to `reached`."""
+        """The digest of one value and all that is in it; called code is left to `reached`."""
         walk = ValueWalk(self)
         walk.add(value)
         return walk.total.digest()
 
     def facts(self, code: CodeType) -> CodeFacts:
-        """Of code, read once."""
+        """The facts about a code object, which is read once."""
         if code not in self._codes:
             self._codes[code] = code_facts(code)
         return self._codes[code]
@@ -61,7 +61,7 @@ class Reach:
             self._pending.append(item)
 
     def reached(self) -> bytes:
-        """Of everything that the functions and classes met so far name, and what these name."""
+        """The digest of all that functions and classes met so far name, and of what these name."""
         found: set[bytes] = set()
         while self._pending:
             item = self._pending.popleft()
@@ -69,7 +69,7 @@ class Reach:
         return hashlib.blake2b(b"".join(sorted(found)), digest_size=16).digest()
 
     def class_digest(self, kind: type) -> bytes:
-        """Of a class: the names of known ones, the code and constants of others."""
+        """The digest of a class: the name of a known one, the code and constants of another."""
         if kind not in self._classes:
             total = hashlib.blake2b(digest_size=16)
             for base in kind.__mro__:

@@ -32,7 +32,7 @@ PLAIN = (type(None), bool, int, complex, str, bytes, type(...), range, slice, to
 """Types whose values are written out by `repr` alike everywhere."""
 
 DEEPEST = 60
-"""How deeply values may be nested; what is deeper is left out."""
+"""The depth to which nested values are read; deeper ones are left out."""
 
 
 @final

@@ -3,6 +3,9 @@
 `check_strategy`, `check_evaluator` and `check_pool` raise `AssertionError` with the promise that is
 broken; `build_table` scores every architecture of a small space, and `TableEvaluator` searches it
 in milliseconds. Needs no test framework.
+
+`supernets`: small supernets and data; `tables`: exhaustive tables; `strategies`: the contract of
+strategies; `evaluators`: the contracts of candidate evaluators and of pools.
 """
 
 from raynas.testing.evaluators import check_evaluator, check_pool

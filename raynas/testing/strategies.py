@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import final
 
 import numpy as np
@@ -75,7 +76,7 @@ def check_strategy(
     scorer = evaluate or pretended_score
     steps: list[Step] = []
     for each in small_problems() if problem is None else [problem]:
-        steps = run_strategy(strategy, each, seed=seed, evaluate=scorer)
+        steps = run_strategy(strategy, each, seed, scorer)
         for step in steps:
             check_proposal(each, step)
             check_purity(strategy, each, step, seed)
@@ -88,7 +89,7 @@ def check_strategy(
 
 
 def run_strategy(
-    strategy: Strategy, problem: Problem, *, seed: int = 0, evaluate: Evaluate | None = None
+    strategy: Strategy, problem: Problem, seed: int = 0, evaluate: Evaluate | None = None
 ) -> list[Step]:
     """Run the loop of a search; `AssertionError` if it goes on beyond its generation limit."""
     scorer = evaluate or pretended_score
@@ -194,7 +195,21 @@ def check_answers_are_required(strategy: Strategy, steps: Sequence[Step]) -> Non
 
 def legal(problem: Problem, prefix: Architecture = ()) -> set[Architecture]:
     """All legal architectures with a prefix, by looking at every architecture."""
-    return {a for a in problem.space.enumerate(prefix) if problem.limits.allows(a)}
+    return {a for a in problem.space.enumerate(prefix) if keeps(problem, a)}
+
+
+def keeps(problem: Problem, architecture: Architecture) -> bool:
+    """Whether an architecture keeps all limits, by adding up its costs, exactly."""
+    for limit in problem.limits.limits:
+        table = limit.table
+        cost = Fraction(str(table.base))
+        for block, choice in enumerate(architecture):
+            cost += Fraction(str(table.blocks[block][choice]))
+        if limit.at_most is not None and cost > Fraction(str(limit.at_most)):
+            return False
+        if limit.at_least is not None and cost < Fraction(str(limit.at_least)):
+            return False
+    return True
 
 
 def small_problems() -> list[Problem]:
@@ -234,7 +249,7 @@ def generator(seed: int, state: State) -> np.random.Generator:
 
 
 def trace(state: State) -> tuple[object, ...]:
-    """What a resumed search must know again: all of a state but the scores, which may be NaN."""
+    """The part of a state that a resumed search must know: all but the scores, which may be NaN."""
     kept = [[score.architecture for score in scores] for scores in (state.top, state.earlier)]
     return (state.generation, state.prefix, state.population, kept, state.seen, state.finished)
 

@@ -35,7 +35,7 @@ class Table:
     Args:
         space: of k architectures.
         outcomes: of all of them on n samples, in lexicographic order.
-        description: what determines them; a JSON object.
+        description: everything that determines them; a JSON object.
         machine: that they were made on, as `raynas.evaluation.device.machine` describes it.
     """
 
@@ -56,7 +56,7 @@ class Table:
 
     def look_up(self, architectures: Sequence[Architecture]) -> Outcomes:
         """The outcomes of some architectures on all samples."""
-        return self.outcomes.take([self.row(each) for each in architectures])
+        return self.outcomes.of_candidates([self.row(each) for each in architectures])
 
     def scores(self, architectures: Sequence[Architecture]) -> list[Score]:
         """The scores of some architectures on all samples.
@@ -141,14 +141,14 @@ class TableEvaluator(CandidateEvaluator):
 
     @property
     def counters(self) -> Counters:
-        """How many scores were looked up, and how many samples they are of."""
+        """The number of scores that were looked up, and of the samples behind each."""
         return Counters(samples=self.table.outcomes.losses.shape[1], known=self._known)
 
 
 def describe_table(
     supernet: raynas.ChainSupernet, data: raynas.data.SearchData, settings: raynas.Evaluation
 ) -> dict[str, Any]:
-    """What determines a table: the supernet, how the splits are cut, and the evaluation."""
+    """Everything that determines a table: supernet, sizes of shards, and evaluation."""
     kept = asdict(settings)
     default = asdict(raynas.Evaluation(device=settings.device))
     return {

@@ -1,4 +1,8 @@
-"""Training supernets: which paths, how, and with what progress."""
+"""Training supernets: which paths, how, and with what progress.
+
+`settings`: the settings as a value; `presets`: those of this library's supernets; `paths`: drawing
+the paths of a step; `trainer`: the loop; `progress`: its reports; `resume`: its checkpoints.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which single paths of the supernet one training step updates."""
+"""Drawing the single paths of the supernet that one training step updates."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class PathSampler(ABC):
     def sample(self, rng: np.random.Generator) -> tuple[Architecture, ...]:
         """The single paths of one step, at least one, from this generator alone."""
 
-    def describe(self) -> str:
-        """What a training checkpoint remembers, so that it is not resumed with other paths."""
+    def terms(self) -> str:
+        """Text that a training checkpoint records, so that it is not resumed with other paths."""
         return type(self).__name__
 
 
@@ -83,6 +83,6 @@ class UniformConstraintPaths(PathSampler):
                 return (path,)
         return (next(self.limits.draw((), rng)),)
 
-    def describe(self) -> str:
+    def terms(self) -> str:
         """The limits, with the digests of their tables."""
         return f"{type(self).__name__}({json.dumps(self.limits.description())})"

@@ -1,4 +1,4 @@
-"""How the supernets of this library are trained on each data set, unless told otherwise."""
+"""Training settings of this library's supernets on each data set, unless others are given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training reports, and the meter that gathers it without holding up the device."""
+"""Reports of a training, and the meter that adds them up without holding up the device."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 
+@final
 class TrainingDivergedError(RuntimeError):
     """The loss is no longer finite; the checkpoint of the last whole epoch is still there."""
 
 
+@final
 @dataclass(frozen=True)
 class StepReport:
     """One training step.
@@ -39,6 +41,7 @@ class StepReport:
     images_per_second: float
 
 
+@final
 @dataclass(frozen=True)
 class EpochReport:
     """One epoch of training.
@@ -63,7 +66,7 @@ class EpochReport:
 
 
 @final
-class Meter:
+class EpochMeter:
     """Adds up one epoch.
 
     A step's loss is read only when the next step has been queued, so that a GPU never waits.
@@ -91,7 +94,7 @@ class Meter:
         self.learning_rate = 0.0
 
     def add(self, loss: Tensor, correct: Tensor, images: int, learning_rate: float) -> None:
-        """Note one step.
+        """Count one step.
 
         Args:
             loss: mean over the batch and the step's paths, on the device.

@@ -30,7 +30,7 @@ def write(
         path: the file.
         supernet: weights and batch-norm statistics.
         optimizer: its momentum.
-        terms: what a resumed training must agree on, as JSON values.
+        terms: settings that a resumed training must have, too, as JSON values.
         reports: of all epochs so far.
     """
     own, _ = unique_tensors(supernet)
@@ -54,9 +54,9 @@ def read(
 
     Args:
         path: the file.
-        supernet: what to fill.
+        supernet: to be filled.
         optimizer: over the supernet's parameters; gets its momentum back.
-        terms: what this training was asked for.
+        terms: those of this training.
 
     Returns:
         The reports of the epochs that are done.

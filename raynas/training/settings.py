@@ -1,10 +1,10 @@
-"""How a supernet is trained: settings as a value, and the learning rate of every step."""
+"""Settings of a training as a value, and the learning rate of every step."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, final
 
 from raynas.errors import require
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 
+@final
 @dataclass(frozen=True)
 class TrainingSettings:
     """Stochastic gradient descent with Nesterov momentum over single paths.

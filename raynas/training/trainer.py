@@ -23,11 +23,11 @@ from raynas.supernets.layout import own_layouts
 from raynas.task import Classification, Task, classification_or
 from raynas.training import resume
 from raynas.training.paths import PathSampler, UniformPaths
-from raynas.training.progress import EpochReport, Meter, StepReport
+from raynas.training.progress import EpochMeter, EpochReport, StepReport
 from raynas.training.settings import TrainingSettings
 
 PATHS, DROPOUT = 1, 2
-"""Which random stream of an epoch a generator is seeded for."""
+"""The random streams of an epoch, each with a generator of its own."""
 
 
 def train(
@@ -48,11 +48,11 @@ def train(
     the number of threads only, and not on how often the training was interrupted and resumed.
 
     Args:
-        supernet: what to train. It ends in evaluation mode and on the device where it was, also
+        supernet: to be trained. It ends in evaluation mode and on the device where it was, also
             when an error is raised.
-        images: what to train on.
+        images: samples to train on.
         settings: how to train.
-        task: what is learned; classification among the supernet's classes if omitted.
+        task: to be learned; classification among the supernet's classes if omitted.
         paths: which paths each step updates; one uniform path if omitted.
         checkpoint: a file that is rewritten after each epoch. If it exists, the training goes on
             from there, and a finished one is only read back.
@@ -114,7 +114,7 @@ class Training:
 
     Args:
         supernet: on its device and in training mode.
-        task: what is learned.
+        task: to be learned.
         settings: how.
         sampler: which paths each step updates.
         optimizer: over the supernet's parameters.
@@ -138,7 +138,7 @@ def train_epoch(
     rng = np.random.default_rng([settings.seed, epoch, PATHS])
     device = settings.torch_device()
     steps = max(1, len(images) // settings.batch_size)
-    meter = Meter(epoch, settings.epochs, steps, observer)
+    meter = EpochMeter(epoch, settings.epochs, steps, observer)
     batches = images.batches(settings.batch_size, seed=settings.seed, epoch=epoch)
     step = -1
     for step, (inputs, targets) in enumerate(batches):
@@ -201,7 +201,7 @@ def terms_of(
     images: TrainingImages, settings: TrainingSettings, sampler: PathSampler, task: Task
 ) -> dict[str, Any]:
     """The terms that a resumed training must have in common with the interrupted one, as JSON."""
-    terms = asdict(settings) | {"images": len(images), "paths": sampler.describe()}
+    terms = asdict(settings) | {"images": len(images), "paths": sampler.terms()}
     del terms["device"]
     return terms if isinstance(task, Classification) else terms | {"task": task.description()}
 

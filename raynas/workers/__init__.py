@@ -1,8 +1,8 @@
-"""Who evaluates: pools of workers, in this process or on Ray.
+"""Pools of workers that evaluate, in this process or on Ray.
 
-`open_pool`: opening one; `pool`: the interface, and the pool of this process; `calls`: what crosses
-to workers; `replicas`: copies of a supernet. On Ray: `ray_pool`: dispatch and retries;
-`ray_workers`: starting, awaiting and replacing actors; `patience`: how long they are awaited;
-`ray_actor`: the remote wrapper of an evaluator; `ray_cluster`: joining or starting Ray;
-`handshake`: asking an address whether it is Ray; `ray_objects`: references and errors.
+`calls`: the operations that cross to workers; `replicas`: copies of a supernet; `pool`: the
+interface, and the pool of this process; `open_pool`: opening one. On Ray: `handshake`: asking an
+address whether it is Ray; `ray_cluster`: joining or starting Ray; `ray_actor`: the remote wrapper
+of an evaluator; `ray_objects`: references and errors; `patience`: how long actors are awaited;
+`ray_workers`: starting, awaiting and replacing them; `ray_pool`: dispatch and retries.
 """

@@ -15,10 +15,10 @@ from typing import final
 from raynas.errors import InputError, require
 
 CONNECT_SECONDS = 5.0
-"""How long an address may take to accept a connection."""
+"""The time that an address may take to accept a connection."""
 
 ANSWER_SECONDS = 20.0
-"""How long it may take to answer: a busy cluster takes a second or two."""
+"""The time that an address may take to answer: a busy cluster takes a second or two."""
 
 CLIENT = "ray://"
 
@@ -77,7 +77,7 @@ def require_ray(address: str, seconds: float = ANSWER_SECONDS) -> None:
 
 
 def ask(service: Service, target: str, seconds: float) -> str:
-    """Call a service; what is wrong with the one that answered, or `""`."""
+    """Call a service; return the fault of the one that answered, or `""`."""
     import grpc
 
     # A proxy for web pages would answer in the place of the cluster.

@@ -73,11 +73,11 @@ def open_pool(
     """A pool for the time of the context, for one search or for several.
 
     Args:
-        supernet: what the workers evaluate, as it is now: they hold copies of it.
+        supernet: to be evaluated as it is now: workers hold copies of it.
         evaluation: the protocol.
         workers: 0 evaluates in this process, without Ray; `None` takes one worker per GPU of the
             cluster, or per core where it has none.
-        task: what the supernet is for; `None` for the classification of its `num_classes`.
+        task: of the supernet; `None` for the classification of its `num_classes`.
         digest: of the supernet, if it is known already.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How long to wait for workers that do not start.
+"""Decisions about workers that do not start: wait, go on without them, or give up.
 
 An actor that the cluster has no room for waits without a word for as long as somebody else uses
 what it needs. An actor that has got its room only takes its time to load, on a slow machine a long

@@ -1,4 +1,4 @@
-"""What runs calls: the interface, and the pool in the driver's own process."""
+"""Pools that run calls: the interface, and the pool in the driver's own process."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from raynas.workers.replicas import private_copy
 T = TypeVar("T")
 
 
+@final
 class LostObjectError(RuntimeError):
     """An object of the store went away with its node, and has to be made again."""
 
 
+@final
 class WorkerCrashError(RuntimeError):
     """A call that killed every worker it ran on, or a cluster that cannot hold any worker."""
 
@@ -30,11 +32,11 @@ class WorkerCrashError(RuntimeError):
 @final
 @dataclass(frozen=True)
 class PoolSettings:
-    """What a pool was opened with, on which all its results depend.
+    """The settings that a pool was opened with, on which all its results depend.
 
     Args:
         evaluation: the protocol.
-        task: what the supernet is for; `None` for the classification of its `num_classes`.
+        task: of the supernet; `None` for the classification of its `num_classes`.
         supernet: its digest when the pool was opened; empty where nobody took it.
     """
 
@@ -64,26 +66,26 @@ class Pool(Protocol):
 
     @property
     def settings(self) -> PoolSettings:
-        """What the pool was opened with."""
+        """The settings that the pool was opened with."""
 
     @property
     def workers(self) -> int:
-        """How many actors have worked or can, once some have started; before, how many are wanted.
+        """The number of actors that have worked or can; of those wanted, until some have started.
 
         0 if calls run in this process.
         """
 
     @property
     def gpus(self) -> int:
-        """How many GPUs the workers hold."""
+        """The number of GPUs that the workers hold."""
 
     @property
     def device(self) -> str:
-        """What the workers evaluate on, `"cpu"` or `"cuda"`; known once they are there."""
+        """The kind of device of the workers, `"cpu"` or `"cuda"`; known once they are there."""
 
     @property
     def machine(self) -> dict[str, str]:
-        """The machine of the workers (`device.machine.describe`); likewise."""
+        """The machine of the workers (`device.machine.machine_facts`); likewise."""
 
     def wait(self) -> None:
         """Wait until the workers are there, so that no later call pays for their start.
@@ -125,7 +127,7 @@ class LocalPool:
     Args:
         supernet: copied, so that the caller's stays as it is.
         evaluation: the protocol.
-        task: what the supernet is for.
+        task: of the supernet.
         digest: of the supernet, for `settings`.
 
     Raises:

@@ -20,7 +20,7 @@ AuthenticationError: Any = getattr(ray.exceptions, "AuthenticationError", ())
 """Raised where a token is missing, by the versions of Ray that ask for one."""
 
 Resources = Mapping[str, float]
-"""What one node has, by name: `"CPU"`, `"GPU"` and others."""
+"""The resources of one node, by name: `"CPU"`, `"GPU"` and others."""
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def node_resources() -> list[Resources]:
 
 
 def worker_resources(settings: Evaluation, nodes: Sequence[Resources]) -> dict[str, float]:
-    """What one worker reserves: a GPU where the cluster has them and may be used, and threads.
+    """The resources that one worker reserves: a GPU where there are some to be used, and threads.
 
     Args:
         settings: the evaluation protocol.
@@ -168,14 +168,14 @@ def resolve_workers(workers: int | None, settings: Evaluation, nodes: Sequence[R
     require(
         asked <= fits,
         "workers",
-        f"at most {fits}, since each takes {describe(each)} of one node and the cluster has "
-        f"{describe(total)} on {len(nodes)}",
+        f"at most {fits}, since each takes {in_words(each)} of one node and the cluster has "
+        f"{in_words(total)} on {len(nodes)}",
         asked,
         "Ask for fewer workers, or add nodes to the cluster.",
     )
     return asked
 
 
-def describe(resources: Resources) -> str:
+def in_words(resources: Resources) -> str:
     """Resources in words: `"1 CPU and 1 GPU"`."""
     return " and ".join(f"{amount:.12g} {name}" for name, amount in resources.items())

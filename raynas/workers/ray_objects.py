@@ -22,7 +22,7 @@ DEAD = (RayActorError, OutOfMemoryError, NodeDiedError, WorkerCrashedError)
 
 
 def await_any(references: Sequence[Any], seconds: float) -> list[Any]:
-    """All that are ready, in the order given, as soon as one is; none if none is in time."""
+    """The references that are ready as soon as one is, in their order; none if none is in time."""
     refs = list(references)
     first, _ = ray.wait(refs, num_returns=1, timeout=seconds)
     return ray.wait(refs, num_returns=len(refs), timeout=0)[0] if first else []

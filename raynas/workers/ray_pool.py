@@ -39,7 +39,7 @@ DEATHS = 2
 """Actors that one call may kill before it is given up."""
 
 DRAIN_SECONDS = 120.0
-"""How long to wait for calls under way when another has failed."""
+"""The time to wait for calls under way when another has failed."""
 
 
 @final
@@ -75,11 +75,11 @@ class Job:
 @final
 @dataclass(frozen=True)
 class ActorOptions:
-    """How the actors of a pool are made; for tests and measurements.
+    """The way in which the actors of a pool are made; for tests and measurements.
 
     Args:
         actor: the Ray actor class that they are of, with the methods of `RemoteEvaluator`.
-        replica: what they start with instead of a packed supernet, if anything.
+        replica: given to them in place of a packed supernet, if any.
         patience: how long to wait for them.
     """
 
@@ -96,7 +96,7 @@ class RayPool:
         supernet: each actor gets a replica through the object store.
         evaluation: the protocol.
         workers: how many actors; `None` for as many as the cluster holds.
-        task: what the supernet is for.
+        task: of the supernet.
         digest: of the supernet, for `settings`.
         options: other actors than evaluators, and how long to wait for them.
 
@@ -128,12 +128,12 @@ class RayPool:
 
     @property
     def workers(self) -> int:
-        """How many actors have worked; until one is ready, how many are wanted."""
+        """The number of actors that have worked; until one is ready, of those wanted."""
         return self._workers.count
 
     @property
     def gpus(self) -> int:
-        """How many GPUs those hold."""
+        """The number of GPUs that these actors hold."""
         return int(self.workers * self._each.get("GPU", 0.0))
 
     @property
@@ -157,7 +157,7 @@ class RayPool:
 
     @property
     def replaced(self) -> int:
-        """How many actors have died and been replaced."""
+        """The number of actors that have died and been replaced."""
         return self._workers.replaced
 
     def wait(self) -> None:

@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from raynas.errors import InputError, require
 from raynas.workers.patience import Patience
 from raynas.workers.pool import WorkerCrashError
-from raynas.workers.ray_cluster import describe, root_cause
+from raynas.workers.ray_cluster import in_words, root_cause
 from raynas.workers.ray_objects import DEAD, await_any, cause_of
 
 LOG = logging.getLogger(__name__)
@@ -32,17 +32,17 @@ UNINSTALLED = "failed to import on the worker"
 """Part of Ray's message where a worker cannot import the class of its actor."""
 
 POLL_SECONDS = 1.0
-"""How long to wait for anything to happen before the clock is read again."""
+"""The time to wait for anything to happen before the clock is read again."""
 
 
 @final
 @dataclass(frozen=True)
 class ActorKind:
-    """What each worker is.
+    """The kind of actor that every worker is.
 
     Args:
         actor: a Ray actor class with the methods of `RemoteEvaluator`.
-        resources: what it reserves.
+        resources: that it reserves.
         start: the arguments of its `start`.
     """
 
@@ -95,7 +95,7 @@ class Workers:
 
     Args:
         count: how many.
-        kind: what each is.
+        kind: of each.
         patience: how long to wait for them.
     """
 
@@ -120,7 +120,7 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """How many have been ready, or were replaced since; if none has, how many are wanted."""
+        """The number of workers that have been ready; of those wanted, if none has."""
         return sum(worker.counted for worker in self._all) or len(self._all)
 
     @property
@@ -186,7 +186,7 @@ class Workers:
         if verdict == "give up":
             raise InputError(
                 "workers",
-                f"resources for at least one: each needs {describe(self._kind.resources)}",
+                f"resources for at least one: each needs {in_words(self._kind.resources)}",
                 f"{self._free()} free in the cluster for {seconds:.0f} s",
                 "Free resources, add nodes to the cluster, or use workers=0 (this process).",
             )
@@ -226,7 +226,7 @@ class Workers:
             raise cause_of(error) from error
 
     def replace(self, worker: Worker, attempt: int = 1) -> None:
-        """Start another in the place of a worker that died."""
+        """Start another worker in place of one that died."""
         worker.end()
         other = self._start(attempt)
         other.counted = worker.counted
@@ -251,7 +251,7 @@ class Workers:
 
     def _free(self) -> str:
         free = ray.available_resources()
-        return describe({name: free.get(name, 0.0) for name in self._kind.resources})
+        return in_words({name: free.get(name, 0.0) for name in self._kind.resources})
 
     def _missing(self, ready: int, without_room: int) -> str:
         """One line about workers that the cluster has no room for."""
@@ -262,5 +262,5 @@ class Workers:
         )
         return (
             f"{without_room} of {len(self._all)} workers have not started: each needs "
-            f"{describe(self._kind.resources)}, and the cluster has {self._free()} free; {others}"
+            f"{in_words(self._kind.resources)}, and the cluster has {self._free()} free; {others}"
         )

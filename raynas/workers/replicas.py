@@ -13,7 +13,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 import torch
 from torch import nn
@@ -68,7 +68,7 @@ def pack_task(task: Task) -> bytes:
 
 
 def unpack(packed: bytes, path: Sequence[str] = ()) -> Any:
-    """What `pack` packed.
+    """Unpack a value that `pack` packed.
 
     Args:
         packed: by another process.
@@ -109,6 +109,7 @@ def _copied(module: nn.Module) -> Any:
 def _pickled(value: Any) -> bytes:
     from ray import cloudpickle
 
+    @final
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         """Pickles parametrized modules as other modules: torch refuses, but by value it works."""
 

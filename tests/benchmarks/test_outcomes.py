@@ -16,11 +16,9 @@ def test_outcomes_of_a_generation_survive_their_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     correct = rng.random((3, 7)) < 0.6
     scores = Outcomes(
-        correct,
-        correct | (rng.random((3, 7)) < 0.5),
+        {"top1": correct, "top5": correct | (rng.random((3, 7)) < 0.5)},
         rng.random((3, 7), dtype=np.float32),
         np.array([True, True, False]),
-        123,
     )
     architectures = [[0, 1], [1, 1], [1, 0]]
     counts = correct.sum(axis=1).tolist()
@@ -36,8 +34,10 @@ def test_outcomes_of_a_generation_survive_their_file(tmp_path: Path) -> None:
     again = read(path, record, exact=True)
     assert again.architectures == ((0, 1), (1, 1), (1, 0))
     assert (again.number, again.prefix, again.parents) == (4, (), 1)
-    for name in ("correct", "correct_top5", "losses", "finite"):
-        np.testing.assert_array_equal(getattr(again.scores, name), getattr(scores, name))
+    for name, values in scores.values.items():
+        np.testing.assert_array_equal(again.outcomes.values[name], values)
+    np.testing.assert_array_equal(again.outcomes.losses, scores.losses)
+    np.testing.assert_array_equal(again.outcomes.finite, scores.finite)
     rows[2]["correct"] += 1
     with pytest.raises(ValueError, match="not of the recorded search"):
         read(path, record, exact=True)

@@ -304,7 +304,7 @@ MODULES = {
 }
 
 
-@pytest.mark.parametrize("argument", ["data", "supernet", "task"])
+@pytest.mark.parametrize("argument", ["data", "supernet", "task", "limits"])
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -315,7 +315,7 @@ MODULES = {
         ("not_here.at_all:build", "not_here.at_all:build (No module named 'not_here'). Run the"),
         ("command_runs:nothing", "expected a function nothing in command_runs, got none."),
         ("command_runs:NUMBER", "expected a function NUMBER in command_runs, got a int."),
-        ("command_runs:returns_a_number", "from command_runs:returns_a_number, got int."),
+        ("command_runs:returns_a_number", "from command_runs:returns_a_number, got "),
         ("command_runs:fails", "got RuntimeError: no such thing (command_runs.py, line "),
         ("command_runs:needs_an_argument", "got TypeError: needs_an_argument() missing 1"),
         ("fails_at_import:build", "(ValueError: at import (fails_at_import.py, line 1)). Mend"),
@@ -337,7 +337,7 @@ def test_functions_of_the_user_that_are_not_right(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    given = {"data": DIGITS, "supernet": own, "task": ()}
+    given = {"data": DIGITS, "supernet": own, "task": (), "limits": ()}
     given[argument] = (f"--{argument}", source)
     options = [option for options in given.values() for option in options]
     run = ("--workers", 0, "--run-dir", tmp_path / "run")

@@ -215,6 +215,18 @@ def test_describe_shows_costs_and_legal_architectures(weights: Path) -> None:
     assert set(paths) <= {encode(each) for each in legal}
 
 
+def test_limits_of_the_users_own(weights: Path, tmp_path: Path) -> None:
+    limits = ("--limits", "command_runs:few_milliseconds", "--flops-at-least", "20%")
+    run = ("--workers", 0, "--generations", 3, "--population", 5, "--run-dir", tmp_path / "run")
+    out = done("search", *DIGITS, *TINY, "--weights", weights, *run, *limits)
+    # Of the seven within the milliseconds, those that are not all of cheap choices.
+    assert "3 of 3 legal architectures" in out
+    result = strict_json(tmp_path / "run" / "result.json")
+    assert result["costs"]["ms"] == 1.5
+    assert sorted(result["architecture"]) == [0, 0, 2]
+    assert cells(out)["ms"] == "1.5"
+
+
 def test_a_task_of_the_users_own(tmp_path: Path) -> None:
     own = ("--data", "command_runs:slopes", "--supernet", "command_runs:linear_supernet")
     task = ("--task", "command_runs:closeness")

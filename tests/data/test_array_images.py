@@ -176,7 +176,7 @@ def test_labels_outside_the_classes_are_refused():
 def test_in_memory_gives_each_split_its_images():
     everything = Labelled(noise(40, 1, 4, 4), np.arange(40) % 3)
     names = ("calibration", "validation", "test", "train")
-    splits = {name: everything.take(np.arange(i, 40, 4)) for i, name in enumerate(names)}
+    splits = {name: everything.select_rows(np.arange(i, 40, 4)) for i, name in enumerate(names)}
     data = in_memory("noise", 3, splits, shard_size=4, pad=0, flip=False)
     for name in names[:3]:
         shards = getattr(data, name)

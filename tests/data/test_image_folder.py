@@ -64,7 +64,7 @@ def test_listing_is_sorted_and_labelled(tree):
     assert len(files) == 120
     for path, label in zip(files.paths, files.labels, strict=True):
         assert Path(path).parent.name == f"class{label}"
-    few = files.take(np.array([119, 0]))
+    few = files.select_rows(np.array([119, 0]))
     assert few.paths == (files.paths[119], files.paths[0])
     assert few.labels.tolist() == [1, 0]
 

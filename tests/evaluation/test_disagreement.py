@@ -17,14 +17,14 @@ from raynas.score import Score
 
 
 @st.composite
-def electorates(draw: st.DrawFn) -> Outcomes:
+def voter_groups(draw: st.DrawFn) -> Outcomes:
     """What a few voters say of a few samples; some samples are easy, some are hard."""
     voters, samples = draw(st.integers(1, 6)), draw(st.integers(1, 30))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    return electorate(rng, voters, rng.choice([0.0, 0.1, 0.5, 0.9, 1.0], samples))
+    return voter_group(rng, voters, rng.choice([0.0, 0.1, 0.5, 0.9, 1.0], samples))
 
 
-def electorate(rng: np.random.Generator, voters: int, share: np.ndarray) -> Outcomes:
+def voter_group(rng: np.random.Generator, voters: int, share: np.ndarray) -> Outcomes:
     correct = rng.random((voters, len(share))) < share
     top5 = correct | (rng.random(correct.shape) < 0.5)
     losses = rng.exponential(1.0, correct.shape).astype(np.float32)
@@ -67,11 +67,11 @@ def plain_importance(votes: Outcomes, sample: int) -> float:
     return chance * (1.0 - chance)
 
 
-@given(electorates(), st.none() | st.integers(1, 6), PERCENT, st.integers(0, 2**32 - 1))
+@given(voter_groups(), st.none() | st.integers(1, 6), PERCENT, st.integers(0, 2**32 - 1))
 def test_scores_are_those_of_a_plain_count(first, second, percent, seed):
     samples = first.losses.shape[1]
     rng = np.random.default_rng(seed)
-    groups = [first] if second is None else [first, electorate(rng, second, rng.random(samples))]
+    groups = [first] if second is None else [first, voter_group(rng, second, rng.random(samples))]
     kept = select_disagreement(groups, percent / 100)
     importance = [
         round(sum(plain_importance(g, i) for g in [first, *groups]), 9) for i in range(samples)
@@ -80,7 +80,7 @@ def test_scores_are_those_of_a_plain_count(first, second, percent, seed):
     chosen = set(ranked[: ceil(percent * samples / 100)])
     assert kept.rows.tolist() == sorted(chosen)
     assert kept.weights.tolist() == [1.0] * len(chosen)
-    others = electorate(rng, 4, np.full(samples, 0.5))
+    others = voter_group(rng, 4, np.full(samples, 0.5))
     for index, score in enumerate(estimates(others, kept)):
         found = {**score.objectives, "loss": score.loss}
         assert list(found) == ["top1", "top5", "loss"]
@@ -93,12 +93,12 @@ def test_scores_are_those_of_a_plain_count(first, second, percent, seed):
         assert score.samples == len(chosen)
 
 
-@given(electorates(), st.integers(0, 2**32 - 1), PERCENT)
+@given(voter_groups(), st.integers(0, 2**32 - 1), PERCENT)
 def test_unanimous_samples_never_change_the_ranking(first, seed, percent):
     """Neither how many of them there are, nor whether they are kept or dropped."""
     rng = np.random.default_rng(seed)
     samples = first.losses.shape[1]
-    candidates = electorate(rng, 5, rng.choice([0.0, 0.2, 0.8, 1.0], samples))
+    candidates = voter_group(rng, 5, rng.choice([0.0, 0.2, 0.8, 1.0], samples))
     kept = select_disagreement([first], percent / 100)
     before = ranking(estimates(candidates, kept))
     divided = candidates.first.min(axis=0) != candidates.first.max(axis=0)
@@ -121,7 +121,7 @@ def test_samples_that_all_are_sure_of_go_first():
     assert kept == [[3], [2, 3], [2, 3, 4], [0, 2, 3, 4], [0, 1, 2, 3, 4]]
 
 
-@given(electorates(), PERCENT)
+@given(voter_groups(), PERCENT)
 def test_the_voters_own_mean_is_estimated_exactly(votes, percent):
     scores = estimates(votes, select_disagreement([votes], percent / 100))
     for name in ("top1", "top5", "loss"):
@@ -132,7 +132,7 @@ def test_the_voters_own_mean_is_estimated_exactly(votes, percent):
         assert found == pytest.approx(expected)
 
 
-@given(electorates())
+@given(voter_groups())
 def test_the_full_rate_gives_the_full_scores(votes):
     kept = select_disagreement([votes], 1.0)
     assert (kept.dropped.samples, kept.dropped.loss) == (0, 0.0)
@@ -140,23 +140,23 @@ def test_the_full_rate_gives_the_full_scores(votes):
     assert estimates(votes, kept) == full(votes)
 
 
-@given(electorates(), PERCENT, st.permutations(range(6)))
+@given(voter_groups(), PERCENT, st.permutations(range(6)))
 def test_the_order_of_the_voters_does_not_matter(votes, percent, order):
     places = [place for place in order if place < len(votes.finite)]
     first = select_disagreement([votes], percent / 100)
-    second = select_disagreement([votes.take(places)], percent / 100)
+    second = select_disagreement([votes.of_candidates(places)], percent / 100)
     assert (first.rows == second.rows).all()
     assert first.dropped.samples == second.dropped.samples
     assert first.dropped.values == pytest.approx(dict(second.dropped.values))
 
 
 def test_a_diverged_candidate_has_no_vote_unless_all_diverged():
-    votes = electorate(np.random.default_rng(0), 4, np.full(20, 0.5))
+    votes = voter_group(np.random.default_rng(0), 4, np.full(20, 0.5))
     losses = votes.losses.copy()
     losses[2] = np.nan
     broken = replace(votes, losses=losses, finite=np.array([True, True, False, True]))
     found = select_disagreement([broken, broken], 0.3)
-    wanted = select_disagreement([votes.take([0, 1, 3])] * 2, 0.3)
+    wanted = select_disagreement([votes.of_candidates([0, 1, 3])] * 2, 0.3)
     assert found.rows.tolist() == wanted.rows.tolist()
     assert found.dropped == wanted.dropped
     lost = replace(votes, losses=np.full((4, 20), np.inf), finite=np.zeros(4, bool))

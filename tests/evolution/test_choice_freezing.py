@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from searching import evaluate, legal, limited, problems, run, unconstrained
+from searching import limited, problems, unconstrained
 
 from raynas.costs import CostTable
 from raynas.errors import InputError
@@ -17,6 +17,9 @@ from raynas.evolution import CFES, EA, PCFES, Problem, Proposal, Score, State, S
 from raynas.evolution.freezing import NO_PARENT, NO_SUFFIX
 from raynas.evolution.strategy import ALL_FROZEN
 from raynas.space import Architecture
+from raynas.testing.strategies import legal
+from raynas.testing.strategies import pretended_score as evaluate
+from raynas.testing.strategies import run_strategy as run
 
 freezing_strategies = pytest.mark.parametrize("kind", [CFES, PCFES])
 
@@ -29,7 +32,7 @@ def told(
         generation=4,
         prefix=prefix,
         population=tuple(population),
-        top=tuple(Score(a, 0.9 - i / 100, 0.5) for i, a in enumerate(top)),
+        top=tuple(Score(a, {"top1": 0.9 - i / 100}, 0.5) for i, a in enumerate(top)),
         seen=frozenset((*population, *top)),
     )
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from searching import legal, limited, problems
+from searching import limited, problems
 
 from raynas.costs import CostTable
 from raynas.evolution.freezing import (
@@ -22,6 +22,7 @@ from raynas.evolution.freezing import (
 )
 from raynas.evolution.strategy import Problem
 from raynas.space import Architecture, SearchSpace
+from raynas.testing.strategies import legal
 
 CHOICES = 4
 censuses = st.integers(1, 7).flatmap(

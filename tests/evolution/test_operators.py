@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from searching import legal, limited, problems, unconstrained
+from searching import limited, problems, unconstrained
 
 from raynas.costs import CostTable, Limit, Limits
 from raynas.errors import InputError
@@ -22,6 +22,7 @@ from raynas.evolution.operators import (
 )
 from raynas.evolution.strategy import Problem
 from raynas.space import SearchSpace
+from raynas.testing.strategies import legal
 
 spaces = st.lists(st.integers(1, 5), min_size=1, max_size=8).map(lambda n: SearchSpace(tuple(n)))
 seeds = st.integers(0, 2**32 - 1)

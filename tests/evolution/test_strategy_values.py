@@ -55,17 +55,17 @@ def test_problem_wants_a_table_that_fits() -> None:
 def test_rank_key() -> None:
     nan, inf = float("nan"), float("inf")
     ranked = [
-        Score((1, 1), 0.9000000001, 9.0),
-        Score((1, 0), 0.9, 0.5),
-        Score((0, 1), 0.9, 0.5000000001),
-        Score((0, 2), 0.1, 1.0),
-        Score((0, 3), 0.1, 1.0),
-        Score((2, 0), 0.9, nan),
-        Score((0, 0), 0.5, 0.1, finite=False),
-        Score((1, 2), 0.5, 0.0, finite=False),
-        Score((2, 2), 0.5, inf),
-        Score((0, 4), nan, nan, finite=False),
-        Score((0, 5), nan, nan, finite=False),
+        Score((1, 1), {"top1": 0.9000000001}, 9.0),
+        Score((1, 0), {"top1": 0.9}, 0.5),
+        Score((0, 1), {"top1": 0.9}, 0.5000000001),
+        Score((0, 2), {"top1": 0.1}, 1.0),
+        Score((0, 3), {"top1": 0.1}, 1.0),
+        Score((2, 0), {"top1": 0.9}, nan),
+        Score((0, 0), {"top1": 0.5}, 0.1, finite=False),
+        Score((1, 2), {"top1": 0.5}, 0.0, finite=False),
+        Score((2, 2), {"top1": 0.5}, inf),
+        Score((0, 4), {"top1": nan}, nan, finite=False),
+        Score((0, 5), {"top1": nan}, nan, finite=False),
     ]
     generator = random.Random(0)
     for _ in range(20):

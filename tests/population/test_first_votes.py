@@ -83,8 +83,8 @@ def test_scores_are_those_of_the_samples_that_each_vote_kept(
     second = Selection(np.arange(len(selected.rows)), np.empty(0), NOTHING)
     if kept < len(selected.rows):
         behind = [a for a in later if a[:1] == trunk[:1]]
-        electorates = [votes(behind, selected.rows)]
-        second = select_disagreement(electorates, kept / len(selected.rows))
+        groups = [votes(behind, selected.rows)]
+        second = select_disagreement(groups, kept / len(selected.rows))
     rows, dropped = selected.rows[second.rows], selected.dropped + second.dropped
     assert evaluator.counters.samples == len(rows) == kept
     assert len(rows) + dropped.samples == samples

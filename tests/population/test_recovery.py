@@ -15,8 +15,8 @@ from small_population import open_evaluator, small_spos
 
 from raynas.evaluation import Evaluation
 from raynas.evaluation.settings import Arithmetic
-from raynas.population.frozen_shards import Split, View
-from raynas.population.recovery import RECOVERIES, RecoverableView
+from raynas.population.frozen_shards import FrozenShards, Split
+from raynas.population.recovery import RECOVERIES, RecoverableShards
 from raynas.shards.shard import Shard
 from raynas.workers.calls import Call
 from raynas.workers.pool import LocalPool, LostObjectError
@@ -163,28 +163,28 @@ def test_shards_that_go_away_again_and_again_are_given_up():
 
 
 def test_a_restore_that_fails_leaves_nothing_half_done():
-    start = View((), NO_SAMPLES, NO_SAMPLES, Arithmetic())
-    standing = RecoverableView(start)
+    start = FrozenShards((), NO_SAMPLES, NO_SAMPLES, Arithmetic())
+    recoverable = RecoverableShards(start)
     failures: list[Exception] = []
 
     def step(prefix: tuple[int, ...]) -> Any:
-        def take(view: View) -> View:
+        def advanced(shards: FrozenShards) -> FrozenShards:
             if len(prefix) == 2 and failures:
                 raise failures.pop()
-            return replace(view, prefix=prefix)
+            return replace(shards, prefix=prefix)
 
-        return take
+        return advanced
 
-    standing.take(step((1,)))
-    standing.take(step((1, 0)))
+    recoverable.apply(step((1,)))
+    recoverable.apply(step((1, 0)))
     losses: list[Exception] = [LostObjectError()]
 
-    def action(view: View) -> tuple[int, ...]:
+    def action(shards: FrozenShards) -> tuple[int, ...]:
         if losses:
             raise losses.pop()
-        return view.prefix
+        return shards.prefix
 
     failures.append(RuntimeError("no memory"))
     with pytest.raises(RuntimeError):
-        standing.run(action)
-    assert standing.run(action) == standing.current.prefix == (1, 0)
+        recoverable.with_shards(action)
+    assert recoverable.with_shards(action) == recoverable.current.prefix == (1, 0)

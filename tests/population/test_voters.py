@@ -56,8 +56,8 @@ def test_estimates_are_the_kept_samples_and_the_voters_means_of_the_others(scene
     }
     behind = as_outcomes([plain[a] for a in voters if a[:1] == trunk[:1]])
     others = [plain[a] for a in voters if a[:1] != trunk[:1]]
-    electorates = [behind, as_outcomes(others)] if others else [behind]
-    selected = select_disagreement(electorates, percent / 100)
+    groups = [behind, as_outcomes(others)] if others else [behind]
+    selected = select_disagreement(groups, percent / 100)
     evaluator = open_evaluator(scene, sample_rate=percent / 100, sampling="disagreement")
     evaluator.freeze(trunk[:1], trunk, voters)
     kept, samples = selected.rows, sum(shard.rows for shard in scene.validation)

@@ -92,7 +92,7 @@ def test_descriptions_tell_samplers_apart() -> None:
         UniformConstraintPaths(SPACE, limited(6)),
         UniformConstraintPaths(SPACE, limited(7)),
     ]
-    assert len({sampler.describe() for sampler in samplers}) == 3
+    assert len({sampler.terms() for sampler in samplers}) == 3
 
 
 def test_impossible_constraints() -> None:

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raynas.evaluation.batch_norm.statistics import count_call
+from raynas.evaluation.batch_norm.statistics import share_of_call
 
 LARGE = 2**17
-"""From so many values on, the batch's own statistics are not left to torch's layer, which is as
+"""The fewest values of a batch whose statistics are not left to torch's layer, which is as
 fast below (channels 16 to 80, 4² to 28² pixels, one thread)."""
 
 WIDE_ROW, WIDENED = 256, 2**18
-"""Rows have at most so many values, and are made of several pixels from so many values on: what
+"""The most values of a row, and the fewest values of a batch whose rows hold several pixels: what
 was fastest for these sizes."""
 
 
+@final
 class ConvNorm:
     """A convolution, and the batch norm after it.
 
@@ -66,8 +68,9 @@ class ConvNorm:
         return torch.addcmul(shift, y, scale, out=y)
 
 
+@final
 class JoinedSteps:
-    """What an `nn.Sequential` does when it is run as a whole.
+    """The forward of an `nn.Sequential`, each convolution joined with the batch norm after it.
 
     Args:
         steps: its layers in their order, pairs as one.
@@ -90,15 +93,13 @@ def measure(norm: nn.BatchNorm2d, y: Tensor) -> tuple[Tensor, Tensor]:
     means, variances = buffers["running_mean"], buffers["running_var"]
     assert means is not None
     assert variances is not None
-    momentum = norm.momentum
-    assert momentum is not None
+    momentum = share_of_call(norm)
     if momentum == 1.0:
         means.copy_(mean)
         torch.mul(variance, count / (count - 1), out=variances)
     else:
         means.lerp_(mean, momentum)
         variances.lerp_(variance * (count / (count - 1)), momentum)
-    count_call(norm)
     scale, shift = affine(mean, variance, norm.eps, norm.weight, norm.bias)
     return scale.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
 
@@ -122,7 +123,7 @@ def moments(y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def beside(channels: int, pixels: int) -> int:
-    """How many pixels to put side by side: a divisor of all, for rows of at most `WIDE_ROW`."""
+    """The number of pixels put side by side: a divisor of all, for rows of at most `WIDE_ROW`."""
     most = max(1, WIDE_ROW // channels)
     return next(k for k in range(min(most, pixels), 0, -1) if pixels % k == 0)
 
@@ -180,14 +181,16 @@ def runs_in_order(module: nn.Module) -> bool:
 def joinable(conv: nn.Module | None, norm: nn.Module | None) -> bool:
     """Whether they are exactly the layers that torch defines, without hooks, one after the other.
 
-    A subclass may compute something else, so it is left alone. So is a single channel, for which
-    torch's layer has kernels that round differently.
+    A subclass may compute something else, so it is left alone, and so are layers that run in
+    another type inside their block. So is a single channel, for which torch's layer has kernels
+    that round differently.
     """
     return (
         type(conv) is nn.Conv2d
         and type(norm) is nn.BatchNorm2d
         and conv.padding_mode == "zeros"
         and conv.out_channels == norm.num_features > 1
+        and conv.weight.dtype == torch.float32
         and norm.running_mean is not None
         and norm.track_running_stats
         and not any(m._forward_hooks or m._forward_pre_hooks for m in (conv, norm))

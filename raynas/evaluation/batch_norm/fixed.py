@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,10 @@ from raynas.evaluation.batch_norm.conv_norm import affine, joined_pairs
 from raynas.supernets.chain import batch_norms
 
 
+@final
 @dataclass(frozen=True)
 class Fixed:
-    """What each batch norm of one node does under fixed statistics.
+    """The affine maps that the batch norms of one node become under fixed statistics.
 
     Args:
         moments: mean and variance by turns, `float32[channels]` each.
@@ -30,6 +32,7 @@ class Fixed:
     shifts: Sequence[Tensor]
 
 
+@final
 class NodeNorms:
     """The batch norms of a module of the chain: its `layers`, and the `length` of their vector.
 
@@ -40,9 +43,13 @@ class NodeNorms:
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self.layers = batch_norms(module)
+        self.broken = [i for i, layer in enumerate(self.layers) if not has_finite_buffers(layer)]
+        """Layers whose statistics in the supernet are no numbers."""
         self.own = finite(batch_stats.read(self.layers, device))
         """The supernet's statistics: of a layer that calibration does not write, they stay."""
         self.sizes = [layer.num_features for layer in self.layers]
+        types = [buffer_type(layer) for layer in self.layers]
+        self._types = types if {*types} - {torch.float32} else None
         self.length = 2 * sum(self.sizes)
         pairs = joined_pairs(module)
         self._pairs = [[pair for pair in pairs if pair.norm is layer] for layer in self.layers]
@@ -52,6 +59,25 @@ class NodeNorms:
         self.constants = tuple(concatenate(parts, device) for parts in (eps, gain, offset))
         """Eps, gain and offset of all channels of all layers."""
 
+    def spoil(self, moments: Sequence[Tensor], written: Sequence[bool]) -> None:
+        """Give broken layers that recorded nothing their statistics back, which are no numbers."""
+        for index in self.broken:
+            if not written[index]:
+                for moment in moments[2 * index : 2 * index + 2]:
+                    moment.fill_(torch.nan)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether the buffers of all layers are float32, so that they can be set as they are."""
+        return self._types is None
+
+    def set_buffers(self, moments: Sequence[Tensor]) -> None:
+        """Make the layers compute with mean and variance of each by turns, in their own types."""
+        if self._types is not None:
+            types = [kind for kind in self._types for _ in range(2)]
+            moments = [moment.to(kind) for moment, kind in zip(moments, types, strict=True)]
+        batch_stats.set_buffers(self.layers, moments)
+
     def assign(self, fixed: Fixed, *, fold: bool) -> None:
         """Take statistics, which stay until others are taken.
 
@@ -59,7 +85,7 @@ class NodeNorms:
             fixed: of this module.
             fold: into the weights of convolutions where possible, which rounds otherwise.
         """
-        batch_stats.set_buffers(self.layers, fixed.moments)
+        self.set_buffers(fixed.moments)
         for pairs, scale, shift in zip(self._pairs, fixed.scales, fixed.shifts, strict=True):
             for pair in pairs:
                 pair.fixed = (scale, shift)
@@ -76,6 +102,8 @@ def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
     Returns:
         Of each node.
     """
+    # Scale and shift of all channels of all nodes are computed together and then split: a trie has
+    # thousands of small layers, and a few operations for each would take longer than their blocks.
     sizes = [size for node in nodes for size in node.sizes]
     moments = batch_stats.parts_of(flat, [size for size in sizes for _ in range(2)])
     means, variances = (concatenate(moments[start::2], flat.device) for start in range(2))
@@ -90,8 +118,21 @@ def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
     ]
 
 
+def buffer_type(layer: _BatchNorm) -> torch.dtype:
+    """The type of a layer's statistics: that of the block that it runs in."""
+    return torch.float32 if layer.running_mean is None else layer.running_mean.dtype
+
+
+def has_finite_buffers(layer: _BatchNorm) -> bool:
+    """Whether a layer's running statistics are numbers."""
+    buffers = (layer.running_mean, layer.running_var)
+    return all(bool(each.isfinite().all()) for each in buffers if each is not None)
+
+
 def finite(own: Tensor) -> Tensor:
     """Statistics that a batch's own can replace: torch multiplies the old ones by zero."""
+    # A layer's new statistics are (1 - momentum) * old + momentum * batch, also at a momentum of 1:
+    # an old infinity or NaN, which diverged training leaves, would make 0 * inf = NaN of them.
     return own.where(own.isfinite(), torch.zeros_like(own))
 
 

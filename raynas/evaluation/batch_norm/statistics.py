@@ -7,6 +7,9 @@ average of torch's `update_bn`. (SPOS's own search code keeps an exponential ave
 0.1 instead, in which the last ten batches count two thirds.) A layer that runs several times in one
 forward records the mean over its calls; one that records nothing keeps the supernet's statistics.
 Variances are unbiased, as torch's running ones are.
+
+Modules of a user may compute with a layer's buffers, momentum and counter themselves. For them
+torch's own average is switched on (`momentum=None`), from a counter of zero at every forward.
 """
 
 from __future__ import annotations
@@ -20,13 +23,16 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.evaluation.batch_norm.vectors import NodeVectors
-from raynas.supernets.chain import Path
+from raynas.supernets.chain import NodePath
 
-Statistics = Mapping[Path, np.ndarray]
+Statistics = Mapping[NodePath, np.ndarray]
 """`float32[2 * channels]` of every node, keyed by its path."""
 
 FixedStatistics = Statistics | Literal["inherited"]
 """Statistics to score under: given ones, or the supernet's own."""
+
+COUNTER = "num_batches_tracked"
+"""The buffer in which a layer counts its calls in training mode."""
 
 ALIGNED = 16
 """Bytes that a CUDA kernel reads at once."""
@@ -50,10 +56,60 @@ def start_averages(norms: Sequence[_BatchNorm]) -> None:
         vars(norm)["momentum"] = 1.0
 
 
+def start_counters(norms: Sequence[_BatchNorm]) -> list[Tensor | None]:
+    """Let torch's own cumulative average begin anew in layers, for the modules that compute it.
+
+    The counters are on the CPU, where reading them does not wait for a device.
+
+    Returns:
+        The counters that the layers had, for `stop_counters`.
+    """
+    before = [norm._buffers.get(COUNTER) for norm in norms]
+    for norm in norms:
+        vars(norm)["momentum"] = None
+        norm._buffers[COUNTER] = torch.zeros((), dtype=torch.int64, device="cpu")
+    return before
+
+
+def stop_counters(norms: Sequence[_BatchNorm], before: Sequence[Tensor | None]) -> list[bool]:
+    """Put the counters of layers back; whether each of them counted a call."""
+    counted = [bool(norm.num_batches_tracked) for norm in norms]
+    for norm, counter in zip(norms, before, strict=True):
+        norm._buffers[COUNTER] = counter
+    return counted
+
+
+def take_back(norms: Sequence[_BatchNorm], moments: Sequence[Tensor]) -> None:
+    """Copy statistics that layers keep elsewhere into the tensors that were set for them.
+
+    A forward may have replaced a buffer (`self.running_mean = …`), and layers of another type than
+    float32 got converted ones.
+    """
+    for norm, *pair in zip(norms, moments[0::2], moments[1::2], strict=True):
+        for name, room in zip(("running_mean", "running_var"), pair, strict=True):
+            held = norm._buffers[name]
+            if held is not None and held is not room:
+                room.copy_(held.detach())
+
+
+def share_of_call(norm: _BatchNorm) -> float:
+    """The share that a call of a layer has in the mean over its calls so far; the call counts."""
+    momentum: float | None = vars(norm)["momentum"]
+    if momentum is None:
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked.add_(1)
+        return 1.0 / float(norm.num_batches_tracked)
+    count_call(norm)
+    return momentum
+
+
 def count_call(norm: _BatchNorm) -> None:
     """Give the next call of a layer its share of the mean over calls: 1/2, 1/3, 1/4, …"""
+    # A momentum of 1/n becomes 1/(n + 1), with which the buffers always hold the mean over calls.
+    # The first one, 1, overwrites what they held, so that prefilled buffers need no reset.
     momentum = vars(norm)["momentum"]
-    vars(norm)["momentum"] = momentum / (1.0 + momentum)
+    if momentum is not None:
+        vars(norm)["momentum"] = momentum / (1.0 + momentum)
 
 
 @final

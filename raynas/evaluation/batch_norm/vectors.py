@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from raynas.supernets.chain import Path
+    from raynas.supernets.chain import NodePath
 
 
-class NodeVectors(Mapping["Path", np.ndarray]):
+@final
+class NodeVectors(Mapping["NodePath", np.ndarray]):
     """A vector of every node, as views of one flat array.
 
     Args:
@@ -22,13 +23,15 @@ class NodeVectors(Mapping["Path", np.ndarray]):
         flat: the vectors, one after another.
     """
 
-    def __init__(self, paths: tuple[Path, ...], sizes: tuple[int, ...], flat: np.ndarray) -> None:
+    def __init__(
+        self, paths: tuple[NodePath, ...], sizes: tuple[int, ...], flat: np.ndarray
+    ) -> None:
         self.paths = paths
         self.sizes = sizes
         self.flat = flat
 
     @staticmethod
-    def join(vectors: Mapping[Path, np.ndarray]) -> NodeVectors:
+    def join(vectors: Mapping[NodePath, np.ndarray]) -> NodeVectors:
         """The same vectors in one array; themselves if they already are."""
         if isinstance(vectors, NodeVectors):
             return vectors
@@ -43,7 +46,7 @@ class NodeVectors(Mapping["Path", np.ndarray]):
             return parts[0]
         return NodeVectors.join({path: part[path] for part in reversed(parts) for path in part})
 
-    def is_same(self, other: Mapping[Path, np.ndarray]) -> bool:
+    def is_same(self, other: Mapping[NodePath, np.ndarray]) -> bool:
         """Whether they are known to be the same without a look at the values.
 
         They are if they are one object, or two views of one place that nobody can write to, such as
@@ -56,17 +59,17 @@ class NodeVectors(Mapping["Path", np.ndarray]):
         return bool(same) and self.sizes == other.sizes and self.paths == other.paths
 
     @cached_property
-    def _spans(self) -> dict[Path, tuple[int, int]]:
+    def _spans(self) -> dict[NodePath, tuple[int, int]]:
         stops = np.cumsum(self.sizes, dtype=np.int64)
         starts = stops - self.sizes
         spans = zip(starts.tolist(), stops.tolist(), strict=True)
         return dict(zip(self.paths, spans, strict=True))
 
-    def __getitem__(self, path: Path) -> np.ndarray:
+    def __getitem__(self, path: NodePath) -> np.ndarray:
         start, stop = self._spans[path]
         return self.flat[start:stop]
 
-    def __iter__(self) -> Iterator[Path]:
+    def __iter__(self) -> Iterator[NodePath]:
         return iter(self.paths)
 
     def __len__(self) -> int:
@@ -76,6 +79,7 @@ class NodeVectors(Mapping["Path", np.ndarray]):
         return NodeVectors, (self.paths, self.sizes, self.flat)
 
 
+@final
 @dataclass(frozen=True)
 class ShardStatistics:
     """Batch-norm statistics from one shard.
@@ -86,6 +90,6 @@ class ShardStatistics:
         halvings: how often a batch that did not fit in memory was halved.
     """
 
-    statistics: Mapping[Path, np.ndarray]
+    statistics: Mapping[NodePath, np.ndarray]
     block_forwards: int
     halvings: int = 0

@@ -11,7 +11,7 @@ import ctypes
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
-"""From glibc's `malloc.h`."""
+"""Constants of glibc's `malloc.h`."""
 
 NEVER = -1
 

@@ -11,7 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ KEPT = 8
 """Recordings that are kept: of two operations, two sizes of shards, and two parts of a trie."""
 
 WAITS = "synchronizing CUDA operation"
-"""What torch warns of when the host waits for the device."""
+"""The words with which torch warns that the host waits for the device."""
 
 REMEMBERED = 256
 """Calls that are remembered, so that only what comes again is recorded."""
@@ -48,6 +48,7 @@ class Recorder(Protocol):
         """
 
 
+@final
 class Replays:
     """Functions of tensors, run by their recordings once they come again.
 
@@ -63,7 +64,7 @@ class Replays:
         self._too_large: set[Hashable] = set()
         self._paused = False
         self.recorded = 0
-        """How many recordings were made."""
+        """The number of recordings that were made."""
 
     def run(self, key: Hashable, function: Function, inputs: Tensors) -> Tensors:
         """Call a function, or play its recording, which is made when it comes again.
@@ -95,7 +96,7 @@ class Replays:
         remember(self._calls, whole, self._calls.get(whole, 0) + 1, REMEMBERED)
         return results
 
-    def with_room(self, attempt: Callable[[], T]) -> T:
+    def retry_unrecorded(self, attempt: Callable[[], T]) -> T:
         """Do something; if there is no memory for it, once more without the recordings.
 
         They hold on to the memory of their activations, so that what fits without them might fail.
@@ -163,6 +164,7 @@ def replays_on(device: torch.device) -> Replays:
     return Replays(GraphRecorder if device.type == "cuda" else None)
 
 
+@final
 class GraphRecorder:
     """Records CUDA graphs, which share the memory of their intermediate results.
 
@@ -223,7 +225,7 @@ class GraphRecorder:
 
 
 def first_of(error: BaseException) -> BaseException:
-    """What went wrong first: a recording that fails ends with an error of its own."""
+    """The first error of a chain, since a recording that fails ends with an error of its own."""
     while error.__context__ is not None:
         error = error.__context__
     return error

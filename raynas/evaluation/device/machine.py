@@ -1,4 +1,4 @@
-"""What evaluates: floating-point results agree to the bit only between machines of one kind."""
+"""Facts about a machine: floating-point results agree to the bit only between equal ones."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 
-def describe(device: torch.device) -> dict[str, str]:
-    """What the results of a worker depend on beside supernet, data and protocol.
+def machine_facts(device: torch.device) -> dict[str, str]:
+    """The facts about this machine that results depend on, beside supernet, data and protocol.
 
     On a CPU, kernels are chosen by its instructions and by the sizes of its caches.
 

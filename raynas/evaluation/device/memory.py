@@ -20,7 +20,7 @@ EXHAUSTED = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-"""What a plain `RuntimeError` says where torch's CPU allocator, or CUDA, finds no memory."""
+"""Messages of a plain `RuntimeError` where torch's CPU allocator, or CUDA, finds no memory."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -68,7 +68,7 @@ def halve_until_it_fits(rows: int, attempt: Callable[[int], T]) -> tuple[T, int]
 
 @contextmanager
 def undivided(rows: int) -> Iterator[None]:
-    """For work on a batch that is normalised as a whole: in parts it would give other results.
+    """A context for work on a batch that is normalised as a whole: parts would give other results.
 
     Raises:
         InputError: the batch does not fit.

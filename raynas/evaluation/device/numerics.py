@@ -44,7 +44,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def steady_kernels(device: torch.device) -> AbstractContextManager[None]:
-    """On CUDA: float32 without TF32, and the same kernels in every process."""
+    """A context in which CUDA computes without TF32, by the same kernels in every process."""
     if device.type != "cuda":
         return nullcontext()
     return torch.backends.cudnn.flags(

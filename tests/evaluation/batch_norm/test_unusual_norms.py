@@ -13,6 +13,7 @@ from plain_scoring import calibrated_copy, score_plainly
 from random_chains import CLASSES, Scene, random_shards, scramble
 from torch import Tensor, nn
 
+from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.evaluation.batch_norm import conv_norm
 from raynas.evaluation.batch_norm import statistics as batch_stats
@@ -112,6 +113,74 @@ class RepeatsPair(Repeats):
         self.norm = pair()  # type: ignore[assignment]
 
 
+class Ghost(nn.BatchNorm2d):
+    """Normalises parts of its batch by themselves, inside the layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        return torch.cat([super(Ghost, self).forward(part) for part in x.tensor_split(3)])
+
+
+class Functional(Repeats):
+    """Calls the function on the buffers of a layer, as slimmable networks do."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        for k in range(self.times):
+            x = self.normalise(1.0 + (k + 1) * x)
+        return x
+
+    def normalise(self, x: Tensor) -> Tensor:
+        norm, momentum = self.norm, 0.0
+        if norm.training:
+            norm.num_batches_tracked.add_(1)
+            momentum = norm.momentum or 1.0 / float(norm.num_batches_tracked)
+        moments = norm.running_mean[:WIDTH], norm.running_var[:WIDTH]
+        return F.batch_norm(x, *moments, norm.weight, norm.bias, norm.training, momentum)
+
+
+class RawMomentum(Between):
+    """Passes a momentum on that must be a number."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        return F.batch_norm(
+            x,
+            norm.running_mean,
+            norm.running_var,
+            norm.weight,
+            norm.bias,
+            norm.training,
+            norm.momentum * 1.0,
+        )
+
+
+class Replaces(nn.BatchNorm2d):
+    """Averages its statistics in Python, and keeps them in new tensors."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.num_batches_tracked = self.num_batches_tracked + 1
+            share = self.momentum or 1.0 / float(self.num_batches_tracked)
+            variance, mean = torch.var_mean(x, (0, 2, 3))
+            self.running_mean = (1.0 - share) * self.running_mean + share * mean
+            self.running_var = (1.0 - share) * self.running_var + share * variance
+            return F.batch_norm(x, None, None, self.weight, self.bias, True)
+        return super().forward(x)
+
+
+class Converts(nn.Module):
+    """Runs in another type than float32 inside."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.body = pair().to(dtype)
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x.to(self.dtype)).float()
+
+
 def untracked() -> nn.Module:
     """A block of two pairs, the first of which keeps its statistics when it is trained."""
     block = nn.Sequential(pair(), nn.ReLU(), pair())
@@ -137,6 +206,10 @@ REPEATED: dict[str, Callable[[], nn.Module]] = {
     **{f"{n} times": lambda n=n: Repeats(n) for n in (1, 2, 3)},  # type: ignore[misc]
     **{f"a pair {n} times": lambda n=n: RepeatsPair(n) for n in (1, 2, 3)},  # type: ignore[misc]
     "shared by two pairs": shared_by_two,
+    "in parts, inside the layer": lambda: nn.Sequential(pair(Ghost(WIDTH)), nn.ReLU(), pair()),
+    **{f"a function {n} times": lambda n=n: Functional(n) for n in (1, 2, 3)},  # type: ignore[misc]
+    "statistics in new tensors": lambda: nn.Sequential(pair(Replaces(WIDTH)), nn.ReLU(), pair()),
+    "in float64": lambda: Converts(torch.float64),
 }
 
 
@@ -222,6 +295,32 @@ def test_large_batches_average_over_calls_too() -> None:
         np.testing.assert_allclose(
             found[architecture[:1]], expected, rtol=1e-3, atol=1e-4, err_msg=name
         )
+
+
+def test_a_momentum_that_must_be_a_number_gets_one() -> None:
+    """Plain recalibration, which sets it to None, raises; of one call, the batch's are recorded."""
+    scene = scene_of({"pair": Between, "raw": RawMomentum})
+    same, raw = scene.supernet.node((0,)), scene.supernet.node((1,))
+    raw.load_state_dict(same.state_dict())
+    evaluator = Evaluator(scene.supernet, Evaluation(device="cpu"))
+    found = evaluator.calibrate(scene.calibration[0], [(0, 0), (1, 0)]).statistics
+    np.testing.assert_allclose(found[(1,)], found[(0,)], rtol=1e-5)
+
+
+class SomeBatches(Between):
+    """Leaves its batch norm out of small batches."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        return self.norm(x) if len(x) > 5 else x
+
+
+def test_a_layer_that_runs_for_some_batches_only_is_refused() -> None:
+    scene = scene_of({"some": SomeBatches})
+    evaluator = Evaluator(scene.supernet, Evaluation(device="cpu"))
+    (small,) = random_shards(scene.supernet, "calibration", 4, 4, seed=3)
+    evaluator.calibrate(scene.calibration[0], [(0, 0)])
+    with pytest.raises(InputError, match=r"blocks\[0\]\[0\].*for some batches only"):
+        evaluator.calibrate(small, [(0, 0)])
 
 
 def test_a_block_leaves_no_mark_on_the_statistics_of_the_next_call() -> None:

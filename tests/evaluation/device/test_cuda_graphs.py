@@ -171,15 +171,15 @@ def test_recordings_make_room_for_what_does_not_fit_beside_them(device: str):
         return replays.run("other", lambda x: (x + 2,), (x,))[0].tolist()
 
     with pytest.raises(torch.OutOfMemoryError):
-        replays.with_room(tight)
+        replays.retry_unrecorded(tight)
     assert [other() for _ in range(4)] == [[2.0, 2.0]] * 4
     failures.append(NO_MEMORY)
-    assert replays.with_room(tight) == 5
+    assert replays.retry_unrecorded(tight) == 5
     assert [other() for _ in range(3)] == [[2.0, 2.0]] * 3
     assert replays.recorded == 2
     failures.append(ValueError("something else"))
     with pytest.raises(ValueError, match="something else"):
-        replays.with_room(tight)
+        replays.retry_unrecorded(tight)
 
 
 class Refuses(Rehearses):
@@ -281,7 +281,7 @@ def test_a_second_attempt_records_nothing():
         if replays._recordings:
             raise NO_MEMORY
 
-    replays.with_room(attempt)
+    replays.retry_unrecorded(attempt)
     assert replays.recorded == 2
     with pytest.raises(torch.OutOfMemoryError):
         attempt()

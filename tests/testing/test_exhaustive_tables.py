@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import raynas
-from raynas.costs import Budget, flops_table
+from raynas.costs import Limits
 from raynas.errors import InputError
 from raynas.evolution import Problem
 from raynas.score import rank_key
@@ -82,7 +82,7 @@ def test_a_search_on_a_table_finds_its_best(
 ) -> None:
     evaluator = TableEvaluator(table)
     check_evaluator(evaluator, table.space)
-    problem = Problem(table.space, Budget(flops_table(supernet)))
+    problem = Problem(table.space, Limits(table.space))
     strategy = raynas.EA(population=9, generations=20, top_k=3)
     state = raynas.search_with(evaluator, problem, strategy=strategy, run_dir=tmp_path)
     every = table.scores(list(table.space.enumerate()))
