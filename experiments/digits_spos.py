@@ -38,7 +38,14 @@ def main(
     data = raynas.data.digits()
     torch.manual_seed(0)
     network = raynas.supernets.spos_8x8(data.num_classes)
-    raynas.check_search(network, data, run_dir=directory, constraint=constraint, **run.options())
+    raynas.check_search(
+        network,
+        data,
+        run_dir=directory,
+        strategy=strategy,
+        constraint=constraint,
+        **run.options(),
+    )
     workflow.train_or_load(network, data, settings, supernet)
     workflow.search_and_show(
         network, data, strategy, directory, constraint=constraint, **run.options()

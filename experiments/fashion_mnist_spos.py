@@ -45,7 +45,14 @@ def main(
     images = raynas.data.fashion_mnist(data, calibration=calibration, validation=validation)
     torch.manual_seed(0)
     network = raynas.supernets.spos_28x28(images.num_classes)
-    raynas.check_search(network, images, run_dir=directory, constraint=constraint, **run.options())
+    raynas.check_search(
+        network,
+        images,
+        run_dir=directory,
+        strategy=strategy,
+        constraint=constraint,
+        **run.options(),
+    )
     workflow.train_or_load(network, images, settings, supernet)
     workflow.search_and_show(
         network, images, strategy, directory, constraint=constraint, **run.options()
