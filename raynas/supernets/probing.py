@@ -11,6 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.errors import InputError, require
 from raynas.supernets.chain_nodes import ChainNode, describe_error, every_tensor
+from raynas.supernets.plain_torch import seed_generators
+
+MIXED = 1e-3
+"""The share of an output's size by which another sample of the batch must change it."""
 
 
 def probe(node: ChainNode, x: Tensor, *, stochastic: bool = False) -> Tensor:
@@ -76,6 +80,23 @@ def require_repeatable(
         "It draws random numbers" + draws(seed) + ": make them depend on self.training, as in "
         "nn.functional.dropout(x, p, training=self.training).",
     )
+
+
+def mixes_samples(node: ChainNode, x: Tensor) -> bool:
+    """Whether the first of two samples gets another output beside itself than beside the second.
+
+    Random numbers are the same both times. Outputs within a thousandth are taken for equal, since
+    kernels may round by content.
+    """
+    if x.is_meta:
+        return False
+    outputs = []
+    for batch in (x.clone(), x[:1].repeat_interleave(len(x), 0)):
+        seed_generators()
+        outputs.append(run_node(node, batch)[0].clone())
+    one, other = outputs
+    allowed = MIXED * float(one.nan_to_num().abs().max())
+    return not torch.allclose(one, other, rtol=0.0, atol=allowed, equal_nan=True)
 
 
 def draws(seed: Tensor) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 from collections.abc import Callable, Iterable
 
@@ -360,6 +361,27 @@ def test_stem_head_and_classes_are_refused_at_once() -> None:
         ChainSupernet(conv(), [[conv()]], None, image_shape=(1, 6, 6), num_classes=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="num_classes: expected at least 2"):
         ChainSupernet(conv(), [[conv()]], head(), image_shape=(1, 6, 6), num_classes=1)
+
+
+BETWEEN_SAMPLES: dict[str, tuple[nn.Module, bool]] = {
+    "the mean of the batch": (Calling(lambda m, x: x - x.mean(0)), True),
+    "the other sample": (Calling(lambda m, x: x + 0.1 * x.roll(1, 0)), True),
+    "statistics of the batch": (nn.BatchNorm2d(CHANNELS, track_running_stats=False), True),
+    "running statistics": (nn.BatchNorm2d(CHANNELS), False),
+    "statistics of the sample": (nn.InstanceNorm2d(CHANNELS), False),
+    "dropout": (Calling(lambda m, x: functional.dropout(x, 0.5, training=True)), False),
+    "values that are not finite": (Calling(lambda m, x: x / 0.0), False),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN_SAMPLES)
+def test_samples_that_depend_on_each_other_are_said(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    module, mixing = BETWEEN_SAMPLES[name]
+    with caplog.at_level(logging.WARNING, logger="raynas"):
+        chain([nn.Identity(), module], [conv()]).check(stochastic=True)
+    assert [record.args for record in caplog.records] == [("blocks[1][1]",)] * mixing
 
 
 def test_batch_norms_of_two_blocks() -> None:
