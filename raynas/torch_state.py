@@ -8,8 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
+
+SWITCHES = (
+    ("generic", "all"), ("cuda", "all"), ("mkldnn", "all"), ("cuda", "matmul"), ("cuda", "conv"),
+    ("cuda", "rnn"), ("mkldnn", "matmul"), ("mkldnn", "conv"), ("mkldnn", "rnn"),
+)  # fmt: skip
+"""Torch's switches for computing float32 in another type, `torch.backends.….fp32_precision`: the
+outer ones first, which hold for those inside that are not set."""
+
+AT_FIRST = {("cuda", "conv"): "tf32", ("cuda", "rnn"): "tf32"}
+"""The switches that a new process finds set: cuDNN's, which evaluations on CUDA turn off."""
 
 TINY = 1e-40
 """A number that is lost where denormal numbers are flushed to zero."""
@@ -33,9 +44,7 @@ def plain_state(*devices: str) -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             # Over whatever set it: a `with torch.device(…)` of the caller cannot be switched off.
             stack.enter_context(torch.device("cpu"))
-        if (precision := torch.get_float32_matmul_precision()) != "highest":
-            torch.set_float32_matmul_precision("highest")
-            stack.callback(torch.set_float32_matmul_precision, precision)
+        stack.enter_context(plain_float32())
         if torch.are_deterministic_algorithms_enabled():
             warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
             torch.use_deterministic_algorithms(False)
@@ -47,6 +56,29 @@ def plain_state(*devices: str) -> Iterator[None]:
             torch.set_flush_denormal(False)
             stack.callback(torch.set_flush_denormal, True)
         yield
+
+
+@contextmanager
+def plain_float32() -> Iterator[None]:
+    """Compute float32 in float32, whichever of torch's switches says otherwise."""
+    try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        # Set by the switches of torch 2.9 and later, of which this one tells nothing.
+        precision = "highest"
+    bindings: Any = torch._C
+    held: list[tuple[str, str, str]] = []
+    for place in SWITCHES if hasattr(bindings, "_get_fp32_precision_getter") else ():
+        # One by one: an inner one that is not set tells what the outer ones are set to.
+        held.append((*place, bindings._get_fp32_precision_getter(*place)))
+        bindings._set_fp32_precision_setter(*place, AT_FIRST.get(place, "none"))
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        for switch in reversed(held):
+            bindings._set_fp32_precision_setter(*switch)
 
 
 def flushes_denormals() -> bool:

@@ -92,11 +92,6 @@ class NodeRunner:
         self._cached: CachedStatistics | None = None
         self._inherited = dict(zip(self._nodes, prepare(nodes, running), strict=True))
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether any layer keeps statistics, so that there is something to calibrate."""
-        return any(node.layers for _, node in self._nodes.values())
-
     def under_fixed(
         self, paths: Sequence[NodePath], statistics: DeviceStatistics, *, fold: bool
     ) -> Run:

@@ -109,14 +109,15 @@ class Ledger:
 
     def complete(
         self,
-        key: ScoreKey,
+        key: Callable[[], ScoreKey],
         architectures: Sequence[Architecture],
         evaluate: Callable[[list[Architecture]], Sequence[Entry]],
     ) -> tuple[list[Entry], int]:
         """Look scores up, evaluate what is missing, and add it.
 
         Args:
-            key: that they are scored under.
+            key: gives the key that they are scored under. It is asked again after the evaluation,
+                in which workers on a machine of another kind may have joined.
             architectures: whose scores are wanted.
             evaluate: gives an entry for each of the architectures that it is called with, none of
                 them twice; it is not called if none is missing.
@@ -124,12 +125,12 @@ class Ledger:
         Returns:
             One entry per architecture, in the order given, and how many of them were known.
         """
-        entries = self.known(key, architectures)
+        entries = self.known(key(), architectures)
         known = sum(each in entries for each in architectures)
         missing = [each for each in dict.fromkeys(architectures) if each not in entries]
         if missing:
             evaluated = evaluate(missing)
-            self.add(key, evaluated)
+            self.add(key(), evaluated)
             entries.update(zip(missing, evaluated, strict=True))
         return [entries[architecture] for architecture in architectures], known
 

@@ -253,7 +253,9 @@ class PopulationEvaluator(CandidateEvaluator):
         entries = dict(zip(wanted, self._entries(self._shards, wanted, outcomes), strict=True))
         # Known ones stay: batches that were halved, say, may move the last bits of a loss.
         self._ledger.complete(
-            self._key(self._shards), wanted, lambda missing: [entries[each] for each in missing]
+            lambda: self._key(self._shards),
+            wanted,
+            lambda missing: [entries[each] for each in missing],
         )
 
     def _score(self, shards: FrozenShards, architectures: Sequence[Architecture]) -> list[Score]:
@@ -261,7 +263,7 @@ class PopulationEvaluator(CandidateEvaluator):
             return []
         wanted = [starting_with(shards.prefix, each) for each in architectures]
         entries, known = self._ledger.complete(
-            self._key(shards), wanted, lambda missing: self._evaluate(shards, missing)
+            lambda: self._key(shards), wanted, lambda missing: self._evaluate(shards, missing)
         )
         self._served += known
         return [entry.score for entry in entries]

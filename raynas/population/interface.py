@@ -8,7 +8,7 @@ user's own scorer::
             return [Score(each, {"top1": known[each]}, loss=0.0) for each in architectures]
         …
 
-    raynas.search(supernet, data, evaluator=Table(), …)
+    raynas.search_with(Table(), problem, strategy=…, run_dir=…)
 """
 
 from __future__ import annotations

@@ -68,7 +68,6 @@ def train(
             these terms.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
     """
-    supernet.check(stochastic=True)
     sampler = UniformPaths(supernet.space) if paths is None else paths
     judged = classification_or(task, supernet.num_classes)
     require(

@@ -138,12 +138,12 @@ class RayPool:
 
     @property
     def device(self) -> str:
-        """The device of the actors that are ready; see `machine`."""
+        """The device of the actors; see `machine`."""
         return self.machine.get("device", "")
 
     @property
     def machine(self) -> dict[str, str]:
-        """The machine of the actors that are ready; where they differ, all of them.
+        """The machine of the actors that have ever been ready; where they differ, all of them.
 
         Raises:
             InputError: some are on a GPU, and some are not.

@@ -105,6 +105,7 @@ class Workers:
         self._progress = patience.clock()
         self._said = -1
         self.replaced = 0
+        self._machines: list[dict[str, str]] = []
         self._all: list[Worker] = []
         try:
             for _ in range(count):
@@ -135,14 +136,15 @@ class Workers:
 
     @property
     def machine(self) -> dict[str, str]:
-        """The machine of those that are ready; where they differ, all of them.
+        """The machine of those that have ever been ready; where they differ, all of them.
 
         Raises:
             InputError: some are on a GPU, and some are not.
         """
-        machines = [worker.machine for worker in self.ready if worker.machine is not None]
-        names = machines[0] if machines else {}
-        joined = {name: " + ".join(sorted({each[name] for each in machines})) for name in names}
+        names = self._machines[0] if self._machines else {}
+        joined = {
+            name: " + ".join(sorted({each[name] for each in self._machines})) for name in names
+        }
         require(
             " + " not in joined.get("device", ""),
             "device",
@@ -208,6 +210,8 @@ class Workers:
         self.note_progress()
         try:
             worker.machine, worker.counted = ray.get(reference), True
+            # Kept beyond its end: scores that it had a part in are being added up.
+            self._machines.append(worker.machine)
         except DEAD as error:
             cause = root_cause(error)
             require(

@@ -35,6 +35,18 @@ STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         lambda: torch.set_float32_matmul_precision("medium"),
         lambda: torch.set_float32_matmul_precision("highest"),
     ),
+    "matmul precision, by backend": lambda: switched(
+        lambda: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
+        lambda: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "ieee"),
+    ),
+    "convolution precision": lambda: switched(
+        lambda: setattr(torch.backends.mkldnn.conv, "fp32_precision", "bf16"),
+        lambda: setattr(torch.backends.mkldnn.conv, "fp32_precision", "none"),
+    ),
+    "precision of all": lambda: switched(
+        lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+        lambda: setattr(torch.backends, "fp32_precision", "none"),
+    ),
     "deterministic algorithms": lambda: switched(
         lambda: torch.use_deterministic_algorithms(True),
         lambda: torch.use_deterministic_algorithms(False),

@@ -207,7 +207,7 @@ def test_only_what_is_missing_is_evaluated():
             ([b, a, b], 0, [[b, a]]), ([c, a, b], 2, [[c]]), ([a, a, c], 3, [])
         ):  # fmt: skip
             asked.clear()
-            found, count = ledger.complete(KEY, wanted, evaluate)
+            found, count = ledger.complete(lambda: KEY, wanted, evaluate)
             assert [entry.score.architecture for entry in found] == wanted
             assert (count, asked) == (known, missing)
 

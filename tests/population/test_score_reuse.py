@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from raynas.evaluation import Evaluation
 from raynas.ledger.ledger import Ledger
 from raynas.population.evaluated import Known, Splits
 from raynas.population.evaluator import PopulationEvaluator
+from raynas.workers.calls import Call
 from raynas.workers.pool import LocalPool
 
 
@@ -178,6 +180,33 @@ def test_what_changes_scores_separates_them(change: str):
         assert effort(evaluator, candidates)[1] == 0
         assert evaluator.counters.known == 0
         assert len(ledger.contexts()) == 2
+
+
+class Joined(LocalPool):
+    """A pool that a worker on a machine of another kind joins while it runs calls."""
+
+    kinds = "one"
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """The machine, of which the processor's name changes."""
+        return {**super().machine, "processor": self.kinds}
+
+    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+        """Run the calls as if two kinds of processors did."""
+        self.kinds = "another + one"
+        return super().run(calls, keep=keep)
+
+
+def test_scores_that_a_worker_of_another_kind_had_a_part_in_are_not_those_of_one_kind() -> None:
+    scene = small_spos()
+    protocol = Evaluation(device="cpu")
+    with Ledger() as ledger:
+        open_evaluator(scene, Joined(scene.supernet, protocol), ledger=ledger).score(
+            scene.candidates(2)
+        )
+        processors = [key.evaluation["machine"]["processor"] for key, count in ledger.counts()]
+    assert processors == ["another + one"]
 
 
 def test_inherited_statistics_do_not_depend_on_calibration():

@@ -16,10 +16,23 @@ from raynas.evaluation.device.numerics import numerics
 from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.supernets import ChainSupernet, Normalize
-from raynas.torch_state import flushes_denormals
+from raynas.torch_state import SWITCHES, flushes_denormals
 from raynas.workers.pool import LocalPool
 
 CPU = torch.device("cpu")
+
+
+def matmul_precision() -> str:
+    """Torch's word for it; where its switches contradict each other, torch raises."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return "mixed"
+
+
+def plain_name(precision: str) -> str:
+    """The name of a switch's position; of the two that mean float32, one."""
+    return "none" if precision == "ieee" else precision
 
 
 def state() -> tuple[Any, ...]:
@@ -31,12 +44,13 @@ def state() -> tuple[Any, ...]:
         torch.is_grad_enabled(),
         torch.get_default_dtype(),
         torch.get_default_device(),
-        torch.get_float32_matmul_precision(),
+        matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.mkldnn.enabled,
         torch.get_num_threads(),
         flushes_denormals(),
+        *(plain_name(torch._C._get_fp32_precision_getter(*place)) for place in SWITCHES),
     )
 
 
@@ -115,7 +129,8 @@ def fail_inside() -> None:
     low = torch.get_autocast_dtype("cpu")
     with numerics(CPU, Evaluation(threads=3).arithmetic):
         wanted = (False, low, False, False, torch.float32, CPU, "highest", False, False, True, 3)
-        assert state() == (*wanted, False)
+        precisions = ("none", "none", "none", "none", "tf32", "tf32", "none", "none", "none")
+        assert state() == (*wanted, False, *precisions)
         raise KeyError("inside")
 
 
