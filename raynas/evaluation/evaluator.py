@@ -33,6 +33,7 @@ from raynas.shards.shard import Shard, gather
 from raynas.shards.storage import decode, encode
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, NodePath, batch_norms
+from raynas.supernets.unseen_writes import unseen_writers
 from raynas.task import Task, classification_or
 
 T = TypeVar("T")
@@ -65,10 +66,10 @@ class Evaluator:
         self.settings = settings
         self.device = resolve_device(settings.device)
         self.task = classification_or(task, supernet.num_classes)
+        self._inputs = InputCheck(supernet.space.blocks, unseen_writers(supernet))
         with numerics(self.device, settings.full_arithmetic):
             self.supernet: ChainSupernet = supernet.to(self.device).eval()
             self._nodes = NodeRunner(self.supernet, self.device)
-        self._inputs = InputCheck(self.supernet.space.blocks)
         self._replays = replays or replays_on(self.device)
 
     @property
