@@ -229,16 +229,18 @@ def mixed_supernet() -> ChainSupernet:
     return chain_of_choices([makes, *([*makes[k : k + 2]] for k in (0, 2, 3, 1, 2, 0))])
 
 
-SUPERNETS = {"images": mixed_supernet, "tokens": transformer}
+SUPERNETS = {"images": (mixed_supernet, 0.7), "tokens": (transformer, 0.5)}
+"""Supernets, and the thresholds at which some of their blocks are frozen, but not all at once."""
 
 
 def search(kind: str, run_dir: Path, workers: int) -> None:
-    supernet = SUPERNETS[kind]()
+    make, threshold = SUPERNETS[kind]
+    supernet = make()
     splits = ("calibration", "validation", "test")
     shards = {split: noise(supernet, split, 24, seed) for seed, split in enumerate(splits)}
     raynas.search(
         supernet, SearchData("noise", CLASSES, **shards), run_dir=run_dir, workers=workers, seed=1,
-        strategy=raynas.PCFES(population=6, generations=6, top_k=3, threshold=0.7, monitor=2),
+        strategy=raynas.PCFES(population=6, generations=6, top_k=3, threshold=threshold, monitor=2),
         evaluation=raynas.Evaluation(device="cpu", sample_rate=0.5),
     )  # fmt: skip
 
