@@ -22,7 +22,7 @@ MIXED = 1e-3
 """The share of an output's size by which another sample of the batch must change it."""
 
 DRAWS = 64
-"""How often a module is run again that draws random numbers, but gives the same output."""
+"""Runs of a module that draws random numbers, but gave the same output twice."""
 
 logger = logging.getLogger("raynas")
 

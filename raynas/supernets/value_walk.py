@@ -35,7 +35,7 @@ DEEPEST = 60
 """The depth to which nested values are read; deeper ones are left out."""
 
 MOST_WALKED = 100_000
-"""How many containers and objects of one value are read."""
+"""Containers and objects of one value that are read at most."""
 
 
 @final

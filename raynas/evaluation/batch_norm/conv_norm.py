@@ -72,7 +72,7 @@ class ConvNorm:
         return torch.addcmul(shift, y, scale, out=y)
 
     def _constants(self) -> tuple[object, ...]:
-        """What fixed statistics were made ready with."""
+        """The layer's constants when its fixed statistics were made ready."""
         conv, norm = self.conv._parameters, self.norm._parameters
         return (
             conv["weight"], conv.get("bias"), norm.get("weight"), norm.get("bias"), self.norm.eps
