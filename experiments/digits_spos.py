@@ -7,7 +7,6 @@ This is what `make search` runs; nothing is downloaded. The supernet is trained 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,13 +32,20 @@ def main(
         threshold: the choice percentage at which blocks freeze (cf, pcf).
     """
     strategy = workflow.make_strategy(run.strategy, threshold=threshold)
-    settings = replace(raynas.training.presets.DIGITS, epochs=epochs)
+    settings = workflow.adjust(raynas.training.presets.DIGITS, epochs=epochs)
     constraint = raynas.FLOPs(at_most=680e3)
     directory = run.directory(HOME)
     data = raynas.data.digits()
     torch.manual_seed(0)
     network = raynas.supernets.spos_8x8(data.num_classes)
-    raynas.check_search(network, data, run_dir=directory, constraint=constraint, **run.options())
+    raynas.check_search(
+        network,
+        data,
+        run_dir=directory,
+        strategy=strategy,
+        constraint=constraint,
+        **run.options(),
+    )
     workflow.train_or_load(network, data, settings, supernet)
     workflow.search_and_show(
         network, data, strategy, directory, constraint=constraint, **run.options()

@@ -8,7 +8,6 @@ The calibration and validation images are split off the training set. The images
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -40,13 +39,20 @@ def main(
         threshold: the choice percentage at which blocks freeze (cf, pcf).
     """
     strategy = workflow.make_strategy(run.strategy, threshold=threshold)
-    settings = replace(raynas.training.presets.FASHION_MNIST, epochs=epochs)
+    settings = workflow.adjust(raynas.training.presets.FASHION_MNIST, epochs=epochs)
     constraint = raynas.FLOPs(at_most=3.1e6)
     directory = run.directory(HOME)
     images = raynas.data.fashion_mnist(data, calibration=calibration, validation=validation)
     torch.manual_seed(0)
     network = raynas.supernets.spos_28x28(images.num_classes)
-    raynas.check_search(network, images, run_dir=directory, constraint=constraint, **run.options())
+    raynas.check_search(
+        network,
+        images,
+        run_dir=directory,
+        strategy=strategy,
+        constraint=constraint,
+        **run.options(),
+    )
     workflow.train_or_load(network, images, settings, supernet)
     workflow.search_and_show(
         network, images, strategy, directory, constraint=constraint, **run.options()

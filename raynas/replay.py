@@ -14,9 +14,6 @@ from raynas.files import Record
 from raynas.generation import Run, ask
 from raynas.score import Score
 
-SAME_LOSS = 1e-3
-"""The largest relative change of a recorded candidate's loss on another machine."""
-
 
 def recorded_scores(record: Record) -> list[Score]:
     """The scores of a recorded generation, rescored parents first.
@@ -149,13 +146,14 @@ def require_same_samples(run: Run, record: Record) -> None:
 def require_same_score(run: Run, recorded: Score) -> None:
     """Raise `InputError` unless a recorded candidate has its score still, but for rounding."""
     (now,) = run.evaluator.score_again([recorded.architecture])
+    close = run.evaluator.tolerance
     # Where correct samples are counted, one, or a hundredth, may fall on the other side.
     counted = max(1.0, 0.01 * recorded.samples) / max(recorded.samples, 1)
-    moved = SAME_LOSS if recorded.correct is None else counted
+    moved = close if recorded.correct is None else counted
     same = recorded.finite == now.finite and (
         not recorded.finite
         or (
-            isclose(recorded.loss, now.loss, rel_tol=SAME_LOSS, abs_tol=SAME_LOSS)
+            isclose(recorded.loss, now.loss, rel_tol=close, abs_tol=close)
             and recorded.objectives.keys() == now.objectives.keys()
             and all(
                 isclose(value, now.objectives[name], rel_tol=moved, abs_tol=moved)

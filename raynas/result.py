@@ -164,18 +164,17 @@ def finished_result(
 ) -> SearchResult | None:
     """The result of a run that had already finished, told to the observer again; else `None`.
 
-    Samples in memory are compared with those of the run; others, which it would take minutes to
-    decode, are not read.
+    Samples in memory are compared with those of the run; no file is decoded for it.
 
     Raises:
-        InputError: its generations are not what the strategy proposes, or were of other samples.
+        InputError: its generations are not what the strategy proposes, or are of other samples.
     """
     if not (run_dir / RESULT).exists():
         return None
     records = read_run(run_dir)
-    splits = (prepared.data.calibration, prepared.data.validation)
-    if all(isinstance(split, list | tuple) for split in splits):
-        require_same_samples(records.config, prepared.data, prepared.evaluation, "resume")
+    data = prepared.data
+    if all(isinstance(split, list | tuple) for split in (data.calibration, data.validation)):
+        require_same_data(records.config, data, prepared.evaluation, "resume")
     timings = {metrics["generation"]: metrics for metrics in records.metrics}
     for each in retrace(prepared.problem, strategy, seed, records.generations, run_dir):
         notify(each.record, timings.get(each.record["generation"], {}))
@@ -215,17 +214,18 @@ def load_result(
     )
     require_same({"data": recorded["data"]["name"]}, {"data": data.name}, "run_dir")
     evaluation = Evaluation(**recorded["evaluation"])
-    require_same_samples(recorded, data, evaluation, "run_dir")
+    require_same_data(recorded, data, evaluation, "run_dir")
     judged = classification_or(task, supernet.num_classes)
     return result_from(result, supernet, data, evaluation, judged)
 
 
-def require_same_samples(
-    config: Record, data: SearchData, evaluation: Evaluation, argument: str
+def require_same_data(
+    recorded: Record, data: SearchData, evaluation: Evaluation, argument: str
 ) -> None:
-    """Raise `InputError` unless samples are those that a configuration recorded."""
-    there = {"data.digest": config["data"]["digest"]}
-    require_same(there, {"data.digest": digest_of_data(data, evaluation)}, argument)
+    """Raise `InputError` if samples are not those that a run was of; reads all of them."""
+    if "digest" in recorded["data"]:
+        found = {"data.digest": digest_of_data(data, evaluation)}
+        require_same({"data.digest": recorded["data"]["digest"]}, found, argument)
 
 
 def digest_of_data(data: SearchData, evaluation: Evaluation) -> str:

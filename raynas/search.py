@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from raynas.costs import Constraint
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, State, Strategy
-from raynas.files import Record, as_path, read_json
+from raynas.files import Record, as_path, dumps, read_json
 from raynas.generation import Observer, Run, generation_line, search_generation
 from raynas.ledger.score_key import ARITHMETIC
 from raynas.population.interface import CandidateEvaluator
@@ -24,7 +25,7 @@ from raynas.preparation import (
     require_strategy,
 )
 from raynas.replay import replay
-from raynas.runlog import CONFIG, RunLog, require_resumable, require_usable
+from raynas.runlog import CONFIG, RunLog, require_resumable, require_same, require_usable
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
@@ -182,6 +183,7 @@ def check_search(
     data: SearchData,
     *,
     run_dir: Path | str,
+    strategy: Strategy | None = None,
     constraint: Constraint | None = None,
     evaluation: Evaluation | None = None,
     task: Task | None = None,
@@ -192,7 +194,7 @@ def check_search(
 ) -> int | None:
     """See that a search can be run, before the long work of training its supernet.
 
-    Args: as those of `search`.
+    Args: as those of `search`; `strategy` only where a run may be resumed.
 
     Returns:
         The exact number of legal architectures; `None` where it cannot be counted.
@@ -206,11 +208,28 @@ def check_search(
     prepared = prepare(supernet, data, constraint, evaluation, task)
     inspect_data(prepared)
     require_seed(seed)
-    require_usable(as_path(run_dir, "run_dir"), resume=resume)
+    directory = as_path(run_dir, "run_dir")
+    require_usable(directory, resume=resume)
+    if strategy is not None:
+        require_strategy(strategy)
+        require_same_settings(directory, configuration(prepared, strategy, seed))
     if ledger is not None:
         ledger_file.require_usable(as_path(ledger, "ledger"))
     check_workers(prepared.evaluation, workers, supernet, prepared.task)
     return prepared.problem.limits.count()
+
+
+def require_same_settings(run_dir: Path, config: Record) -> None:
+    """Raise `InputError` unless the run in a directory, if there is one, has the same settings.
+
+    The supernet may still have to be trained, so its weights are left to `search`.
+    """
+    if not (run_dir / CONFIG).exists():
+        return
+    recorded = read_json(run_dir / CONFIG)
+    names = ("format", "arithmetic", "seed", "task", "constraint", "strategy", "evaluation")
+    now = json.loads(dumps({name: config[name] for name in names}))
+    require_same({name: recorded.get(name) for name in names}, now)
 
 
 def configuration(prepared: Prepared, strategy: Strategy, seed: int) -> dict[str, Any]:

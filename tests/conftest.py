@@ -18,7 +18,10 @@ import torch
 HERE = Path(__file__).parent
 HELPERS = [
     str(HERE),
-    *(str(HERE / room) for room in ("evaluation", "evolution", "population", "workers")),
+    *(
+        str(HERE / room)
+        for room in ("contracts", "evaluation", "evolution", "population", "workers")
+    ),
 ]
 
 sys.path[:0] = HELPERS

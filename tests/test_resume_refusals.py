@@ -238,3 +238,15 @@ def test_another_network_with_the_same_weights_is_refused(
     assert seen or "the recorded score of [" in str(caught.value)
     assert contents(tmp_path) == before
     run_search(tmp_path, setting, resume=True, supernet=activated(torch.relu))
+
+
+def test_other_settings_are_found_before_the_supernet_is_trained(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_search(run_dir)
+    untrained, data = small_supernet(seed=7), small_data()
+    options: dict[str, Any] = {"run_dir": run_dir, "resume": True, "workers": 0, "seed": 2}
+    options["evaluation"] = SAMPLED.evaluation
+    raynas.check_search(untrained, data, strategy=SAMPLED.strategy, **options)
+    other = replace(SAMPLED.strategy, population=9)
+    with pytest.raises(InputError, match=r"strategy\.population: 8 there, 9 now"):
+        raynas.check_search(untrained, data, strategy=other, **options)

@@ -53,7 +53,7 @@ def describe(
     require_seed(seed)
     RandomSearch(population, generations)
     protocol = given(raynas.Evaluation, evaluation)
-    constraint = limits.limits() or None
+    constraint = limits.constraint()
     samples = load_data(data)
     network, task = supernet.load(data, samples)
     overview = raynas.describe(

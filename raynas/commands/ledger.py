@@ -12,6 +12,7 @@ from rich.table import Table
 from tyro.conf import Positional, subcommand
 
 from raynas.commands import terminal
+from raynas.commands.parsing import deferred
 from raynas.errors import InputError, require
 from raynas.ledger.ledger import Context, Ledger
 from raynas.ledger.rows import Entry
@@ -82,9 +83,9 @@ def verify_scores(path: Positional[Path]) -> None:
     sys.exit(1)
 
 
-ListCommand = Annotated[Any, subcommand(name="list", constructor=list_scores)]
-ExportCommand = Annotated[Any, subcommand(name="export", constructor=export_scores)]
-VerifyCommand = Annotated[Any, subcommand(name="verify", constructor=verify_scores)]
+ListCommand = Annotated[Any, subcommand(name="list", constructor=deferred(list_scores))]
+ExportCommand = Annotated[Any, subcommand(name="export", constructor=deferred(export_scores))]
+VerifyCommand = Annotated[Any, subcommand(name="verify", constructor=deferred(verify_scores))]
 
 
 def ledger(command: ListCommand | ExportCommand | VerifyCommand) -> None:
@@ -93,6 +94,7 @@ def ledger(command: ListCommand | ExportCommand | VerifyCommand) -> None:
     Args:
         command: what to do.
     """
+    command()
 
 
 def cells(context: Context) -> tuple[str, ...]:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import final
 
 import raynas
+from raynas.commands.named import call
 from raynas.costs.bounds import Bounds, as_bound
+from raynas.errors import require
 
 
 @final
@@ -16,9 +18,11 @@ class LimitOptions:
 
     Args:
         flops: the most multiply-adds that an architecture may have.
-        flops_at_least: the fewest that it may have.
+        flops_at_least: the fewest multiply-adds that it may have.
         params: the most parameters that an architecture may have.
-        params_at_least: the fewest that it may have.
+        params_at_least: the fewest parameters that it may have.
+        limits: package.module:function, which returns limits on costs of your own, one or a list:
+            raynas.Cost(…).
     """
 
     flops: str | None = None
@@ -26,17 +30,19 @@ class LimitOptions:
     params: str | None = None
     params_at_least: str | None = None
 
-    def limits(self) -> list[Bounds]:
-        """The limits that were given.
+    limits: str | None = None
+
+    def constraint(self) -> list[Bounds] | None:
+        """The limits that were given, if any were.
 
         Raises:
-            InputError: a text that is no number or share.
+            InputError: a text that is no number or share, or a function that makes no limits.
         """
         stated = (
             (raynas.FLOPs, "flops", self.flops, self.flops_at_least),
             (raynas.Params, "params", self.params, self.params_at_least),
         )
-        return [
+        counted = [
             kind(
                 at_most=None if most is None else as_bound(most, name),
                 at_least=None if least is None else as_bound(least, f"{name}-at-least"),
@@ -44,3 +50,24 @@ class LimitOptions:
             for kind, name, most, least in stated
             if (most, least) != (None, None)
         ]
+        return [*counted, *own_limits(self.limits)] or None
+
+
+def own_limits(source: str | None) -> list[Bounds]:
+    """The limits that a user's function makes; none without a function.
+
+    Raises:
+        InputError: no such function, or one that makes something else.
+    """
+    if source is None:
+        return []
+    made = call(source, "limits", "limits", {})
+    listed = [made] if isinstance(made, Bounds) else made
+    require(
+        isinstance(listed, list | tuple) and all(isinstance(each, Bounds) for each in listed),
+        "limits",
+        f"a limit such as raynas.Cost(costs, at_most=3.0), or a list of them, from {source}",
+        repr(made),
+        "Return that from the function.",
+    )
+    return list(listed)

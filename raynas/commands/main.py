@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from raynas.commands.describe import describe, evaluate
 from raynas.commands.export import export
 from raynas.commands.ledger import ledger
@@ -9,16 +11,17 @@ from raynas.commands.search import search
 from raynas.commands.train import train
 from raynas.commands.workflow import run
 
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "train": train,
+    "describe": describe,
+    "evaluate": evaluate,
+    "search": search,
+    "export": export,
+    "ledger": ledger,
+}
+"""The subcommands by name."""
+
 
 def main() -> None:
     """Run one of the subcommands."""
-    run(
-        {
-            "train": train,
-            "describe": describe,
-            "evaluate": evaluate,
-            "search": search,
-            "export": export,
-            "ledger": ledger,
-        }
-    )
+    run(COMMANDS)

@@ -26,7 +26,7 @@ def is_named(source: str) -> bool:
 def make(
     source: str, kind: type[Made], argument: str, options: Mapping[str, Any] | None = None
 ) -> Made:
-    """The result of a user's function.
+    """Make a value of one kind with a user's function.
 
     Args:
         source: `package.module:function`; the module may be in the current folder.
@@ -35,31 +35,47 @@ def make(
         options: what the function is called with.
 
     Raises:
-        InputError: no such module or function, an error of its own, options that it does not take,
-            or a result of another kind.
+        InputError: as `call`; or a result of another kind.
+    """
+    wanted = f"a {kind.__name__}"
+    made = call(source, wanted, argument, options or {})
+    require(
+        isinstance(made, kind),
+        argument,
+        f"{wanted} from {source}",
+        type(made).__name__,
+        "Return one from the function.",
+    )
+    assert isinstance(made, kind)
+    return made
+
+
+def call(source: str, wanted: str, argument: str, options: Mapping[str, Any]) -> Any:
+    """Call a user's function.
+
+    Args:
+        source: `package.module:function`; the module may be in the current folder.
+        wanted: from the function, in words.
+        argument: that names the function.
+        options: what the function is called with.
+
+    Raises:
+        InputError: no such module or function, an error of its own, or options that it does not
+            take.
     """
     function = find(source, argument)
-    wanted = options or {}
-    require_options(function, wanted, f"{argument} {source}")
+    require_options(function, options, f"{argument} {source}")
     try:
-        made = function(**wanted)
+        return function(**options)
     except InputError:
         raise
     except (Exception, SystemExit) as error:
         raise InputError(
             argument,
-            f"a {kind.__name__} from {source}",
+            f"{wanted} from {source}",
             told(error, sys.modules.get(getattr(function, "__module__", ""))),
             "Mend the function.",
         ) from error
-    require(
-        isinstance(made, kind),
-        argument,
-        f"a {kind.__name__} from {source}",
-        f"{type(made).__name__}",
-        "Return one from the function.",
-    )
-    return made
 
 
 def find(source: str, argument: str) -> Callable[..., Any]:

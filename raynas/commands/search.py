@@ -41,7 +41,7 @@ def search(
     """
     chosen = choose_strategy(run.strategy, settings)
     protocol = given(raynas.Evaluation, evaluation)
-    constraint = limits.limits()
+    constraint = limits.constraint()
     directory = run.directory(Path("runs") / Path(data.data.replace(":", ".")).name)
     samples = load_data(data)
     network, task = supernet.load(data, samples)
@@ -50,7 +50,7 @@ def search(
         samples,
         chosen,
         directory,
-        constraint=constraint or None,
+        constraint=constraint,
         evaluation=protocol,
         task=task,
         **run.options(),

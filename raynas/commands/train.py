@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from raynas.commands.loading import (
     preset_supernet,
 )
 from raynas.commands.options import chosen, options_of
-from raynas.commands.workflow import require_writable, train_or_load
+from raynas.commands.workflow import adjust, require_writable, train_or_load
 from raynas.preparation import inspect_data, prepare, require_seed
 from raynas.training import presets
 
@@ -55,9 +54,8 @@ def train(
     judged = load_task(task)
     if len(samples.validation) > 0:
         # Whether the data fit shows here, in seconds; a search would say so after the training.
-        inspect_data(
-            prepare(network, samples, None, raynas.Evaluation(batch_norm="inherit"), judged)
-        )
+        protocol = raynas.Evaluation(batch_norm="inherit")
+        inspect_data(prepare(network, samples, None, protocol, judged))
     train_or_load(network, samples, terms, out, task=judged)
 
 
@@ -70,8 +68,5 @@ def training_settings(data: str, options: TrainingOptions) -> raynas.TrainingSet
     name = PRESETS[data].training if data in PRESETS else "OWN_DATA"
     preset: raynas.TrainingSettings = getattr(presets, name)
     given = chosen(options)
-    if "warmup_epochs" not in given:
-        epochs = given.get("epochs", preset.epochs)
-        given["warmup_epochs"] = max(0.0, min(preset.warmup_epochs, epochs / 10))
     require_seed(given.get("seed", preset.seed))
-    return replace(preset, **given)
+    return adjust(preset, **given)

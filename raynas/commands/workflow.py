@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,6 +94,17 @@ def make_strategy(name: StrategyName, **settings: Any) -> Strategy:
     unknown = sorted(set(settings) - known)
     require(not unknown, "settings", f"some of {sorted(known)}", unknown, "Mend the names.")
     return choose_strategy(name, SimpleNamespace(**settings))
+
+
+def adjust(preset: raynas.TrainingSettings, **changes: Any) -> raynas.TrainingSettings:
+    """Training settings with some changes; the warm-up is at most a tenth, unless it is changed.
+
+    Raises:
+        InputError: a setting out of range.
+    """
+    epochs = changes.get("epochs", preset.epochs)
+    warmup = max(0.0, min(preset.warmup_epochs, epochs / 10))
+    return replace(preset, **{"warmup_epochs": warmup, **changes})
 
 
 def train_or_load(

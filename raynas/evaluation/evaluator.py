@@ -22,17 +22,18 @@ from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.evaluation.device import machine
 from raynas.evaluation.device.cuda_graphs import Replays, replays_on
 from raynas.evaluation.device.memory import halve_until_it_fits, undivided
-from raynas.evaluation.device.numerics import dtype_of, numerics, resolve_device
+from raynas.evaluation.device.numerics import numerics, resolve_device
 from raynas.evaluation.nodes import InputCheck, Mode, NodeRunner, Run
 from raynas.evaluation.outcomes import join_batches, judge_forest
 from raynas.evaluation.scores import Outcomes
 from raynas.evaluation.settings import Arithmetic, Evaluation
 from raynas.evaluation.trie import Node, build_forest, executions, trunk, walk
-from raynas.shards.features import StoredFeatures
+from raynas.shards.features import INPUTS, StoredFeatures
 from raynas.shards.shard import Shard, gather
 from raynas.shards.storage import decode, encode
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, NodePath, batch_norms
+from raynas.supernets.unseen_writes import unseen_writers
 from raynas.task import Task, classification_or
 
 T = TypeVar("T")
@@ -65,10 +66,10 @@ class Evaluator:
         self.settings = settings
         self.device = resolve_device(settings.device)
         self.task = classification_or(task, supernet.num_classes)
+        self._inputs = InputCheck(supernet.space.blocks, unseen_writers(supernet))
         with numerics(self.device, settings.full_arithmetic):
             self.supernet: ChainSupernet = supernet.to(self.device).eval()
             self._nodes = NodeRunner(self.supernet, self.device)
-        self._inputs = InputCheck(self.supernet.space.blocks)
         self._replays = replays or replays_on(self.device)
 
     @property
@@ -285,9 +286,15 @@ class Evaluator:
         return sum(0 < len(path) <= self.supernet.space.blocks for path in paths)
 
     def _decode(self, stored: StoredFeatures, arithmetic: Arithmetic) -> Tensor:
-        """Stored features on the device, as the blocks before them left them."""
+        """Stored features on the device, as the blocks before them left them.
+
+        Under autocast some modules give float32 (norms, sums with float32 parameters), and what
+        follows computes otherwise with it. Inputs are left to the stem, as they were given.
+        """
         x = decode(stored, self.device)
-        return x.to(dtype_of(arithmetic)) if x.is_floating_point() else x
+        if stored.quantization == INPUTS or arithmetic.precision == "float32":
+            return x
+        return x.to(getattr(torch, stored.precision))
 
 
 def protocol_for(supernet: ChainSupernet, evaluation: Evaluation) -> Evaluation:

@@ -150,7 +150,8 @@ class NodeRunner:
     def _call(self, kind: NodeKind, x: Tensor) -> Tensor:
         """Run a module on an input in the layout that it takes."""
         y: Tensor = self._nodes[kind][0](x.contiguous() if kind in self._own_layout else x)
-        return y
+        # Tensors made in inference mode cannot be watched for changes.
+        return y.clone() if y.is_inference() else y
 
     def _count(self, path: NodePath, x: Tensor, buffers: Sequence[Tensor]) -> Tensor:
         """Run a module under torch's cumulative average, which ends in the buffers."""
@@ -215,15 +216,18 @@ class NodeRunner:
 class InputCheck:
     """Sees to it that no node changes its input, which other candidates share.
 
-    Autograd's version counter shows most changes; those through `.data` or a detached view only a
-    copy shows, which the first execution of every node at hand is compared with.
+    Autograd's version counter shows most changes; those through `.data` only a copy shows, which
+    the first execution of every node at hand is compared with. (Modules whose code has a way to
+    write unseen run on copies, in case they do so later only.)
 
     Args:
         blocks: how many blocks the chain has.
+        writers: modules that always run on copies; see `unseen_writers`.
     """
 
-    def __init__(self, blocks: int) -> None:
+    def __init__(self, blocks: int, writers: frozenset[NodeKind] = frozenset()) -> None:
         self._blocks = blocks
+        self._writers = writers
         self._seen: set[NodePath] = set()
 
     def covers(self, paths: Iterable[NodePath]) -> bool:
@@ -240,10 +244,11 @@ class InputCheck:
         def run_checked(path: NodePath, x: Tensor) -> Tensor:
             # A copy and a comparison with it take as long as a small block. Whether a module writes
             # to its input hangs on its code, hardly on the data, so the first execution tells.
-            before = None if path in self._seen else x.clone()
-            version = x._version
-            y = run(path, x)
-            if x._version != version or (before is not None and not same_bits(x, before)):
+            first = path not in self._seen
+            given = x.clone() if first or kind_of(path) in self._writers else x
+            version = given._version
+            y = run(path, given)
+            if given._version != version or (first and not same_bits(given, x)):
                 raise InputError(
                     node_name(path, self._blocks),
                     "modules that leave their input unchanged",
@@ -251,7 +256,7 @@ class InputCheck:
                     "Do not apply in-place operations to a block's input, nor write through its "
                     ".data or detach(): work on a copy (x.clone()).",
                 )
-            if before is not None:
+            if first:
                 self._remember(path)
             return channels_last(y)
 

@@ -104,6 +104,12 @@ class PopulationEvaluator(CandidateEvaluator):
         return self._pool.device
 
     @property
+    def tolerance(self) -> float:
+        """The relative difference of a score on another machine that rounding explains."""
+        exact = self._settings.precision == "float32" and self._settings.bits == 32
+        return 1e-5 if exact else 1e-2
+
+    @property
     def counters(self) -> Counters:
         """Running totals, and how candidates are scored at present."""
         return Counters(

@@ -73,6 +73,11 @@ class CandidateEvaluator(ABC):
         """As `score`, without looking anything up; as `score` does by default."""
         return self.score(architectures)
 
+    @property
+    def tolerance(self) -> float:
+        """The relative difference of a score on another machine that rounding explains."""
+        return 1e-6
+
     def score_in_full(self, architectures: Sequence[Architecture]) -> list[Score]:
         """Score finalists as exactly as can be; as `score` does by default."""
         return self.score(architectures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -27,12 +27,15 @@ class StoredFeatures:
         channels: of affine codes, `float32[3, c]`: the value of code 0, the step from one code to
             the next, and the highest code of a finite value, for each channel of an image or
             feature of a sequence.
+        precision: of activations, the type in which blocks gave them, `"float32"`, `"bfloat16"` or
+            `"float16"`; under autocast it varies from block to block.
     """
 
     values: np.ndarray
     quantization: str
     shape: tuple[int, ...]
     channels: np.ndarray | None = None
+    precision: str = "float32"
 
     @staticmethod
     def of_inputs(inputs: np.ndarray) -> StoredFeatures:
@@ -42,25 +45,29 @@ class StoredFeatures:
     @staticmethod
     def from_metadata(values: np.ndarray, metadata: Mapping[str, Any]) -> StoredFeatures:
         """The inverse of `metadata`, of a shard that stores `values`."""
-        channels = metadata.get("channels")
-        if channels is None:
-            return StoredFeatures(values, metadata["quantization"], tuple(values.shape[1:]))
-        table = np.frombuffer(base64.b64decode(channels), dtype="<f4").reshape(3, -1)
-        return StoredFeatures(values, metadata["quantization"], tuple(metadata["shape"]), table)
+        channels, shape = metadata.get("channels"), tuple(values.shape[1:])
+        table = None
+        if channels is not None:
+            table = np.frombuffer(base64.b64decode(channels), dtype="<f4").reshape(3, -1)
+            shape = tuple(metadata["shape"])
+        precision = metadata.get("precision", "float32")
+        return StoredFeatures(values, metadata["quantization"], shape, table, precision)
 
     def metadata(self) -> dict[str, Any]:
         """All but the values, as a JSON object: exact, and apart from the Arrow buffers."""
         if self.quantization == INPUTS and self.values.dtype != np.uint8:
             return {"quantization": INPUTS, "dtype": self.values.dtype.name}
+        low = {} if self.precision == "float32" else {"precision": self.precision}
         if self.channels is None:
-            return {"quantization": self.quantization}
+            return {"quantization": self.quantization, **low}
         table = np.ascontiguousarray(self.channels, dtype="<f4")
         return {
             "quantization": self.quantization,
+            **low,
             "shape": list(self.shape),
             "channels": base64.b64encode(table.tobytes()).decode("ascii"),
         }
 
     def select_rows(self, rows: np.ndarray | slice) -> StoredFeatures:
         """Some of the samples, whose codes stand for what they did; a view for a slice."""
-        return StoredFeatures(self.values[rows], self.quantization, self.shape, self.channels)
+        return replace(self, values=self.values[rows])

@@ -52,16 +52,18 @@ def encode(x: Tensor, bits: int) -> StoredFeatures:
         f"{x.dtype} of shape {tuple(x.shape)}",
         "Convert the activation at the end of the block, or search without freezing.",
     )
+    precision = str(x.dtype).removeprefix("torch.")
     x = x.detach().to(torch.float32)
     shape = tuple(x.shape[1:])
     if bits == 32:
-        return StoredFeatures(to_host(x), "float32", shape)
+        return StoredFeatures(to_host(x), "float32", shape, precision=precision)
     if bits == 16:
         clamped = torch.where(x.isfinite(), x.clamp(-FLOAT16_MAX, FLOAT16_MAX), x)
-        return StoredFeatures(to_host(clamped.to(torch.float16)), "float16", shape)
+        values = to_host(clamped.to(torch.float16))
+        return StoredFeatures(values, "float16", shape, precision=precision)
     codes, channels = quantize(x, bits)
-    values = pack_nibbles(codes) if bits == 4 else codes
-    return StoredFeatures(to_host(values), f"affine{bits}", shape, to_host(channels))
+    values = to_host(pack_nibbles(codes) if bits == 4 else codes)
+    return StoredFeatures(values, f"affine{bits}", shape, to_host(channels), precision)
 
 
 def decode(stored: StoredFeatures, device: torch.device) -> Tensor:

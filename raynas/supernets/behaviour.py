@@ -34,7 +34,8 @@ class Behaviour:
 
     Args:
         node: `stem`, `blocks[1][0]` or `head`.
-        statistics: `"fixed"` or `"batch"`: which ones batch norms used.
+        statistics: `"fixed"` or `"batch"`: which ones batch norms used; `"large"` are fixed ones
+            on activations of several sizes.
         digest: of the output's bits, 16 hexadecimal digits; `"raised …"` if there was none.
         size: the root of the output's mean square; `None` where that is not a number.
         projection: the output on fixed signs, about as large as `size`; `None` likewise.
@@ -65,14 +66,15 @@ class Behaviour:
 def behaviours(replica: ChainSupernet) -> tuple[Behaviour, ...]:
     """Run every module of a copy, which may be spoilt, on what the first choices before it give.
 
-    Under fixed statistics, and, if there are batch norms, under the batch's own, too. A module that
+    Under fixed statistics, on activations as they come and on larger ones, which reach bounds that
+    the former do not; and, if there are batch norms, under the batch's own, too. A module that
     raises leaves a mark; what comes after runs on what another choice gave.
     """
     replica.eval()
     norms = [module for module in replica.modules() if isinstance(module, _BatchNorm)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = list(run_all(replica, "fixed"))
+        found = [*run_all(replica, "fixed"), *run_all(replica, "large")]
         if norms:
             for norm in norms:
                 norm.train()
@@ -90,6 +92,18 @@ def run_all(replica: ChainSupernet, statistics: str) -> Iterator[Behaviour]:
             outputs.append(output)
             yield behaviour
         x = next((output for output in outputs if output is not None), None)
+        if statistics == "large" and x is not None:
+            x = enlarged(x)
+
+
+def enlarged(x: Tensor) -> Tensor:
+    """Samples of which the first is as it was, and the others are 4, 16, 64 … times its size."""
+    if not x.is_floating_point() or x.numel() == 0:
+        return x
+    sizes = x.flatten(1).square().mean(1).sqrt() if x.dim() > 1 else x.abs()
+    factors = sizes[0] * 4.0 ** torch.arange(len(x)) / sizes.clamp(min=1e-12)
+    factors[0] = 1.0
+    return x * factors.to(x.dtype).view(-1, *[1] * (x.dim() - 1))
 
 
 def run_one(node: ChainNode, x: Tensor | None, statistics: str) -> tuple[Behaviour, Tensor | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,19 @@ from raynas.supernets.chain_nodes import (
     on_meta,
 )
 from raynas.supernets.plain_torch import plain_torch, seed_generators
-from raynas.supernets.probing import probe, probe_under_batch, run_node, same_bits
+from raynas.supernets.probing import (
+    mixes_samples,
+    probe,
+    probe_under_batch,
+    run_node,
+    same_bits,
+)
 from raynas.task import Task
 
 if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
+
+logger = logging.getLogger("raynas")
 
 SAMPLES = 2
 """The number of examples that the check runs on."""
@@ -34,7 +43,8 @@ def check_supernet(
 ) -> None:
     """Run every choice on examples in a copy on the CPU; the supernet stays as it is.
 
-    A supernet without data (on the meta device) is checked for shapes alone.
+    A supernet without data (on the meta device) is checked for shapes alone. Modules that let the
+    samples of a batch depend on each other are named in a warning of the logger `raynas`.
 
     Args:
         supernet: to be checked.
@@ -71,6 +81,14 @@ def check_supernet(
 def probed(node: ChainNode, x: Tensor, stochastic: bool) -> Tensor:
     """The output of a module that passes, under fixed and under batch statistics."""
     output = probe(node, x, stochastic=stochastic)
+    if mixes_samples(node, x):
+        logger.warning(
+            "%s: what it gives for a sample depends on the other samples of its batch, so that "
+            "scores depend on how samples are cut into shards, and on which are kept. Attention "
+            "and recurrent layers need batch_first=True; a batch norm without running statistics "
+            "(track_running_stats=False) always does this.",
+            node.name,
+        )
     probe_under_batch(node, x)
     return output
 

@@ -98,9 +98,10 @@ def identity(supernet: ChainSupernet) -> Identity:
             return Identity(structure_digest(replica, before, reached), ())
         spoilt = examined_copy(replica)
         seen = behaviours(spoilt.float())
-        after, _ = attribute_digests(spoilt)
+        after, reached_after = attribute_digests(spoilt)
         steady = {name: value for name, value in before.items() if after.get(name) == value}
-        return Identity(structure_digest(replica, steady, reached), seen)
+        # What code leads to may change while it runs as well: a logger, a cache of a library.
+        return Identity(structure_digest(replica, steady, reached & reached_after), seen)
 
 
 def digest(supernet: ChainSupernet) -> str:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+import random
 import warnings
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.errors import InputError, require
 from raynas.supernets.chain_nodes import ChainNode, describe_error, every_tensor
+from raynas.supernets.plain_torch import seed_generators
+
+MIXED = 1e-3
+"""The share of an output's size by which another sample of the batch must change it."""
+
+DRAWS = 64
+"""Runs of a module that draws random numbers, but gave the same output twice."""
+
+logger = logging.getLogger("raynas")
 
 
 def probe(node: ChainNode, x: Tensor, *, stochastic: bool = False) -> Tensor:
@@ -30,9 +44,11 @@ def probe(node: ChainNode, x: Tensor, *, stochastic: bool = False) -> Tensor:
             writes to again.
     """
     kept, held = x.clone(), [(tensor, bits(tensor)) for tensor in every_tensor(node.module)]
+    fresh, numbers = replace(node, module=copy.deepcopy(node.module)), counts(node.module)
+    version = x._version
     output = run_node(node, x)
     require_one_tensor(node, output, x)
-    require_unchanged_input(node, x, kept)
+    require_unchanged_input(node, x, kept, written=x._version != version)
     first = output.clone()
     require_repeatable(node, x, output, first, stochastic=stochastic)
     changed = [tensor for tensor, before in held if bits(tensor) != before]
@@ -43,6 +59,9 @@ def probe(node: ChainNode, x: Tensor, *, stochastic: bool = False) -> Tensor:
         f"a module that changes {name_of(node.module, changed)}",
         "Update them only if self.training, and give batch_norm its own training flag from there.",
     )
+    if not stochastic:
+        require_no_memory(node, fresh, x)
+        require_no_counting(node, numbers, x, first)
     return first
 
 
@@ -66,22 +85,116 @@ def require_repeatable(
         "memory that the module writes to again when it next runs",
         "Return a new tensor (y.clone()) rather than a buffer of the module.",
     )
-    seed = torch.default_generator.get_state()
-    again = run_node(node, x.clone())
+    if stochastic:
+        return
+    before = generator_states()
+    same = same_bits(run_node(node, x.clone()), first)
+    drawn = generator_states() != before
+    # What is drawn rarely matters rarely: a dropout of few values, one branch in a hundred.
+    tries = (same_bits(run_node(node, x.clone()), first) for _ in range(DRAWS if drawn else 0))
+    source = "" if drawn else " that are not torch's, or remembers earlier inputs"
     require(
-        stochastic or same_bits(again, first),
+        same and all(tries),
         node.name,
         "the same output for the same input in evaluation mode",
         "another one the second time",
-        "It draws random numbers" + draws(seed) + ": make them depend on self.training, as in "
+        f"It draws random numbers{source}: make them depend on self.training, as in "
         "nn.functional.dropout(x, p, training=self.training).",
+    )
+    if drawn:
+        logger.warning(
+            "%s draws random numbers in evaluation mode. Its output on examples did not depend on "
+            "them; if another one does, the history of a search cannot be repeated.",
+            node.name,
+        )
+
+
+def generator_states() -> tuple[object, ...]:
+    """The states of the random generators that torch, Python and numpy share among all code."""
+    legacy = np.random.get_state(legacy=False)  # noqa: NPY002
+    numbers = (legacy["state"]["key"].tobytes(), legacy["state"]["pos"], legacy["has_gauss"])  # type: ignore[index,call-overload]
+    return torch.default_generator.get_state().numpy().tobytes(), random.getstate(), numbers
+
+
+def require_no_memory(node: ChainNode, fresh: ChainNode, x: Tensor) -> None:
+    """Raise `InputError` if a module that has run gives something else than one that has not.
+
+    Args:
+        node: that has run on `x`.
+        fresh: a copy of it from before.
+        x: its input; both get another one of its shape, as later batches are.
+    """
+    other = x.flip(0)[:1].expand_as(x).clone()
+    require(
+        close(run_node(node, other.clone()), run_node(fresh, other)),
+        node.name,
+        "an output that depends on the input alone",
+        "one that depends on the inputs before",
+        "It keeps something of the first batch that it sees: compute it from the present one, or "
+        "keep what does not depend on the values only.",
     )
 
 
-def draws(seed: Tensor) -> str:
-    """Words for whether random numbers were drawn since a state of torch's generator."""
-    drawn = not torch.equal(seed, torch.default_generator.get_state())
-    return "" if drawn else " that are not torch's, or remembers earlier inputs"
+def mixes_samples(node: ChainNode, x: Tensor) -> bool:
+    """Whether the first of two samples gets another output beside itself than beside the second.
+
+    Random numbers are the same both times. Outputs within a thousandth are taken for equal, since
+    kernels may round by content.
+    """
+    if x.is_meta:
+        return False
+    outputs = []
+    for batch in (x.clone(), x[:1].repeat_interleave(len(x), 0)):
+        seed_generators()
+        outputs.append(run_node(node, batch)[0].clone())
+    one, other = outputs
+    allowed = MIXED * float(one.nan_to_num().abs().max())
+    return not torch.allclose(one, other, rtol=0.0, atol=allowed, equal_nan=True)
+
+
+def require_no_counting(
+    node: ChainNode, before: dict[tuple[str, str], float], x: Tensor, first: Tensor
+) -> None:
+    """Raise `InputError` if the output depends on a number that grows while a module runs.
+
+    Args:
+        node: that has run.
+        before: its numbers until then, as `counts` gives them.
+        x: its input.
+        first: its output on it.
+    """
+    modules = dict(node.module.named_modules())
+    for (name, attribute), number in counts(node.module).items():
+        if before.get((name, attribute), number) == number:
+            continue
+        for many in (10**3, 10**6):
+            setattr(modules[name], attribute, type(number)(number + many))
+            same = same_bits(run_node(node, x.clone()), first)
+            setattr(modules[name], attribute, number)
+            require(
+                same,
+                node.name,
+                "an output that does not depend on how often the module has run",
+                f"one that depends on its attribute {attribute}",
+                "Count in training mode only (self.training).",
+            )
+
+
+def counts(module: nn.Module) -> dict[tuple[str, str], float]:
+    """Every attribute that is a number, by the names of its module and its own."""
+    return {
+        (name, attribute): value
+        for name, part in module.named_modules()
+        for attribute, value in vars(part).items()
+        if type(value) in (int, float)
+    }
+
+
+def close(one: Any, other: Any) -> bool:
+    """Whether two outputs are the same but for rounding; `True` without data."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
+        return False
+    return one.is_meta or torch.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 def run_node(node: ChainNode, x: Tensor) -> Any:
@@ -158,10 +271,19 @@ def shown(output: Any) -> str:
     return type(output).__name__
 
 
-def require_unchanged_input(node: ChainNode, x: Tensor, kept: Tensor) -> None:
-    """Raise `InputError` if a module wrote into its input, by whatever way."""
+def require_unchanged_input(
+    node: ChainNode, x: Tensor, kept: Tensor, *, written: bool = False
+) -> None:
+    """Raise `InputError` if a module wrote into its input, by whatever way.
+
+    Args:
+        node: that was run.
+        x: its input.
+        kept: a copy of that from before.
+        written: whether autograd saw that it was written to, be it with the same values.
+    """
     require(
-        x.shape == kept.shape and x.dtype == kept.dtype and same_bits(x, kept),
+        not written and x.shape == kept.shape and x.dtype == kept.dtype and same_bits(x, kept),
         node.name,
         "a module that leaves its input unchanged",
         "one that modifies its input in place",

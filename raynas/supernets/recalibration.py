@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
 
 SAMPLES = 8
-"""How many examples are run; layers may divide their batch."""
+"""Examples that are run; layers may divide their batch."""
 
 MANY = 1_000_000
 """Batches that a layer is made to believe it has seen."""
@@ -41,9 +41,10 @@ MANY = 1_000_000
 INHERIT = "or evaluate with batch_norm='inherit'."
 
 
+@final
 @dataclass(frozen=True)
 class Trial:
-    """What a module gives under the batch's statistics.
+    """One run of a module under the batch's statistics.
 
     Args:
         output: of the module.

@@ -25,11 +25,11 @@ Attributes = dict[tuple[str, str], bytes]
 """The digest of every attribute, by the names of its module and its own."""
 
 
-def attribute_digests(supernet: ChainSupernet) -> tuple[Attributes, bytes]:
+def attribute_digests(supernet: ChainSupernet) -> tuple[Attributes, frozenset[bytes]]:
     """Every attribute of every module that is not a tensor or a module of its own.
 
     Returns:
-        Their digests, and that of all code and constants that they lead to.
+        Their digests, and those of all code and constants that they lead to.
 
     Raises:
         InputError: a `raynas_identity` that cannot be called.
@@ -67,7 +67,9 @@ def stated_identity(name: str, module: nn.Module) -> dict[str, str]:
         ) from error
 
 
-def structure_digest(supernet: ChainSupernet, attributes: Attributes, reached: bytes) -> str:
+def structure_digest(
+    supernet: ChainSupernet, attributes: Attributes, reached: frozenset[bytes]
+) -> str:
     """The digest of tensors, the tree of modules, inputs, classes, recipe and given attributes.
 
     Returns:
@@ -76,7 +78,7 @@ def structure_digest(supernet: ChainSupernet, attributes: Attributes, reached: b
     total = hashlib.blake2b(digest_size=16)
     for (module, attribute), digest in sorted(attributes.items()):
         total.update(f"{module} {attribute} ".encode() + digest)
-    total.update(reached)
+    total.update(b"".join(sorted(reached)))
     for line in tensor_lines(supernet):
         total.update(line)
     return total.hexdigest()

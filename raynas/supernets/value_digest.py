@@ -16,6 +16,7 @@ from raynas.supernets.attributes import (
     is_constant,
     is_known,
     is_known_name,
+    object_state,
     plain_function,
 )
 from raynas.supernets.code_facts import CodeFacts, code_facts
@@ -31,10 +32,13 @@ class Reach:
 
     Args:
         names: of the registered modules and tensors by `id`, which stand for them in values.
+        caches: whether containers in Python modules may be caches, which are not read; otherwise
+            all are taken for constants.
     """
 
-    def __init__(self, names: Mapping[int, str]) -> None:
+    def __init__(self, names: Mapping[int, str], *, caches: bool = True) -> None:
         self.names = names
+        self._caches = caches
         self._codes: dict[CodeType, CodeFacts] = {}
         self._classes: dict[type, bytes] = {}
         self._met: dict[int, Any] = {}
@@ -60,13 +64,13 @@ class Reach:
             self._met[id(item)] = item
             self._pending.append(item)
 
-    def reached(self) -> bytes:
-        """The digest of all that functions and classes met so far name, and of what these name."""
+    def reached(self) -> frozenset[bytes]:
+        """The digests of all that functions and classes met so far name, and of what these name."""
         found: set[bytes] = set()
         while self._pending:
             item = self._pending.popleft()
             found.update(self._of_class(item) if isinstance(item, type) else self._of_code(item))
-        return hashlib.blake2b(b"".join(sorted(found)), digest_size=16).digest()
+        return frozenset(found)
 
     def class_digest(self, kind: type) -> bytes:
         """The digest of a class: the name of a known one, the code and constants of another."""
@@ -113,11 +117,12 @@ class Reach:
                 if isinstance(value, ModuleType) and is_known_name(value.__name__):
                     continue
                 # Of a module or a settings object, only what the function can be seen to use.
+                held_by = vars(value) if isinstance(value, ModuleType) else object_state(value)
                 for attribute in sorted(facts.attributes):
-                    held = vars(value).get(attribute)
+                    held = held_by.get(attribute)
                     if held is not None and not isinstance(held, ModuleType):
                         yield label + attribute.encode() + self.digest(held)
-            elif is_constant(value):
+            elif not self._caches or is_constant(value):
                 yield label + self.digest(value)
 
 
@@ -138,6 +143,7 @@ def value_digest(value: Any) -> str:
         value: a function, or an object such as a task; the same value in another process gives the
             same digest.
     """
-    reach = Reach({})
+    # Nobody runs it on examples, so that a table of a thousand class weights must be read.
+    reach = Reach({}, caches=False)
     own = reach.digest(value)
-    return hashlib.blake2b(own + reach.reached(), digest_size=16).hexdigest()
+    return hashlib.blake2b(b"".join([own, *sorted(reach.reached())]), digest_size=16).hexdigest()

@@ -34,6 +34,9 @@ PLAIN = (type(None), bool, int, complex, str, bytes, type(...), range, slice, to
 DEEPEST = 60
 """The depth to which nested values are read; deeper ones are left out."""
 
+MOST_WALKED = 100_000
+"""Containers and objects of one value that are read at most."""
+
 
 @final
 class ValueWalk:
@@ -45,6 +48,7 @@ class ValueWalk:
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []
         self._depth = 0
+        self._walked = [0]
 
     def put(self, kind: str, content: bytes | str = b"") -> None:
         """Write one piece, marked with its kind and length."""
@@ -72,7 +76,8 @@ class ValueWalk:
             self._nest(value, self._add_object)
 
     def _nest(self, value: Any, write: Callable[[Any], None]) -> None:
-        if self._depth >= DEEPEST:
+        self._walked[0] += 1
+        if self._depth >= DEEPEST or self._walked[0] > MOST_WALKED:
             self.put("deep")
             return
         self._depth += 1
@@ -89,11 +94,21 @@ class ValueWalk:
                 self.add(key)
                 self.add(held)
         elif isinstance(value, set | frozenset):
-            self.put("set", b"".join(sorted(self._reach.digest(item) for item in value)))
+            self.put("set", b"".join(sorted(self._apart(item) for item in value)))
         else:
             self.put("sequence", str(len(value)))
             for item in list(value):
                 self.add(item)
+
+    def _apart(self, value: Any) -> bytes:
+        """The digest of one item of a set, whose items have no order.
+
+        What led to the set is not walked again, since an item may refer back to it.
+        """
+        walk = ValueWalk(self._reach)
+        walk._seen, walk._depth, walk._walked = dict(self._seen), self._depth, self._walked
+        walk.add(value)
+        return walk.total.digest()
 
     def _add_object(self, value: Any) -> None:
         try:

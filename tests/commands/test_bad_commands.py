@@ -2,41 +2,67 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 
 import pytest
-from command_runs import BRIEF_SEARCH, assert_refused, command
-from small_search import contents, run_search, small_data, small_supernet
+from command_runs import (
+    BRIEF_SEARCH,
+    DIGITS,
+    IMAGES,
+    TINY,
+    assert_refused,
+    command,
+    image_folder,
+    tiny_supernet,
+)
+from small_search import contents, run_search
 
 import raynas
+from raynas.commands.main import COMMANDS
 from raynas.costs import flops_table
 from raynas.errors import InputError
 from raynas.supernets import save
+from raynas.testing.supernets import small_data, small_supernet
+
+ROOT = Path(__file__).parents[2]
+HUGE = 2**70
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A supernet of the digits that nobody trained."""
+    """A tiny supernet of the digits that nobody trained."""
     path = tmp_path_factory.mktemp("weights") / "supernet.safetensors"
-    save(raynas.supernets.spos_8x8(10), path)
+    save(tiny_supernet(), path)
     return path
 
 
 @pytest.fixture(scope="module")
-def finished(weights: Path) -> Path:
+def own(weights: Path) -> tuple[object, ...]:
+    """The options that name it."""
+    return (*TINY, "--weights", weights)
+
+
+@pytest.fixture(scope="module")
+def finished(own: tuple[object, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has ended."""
-    run_dir = weights.parent / "run"
-    assert command(*BRIEF_SEARCH, "--supernet", weights, "--run-dir", run_dir).code == 0
+    run_dir = tmp_path_factory.mktemp("finished") / "run"
+    assert command(*BRIEF_SEARCH, *own, "--run-dir", run_dir).code == 0
     return run_dir
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--flops", "nan"), "FLOPs(at_most): expected a positive finite number, got nan."),
-        (("--flops", "-5"), "FLOPs(at_most): expected a positive finite number, got -5.0."),
+        (("--flops", "nan"), "flops: expected a finite number, got nan."),
+        (("--flops", "abc"), "flops: expected a number such as 3.1e6, or a share"),
+        (("--flops", "-5"), "FLOPs(at_most): expected a positive finite number, got -5."),
+        (("--flops", "0%"), "flops: expected a share above 0% and up to 100%, got '0%'."),
+        (("--params-at-least", "x"), "params-at-least: expected a number"),
+        (("--flops", "60%", "--flops-at-least", "90%"), "FLOPs(at_least): expected at most 60%"),
         (("--threshold", 1.5), "threshold: expected a share between 0 and 1, got 1.5."),
         (("--strategy", "cf", "--threshold", 0), "threshold: expected a share between 0 and 1"),
         (("--monitor", 0), "monitor: expected at least 1, got 0."),
@@ -46,32 +72,38 @@ def finished(weights: Path) -> Path:
         (("--sample-rate", 0), "sample_rate: expected a share above 0 and at most 1, got 0.0."),
         (("--sample-rate", 1.5), "sample_rate: expected a share above 0 and at most 1, got 1.5."),
         (("--bits", 2), "bits: expected 32 or 16 or 8 or 4, got 2."),
-        (("--threads", 0), "threads: expected at least 1, got 0."),
-        (("--seed", -1), "seed: expected at least 0, got -1."),
+        (("--bits", 7), "bits: expected 32 or 16 or 8 or 4, got 7."),
+        (("--bits", "many"), "--bits: expected a whole number, got 'many'. See raynas search"),
+        (("--threads", 0), "threads: expected a whole number from 1 to 1024, got 0."),
+        (("--threads", 1_000_000), "threads: expected a whole number from 1 to 1024"),
+        (("--threads", "1e6"), "--threads: expected a whole number, got '1e6'."),
+        (("--seed", -1), "seed: expected a whole number from 0 to below 2**64, got -1."),
+        (("--seed", HUGE), "seed: expected a whole number from 0 to below 2**64"),
+        (("--workers", "2.5"), "--workers: expected a whole number, got '2.5'."),
         (("--workers", -2), "workers: expected 0 (this process), a number of Ray actors"),
     ],
 )
 def test_settings_out_of_range(
-    options: tuple[object, ...], text: str, weights: Path, tmp_path: Path
+    options: tuple[object, ...], text: str, own: tuple[object, ...], tmp_path: Path
 ) -> None:
-    base = ("--supernet", weights, "--run-dir", tmp_path / "run")
+    base = (*own, "--run-dir", tmp_path / "run")
     assert_refused((*BRIEF_SEARCH, *base, *options), text)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_infeasible_constraint(weights: Path, tmp_path: Path) -> None:
-    table = flops_table(raynas.supernets.spos_8x8(10))
-    costs = {a: table.of(a) for a in product((0, 3), repeat=8)}
-    cheapest = min(costs, key=lambda a: costs[a])
-    base = ("--supernet", weights, "--run-dir", tmp_path / "run")
+def test_an_infeasible_constraint(own: tuple[object, ...], tmp_path: Path) -> None:
+    supernet = tiny_supernet()
+    table = flops_table(supernet)
+    least = table.of((0, 0, 0))
+    assert least == min(table.of(each) for each in supernet.space.enumerate())
+    base = (*BRIEF_SEARCH, *own, "--run-dir", tmp_path / "run")
     assert_refused(
-        (*BRIEF_SEARCH, *base, "--flops", costs[cheapest] - 1),
-        f"constraint: expected a limit of at least {costs[cheapest]:,} flops, the cost of the "
-        f"cheapest architecture {list(cheapest)}, got at most {costs[cheapest] - 1:,}. Raise",
+        (*base, "--flops", least - 1),
+        f"constraint: expected a limit of at least {least:,} flops, the cost of the "
+        f"cheapest architecture [0, 0, 0], got at most {least - 1:,}. Raise",
     )
     assert not list(tmp_path.iterdir())
-    few = (*BRIEF_SEARCH, *base, "--flops", costs[cheapest], "--population", 50, "--generations", 3)
-    ended = command(*few)
+    ended = command(*base, "--flops", least, "--population", 50, "--generations", 3)
     assert (ended.code, ended.err) == (0, "")
     assert "(legal architectures exhausted)" in ended.out
     assert "1 of 1 legal architectures" in ended.out
@@ -89,11 +121,11 @@ def cluster() -> Iterator[None]:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
-def test_more_workers_than_the_cluster_has(weights: Path, tmp_path: Path) -> None:
+def test_more_workers_than_the_cluster_has(own: tuple[object, ...], tmp_path: Path) -> None:
     text = (
         "workers: expected at most 2, since each takes 1 CPU of one node and the cluster has 2 CPU"
     )
-    base = ("--supernet", weights, "--run-dir", tmp_path / "run", "--workers", 3)
+    base = (*own, "--run-dir", tmp_path / "run", "--workers", 3)
     assert_refused((*BRIEF_SEARCH, *base), text, "got 3. Ask for fewer workers")
     with pytest.raises(InputError, match=text):
         run_search(tmp_path / "run", workers=3)
@@ -102,9 +134,9 @@ def test_more_workers_than_the_cluster_has(weights: Path, tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_directory_in_use(weights: Path, finished: Path) -> None:
+def test_a_run_directory_in_use(own: tuple[object, ...], finished: Path) -> None:
     before = contents(finished)
-    base = (*BRIEF_SEARCH, "--supernet", weights, "--run-dir", finished)
+    base = (*BRIEF_SEARCH, *own, "--run-dir", finished)
     assert_refused(base, "run_dir: expected a directory without a run", "--resume")
     assert_refused(
         (*base, "--resume", "--seed", 4, "--top-k", 3),
@@ -117,21 +149,23 @@ def test_a_run_directory_in_use(weights: Path, finished: Path) -> None:
 
 def test_a_resume_with_other_weights(finished: Path, tmp_path: Path) -> None:
     other, before = tmp_path / "other.safetensors", contents(finished)
-    save(raynas.supernets.spos_8x8(10), other)
-    base = (*BRIEF_SEARCH, "--supernet", other, "--run-dir", finished, "--resume")
-    assert_refused(base, "supernet.digest: ", " there, ", " now")
-    export = ("export", "--data", "digits", "--supernet", other, "--out", tmp_path / "best")
-    assert_refused((*export, "--run-dir", finished), "run_dir: ", "supernet: ", " there, ")
+    save(tiny_supernet(), other)
+    base = (*BRIEF_SEARCH, *TINY, "--weights", other, "--run-dir", finished, "--resume")
+    assert_refused(base, "resume: expected the supernet that the run was started with")
+    export = ("export", *DIGITS, *TINY, "--weights", other, "--out", tmp_path / "best")
+    assert_refused(
+        (*export, "--run-dir", finished), "run_dir: expected the supernet that was searched"
+    )
     assert contents(finished) == before
     assert not (tmp_path / "best").exists()
 
 
 @pytest.mark.parametrize("resume", [(), ("--resume",)])
 def test_a_run_directory_below_a_file(
-    resume: tuple[str, ...], weights: Path, tmp_path: Path
+    resume: tuple[str, ...], own: tuple[object, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    base = (*BRIEF_SEARCH, "--supernet", weights, "--run-dir", tmp_path / "file" / "run")
+    base = (*BRIEF_SEARCH, *own, "--run-dir", tmp_path / "file" / "run")
     assert_refused((*base, *resume), "run_dir: expected a directory that can be created")
     assert contents(tmp_path) == {"file": b"mine"}
 
@@ -139,31 +173,32 @@ def test_a_run_directory_below_a_file(
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--architecture", "0,0,0"), "architecture: expected 8 choices, one per block, got 3"),
-        (("--architecture", "0,0,0,0,0,0,0,4"), "a choice from 0 to 3 for block 7, got 4."),
-        (("--architecture=-1,0,0,0,0,0,0,0",), "a choice from 0 to 3 for block 0, got -1."),
+        (("--architecture", "0,0"), "architecture: expected 3 choices, one per block, got 2"),
+        (("--architecture", "0,0,4"), "a choice from 0 to 2 for block 2, got 4."),
+        (("--architecture=-1,0,0",), "a choice from 0 to 2 for block 0, got -1."),
         (("--architecture", "a,b"), "architecture: expected integers separated by commas"),
         (("--architecture", ""), "architecture: expected integers separated by commas, got ''."),
         ((), "architecture: expected either --architecture or --run-dir, got neither."),
         (("--architecture", "0", "--run-dir", "x"), "or --run-dir, got both."),
-        (("--run-dir", "absent"), "config.json: expected a JSON object"),
+        (("--run-dir", "absent"), "run_dir: expected the directory of a search"),
+        (("--architecture", "0,0,0", "--batch-norm", "x"), "invalid choice 'x' for argument"),
     ],
 )
 def test_exports_that_cannot_be(
-    options: tuple[str, ...], text: str, weights: Path, tmp_path: Path
+    options: tuple[str, ...], text: str, own: tuple[object, ...], tmp_path: Path
 ) -> None:
-    base = ("export", "--data", "digits", "--supernet", weights, "--out", tmp_path / "best")
+    base = ("export", *DIGITS, *own, "--out", tmp_path / "best")
     assert_refused((*base, *options), text)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_export_is_not_overwritten_by_another(weights: Path, tmp_path: Path) -> None:
+def test_an_export_is_not_overwritten_by_another(own: tuple[object, ...], tmp_path: Path) -> None:
     target = tmp_path / "best"
     target.mkdir()
-    (target / "architecture.json").write_text('{"architecture": [0, 0, 0, 0, 0, 0, 0, 1]}')
+    (target / "architecture.json").write_text('{"architecture": [0, 0, 1]}')
     before = contents(tmp_path)
-    base = ("export", "--data", "digits", "--supernet", weights, "--out", target)
-    assert_refused((*base, "--architecture", "0,0,0,0,0,0,0,0"), "export directory: expected")
+    base = ("export", *DIGITS, *own, "--out", target)
+    assert_refused((*base, "--architecture", "0,0,0"), "export directory: expected")
     assert contents(tmp_path) == before
 
 
@@ -174,7 +209,14 @@ def test_an_export_is_not_overwritten_by_another(weights: Path, tmp_path: Path) 
         (("--batch-size", 1), "batch_size: expected at least 2, for batch norm, got 1."),
         (("--learning-rate", 0), "learning_rate: expected a positive finite number, got 0.0."),
         (("--device", "tpu"), "device: expected one of ['cpu'"),
-        (("--seed", -1), "seed: expected at least 0, got -1."),
+        (("--learning-rate", "x"), "--learning-rate: expected a number, got 'x'. See raynas train"),
+        (("--epochs", "1e3"), "--epochs: expected a whole number, got '1e3'."),
+        (("--seed", -1), "seed: expected a whole number from 0 to below 2**64, got -1."),
+        (("--seed", HUGE), "seed: expected a whole number from 0 to below 2**64"),
+        (("--schedule", "steps"), "invalid choice 'steps'"),
+        (("--supernet", "weights.st"), "supernet: expected package.module:function, got"),
+        (("--supernet", "command_runs:image_supernet"), "expected 10 classes, as digits has"),
+        (("--supernet", "command_runs:linear_supernet"), "expected a task"),
     ],
 )
 def test_trainings_that_cannot_be(options: tuple[object, ...], text: str, tmp_path: Path) -> None:
@@ -185,20 +227,193 @@ def test_trainings_that_cannot_be(options: tuple[object, ...], text: str, tmp_pa
 
 def test_a_training_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    base = ("train", "--data", "digits", "--epochs", 1, "--out")
-    assert_refused((*base, tmp_path / "file" / "supernet.st"), "supernet: ", "another place")
+    base = ("train", *DIGITS, "--epochs", 1, "--out")
+    assert_refused((*base, tmp_path / "file" / "supernet.st"), "out: ", "use another directory")
+    assert_refused((*base, tmp_path / "file" / "new" / "supernet.st"), "out: ")
+    assert_refused((*base, tmp_path / ("x" * 250)), "out: ", "File name too long")
     assert_refused((*base, tmp_path), "checkpoint: expected a readable", "Is a directory")
     assert contents(tmp_path) == {"file": b"mine"}
 
 
+@pytest.mark.parametrize("name", ["describe", "evaluate"])
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--bits", 7), "bits: expected 32 or 16 or 8 or 4, got 7."),
+        (("--workers", -3), "workers: expected 0 (this process)"),
+        (("--supernet", "absent.st"), "absent.st"),
+        (("--data", "nowhere"), "data: expected one of digits"),
+    ],
+)
+def test_looks_that_cannot_be(
+    name: str, options: tuple[object, ...], text: str, own: tuple[object, ...]
+) -> None:
+    wanted = {"describe": ("--paths", 1), "evaluate": ("--architectures", "0,0,0")}[name]
+    named = () if "--supernet" in options else own
+    data = () if "--data" in options else DIGITS
+    assert_refused((name, *data, *named, *wanted, *options), text)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--paths", 0), "paths: expected at least 1, got 0."),
+        (("--paths", "x"), "--paths: expected a whole number, got 'x'."),
+        (("--seed", -1), "seed: expected a whole number from 0 to below 2**64, got -1."),
+        (("--seed", HUGE), "seed: expected a whole number from 0 to below 2**64"),
+        (("--population", -4), "population: expected at least 1, got -4."),
+        (("--generations", 0), "generations: expected at least 1, got 0."),
+        (("--flops", "1%"), "constraint: expected a limit of at least"),
+    ],
+)
+def test_descriptions_that_cannot_be(
+    options: tuple[object, ...], text: str, own: tuple[object, ...]
+) -> None:
+    assert_refused(("describe", *DIGITS, *own, *options), text)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "text"),
+    [
+        (("0,0",), "architecture: expected 3 choices, one per block, got 2"),
+        (("0,0,0", "0,0,3"), "a choice from 0 to 2 for block 2, got 3."),
+        (("-1,0,0",), "a choice from 0 to 2 for block 0, got -1."),
+        (("a",), "architecture: expected integers separated by commas"),
+        ((), "architectures: expected at least one, got none."),
+    ],
+)
+def test_architectures_that_cannot_be_evaluated(
+    architectures: tuple[str, ...], text: str, own: tuple[object, ...], tmp_path: Path
+) -> None:
+    ledger = ("--ledger", tmp_path / "scores.sqlite")
+    assert_refused(("evaluate", *DIGITS, *own, *ledger, "--architectures", *architectures), text)
+
+
+def test_a_ledger_that_is_none(own: tuple[object, ...], tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    wanted = ("--architectures", "0,0,0", "--ledger", tmp_path / "mine")
+    assert_refused(("evaluate", *DIGITS, *own, *wanted), "ledger: expected a SQLite file")
+    assert contents(tmp_path) == {"mine": b"mine"}
+
+
+MODULES = {
+    "fails_at_import": "raise ValueError('at import')",
+    "imports_what_is_not_there": "import nowhere_to_be_found",
+    "exits": "import sys; sys.exit(3)",
+    "no_python": "def f(:",
+}
+
+
+@pytest.mark.parametrize("argument", ["data", "supernet", "task", "limits"])
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (":", "expected package.module:function, got ':'. Write it as"),
+        ("command_runs:", "expected package.module:function, got 'command_runs:'."),
+        (":build", "expected package.module:function, got ':build'."),
+        ("a/b.py:build", "expected package.module:function, got 'a/b.py:build'."),
+        ("not_here.at_all:build", "not_here.at_all:build (No module named 'not_here'). Run the"),
+        ("command_runs:nothing", "expected a function nothing in command_runs, got none."),
+        ("command_runs:NUMBER", "expected a function NUMBER in command_runs, got a int."),
+        ("command_runs:returns_a_number", "from command_runs:returns_a_number, got "),
+        ("command_runs:fails", "got RuntimeError: no such thing (command_runs.py, line "),
+        ("command_runs:needs_an_argument", "got TypeError: needs_an_argument() missing 1"),
+        ("fails_at_import:build", "(ValueError: at import (fails_at_import.py, line 1)). Mend"),
+        ("imports_what_is_not_there:build", "No module named 'nowhere_to_be_found' (imports_what"),
+        ("exits:build", "(SystemExit: 3 (exits.py, line 1)). Mend the module."),
+        ("no_python:build", "(SyntaxError: invalid syntax (no_python.py, line 1)). Mend"),
+    ],
+)
+def test_functions_of_the_user_that_are_not_right(
+    argument: str,
+    source: str,
+    text: str,
+    own: tuple[object, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, content in MODULES.items():
+        (tmp_path / f"{name}.py").write_text(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    given = {"data": DIGITS, "supernet": own, "task": (), "limits": ()}
+    given[argument] = (f"--{argument}", source)
+    options = [option for options in given.values() for option in options]
+    run = ("--workers", 0, "--run-dir", tmp_path / "run")
+    assert_refused(("search", *options, *run), f"{argument}: ", text)
+    assert len(contents(tmp_path)) == len(MODULES)
+
+
+def test_an_error_of_raynas_in_a_users_function_is_its_own(tmp_path: Path) -> None:
+    base = ("train", *DIGITS, "--out", tmp_path / "new.st")
+    assert_refused((*base, "--supernet", "command_runs:fails_as_raynas_does"), "choices: expected")
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--image-size", 3), "image-size: expected none for --data digits"),
+        (("--data-dir", "x"), "data-dir: expected none beside --data digits, which is bundled"),
+        (("--calibration", -1), "calibration: expected at least 1 image, got -1."),
+        (("--validation", 100_000), "expected at most 1796 images"),
+        (("--shard-size", 0), "shard_size: expected at least 1, got 0."),
+        (("--data", "command_runs:few_digits", "--image-size", 3), "image-size: expected none for"),
+        (("--data", "command_runs:few_digits", "--data-dir", "x"), "data-dir: expected none"),
+        (("--data", "cifar10"), "data-dir: expected the folder of cifar10, got none."),
+        (("--data", "mnist"), "data: expected one of digits, fashion-mnist, "),
+    ],
+)
+def test_data_that_cannot_be(
+    options: tuple[object, ...], text: str, own: tuple[object, ...], tmp_path: Path
+) -> None:
+    data = () if "--data" in options else DIGITS
+    base = ("search", *data, *own, "--workers", 0, "--run-dir", tmp_path / "run")
+    assert_refused((*base, *options), text)
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--supernet", "absent.st"), "absent.st"),
+        (("--supernet", __file__), "test_bad_commands.py"),
+        ((*TINY, "--weights", "absent.st"), "absent.st"),
+        (("--supernet", "WEIGHTS"), "unexpected"),
+        (("--supernet", "WEIGHTS", "--weights", "WEIGHTS"), "weights: expected none, beside a"),
+        (("--supernet", "command_runs:image_supernet"), "expected 10 classes, as digits has"),
+    ],
+)
+def test_supernets_that_cannot_be(
+    options: tuple[str, ...], text: str, weights: Path, tmp_path: Path
+) -> None:
+    named = [option.replace("WEIGHTS", str(weights)) for option in options]
+    assert_refused((*BRIEF_SEARCH, *named, "--run-dir", tmp_path / "run"), text)
+    assert contents(tmp_path) == {}
+
+
+def test_a_folder_needs_a_supernet_that_fits_its_images(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "pets")
+    before = contents(tmp_path)
+    base = ("train", "--data", folder, "--out", tmp_path / "new.st")
+    assert_refused((*base, "--image-size", 8), "supernet: expected package.module:function, which")
+    assert_refused((*base, *IMAGES[2:]), "(3, 224, 224)")
+    assert_refused((*base, *IMAGES, "--image-size", 0), "image_size: expected at least 1, got 0.")
+    assert_refused((*base, "--image-size", 8, *TINY), "expected 2 classes, as pets has, got 10.")
+    assert contents(tmp_path) == before
+
+
 @pytest.mark.parametrize("name", ["search", "train"])
-def test_folders_of_images_that_cannot_be(name: str, weights: Path, tmp_path: Path) -> None:
+def test_folders_of_images_that_cannot_be(
+    name: str, own: tuple[object, ...], tmp_path: Path
+) -> None:
     outputs = {
-        "search": (*BRIEF_SEARCH, "--supernet", weights, "--run-dir", tmp_path / "run"),
+        "search": ("search", *own, "--workers", 0, "--run-dir", tmp_path / "run"),
         "train": ("train", "--out", tmp_path / "new.st"),
     }
     base = (*outputs[name], "--data", "imagenet")
-    assert_refused(base, "data-dir: expected the folder of imagenet, got None. Give --data-dir.")
+    assert_refused(base, "data-dir: expected the folder of imagenet, got none. Give --data-dir.")
     assert_refused((*base, "--data-dir", tmp_path / "absent"), "root: ", "absent/train")
     (tmp_path / "images" / "train").mkdir(parents=True)
     assert_refused((*base, "--data-dir", tmp_path / "images"), "root: expected a folder of class")
@@ -208,16 +423,39 @@ def test_folders_of_images_that_cannot_be(name: str, weights: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "text"),
     [
-        ("search", "--data", "mnist"),
-        ("search", "--bits", "many"),
-        ("train", "--data", "digits"),
-        ("export", "--colour", "red"),
-        ("destroy",),
+        ((), f"expected one of {{{', '.join(COMMANDS)}}}. See raynas --help."),
+        (("destroy",), "unrecognized options: destroy. See raynas --help."),
+        (("search", "--data", "digits"), "missing --supernet. See raynas search --help."),
+        (("train", "--data", "digits"), "missing --out. See raynas train --help."),
+        (("export", "--colour", "red"), "--data, --supernet. See raynas export --help."),
+        ((*BRIEF_SEARCH, *TINY, "--colour", "red"), "unrecognized options: --colour, red. See"),
+        ((*BRIEF_SEARCH, *TINY, "--seed"), "--seed"),
+        (("ledger",), "expected one of {list, export, verify}. See raynas ledger --help."),
+        (("ledger", "list"), "missing PATH. See raynas ledger --help."),
     ],
 )
-def test_arguments_that_are_none_end_with_code_2(arguments: tuple[str, ...]) -> None:
-    ended = command(*arguments)
-    assert (ended.code, ended.out) == (2, "")
-    assert "Traceback" not in ended.err
+def test_arguments_that_are_none_end_with_one_line(
+    arguments: tuple[object, ...], text: str
+) -> None:
+    assert_refused(arguments, text)
+
+
+def test_output_that_nobody_reads_is_no_error(own: tuple[object, ...], tmp_path: Path) -> None:
+    code = "import sys; sys.argv[0] = 'raynas'; from raynas.commands.main import main; main()"
+    wanted = ("evaluate", *DIGITS, *own, "--architectures", "0,0,0", "1,1,1")
+    ended = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, wanted)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+    )
+    with ended:
+        assert ended.stdout is not None
+        assert ended.stderr is not None
+        ended.stdout.close()
+        assert ended.stderr.read() == ""
+        assert ended.wait(120) == 1

@@ -109,6 +109,13 @@ def test_verify_names_the_damage_and_ends_with_code_1(path: Path) -> None:
     assert not path.with_name("out").exists()
 
 
+@pytest.mark.parametrize("name", ["list", "export", "verify"])
+def test_help_is_shown(name: str) -> None:
+    shown = command("ledger", name, "--help")
+    assert (shown.code, shown.err) == (0, "")
+    assert "the ledger." in shown.out
+
+
 @pytest.mark.parametrize("name", ["list", "verify"])
 def test_a_ledger_that_is_missing_is_not_created(name: str, tmp_path: Path) -> None:
     assert_refused(("ledger", name, tmp_path / "none"), "none, which is missing")

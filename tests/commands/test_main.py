@@ -1,26 +1,43 @@
-"""The command line from end to end: train, search and export on the digits."""
+"""The command line from end to end: train, describe, evaluate, search and export."""
 
 from __future__ import annotations
 
 import inspect
+import json
+import os
+import re
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
-import numpy as np
 import pytest
 import torch
-from command_runs import command
+from command_runs import (
+    DIGITS,
+    IMAGES,
+    TINY,
+    cells,
+    command,
+    done,
+    image_folder,
+    tiny_supernet,
+)
 from small_search import contents, determined, history, strict_json
 
 import raynas
-from raynas.commands import loading as cli
+from raynas.commands import loading
+from raynas.commands.loading import DataOptions, load_data
+from raynas.commands.main import COMMANDS
+from raynas.commands.options import plain_docstring
+from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
 from raynas.space import encode
 from raynas.supernets import recipe_of
 
-PROGRAM = Path(sys.executable).parent / "raynas"
-SEARCH = ("--data", "digits", "--workers", 0, "--generations", 2, "--population", 6)
+ROOT = Path(__file__).parents[2]
+SEARCH = (*DIGITS, *TINY, "--workers", 0, "--generations", 2, "--population", 6)
 
 
 @pytest.fixture(scope="module")
@@ -28,31 +45,44 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a supernet was trained for an epoch, and searched."""
     home = tmp_path_factory.mktemp("home")
     weights = home / "new" / "supernet.safetensors"
-    trained = command("train", "--data", "digits", "--out", weights, "--epochs", 1)
-    assert (trained.code, trained.err) == (0, "")
-    (home / "train.out").write_text(trained.out)
-    searched = command("search", *SEARCH, "--supernet", weights, "--run-dir", home / "run")
-    assert (searched.code, searched.err) == (0, "")
-    (home / "search.out").write_text(searched.out)
+    trained = done("train", *DIGITS, *TINY, "--out", weights, "--epochs", 1)
+    (home / "train.out").write_text(trained)
+    searched = done("search", *SEARCH, "--weights", weights, "--run-dir", home / "run")
+    (home / "search.out").write_text(searched)
     return home
 
 
-def test_train_writes_a_supernet_that_says_how_it_was_built(home: Path) -> None:
+@pytest.fixture(scope="module")
+def weights(home: Path) -> Path:
+    """The trained supernet."""
+    return home / "new" / "supernet.safetensors"
+
+
+def test_train_writes_a_supernet_and_nothing_else(home: Path) -> None:
     out = (home / "train.out").read_text()
-    assert "training 65,536 architectures on 937 images of digits" in out
+    assert "training 27 architectures on 937 images of digits" in out
     assert "epoch   1/1" in out
-    recipe = recipe_of(home / "new" / "supernet.safetensors")
-    assert recipe is not None
-    assert (recipe["builder"], recipe["num_classes"], recipe["image_size"]) == ("spos", 10, 8)
     assert set(contents(home / "new")) == {"supernet.safetensors"}
 
 
-def test_train_again_reuses_the_supernet(home: Path) -> None:
-    weights = home / "new" / "supernet.safetensors"
+def test_train_again_reuses_the_supernet(weights: Path) -> None:
     before = weights.read_bytes()
-    again = command("train", "--data", "digits", "--out", weights, "--epochs", 1)
-    assert (again.code, again.out) == (0, f"Supernet: reusing {weights}\n")
+    again = done("train", *DIGITS, *TINY, "--out", weights, "--epochs", 1)
+    assert again == f"Supernet: reusing {weights}\n"
     assert weights.read_bytes() == before
+
+
+def test_the_preset_of_a_data_set_says_in_its_file_how_it_was_built(tmp_path: Path) -> None:
+    path = tmp_path / "supernet.safetensors"
+    small = ("--epochs", 1, "--batch-size", 400)
+    done("train", *DIGITS, "--out", path, *small)
+    recipe = recipe_of(path)
+    assert recipe is not None
+    assert (recipe["builder"], recipe["num_classes"], recipe["image_size"]) == ("spos", 10, 8)
+    few = ("--calibration", 10, "--validation", 20)
+    zeros, ones = encode((0,) * 8), encode((1,) * 8)
+    out = done("evaluate", *DIGITS, *few, "--supernet", path, "--architectures", zeros, ones)
+    assert [line.split()[0] for line in out.splitlines()] == [zeros, ones]
 
 
 def test_search_writes_its_records_and_the_best_subnet(home: Path) -> None:
@@ -71,16 +101,19 @@ def test_search_writes_its_records_and_the_best_subnet(home: Path) -> None:
         f"{result['top1']:.2%} / {result['top5']:.2%}",
         f"{result['test_top1']:.2%}",
         f"{result['flops']:,}",
-        "12 of 65,536 legal architectures",
+        "12 of 27 legal architectures",
     ):
         assert shown in out
+    run_dir = home / "run"
+    assert out.splitlines()[-1] == f"Records: {run_dir}, best subnet: {run_dir / 'best'}"
 
 
-def test_a_search_is_the_same_again_and_resumes_what_has_ended(home: Path, tmp_path: Path) -> None:
-    weights = home / "new" / "supernet.safetensors"
-    arguments = ("search", *SEARCH, "--supernet", weights, "--run-dir", tmp_path / "run")
+def test_a_search_is_the_same_again_and_resumes_what_has_ended(
+    home: Path, weights: Path, tmp_path: Path
+) -> None:
+    arguments = ("search", *SEARCH, "--weights", weights, "--run-dir", tmp_path / "run")
     for _ in range(2):
-        assert command(*arguments, "--resume").code == 0
+        done(*arguments, "--resume")
         assert history(tmp_path / "run") == history(home / "run")
         assert determined(tmp_path / "run") == determined(home / "run")
     again = command(*arguments)
@@ -88,8 +121,23 @@ def test_a_search_is_the_same_again_and_resumes_what_has_ended(home: Path, tmp_p
     assert again.err.startswith("error: run_dir: expected a directory without a run")
 
 
+def test_without_a_run_directory_a_search_makes_one_and_finds_it_to_resume(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ("search", *SEARCH, "--weights", weights, "--strategy", "random", "--seed", 7)
+    done(*arguments)
+    (made,) = (tmp_path / "runs" / "digits").iterdir()
+    assert made.name.startswith("random-seed7-")
+    before = (made / "result.json").read_bytes()
+    (made / "result.json").unlink()
+    done(*arguments, "--resume")
+    assert list((tmp_path / "runs" / "digits").iterdir()) == [made]
+    assert json.loads(before)["architecture"] == strict_json(made / "result.json")["architecture"]
+
+
 def accuracy(model: Path, data: SearchData) -> float:
-    """Of an exported program, on the test images."""
+    """The accuracy of an exported program on the test images."""
     program = torch.export.load(model).module()
     correct = images = 0
     for shard in data.test:
@@ -99,15 +147,15 @@ def accuracy(model: Path, data: SearchData) -> float:
     return correct / images
 
 
-def test_the_exported_programs_have_the_accuracy_of_the_result(home: Path, tmp_path: Path) -> None:
+def test_the_exported_programs_have_the_accuracy_of_the_result(
+    home: Path, weights: Path, tmp_path: Path
+) -> None:
     result = strict_json(home / "run" / "result.json")
-    weights = home / "new" / "supernet.safetensors"
-    common = ("export", "--data", "digits", "--supernet", weights, "--out")
-    by_run = command(*common, tmp_path / "run", "--run-dir", home / "run")
+    common = ("export", *DIGITS, *TINY, "--weights", weights, "--out")
+    by_run = done(*common, tmp_path / "run", "--run-dir", home / "run")
     text = encode(tuple(result["architecture"]))
-    by_name = command(*common, tmp_path / "name", "--architecture", text)
-    assert (by_run.code, by_name.code) == (0, 0)
-    assert by_run.out == f"Exported {text} to {tmp_path / 'run'}\n"
+    done(*common, tmp_path / "name", "--architecture", text)
+    assert by_run == f"Exported {text} to {tmp_path / 'run'}\n"
     exports = [home / "run" / "best", tmp_path / "run", tmp_path / "name"]
     data = raynas.data.digits()
     for export in exports:
@@ -120,84 +168,210 @@ def test_the_exported_programs_have_the_accuracy_of_the_result(home: Path, tmp_p
     assert strict_json(tmp_path / "run" / "architecture.json")["test_top1"] == result["test_top1"]
 
 
-def test_export_takes_batch_norm_from_the_run(home: Path, tmp_path: Path) -> None:
-    weights = home / "new" / "supernet.safetensors"
+def test_export_takes_batch_norm_from_the_run(weights: Path, tmp_path: Path) -> None:
     small = ("--generations", 1, "--population", 2, "--batch-norm", "inherit")
     run_dir = tmp_path / "run"
-    found = command("search", *SEARCH, *small, "--supernet", weights, "--run-dir", run_dir)
-    assert found.code == 0
+    done("search", *SEARCH, *small, "--weights", weights, "--run-dir", run_dir)
     out = tmp_path / "export"
-    common = ("export", "--data", "digits", "--supernet", weights, "--out", out)
+    common = ("export", *DIGITS, *TINY, "--weights", weights, "--out", out)
     refused = command(*common, "--run-dir", run_dir, "--batch-norm", "recalibrate")
     assert refused.code == 2
     assert not out.exists()
-    assert command(*common, "--run-dir", run_dir).code == 0
+    done(*common, "--run-dir", run_dir)
     result = strict_json(run_dir / "result.json")
     assert accuracy(out / "model.pt2", raynas.data.digits()) == result["test_top1"]
 
 
-@pytest.mark.parametrize("name", ["train", "search", "export"])
-def test_help_names_and_explains_every_option(name: str) -> None:
-    shown = command(name, "--help")
-    assert (shown.code, shown.err) == (0, "")
-    text = " ".join(shown.out.replace("│", " ").split())
-    function = getattr(cli, name)
-    documented = inspect.getdoc(function)
-    assert documented is not None
-    for option in inspect.signature(function).parameters:
-        assert f"--{option.replace('_', '-')}" in text
-        lines = documented.split(f"\n    {option}: ")[1].splitlines()
-        assert lines[0].rstrip(".") in text
+def test_evaluate_gives_what_the_search_found(home: Path, weights: Path) -> None:
+    result = strict_json(home / "run" / "result.json")
+    best = encode(tuple(result["architecture"]))
+    arguments = ("evaluate", *DIGITS, *TINY, "--weights", weights, "--architectures", best)
+    expected = f"top1 {result['top1']:.2%}, top5 {result['top5']:.2%}, loss {result['loss']:.4f}"
+    assert done(*arguments) == f"{best}  {expected}\n"
 
 
-def test_help_names_every_command_without_loading_torch() -> None:
-    code = (
-        "import sys\nfrom raynas.commands.main import main\nsys.argv = ['raynas', '--help']\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)"
+def test_describe_shows_costs_and_legal_architectures(weights: Path) -> None:
+    supernet = tiny_supernet()
+    flops, params = flops_table(supernet), params_table(supernet)
+    architectures = list(supernet.space.enumerate())
+    most = max(flops.of(each) for each in architectures)
+    limits = ("--flops", "60%", "--flops-at-least", "10%", "--params", "3.5e2")
+    legal = [
+        each
+        for each in architectures
+        if most * 0.1 <= flops.of(each) <= most * 0.6 and params.of(each) <= 350
+    ]
+    assert 1 < len(legal) < len(architectures)
+    arguments = ("describe", *DIGITS, *TINY, "--weights", weights, *limits, "--paths", 2)
+    table = cells(done(*arguments, "--population", 5, "--generations", 3))
+    assert table["choices of the blocks"] == "3 3 3"
+    assert (table["architectures"], table["legal architectures"]) == ("27", str(len(legal)))
+    assert table["flops"].startswith(f"{flops.of((0, 0, 0)):,} to {most:,} (0,0,0 to 2,2,2)")
+    assert "seconds of 15 candidates" in table
+    fewest, highest = (kind(params.of(each) for each in architectures) for kind in (min, max))
+    assert table["params"].startswith(f"{fewest:,} to {highest:,} (")
+    paths = [name.removeprefix("random path ") for name in table if name.startswith("random path")]
+    assert paths
+    assert set(paths) <= {encode(each) for each in legal}
+
+
+def test_limits_of_the_users_own(weights: Path, tmp_path: Path) -> None:
+    limits = ("--limits", "command_runs:few_milliseconds", "--flops-at-least", "20%")
+    run = ("--workers", 0, "--generations", 3, "--population", 5, "--run-dir", tmp_path / "run")
+    out = done("search", *DIGITS, *TINY, "--weights", weights, *run, *limits)
+    # Of the seven within the milliseconds, those that are not all of cheap choices.
+    assert "3 of 3 legal architectures" in out
+    result = strict_json(tmp_path / "run" / "result.json")
+    assert result["costs"]["ms"] == 1.5
+    assert sorted(result["architecture"]) == [0, 0, 2]
+    assert cells(out)["ms"] == "1.5"
+
+
+def test_a_task_of_the_users_own(tmp_path: Path) -> None:
+    own = ("--data", "command_runs:slopes", "--supernet", "command_runs:linear_supernet")
+    task = ("--task", "command_runs:closeness")
+    weights = tmp_path / "supernet.safetensors"
+    done("train", *own, *task, "--out", weights, "--epochs", 1)
+    run = ("--weights", weights, "--workers", 0, "--generations", 1, "--population", 3)
+    out = done("search", *own, *task, *run, "--run-dir", tmp_path / "run")
+    result = strict_json(tmp_path / "run" / "result.json")
+    assert cells(out)["validation closeness"] == f"{result['closeness']:.4f}"
+    assert result["closeness"] < 0
+    best = encode(tuple(result["architecture"]))
+    scored = done("evaluate", *own, *task, "--weights", weights, "--architectures", best)
+    assert scored.startswith(f"{best}  closeness {result['closeness']:.4f}, ")
+
+
+@pytest.mark.parametrize("val", [True, False])
+def test_a_folder_of_images(val: bool, tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "pets", val=val)
+    data = ("--data", folder, *IMAGES, "--calibration", 2, "--validation", 4)
+    weights = tmp_path / "supernet.safetensors"
+    out = done("train", *data, "--out", weights, "--epochs", 1, "--batch-size", 2)
+    held = len(load_data(DataOptions(str(folder), image_size=8)).test)
+    assert held == 1
+    tested = 0 if val else 2
+    assert f"on {12 - 2 - 4 - tested} images of pets" in out
+    scored = done("evaluate", *data, "--weights", weights, "--architectures", "0,1,2")
+    assert scored.startswith("0,1,2  top1 ")
+
+
+def test_data_of_a_function_take_its_options_and_may_print(weights: Path) -> None:
+    arguments = ("--data", "command_runs:few_digits", "--validation", 10, "--weights", weights)
+    out = done("evaluate", *arguments, *TINY, "--architectures", "0,0,0")
+    assert out.splitlines()[0] == "digits, a few"
+    assert len(load_data(DataOptions("command_runs:few_digits")).validation[0].labels) == 40
+
+
+def options_and_words(function: object) -> dict[str, str]:
+    """Every option of a command and how its docstring explains it, dataclasses' fields included."""
+    found: dict[str, str] = {}
+    hints = get_type_hints(function)
+    for name in hints:
+        if name == "return":
+            continue
+        source = hints[name] if is_dataclass(hints[name]) else function
+        names = [each.name for each in fields(source)] if is_dataclass(source) else [name]
+        lines = plain_docstring(inspect.getdoc(source) or "").splitlines()
+        said = dict(line.strip().split(": ", 1) for line in lines if line.startswith("    "))
+        found |= {each: said[each] for each in names}
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "ledger"])
+def test_help_names_and_explains_every_option_once(name: str) -> None:
+    shown = done(name, "--help")
+    text = " ".join(shown.replace("│", " ").split())
+    explained = options_and_words(COMMANDS[name])
+    assert {"data", "supernet"} <= set(explained)
+    for option, words in explained.items():
+        flag = f"--{option.replace('_', '-')}"
+        row = re.compile(rf"^[│ ]*{flag}(,| [A-Z\\[{{])", re.MULTILINE)
+        assert len(row.findall(shown)) == 1, flag
+        assert " ".join(words.split()).rstrip(".") in text
+    for code in ("`", "{None}", "InputError", "OmitArgPrefixes"):
+        assert code not in shown
+
+
+def test_help_is_shown_without_loading_torch() -> None:
+    code = f"""
+import sys
+from raynas.commands.main import main
+for name in ((), *((name,) for name in {list(COMMANDS)})):
+    sys.argv = ["raynas", *name, "--help"]
+    try:
+        main()
+    except SystemExit as end:
+        print("ended with", end.code, "torch" in sys.modules)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    texts = ended.stdout.split("ended with 0 False\n")
+    assert len(texts) == len(COMMANDS) + 2, ended.stderr
+    for name, text in zip(COMMANDS, texts[1:], strict=False):
+        assert name in texts[0]
+        assert f"usage: raynas {name} " in text
+
+
+def program(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `raynas` as its installed script does, in a folder."""
+    code = "import sys; sys.argv[0] = 'raynas'; from raynas.commands.main import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=240,
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == "0 False"
-    for name in ("train", "search", "export"):
-        assert name in done.stdout
 
 
 def test_the_program_ends_with_one_line_and_code_2(tmp_path: Path) -> None:
-    arguments = ["export", "--data", "digits", "--supernet", "none", "--out", tmp_path / "best"]
-    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
+    ended = program("export", *DIGITS, "--supernet", "none", "--out", "best", folder=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == (
         "error: architecture: expected either --architecture or --run-dir, got neither. "
         "Give one of them.\n"
     )
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", cli.PRESETS)
-def test_a_preset_builds_what_it_names(name: cli.DataName) -> None:
-    preset = cli.PRESETS[name]
+def test_the_installed_script_is_this_program() -> None:
+    script = Path(sys.executable).parent / "raynas"
+    assert "from raynas.commands.main import main" in script.read_text()
+
+
+MODULE = """
+from command_runs import tiny_supernet
+
+def build():
+    return tiny_supernet()
+"""
+
+
+@pytest.mark.ray
+def test_workers_load_a_supernet_of_the_current_folder(weights: Path, tmp_path: Path) -> None:
+    helpers = Path(__file__).parents[1] / "command_runs.py"
+    (tmp_path / "command_runs.py").write_text(helpers.read_text())
+    (tmp_path / "networks_here.py").write_text(MODULE)
+    own = (*DIGITS, "--supernet", "networks_here:build", "--weights", weights)
+    brief = ("--generations", 1, "--population", 4, "--run-dir", "run")
+    ended = program("search", *own, *brief, "--workers", 2, folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert strict_json(tmp_path / "run" / "result.json")["workers"] == 2
+
+
+@pytest.mark.parametrize("name", loading.PRESETS)
+def test_a_preset_builds_what_it_names(name: str) -> None:
+    preset = loading.PRESETS[name]
     assert callable(getattr(raynas.data, preset.data))
     settings = getattr(raynas.training.presets, preset.training)
     assert isinstance(settings, raynas.TrainingSettings)
     supernet = getattr(raynas.supernets, preset.supernet)(10)
     assert supernet.num_classes == 10
-    assert supernet.recipe["builder"] in cli.BUILDERS
+    assert supernet.recipe["builder"] in loading.BUILDERS
 
 
-def image_folder(root: Path, classes: int = 2, images: int = 4) -> Path:
-    """A small data set laid out like ImageNet."""
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for label in range(classes):
-            (root / split / str(label)).mkdir(parents=True)
-            for number in range(images):
-                pixels = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(root / split / str(label) / f"{number}.png")
-    return root
-
-
-def test_training_on_a_folder_asks_for_its_training_images(
+def test_training_on_imagenet_asks_for_its_training_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
@@ -208,9 +382,9 @@ def test_training_on_a_folder_asks_for_its_training_images(
 
     imagenet = raynas.data.imagenet
     monkeypatch.setattr(raynas.data, "imagenet", fewer)
-    folder = image_folder(tmp_path)
-    data = cli.load_data("imagenet", folder, train=True)
+    options = DataOptions("imagenet", image_folder(tmp_path))
+    data = load_data(options, train=True)
     assert data.train is not None
-    assert len(data.train) == 4
-    assert cli.load_data("imagenet", folder).train is None
+    assert len(data.train) == 8
+    assert load_data(options).train is None
     assert asked == [True, False]

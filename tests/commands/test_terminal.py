@@ -6,16 +6,17 @@ import io
 from typing import Any
 
 import pytest
+from command_runs import cells
 from rich.console import Console
 
 from raynas.commands.terminal import (
-    generation_line,
     make_console,
     result_table,
     search_progress,
     share,
     training_progress,
 )
+from raynas.generation import generation_line
 from raynas.training import EpochReport, StepReport
 
 
@@ -46,8 +47,10 @@ def result(**changes: Any) -> dict[str, Any]:
         "top1": 0.9533,
         "top5": 0.9967,
         "test_top1": 0.9472,
+        "objectives": ["top1", "top5"],
         "flops": 679_424,
         "params": 12_345,
+        "costs": {"flops": 679_424, "params": 12_345},
         "strategy": "PCFES",
         "finished": "generation limit",
         "frozen": [0, 0, 3, 5],
@@ -55,7 +58,6 @@ def result(**changes: Any) -> dict[str, Any]:
         "legal_architectures": 65_536,
         "not_finite": 0,
         "seconds": 12.34,
-        "suffix_speedup": 2.345,
         "skipped_images": 0,
         "energy_j": 1234.5,
         "workers": 2,
@@ -66,7 +68,7 @@ def result(**changes: Any) -> dict[str, Any]:
 def test_a_generation() -> None:
     line = generation_line(record(), {"seconds": 1.234})
     assert line == (
-        "generation   3  best  91.25%  frozen  1    3 candidates on 300 images    1.23 s"
+        "generation   3  best  91.25%  frozen  1    3 candidates on 300 samples    1.23 s"
     )
 
 
@@ -78,7 +80,7 @@ def test_a_generation() -> None:
         ({"finished": "generation limit"}, "(generation limit)"),
         (
             {"population": [score(finite=False), score()], "rescored": [score(finite=False)]},
-            "(2 with logits that are not finite)",
+            "(2 with outputs that are not finite)",
         ),
         (
             {
@@ -86,7 +88,7 @@ def test_a_generation() -> None:
                 "refused": "no legal suffix",
                 "finished": "generation limit",
             },
-            "(1 with logits that are not finite; freeze refused: no legal suffix; "
+            "(1 with outputs that are not finite; freeze refused: no legal suffix; "
             "generation limit)",
         ),
     ],
@@ -106,7 +108,7 @@ def test_a_generation_in_which_nothing_was_evaluated(finished: str) -> None:
 
 
 def test_a_generation_whose_metrics_were_lost() -> None:
-    assert generation_line(record(), {}).endswith("on 300 images")
+    assert generation_line(record(), {}).endswith("on 300 samples")
 
 
 def shown(content: Any, width: int = 110, **options: Any) -> str:
@@ -115,13 +117,8 @@ def shown(content: Any, width: int = 110, **options: Any) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def rows(table: str) -> dict[str, str]:
-    cells = [line.split("│")[1:3] for line in table.splitlines() if line.startswith("│")]
-    return {name.strip(): value.strip() for name, value in cells}
-
-
 def test_a_result() -> None:
-    assert rows(shown(result_table(result()))) == {
+    assert cells(shown(result_table(result()))) == {
         "architecture": "2,0,1",
         "validation top-1 / top-5": "95.33% / 99.67%",
         "test top-1 (held out)": "94.72%",
@@ -132,25 +129,41 @@ def test_a_result() -> None:
         "frozen blocks by generation": "0 0 3 5",
         "evaluations": "950 of 65,536 legal architectures",
         "seconds": "12.3",
-        "speed-up of suffix-only evaluation": "2.35× per candidate",
         "energy": "1,234 J",
         "workers": "2",
     }
 
 
 def test_a_result_of_which_little_is_known() -> None:
-    record = result(suffix_speedup=None, test_top1=None, energy_j=None, workers=0, not_finite=7)
-    table = rows(shown(result_table(record)))
-    assert table["speed-up of suffix-only evaluation"] == "nothing was frozen"
+    record = result(
+        test_top1=None, legal_architectures=None, energy_j=None, workers=0, not_finite=7
+    )
+    table = cells(shown(result_table(record)))
+    assert table["evaluations"] == "950 of an unknown number of legal architectures"
     assert table["test top-1 (held out)"] == "not measured"
     assert table["energy"] == "not measurable here"
     assert table["workers"] == "none, in this process"
-    assert table["of them with logits that are not finite"] == "7"
+    assert table["of them with outputs that are not finite"] == "7"
+
+
+def test_a_result_of_another_task_and_with_other_costs() -> None:
+    costs = {"flops": 679_424, "params": 12_345, "ms": 1234.5}
+    scored = {"closeness": -0.0312, "test_closeness": None, "objectives": ["closeness"]}
+    table = cells(shown(result_table(result(costs=costs, **scored))))
+    assert table["validation closeness"] == "-0.0312"
+    assert table["test closeness (held out)"] == "not measured"
+    assert table["ms"] == "1,234.5"
+    assert not [name for name in table if "top-" in name]
+
+
+def test_a_generation_of_another_task() -> None:
+    line = generation_line(record(best={"architecture": [0, 1], "closeness": -0.5}), {})
+    assert "best closeness -0.5000" in line
 
 
 def test_a_share_of_nothing_is_not_unmeasured() -> None:
     assert share(0.0) == "0.00%"
-    assert rows(shown(result_table(result(energy_j=0.0))))["energy"] == "0 J"
+    assert cells(shown(result_table(result(energy_j=0.0))))["energy"] == "0 J"
 
 
 def test_a_long_result_is_shown_whole_in_a_narrow_terminal() -> None:

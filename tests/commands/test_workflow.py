@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_search import PCF, contents, history, records, run_search, small_data, small_supernet
+from command_runs import few_digits, untraceable_supernet
+from small_search import PCF, contents, history, records, run_search
 
 import raynas
 from raynas.commands import workflow
@@ -25,7 +26,7 @@ from raynas.data.arrays import ArrayImages
 from raynas.errors import InputError
 from raynas.evolution import CFES, EA, PCFES, RandomSearch
 from raynas.supernets import ChainSupernet, load
-from raynas.testing.supernets import CLASSES, SHAPE
+from raynas.testing.supernets import CLASSES, SHAPE, small_data, small_supernet
 from raynas.training import TrainingDivergedError, TrainingSettings
 from raynas.workers.pool import WorkerCrashError
 
@@ -120,7 +121,7 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
 
 def test_weights_in_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match=r"supernet: .*Choose another place"):
+    with pytest.raises(InputError, match=r"out: .*use another directory"):
         workflow.train_or_load(
             small_supernet(), training_data(), TRAINING, tmp_path / "file" / "supernet.safetensors"
         )
@@ -143,6 +144,36 @@ def test_a_search_is_shown_and_exported(tmp_path: Path, capsys: pytest.CaptureFi
     }
     workflow.search_and_show(small_supernet(), small_data(), PCF, run_dir, resume=True, **options)
     assert capsys.readouterr().out == out, "a finished run is shown again"
+
+
+def test_a_subnet_that_torch_cannot_write_whole_is_told_and_the_search_is_fine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflow.search_and_show(
+        untraceable_supernet(),
+        few_digits(10),
+        EA(population=2, generations=1, top_k=1),
+        tmp_path / "run",
+        workers=0,
+    )
+    shown = capsys.readouterr()
+    assert f"Records: {tmp_path / 'run'}, best subnet: " in shown.out
+    assert shown.err.startswith("warning: export: expected ")
+    assert shown.err.count("\n") == 1
+    assert "model.pt2 was not" in shown.err
+    assert set(contents(tmp_path / "run" / "best")) == {"architecture.json", "weights.safetensors"}
+
+
+def test_a_subnet_that_cannot_be_written_at_all_is_an_error_after_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "best").write_text("mine")
+    options: dict[str, Any] = {"workers": 0, "evaluation": raynas.Evaluation(device="cpu")}
+    with pytest.raises(InputError, match="export directory"):
+        workflow.search_and_show(small_supernet(), small_data(), PCF, tmp_path / "run", **options)
+    assert "Search result" in capsys.readouterr().out
+    assert (tmp_path / "run" / "result.json").exists()
 
 
 def folder_with_run(base: Path, name: str) -> Path:
@@ -200,6 +231,43 @@ def test_strategies_by_name() -> None:
     assert workflow.make_strategy("pcf") == PCFES()
 
 
+def test_a_short_training_has_a_short_warm_up() -> None:
+    preset = replace(TRAINING, epochs=50, warmup_epochs=2)
+    assert workflow.adjust(preset) == preset
+    assert workflow.adjust(preset, epochs=1) == replace(preset, epochs=1, warmup_epochs=0.1)
+    assert workflow.adjust(preset, epochs=30, seed=4) == replace(preset, epochs=30, seed=4)
+    assert workflow.adjust(preset, epochs=3, warmup_epochs=1).warmup_epochs == 1
+    with pytest.raises(InputError, match="epochs: expected at least 1, got 0"):
+        workflow.adjust(preset, epochs=0)
+
+
+def test_the_options_of_a_run(tmp_path: Path) -> None:
+    run = workflow.RunOptions(workers=0, seed=3, ledger=tmp_path / "scores")
+    assert run.options() == {
+        "workers": 0,
+        "seed": 3,
+        "resume": False,
+        "ledger": tmp_path / "scores",
+    }
+    assert run.directory(tmp_path).parent == tmp_path
+    assert run.directory(tmp_path).name.startswith("pcf-seed3-")
+    assert replace(run, run_dir=tmp_path / "mine").directory(tmp_path) == tmp_path / "mine"
+    with pytest.raises(InputError, match="seed: "):
+        replace(run, seed=2**64).directory(tmp_path)
+    folder_with_run(tmp_path, "mine")
+    with pytest.raises(InputError, match="run_dir: expected a directory without a run"):
+        replace(run, run_dir=tmp_path / "mine").directory(tmp_path)
+
+
+def test_nothing_is_left_where_weights_could_be_written(tmp_path: Path) -> None:
+    workflow.require_writable(tmp_path / "new" / "supernet.safetensors")
+    assert not list(tmp_path.iterdir())
+    for name in ("x" * 300, "x" * 252):
+        with pytest.raises(InputError, match="out: "):
+            workflow.require_writable(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def raising(error: BaseException) -> Callable[[], None]:
     def command() -> None:
         raise error
@@ -214,6 +282,8 @@ def raising(error: BaseException) -> Callable[[], None]:
         (WorkerCrashError("call 3 killed 2 workers"), 1, "error: call 3 killed 2 workers"),
         (TrainingDivergedError("The loss is nan."), 1, "error: The loss is nan."),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (PermissionError(13, "Permission denied", "x"), 2, "error: [Errno 13] Permission denied"),
+        (InputError("bits", "32\nor 16", 7, "Choose."), 2, "error: bits: expected 32 or 16, got"),
     ],
 )
 def test_errors_become_one_line_and_a_code(
@@ -238,6 +308,8 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyP
     with pytest.raises(RuntimeError, match="a bug"):
         workflow.run(raising(RuntimeError("a bug")))
 
+
+PATHS = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 SLOW_SEARCH = """
 import time
@@ -264,7 +336,7 @@ def test_ctrl_c(workers: int, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     process = subprocess.Popen(
         [sys.executable, script, "--run-dir", run_dir, "--workers", str(workers)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from random_chains import CLASSES, random_shards
@@ -156,3 +157,41 @@ def test_stems_and_heads_are_named_too(name: str) -> None:
             evaluator.score(shard, [(0,), (1,)], "inherited")
         assert caught.value.argument == expected
         assert (shard.features == before).all()
+
+
+class Clips(nn.Module):
+    """Clips its input where it is large, which autograd does not see, by a way of its own."""
+
+    def __init__(self, clip: Change) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, x: Tensor) -> Tensor:
+        if float(x.max()) > 3.0:
+            self.clip(x)
+        return x + 1.0
+
+
+CLIPS: dict[str, Change] = {
+    "data": lambda x: x.data.clamp_(max=3.0),
+    "an array": lambda x: np.minimum(x.numpy(), 3.0, out=x.numpy()),
+    "dlpack": lambda x: torch.from_dlpack(x).clamp_(max=3.0),
+    "set": lambda x: x.data.set_(x.clamp(max=3.0)),
+}
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_change_of_later_batches_only_reaches_no_other_candidate(name: str) -> None:
+    evaluator, shard = build(Clips(CLIPS[name]))
+    pixels = shard.features.copy()
+    dark = Shard.build(pixels // 8 + 112, shard.targets, shard.samples, split="validation")
+    candidates = [(0, 1, 0), (0, 0, 0), (0, 1, 1), (0, 0, 1)]
+    evaluator.score(dark, candidates, "inherited")
+    bright = Shard.build(pixels // 8 + 224, shard.targets, shard.samples, split="validation")
+    together = evaluator.score(bright, candidates, "inherited").losses
+    alone = build(nn.Identity())[0]
+    for losses, candidate in zip(together, candidates, strict=True):
+        if candidate[1] == 0:
+            np.testing.assert_allclose(
+                losses, alone.score(bright, [candidate], "inherited").losses[0], rtol=1e-5
+            )

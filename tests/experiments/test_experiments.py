@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,73 @@ def test_digits_trains_searches_exports_and_reuses_the_supernet(tmp_path: Path) 
     assert again.returncode == 2
     assert again.stderr.strip().splitlines()[-1].startswith("error: run_dir: expected")
     assert json.loads((tmp_path / "a" / "result.json").read_text()) == result
+
+
+@pytest.mark.parametrize("script", ["digits", "fashion_mnist", "imagenet"])
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--strategy", "best"), "invalid choice 'best'"),
+        (("--seed", "-1"), "seed: expected a whole number from 0 to below 2**64, got -1."),
+        (("--run-dir", "file/run"), "run_dir: expected a directory that can be created"),
+        (("--run-dir", "old"), "run_dir: expected a directory without a run"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_loaded(
+    script: str,
+    options: tuple[str, ...],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "config.json").write_text("{}")
+    needed = ("--data", "absent", "--checkpoint", "absent") if script == "imagenet" else ()
+    assert in_this_process(f"{script}_spos.py", *needed, *options, patch=monkeypatch) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert text in shown.err
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "old"}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--threshold", "2"), "threshold: expected a share between 0 and 1, got 2.0."),
+        (("--epochs", "0"), "epochs: expected at least 1, got 0."),
+        (("--workers", "-3"), "workers: expected 0 (this process)"),
+        (("--ledger", "file"), "ledger: expected a SQLite file"),
+        (("--supernet", "file/s.st"), "out: expected a directory that can be created"),
+    ],
+)
+def test_what_cannot_be_is_said_before_a_training(
+    options: tuple[str, ...],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    brief = ("--epochs", "1", "--workers", "0")
+    assert in_this_process("digits_spos.py", *brief, *options, patch=monkeypatch) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    assert text in shown.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def in_this_process(script: str, *arguments: str, patch: pytest.MonkeyPatch) -> object:
+    """Run an experiment that ends early, and return its exit code."""
+    patch.setattr(sys, "argv", [script, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "experiments" / script), run_name="__main__")
+    return ended.value.code
 
 
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+import random
 import threading
 from collections.abc import Callable, Iterable
 
@@ -126,6 +128,29 @@ def hooked() -> nn.Module:
     return module
 
 
+class Calls(nn.Module):
+    """Gives something else from its fortieth run on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x if self.calls < 40 else 2 * x
+
+
+class FirstBatch(nn.Module):
+    """Adds the mean of the first batch of each size to all later ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means: dict[int, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.means.setdefault(len(x), x.mean())
+
+
 def of(function: Callable[[nn.Module, Tensor], object]) -> Callable[[], nn.Module]:
     return lambda: Calling(function)
 
@@ -161,7 +186,12 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "functional dropout": (of(lambda m, x: functional.dropout(x, 0.5)), RANDOM),
     "noise": (of(lambda m, x: x + torch.randn_like(x)), RANDOM),
+    "dropout of few": (of(lambda m, x: functional.dropout(x, 1e-3)), RANDOM),
+    "one branch in ten": (of(lambda m, x: x * 2 if random.random() < 0.1 else x), RANDOM),
     "memory": (Remembering, RANDOM),
+    "memory of the first batch": (FirstBatch, "depends on the inputs before"),
+    "number of runs": (Calls, "depends on its attribute calls"),
+    "in place with the same values": (of(lambda m, x: x.clamp_(-1e9, 1e9) + 1), CHANGES),
     "its own buffer": (Buffer, "an output that stays as it is"),
     "counter": (Counter, "changes steps"),
     "lazy": (lambda: nn.LazyConv2d(4, 1), "lazy one"),
@@ -184,6 +214,26 @@ def test_a_choice_is_refused_by_its_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["functional dropout", "noise", "memory"])
 def test_training_may_be_random(name: str) -> None:
     chain([nn.Identity(), REFUSED["noise"][0]()]).check(stochastic=True)
+
+
+def test_a_draw_that_changes_nothing_is_accepted_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As that of layers that are dropped in training only."""
+    chain([nn.Identity(), Calling(lambda m, x: x + 0 * torch.rand([]))]).check()
+    assert "blocks[1][1] draws random numbers" in caplog.text
+
+
+class Counted(nn.Module):
+    """Counts its runs for a report."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.runs += 1
+        return x + 1
 
 
 class Attached(nn.Module):
@@ -221,6 +271,7 @@ class HalfWeights(nn.Module):
 
 
 ACCEPTED: dict[str, Callable[[], nn.Module]] = {
+    "a counter that nothing reads": Counted,
     "identity": nn.Identity,
     "unregistered tensor": Attached,
     "numpy": of(lambda m, x: torch.from_numpy(x.numpy() * 2)),
@@ -360,6 +411,27 @@ def test_stem_head_and_classes_are_refused_at_once() -> None:
         ChainSupernet(conv(), [[conv()]], None, image_shape=(1, 6, 6), num_classes=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="num_classes: expected at least 2"):
         ChainSupernet(conv(), [[conv()]], head(), image_shape=(1, 6, 6), num_classes=1)
+
+
+BETWEEN_SAMPLES: dict[str, tuple[nn.Module, bool]] = {
+    "the mean of the batch": (Calling(lambda m, x: x - x.mean(0)), True),
+    "the other sample": (Calling(lambda m, x: x + 0.1 * x.roll(1, 0)), True),
+    "statistics of the batch": (nn.BatchNorm2d(CHANNELS, track_running_stats=False), True),
+    "running statistics": (nn.BatchNorm2d(CHANNELS), False),
+    "statistics of the sample": (nn.InstanceNorm2d(CHANNELS), False),
+    "dropout": (Calling(lambda m, x: functional.dropout(x, 0.5, training=True)), False),
+    "values that are not finite": (Calling(lambda m, x: x / 0.0), False),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN_SAMPLES)
+def test_samples_that_depend_on_each_other_are_said(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    module, mixing = BETWEEN_SAMPLES[name]
+    with caplog.at_level(logging.WARNING, logger="raynas"):
+        chain([nn.Identity(), module], [conv()]).check(stochastic=True)
+    assert [record.args for record in caplog.records] == [("blocks[1][1]",)] * mixing
 
 
 def test_batch_norms_of_two_blocks() -> None:

@@ -1,6 +1,6 @@
 """Batch-norm statistics as values, and the layers that read and write them.
 
 `vectors`: the statistics of trie nodes in one array; `statistics`: reading, writing and merging
-them; `conv_norm`: a convolution and its batch norm as one step; `fixed`: statistics made ready for
-scoring.
+them; `counting`: modules of a user that average by themselves; `conv_norm`: a convolution and its
+batch norm as one step; `fixed`: statistics made ready for scoring.
 """

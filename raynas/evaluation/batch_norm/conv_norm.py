@@ -47,10 +47,14 @@ class ConvNorm:
         of the layer, which hold fixed statistics, too."""
         self.folded: tuple[Tensor, Tensor] | None = None
         """Weight and bias of the convolution with them in it."""
+        self._made_of = self._constants()
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[n, c, h, w]` to the normalised output of the convolution."""
         conv, norm = self.conv, self.norm
+        if not norm.training and not self._as_it_was():
+            z: Tensor = norm(conv(x))
+            return z
         if self.folded is not None and not norm.training:
             weight, bias = self.folded
             return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
@@ -63,9 +67,23 @@ class ConvNorm:
         elif own and not norm.training and self.fixed is not None:
             scale, shift = self.fixed
         else:
-            z: Tensor = norm(y)
+            z = norm(y)
             return z
         return torch.addcmul(shift, y, scale, out=y)
+
+    def _constants(self) -> tuple[object, ...]:
+        """The layer's constants when its fixed statistics were made ready."""
+        conv, norm = self.conv._parameters, self.norm._parameters
+        return (
+            conv["weight"], conv.get("bias"), norm.get("weight"), norm.get("bias"), self.norm.eps
+        )  # fmt: skip
+
+    def _as_it_was(self) -> bool:
+        """Whether the layers have the parameters that they had when they were joined.
+
+        A block may run them with others: `torch.func.functional_call`, or an eps that it changes.
+        """
+        return all(a is b for a, b in zip(self._constants(), self._made_of, strict=True))
 
 
 @final

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,7 @@ def counts(module: nn.Module, x: Tensor) -> bool:
     return True
 
 
+@final
 class CallCheck:
     """Sees to it that a layer runs in every batch or in none: its mean would be of some only."""
 
