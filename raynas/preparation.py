@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from raynas.data.splits import SearchData
     from raynas.population.evaluator import PopulationEvaluator
     from raynas.shards.inspection import Inspector
-    from raynas.shards.shard import Shard
     from raynas.supernets.chain import ChainSupernet
     from raynas.supernets.identity import Identity
     from raynas.task import Task
@@ -128,10 +127,14 @@ def inspect_data(prepared: Prepared) -> None:
         InputError: a split that cannot be used.
     """
     from raynas.data.splits import inspect_splits
+    from raynas.population.evaluator import require_batches
 
     inspect_splits(prepared.data, prepared.inspect)
     if prepared.evaluation.batch_norm == "recalibrate":
-        require_batches(prepared.data.calibration)
+        shards = prepared.data.calibration
+        # Those that are decoded on access are counted only.
+        in_memory = isinstance(shards, list | tuple)
+        require_batches([shard.rows for shard in shards] if in_memory else [2] * len(shards))
 
 
 @contextmanager
@@ -227,22 +230,6 @@ def require_same_classes(supernet: ChainSupernet, data: SearchData) -> None:
         f"{data.num_classes} classes, as {data.name} has",
         supernet.num_classes,
         "Build the supernet with num_classes of the data.",
-    )
-
-
-def require_batches(calibration: Sequence[Shard]) -> None:
-    """Raise `InputError` unless there are shards that batch norm can be computed on.
-
-    All shards in memory are looked at, and none that are decoded on access.
-    """
-    in_memory = isinstance(calibration, list | tuple)
-    rows = [shard.rows for shard in calibration] if in_memory else []
-    require(
-        len(calibration) > 0 and min(rows, default=2) > 1,
-        "calibration",
-        "shards of at least two samples each",
-        rows,
-        "Give more calibration samples or larger shards, or use batch_norm='inherit'.",
     )
 
 

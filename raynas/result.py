@@ -108,6 +108,10 @@ class SearchResult:
 def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
     """Choose the winner among the finalists under the full protocol, test it once, and record it.
 
+    Their scores so far are of different prefixes, samples and precisions, and were selected for
+    being high, so none of them decides. The test split is read for the winner alone, and so never
+    steers what is found.
+
     Args:
         run: that has ended.
         state: its last one.

@@ -42,8 +42,7 @@ class RunLog:
 
     Args:
         directory: created if missing.
-        config: a JSON object with everything that determines the history of the run, its
-            `"seed"` among it.
+        config: a JSON object with everything that determines the history of the run.
         resume: continue the run that the directory holds, if it holds one.
 
     Raises:
@@ -55,7 +54,6 @@ class RunLog:
 
     def __init__(self, directory: Path | str, config: Mapping[str, Any], *, resume: bool) -> None:
         self.directory = as_path(directory, "run_dir")
-        self.seed = int(config["seed"])
         self.generations: list[Record] = []
         self.metrics: list[Record] = []
         require_usable(self.directory, resume=resume)
@@ -83,12 +81,6 @@ class RunLog:
             lines = "".join(dumps(each) + "\n" for each in self.metrics)
             with writing("run_dir", self.directory / METRICS):
                 replace_bytes(self.directory / METRICS, lines.encode())
-
-    @property
-    def result(self) -> Record | None:
-        """The result, once the run is finished."""
-        path = self.directory / RESULT
-        return read_json(path) if path.exists() else None
 
     def append(self, generation: Record, metrics: Record) -> None:
         """Write the records of one generation to the disk; the generation itself comes last."""

@@ -1,8 +1,12 @@
 """Selecting the validation samples that shards behind a frozen prefix keep (PCF-ES, section 3.5).
 
-Not all samples tell candidates apart. A selection is made at the first freeze, and under
-`unfrozen_sample_rate` already from the first generation, of the samples that are there then; each
-mode is one function here, pure but for the generator.
+Not all samples tell candidates apart. All candidates see the same ones, so that their scores
+compare. Equation 2 draws them in proportion to a loss, where sums of losses vary least from draw to
+draw; one subnet behind the frozen prefix stands for those that are to come.
+
+A selection is made at the first freeze, and under `unfrozen_sample_rate` already from the first
+generation, of the samples that are there then; each mode is one function here, pure but for the
+generator.
 """
 
 from __future__ import annotations

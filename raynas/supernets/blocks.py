@@ -49,7 +49,11 @@ class Normalize(nn.Module):
 def conv_bn(
     inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, *, relu: bool
 ) -> list[nn.Module]:
-    """Convolution, batch norm without affine parameters and, if asked, ReLU (SPOS supernets)."""
+    """Convolution, batch norm without affine parameters and, if asked, ReLU (SPOS supernets).
+
+    As in the released supernet: gain and offset would have to suit every choice before and behind.
+    The network that is retrained has them, and so they are counted among its parameters.
+    """
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, affine=False),
