@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from troubled_supernets import troubled
 
 from raynas.evaluation import Evaluation
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.workers.open_pool import open_pool
 
@@ -47,12 +48,13 @@ def history(scene: Scene, workers: int) -> tuple[list[Any], int, list[str]]:
     """Scores before and after a freeze behind the narrow choice, halvings and warnings."""
     protocol = Evaluation(device="cpu", bits=8)
     with open_pool(scene.supernet, protocol, workers) as pool:
-        evaluator = PopulationEvaluator(pool, scene.calibration, scene.validation, protocol, SEED)
+        splits = Splits(scene.calibration, scene.validation, scene.validation)
+        evaluator = PopulationEvaluator(pool, splits, protocol, SEED)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             record = list(evaluator.score(EVERYONE))
             evaluator.freeze((0, 1), (0, 1, 0))
             record += evaluator.score(EVERYONE[2:4])
-            record.append(evaluator.test((0, 1, 1), scene.validation))
+            record.append(evaluator.test((0, 1, 1)))
     said = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
-    return record, evaluator.halvings, said
+    return record, evaluator.counters.halvings, said

@@ -9,6 +9,7 @@ import torch
 from random_chains import Scene, build_scene
 
 from raynas.evaluation import Evaluation
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.workers.pool import LocalPool, Pool
 
@@ -31,7 +32,7 @@ SETTINGS = {
 
 def history(pool: Pool, scene: Scene, settings: Evaluation) -> list[Any]:
     """Scores of generations before and behind a frozen block."""
-    evaluator = PopulationEvaluator(pool, scene.calibration, scene.validation, settings, 0)
+    evaluator = PopulationEvaluator(pool, Splits(scene.calibration, scene.validation), settings, 0)
     found = [evaluator.score(scene.candidates(count)) for count in (4, 5, 6)]
     best = scene.candidates(1)[0]
     evaluator.freeze(best[:1], best)

@@ -79,8 +79,8 @@ def test_scores_depend_neither_on_the_order_nor_on_the_company(scene: Scene, ran
     evaluator = open_evaluator(scene)
     known = {score.architecture: score for score in evaluator.score(population)}
     shuffled = random.sample(population, len(population))
-    assert evaluator.score(shuffled, reuse=False) == [known[a] for a in shuffled]
-    assert [evaluator.score([a], reuse=False)[0] for a in population] == [
+    assert evaluator.score_again(shuffled) == [known[a] for a in shuffled]
+    assert [evaluator.score_again([a])[0] for a in population] == [
         known[a] for a in population
     ]
 
@@ -100,7 +100,7 @@ def test_scores_do_not_depend_on_how_the_population_is_cut(batch_norm, scene):
     whole, cut = (open_evaluator(scene, pool, batch_norm=batch_norm) for pool in pools)
     population = scene.candidates(9)
     assert cut.score(population) == whole.score(population)
-    assert cut.block_forwards >= whole.block_forwards
+    assert cut.counters.block_forwards >= whole.counters.block_forwards
 
 
 def test_the_users_supernet_is_left_as_it_was():
@@ -111,12 +111,12 @@ def test_the_users_supernet_is_left_as_it_was():
     tensors = {name: (t.data_ptr(), t.stride()) for name, t in supernet.state_dict().items()}
     before = digest(supernet)
     trunk = scene.candidates(1)[0]
-    evaluator = open_evaluator(scene, sample_rate=0.5, bits=16)
+    evaluator = open_evaluator(scene, held_out=scene.validation, sample_rate=0.5, bits=16)
     evaluator.score(scene.candidates(3))
     evaluator.freeze(trunk[:1], trunk)
     evaluator.score(scene.candidates(3, trunk[:1]))
     evaluator.score_in_full([trunk])
-    evaluator.test(trunk, scene.validation)
+    evaluator.test(trunk)
     assert digest(supernet) == before
     assert all(module.training for module in supernet.modules())
     assert {n: vars(m).get("momentum") for n, m in supernet.named_modules()} == marks

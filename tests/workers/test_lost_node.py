@@ -15,6 +15,7 @@ import ray
 from ray.cluster_utils import Cluster
 from troubled_supernets import Harmless, troubled
 from raynas.workers.pool import LocalPool
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.workers.ray_pool import RayPool
 from raynas.evaluation import Evaluation
@@ -24,14 +25,16 @@ TRUNK = (1, 1, 0)
 scene = troubled(Path(sys.argv[1]), Harmless, size=80)
 
 def history(pool, interrupt=lambda evaluator: None):
-    evaluator = PopulationEvaluator(pool, scene.calibration, scene.validation, PROTOCOL, 0)
+    evaluator = PopulationEvaluator(
+        pool, Splits(scene.calibration, scene.validation), PROTOCOL, 0
+    )
     evaluator.freeze(TRUNK[:1], TRUNK)
     record = [evaluator.score([TRUNK, (1, 0, 1)])]
     interrupt(evaluator)
-    record.append(evaluator.score([TRUNK, (1, 0, 1), (1, 0, 0)], reuse=False))
+    record.append(evaluator.score_again([TRUNK, (1, 0, 1), (1, 0, 0)]))
     evaluator.freeze(TRUNK[:2], TRUNK)
     return record + [
-        evaluator.score([TRUNK], reuse=False), evaluator.score_in_full([TRUNK], reuse=False)
+        evaluator.score_again([TRUNK]), evaluator.score_in_full([TRUNK])
     ]
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

@@ -16,6 +16,7 @@ from troubled_supernets import Crashes, CrashesOnLoad, Waits, place, troubled, w
 
 from raynas.evaluation import Evaluation
 from raynas.evaluation.device.numerics import Arithmetic
+from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import gather
 from raynas.workers.calls import Advance, Calibrate
@@ -30,7 +31,7 @@ CRASHES, WAITS = (0, 1, 1), (0, 2, 1)
 
 def history(pool: Pool, scene: Scene, trouble: tuple[int, ...]) -> list[Any]:
     """Scores before and after a freeze, through a troubled block."""
-    evaluator = PopulationEvaluator(pool, scene.calibration, scene.validation, PROTOCOL, 0)
+    evaluator = PopulationEvaluator(pool, Splits(scene.calibration, scene.validation), PROTOCOL, 0)
     before = evaluator.score([(1, *trouble[1:]), (0, 0, 1)])
     evaluator.freeze(trouble[:1], trouble)
     return [before, evaluator.score([(0, 0, 0), trouble])]
