@@ -8,7 +8,7 @@ from typing import final
 
 import numpy as np
 
-from raynas.errors import require
+from raynas.errors import require, require_kind
 from raynas.evolution.strategy import Problem, Proposal, State, Strategy
 from raynas.files import Record
 from raynas.metering import Meter
@@ -47,8 +47,29 @@ class Run:
 
 
 def ask(problem: Problem, strategy: Strategy, seed: int, state: State) -> Proposal:
-    """The next proposal. A generation has randomness of its own, so that a resume draws it."""
-    return strategy.ask(problem, state, np.random.default_rng([seed, state.generation]))
+    """The next proposal. A generation has randomness of its own, so that a resume draws it.
+
+    Raises:
+        InputError: a strategy that proposes what the problem does not allow.
+    """
+    proposal = strategy.ask(problem, state, np.random.default_rng([seed, state.generation]))
+    require_legal(problem, proposal)
+    return proposal
+
+
+def require_legal(problem: Problem, proposal: Proposal) -> None:
+    """Raise `InputError` unless a strategy proposes legal architectures behind its prefix."""
+    require_kind(proposal, Proposal, "strategy", "Return one from ask.")
+    for each in (*proposal.rescored, *proposal.population):
+        architecture = problem.space.validate(each, "strategy")
+        require(
+            architecture[: len(proposal.prefix)] == tuple(proposal.prefix)
+            and problem.limits.allows(architecture),
+            "strategy",
+            f"architectures within the limits that start with the prefix {list(proposal.prefix)}",
+            list(architecture),
+            "Draw them with problem.limits.draw, or leave out what problem.limits.allows does not.",
+        )
 
 
 def search_generation(run: Run, state: State) -> State:

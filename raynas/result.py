@@ -119,7 +119,15 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
     """
     meter = Meter()
     evaluator = run.evaluator
-    scores = evaluator.score_in_full(run.strategy.finalists(state))
+    finalists = run.strategy.finalists(state)
+    require(
+        len(finalists) > 0,
+        "strategy",
+        "at least one finalist",
+        "none",
+        "Let survival keep the best, and finalists name them.",
+    )
+    scores = evaluator.score_in_full(finalists)
     winner = min(scores, key=rank_key)
     test = evaluator.test(winner.architecture)
     full_seconds = meter.seconds

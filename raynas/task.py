@@ -12,7 +12,7 @@ Classification is the default. Another metric is a function of outputs and targe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 
 PerSampleFunction = Callable[["Tensor", "Tensor"], "tuple[Tensor, Tensor]"]
 """From outputs `[n, …]` and targets `[n, …]` to a score and a loss for each sample, `[n]` each."""
+
+
+RECORDED = frozenset((
+    "architecture", "correct", "loss", "finite", "samples", "objectives", "flops", "params",
+    "costs", "strategy", "finished", "generations", "evaluations", "legal_architectures", "frozen",
+    "seconds", "final_seconds", "gpu_hours", "energy_j", "workers", "seed", "skipped_images",
+    "not_finite", "finalists", "inputs", "batch", "not_written",
+))  # fmt: skip
+"""Names of other things in the records of scores and results, where objectives stand by theirs."""
 
 
 class Task(ABC):
@@ -180,7 +189,22 @@ def classification_or(task: Task | None, num_classes: int | None) -> Task:
         None,
         "Give task=raynas.PerSample(function), or build the supernet with num_classes.",
     )
-    return task if task is not None else Classification(num_classes)  # type: ignore[arg-type]
+    judged = Classification(num_classes) if task is None else task  # type: ignore[arg-type]
+    require_names(judged.objectives, "task", RECORDED)
+    return judged
+
+
+def require_names(names: Sequence[str], argument: str, taken: Set[str]) -> None:
+    """Raise `InputError` unless names of objectives are distinct words that are not taken."""
+    words = [each for each in names if isinstance(each, str) and each.isidentifier()]
+    held = [each for each in words if each in taken or each.startswith("test_")]
+    require(
+        len(names) > 0 and len(set(words)) == len(names) and not held,
+        argument,
+        f"a name that records have no other use for (none of {', '.join(sorted(taken))}, test_…)",
+        ", ".join(map(repr, held or names)) or "none",
+        "Give the score another name, one word.",
+    )
 
 
 @final
@@ -206,14 +230,7 @@ class PerSample(Task):
             repr(self.function),
             "Give a function that returns a score and a loss for each sample.",
         )
-        taken = ("architecture", "correct", "loss", "finite", "samples", "top1", "top5")
-        require(
-            isinstance(self.name, str) and self.name.isidentifier() and self.name not in taken,
-            "name",
-            f"a word other than {', '.join(taken)}",
-            repr(self.name),
-            "Give the score another name.",
-        )
+        require_names((self.name,), "name", {*RECORDED, "top1", "top5"})
 
     @property
     def objectives(self) -> tuple[str, ...]:

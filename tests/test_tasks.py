@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from torch.nn import functional
 
 import raynas
 from raynas.data import SearchData
+from raynas.errors import InputError
 from raynas.evolution import Strategy
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.supernets.chain import batch_norms
+from raynas.task import RECORDED, classification_or
 
 SHAPE = (3, 6, 5)
 PCF = raynas.PCFES(population=6, generations=6, top_k=3, threshold=0.6, monitor=2)
@@ -353,3 +356,35 @@ def test_a_search_of_tokens_resumes(trained: ChainSupernet, tmp_path: Path) -> N
     interrupt(tmp_path / "run", 2, **options)
     run_search(tmp_path / "run", resume=True, **options)
     assert history(tmp_path / "run") == history(tmp_path / "whole")
+
+
+def test_records_name_nothing_that_an_objective_may_be_called(tmp_path: Path) -> None:
+    task = raynas.PerSample(closeness, "closeness")
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
+    result = raynas.search(
+        image_supernet(head), image_data("numbers"), strategy=EA, task=task, workers=0,
+        run_dir=tmp_path / "run",
+    )  # fmt: skip
+    result.export(tmp_path / "best")
+    names = {*result.record, *result.record["finalists"][0]}
+    names |= set(json.loads((tmp_path / "best" / "architecture.json").read_text()))
+    names -= {"closeness", "test_closeness"}
+    assert names <= RECORDED
+
+
+@pytest.mark.parametrize("name", [*sorted(RECORDED), "top1", "test_score", "two words", "", 3])
+def test_an_objective_has_a_name_of_its_own(name: Any) -> None:
+    with pytest.raises(InputError, match=r"^name: expected a name that records"):
+        raynas.PerSample(closeness, name)
+
+
+@pytest.mark.parametrize("names", [(), ("seconds",), ("score", "score"), ("score", "test_score")])
+def test_a_task_of_ones_own_has_names_of_its_own(names: tuple[str, ...]) -> None:
+    class Named(raynas.Task):
+        """A task with these objectives and nothing else."""
+
+        objectives = names
+        judge = training_loss = require_outputs = require_targets = description = None
+
+    with pytest.raises(InputError, match=r"^task: expected a name that records"):
+        classification_or(Named(), None)

@@ -51,8 +51,8 @@ def conv_bn(
 ) -> list[nn.Module]:
     """Convolution, batch norm without affine parameters and, if asked, ReLU (SPOS supernets).
 
-    As in the released supernet: gain and offset would have to suit every choice before and behind.
-    The network that is retrained has them, and so they are counted among its parameters.
+    As in the supernet that the authors released. The network that is retrained has gain and offset,
+    and so they are counted among its parameters.
     """
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
