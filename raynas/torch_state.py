@@ -7,9 +7,18 @@ products of low precision, or deterministic algorithms. Workers of Ray start wit
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+HOOKS = (
+    "_global_forward_hooks",
+    "_global_forward_hooks_always_called",
+    "_global_forward_hooks_with_kwargs",
+    "_global_forward_pre_hooks",
+)
+"""Tables of hooks that torch keeps for all modules together."""
 
 TINY = 1e-40
 """A number that is lost where denormal numbers are flushed to zero."""
@@ -30,12 +39,9 @@ def plain_state(*devices: str) -> Iterator[None]:
         if (dtype := torch.get_default_dtype()) != torch.float32:
             torch.set_default_dtype(torch.float32)
             stack.callback(torch.set_default_dtype, dtype)
-        if (place := torch.get_default_device()).type != "cpu":
-            torch.set_default_device(None)
-            stack.callback(torch.set_default_device, place)
-        if (precision := torch.get_float32_matmul_precision()) != "highest":
-            torch.set_float32_matmul_precision("highest")
-            stack.callback(torch.set_float32_matmul_precision, precision)
+        stack.enter_context(no_modes())
+        stack.enter_context(no_hooks_on_all_modules())
+        stack.enter_context(highest_precision())
         if torch.are_deterministic_algorithms_enabled():
             warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
             torch.use_deterministic_algorithms(False)
@@ -46,6 +52,57 @@ def plain_state(*devices: str) -> Iterator[None]:
         if flushes_denormals():
             torch.set_flush_denormal(False)
             stack.callback(torch.set_flush_denormal, True)
+        yield
+
+
+@contextmanager
+def no_modes() -> Iterator[None]:
+    """Put aside what intercepts every call of torch, the default device among it."""
+    with ExitStack() as stack:
+        stack.enter_context(_disable_current_modes())
+        for _ in range(torch.overrides._len_torch_function_stack()):  # type: ignore[attr-defined]
+            stack.enter_context(torch.overrides._pop_mode_temporarily())
+        # The default device is one of these modes; torch keeps a reference to it beside.
+        kept = torch._GLOBAL_DEVICE_CONTEXT
+        if (context := getattr(kept, "device_context", None)) is not None:
+            kept.device_context = None
+            stack.callback(setattr, kept, "device_context", context)
+        yield
+
+
+@contextmanager
+def no_hooks_on_all_modules() -> Iterator[None]:
+    """Put aside hooks that run in every module of the process, such as those of profilers."""
+    tables = [vars(torch.nn.modules.module)[name] for name in HOOKS]
+    held = [dict(table) for table in tables]
+    for table in tables:
+        table.clear()
+    try:
+        yield
+    finally:
+        for table, hooks in zip(tables, held, strict=True):
+            table.update(hooks)
+
+
+@contextmanager
+def highest_precision() -> Iterator[None]:
+    """Compute products of float32 in float32.
+
+    Torch refuses to tell the precision of all backends together where a caller has set that of one,
+    so that each is asked, too.
+    """
+    with ExitStack() as stack:
+        with suppress(RuntimeError):
+            if (together := torch.get_float32_matmul_precision()) != "highest":
+                torch.set_float32_matmul_precision("highest")
+                stack.callback(torch.set_float32_matmul_precision, together)
+        dnn = torch.backends.mkldnn
+        places = [getattr(dnn, name, None) for name in ("matmul", "conv", "rnn")]
+        for place in (torch.backends.cuda.matmul, *places):
+            before = getattr(place, "fp32_precision", "none")
+            if before not in ("none", "ieee"):
+                setattr(place, "fp32_precision", "ieee")  # noqa: B010
+                stack.callback(setattr, place, "fp32_precision", before)
         yield
 
 
