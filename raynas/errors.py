@@ -26,6 +26,15 @@ class InputError(ValueError):
         return f"{self.argument}: expected {self.expected}, got {self.got}. {self.remedy}"
 
 
+def require_type(value: object, kind: type, argument: str, remedy: str) -> None:
+    """Raise `InputError` unless a value is of a class (an instance, not the class)."""
+    if isinstance(value, kind):
+        return
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    got = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+    raise InputError(argument, f"{article} {kind.__name__}", got, remedy)
+
+
 def require(condition: bool, argument: str, expected: str, got: object, remedy: str) -> None:
     """Raise `InputError` unless the condition holds."""
     if not condition:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from raynas.costs import Constraint, resolve_limits
-from raynas.errors import require
+from raynas.errors import InputError, require, require_type
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem
 from raynas.task import Classification, classification_or
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from raynas.data.splits import SearchData
     from raynas.population.evaluator import PopulationEvaluator
     from raynas.shards.inspection import Inspector
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 SEEDS = 2**64
 """Seeds are below this: more would not fit into a record that other programs read."""
+
+TRIED = 8
+"""Validation samples on which a task of a user is tried."""
 
 logger = logging.getLogger("raynas")
 
@@ -97,6 +102,7 @@ def prepare(
     from raynas.evaluation.evaluator import protocol_for
     from raynas.supernets.recalibration import require_recalibratable
 
+    require_types(supernet, data, evaluation)
     judged = classification_or(task, supernet.num_classes)
     require_same_classes(supernet, data)
     require(
@@ -128,6 +134,7 @@ def inspect_data(prepared: Prepared) -> None:
     inspect_splits(prepared.data, prepared.inspect)
     if prepared.evaluation.batch_norm == "recalibrate":
         require_batches(prepared.data.calibration)
+    require_task_judges(prepared)
 
 
 @contextmanager
@@ -182,6 +189,102 @@ def identity_of_task(task: Task) -> dict[str, Any]:
     described = task.description()
     return (
         described if isinstance(task, Classification) else {**described, "code": value_digest(task)}
+    )
+
+
+def require_task_judges(prepared: Prepared) -> None:
+    """See that the task of a user can judge what the supernet gives on a few validation samples.
+
+    Raises:
+        InputError: its function raises, gives something else than two numbers for each sample, or
+            gives others the second time.
+    """
+    from raynas.supernets.chain_nodes import examined_copy, on_meta
+    from raynas.supernets.plain_torch import plain_torch, seed_generators
+    from raynas.supernets.probing import same_bits
+
+    task = prepared.task
+    if isinstance(task, Classification):
+        return
+    import torch
+
+    shard = prepared.data.validation[0]
+    with plain_torch():
+        replica = examined_copy(prepared.supernet)
+        if on_meta(replica):
+            return
+        first = (0,) * replica.space.blocks
+        outputs = replica(torch.tensor(shard.features[:TRIED]), first)
+        judged = []
+        for _ in range(2):
+            given = outputs.clone()[None], torch.tensor(shard.targets[:TRIED])
+            judged.append(judge_once(task, *given))
+        seed_generators()
+        judged.append(judge_once(task, outputs.clone()[None], torch.tensor(shard.targets[:TRIED])))
+    require(
+        all(
+            same_bits(one, another)
+            for later in judged[1:]
+            for one, another in zip(judged[0], later, strict=True)
+        ),
+        "task",
+        "the same scores and losses for the same outputs",
+        "others the second time",
+        "Leave random numbers, and what the function remembers, out of it.",
+    )
+
+
+def judge_once(task: Task, outputs: Tensor, targets: Tensor) -> list[Tensor]:
+    """The values and losses of one candidate; what the task's function raises names the task."""
+    from raynas.supernets.chain_nodes import describe_error
+
+    try:
+        values, losses = task.judge(outputs, targets)
+    except InputError:
+        raise
+    # Functions of a user raise nearly anything.
+    except Exception as error:
+        raise InputError(
+            "task",
+            f"a function that judges outputs {list(outputs.shape[1:])} of type {outputs.dtype} by "
+            f"targets {list(targets.shape)} of type {targets.dtype}",
+            describe_error(error),
+            "Mend the function, or the targets.",
+        ) from error
+    return [*values.values(), losses]
+
+
+def require_types(supernet: object, data: object, evaluation: object) -> None:
+    """Raise `InputError` unless arguments are of the classes that a search takes."""
+    from raynas.data.splits import SPLITS, SearchData, require_sequence
+    from raynas.supernets.chain import ChainSupernet
+
+    require_type(
+        supernet,
+        ChainSupernet,
+        "supernet",
+        "Build raynas.ChainSupernet(stem, blocks, head, …) of your modules.",
+    )
+    require_type(
+        data,
+        SearchData,
+        "data",
+        "Make it with raynas.data.from_arrays, from_folder or from_datasets.",
+    )
+    for split in SPLITS:
+        require_sequence(getattr(data, split), split)
+    if evaluation is not None:
+        require_type(evaluation, Evaluation, "evaluation", "Give raynas.Evaluation(…).")
+
+
+def require_path(path: object, argument: str) -> None:
+    """Raise `InputError` unless a value can be a path."""
+    require(
+        isinstance(path, str | Path) and "\0" not in str(path),
+        argument,
+        "a path, str or pathlib.Path",
+        repr(path),
+        "Give the path of a file or directory.",
     )
 
 

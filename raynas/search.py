@@ -8,14 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.costs import Constraint
-from raynas.errors import require
+from raynas.errors import require, require_type
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, State, Strategy
 from raynas.files import Record, read_json
 from raynas.generation import Observer, Run, generation_line, replay, search_generation
 from raynas.ledger.score_key import ARITHMETIC
 from raynas.population.interface import CandidateEvaluator
-from raynas.preparation import Prepared, inspect_data, open_evaluator, prepare, require_seed
+from raynas.preparation import (
+    Prepared,
+    inspect_data,
+    open_evaluator,
+    prepare,
+    require_path,
+    require_seed,
+)
 from raynas.runlog import CONFIG, RunLog, require_resumable, require_usable
 
 if TYPE_CHECKING:
@@ -75,6 +82,9 @@ def search(
     """
     from raynas.result import conclude, finished_result
 
+    require_type(strategy, Strategy, "strategy", "Give an instance, such as raynas.PCFES().")
+    require_places(run_dir, ledger)
+    require_callers(observer, pool)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     require_seed(seed)
     require_usable(Path(run_dir), resume=resume)
@@ -119,6 +129,9 @@ def search_with(
     Raises:
         InputError: as `search`.
     """
+    require_type(strategy, Strategy, "strategy", "Give an instance, such as raynas.EA().")
+    require_path(run_dir, "run_dir")
+    require_callers(observer, None)
     require_seed(seed)
     config = {
         "format": FORMAT,
@@ -192,6 +205,7 @@ def check_search(
     from raynas.ledger import file as ledger_file
     from raynas.workers.open_pool import check_workers
 
+    require_places(run_dir, ledger)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     inspect_data(prepared)
     require_seed(seed)
@@ -200,6 +214,31 @@ def check_search(
         ledger_file.require_usable(Path(ledger))
     check_workers(prepared.evaluation, workers, supernet, prepared.task)
     return prepared.problem.limits.count()
+
+
+def require_places(run_dir: object, ledger: object) -> None:
+    """Raise `InputError` unless the places of the records and the ledger are paths."""
+    require_path(run_dir, "run_dir")
+    if ledger is not None:
+        require_path(ledger, "ledger")
+
+
+def require_callers(observer: object, pool: object) -> None:
+    """Raise `InputError` unless an observer can be called and a pool is one, if given."""
+    require(
+        observer is None or callable(observer),
+        "observer",
+        "a function of a record and its metrics",
+        repr(observer),
+        "Give observer=lambda record, metrics: …",
+    )
+    require(
+        pool is None or hasattr(pool, "settings"),
+        "pool",
+        "an open pool (raynas.open_pool)",
+        repr(pool),
+        "Use `with raynas.open_pool(supernet, evaluation, workers) as pool:`.",
+    )
 
 
 def configuration(prepared: Prepared, strategy: Strategy, seed: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from raynas.data.splits import TrainingImages
-from raynas.errors import require
+from raynas.errors import require, require_type
 from raynas.shards.inspection import require_inputs
 from raynas.shards.samples import as_array
 from raynas.space import Architecture
@@ -68,7 +68,8 @@ def train(
             these terms.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
     """
-    supernet.check(stochastic=True)
+    require_type(supernet, ChainSupernet, "supernet", "Give a raynas.ChainSupernet.")
+    require_type(settings, TrainingSettings, "settings", "Give raynas.TrainingSettings(…).")
     sampler = UniformPaths(supernet.space) if paths is None else paths
     judged = classification_or(task, supernet.num_classes)
     require(
