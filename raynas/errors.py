@@ -38,8 +38,10 @@ def require(condition: bool, argument: str, expected: str, got: object, remedy: 
 def require_kind(value: object, kind: type, argument: str, remedy: str) -> None:
     """Raise `InputError` unless a value is an instance of a class."""
     if not isinstance(value, kind):
-        got = value.__name__ if isinstance(value, type) else f"a {type(value).__name__}"
-        raise InputError(argument, f"a {kind.__name__}", got, remedy)
+        got = value if isinstance(value, type) else type(value)
+        shown = f"the class {got.__name__}" if got is value else f"a {got.__name__}"
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise InputError(argument, f"{article} {kind.__name__}", shown, remedy)
 
 
 def is_whole(value: object) -> TypeGuard[int]:

@@ -26,7 +26,7 @@ CHANGE_PERMISSIONS = "Change its permissions, or use another directory."
 
 def as_path(value: object, argument: str) -> Path:
     """The path that an argument names; `InputError` for what is none."""
-    if isinstance(value, str | os.PathLike):
+    if isinstance(value, str | os.PathLike) and "\0" not in str(value):
         return Path(value)
     raise InputError(argument, "a path", repr(value), "Give it as a text or a pathlib.Path.")
 

@@ -134,7 +134,7 @@ def generation_record(
         "origins": dict(proposal.origins),
         "best": None
         if best is None
-        else {"architecture": list(best.architecture), **best.objectives},
+        else {"architecture": list(best.architecture), **best.known_objectives},
         "rescored": scored[: len(proposal.rescored)],
         "population": scored[len(proposal.rescored) :],
     }
@@ -164,5 +164,7 @@ def generation_line(record: Record, metrics: Record) -> str:
 def best_so_far(best: Record) -> str:
     """The best score in words: a share in per cent, anything else as a number."""
     name, value = next((name, value) for name, value in best.items() if name != "architecture")
+    if value is None:
+        return f"best {name} not finite"
     shown = f"{value:7.2%}" if name == "top1" else f"{name} {value:.4f}"
     return f"best {shown}"

@@ -90,7 +90,7 @@ def prepare(
     Raises:
         InputError: something that does not fit; nothing has been written by then.
     """
-    from raynas.data.splits import SearchData
+    from raynas.data.splits import SPLITS, SearchData, require_sequence
     from raynas.evaluation.device.numerics import resolve_device
     from raynas.evaluation.evaluator import protocol_for
     from raynas.supernets.chain import ChainSupernet
@@ -98,6 +98,8 @@ def prepare(
 
     require_kind(supernet, ChainSupernet, "supernet", "Build one of stem, blocks and head.")
     require_kind(data, SearchData, "data", "Make it with raynas.data.from_arrays, or from_folder.")
+    for split in SPLITS:
+        require_sequence(getattr(data, split), split)
     given = Evaluation() if evaluation is None else evaluation
     require_kind(given, Evaluation, "evaluation", "Write it as raynas.Evaluation(bits=16).")
     judged = classification_or(task, supernet.num_classes)
@@ -128,6 +130,7 @@ def inspect_data(prepared: Prepared) -> None:
     """
     from raynas.data.splits import inspect_splits
     from raynas.population.evaluator import require_batches
+    from raynas.task_trial import require_task_judges
 
     inspect_splits(prepared.data, prepared.inspect)
     if prepared.evaluation.batch_norm == "recalibrate":
@@ -135,6 +138,7 @@ def inspect_data(prepared: Prepared) -> None:
         # Those that are decoded on access are counted only.
         in_memory = isinstance(shards, list | tuple)
         require_batches([shard.rows for shard in shards] if in_memory else [2] * len(shards))
+    require_task_judges(prepared.supernet, prepared.data, prepared.task)
 
 
 @contextmanager

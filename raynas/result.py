@@ -139,7 +139,7 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
     record: Record = {
         **winner.record(),
         "objectives": list(winner.objectives),
-        **{f"test_{name}": None if test is None else test.objectives[name]
+        **{f"test_{name}": None if test is None else test.known_objectives[name]
            for name in winner.objectives},
         "flops": costs["flops"],
         "params": costs["params"],

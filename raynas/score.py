@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from typing import Any, final
 
 from raynas.space import Architecture
@@ -42,13 +42,18 @@ class Score:
         """The share of correct samples; `KeyError` where the task is no classification."""
         return self.objectives["top1"]
 
+    @property
+    def known_objectives(self) -> dict[str, float | None]:
+        """The objectives as JSON can hold them: `None` for what is not finite."""
+        return {name: value if isfinite(value) else None for name, value in self.objectives.items()}
+
     def record(self) -> dict[str, Any]:
-        """The score as a JSON object; a loss that is not finite is null."""
+        """The score as a JSON object; numbers that are not finite are null."""
         counted = {} if self.correct is None else {"correct": self.correct}
         return {
             "architecture": list(self.architecture),
             **counted,
-            **self.objectives,
+            **self.known_objectives,
             "loss": self.loss if isfinite(self.loss) else None,
             "finite": self.finite,
             "samples": self.samples,
@@ -56,13 +61,18 @@ class Score:
 
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> Score:
-        """The inverse of `record`, but that every loss that is not finite comes back infinite.
+        """The inverse of `record`, but that losses that are not finite come back infinite, and
+        objectives as NaN.
 
         Raises:
             KeyError, TypeError, ValueError: the record is not that of a score.
         """
         known = ("architecture", "correct", "loss", "finite", "samples")
-        objectives = {name: float(value) for name, value in record.items() if name not in known}
+        objectives = {
+            name: nan if value is None else float(value)
+            for name, value in record.items()
+            if name not in known
+        }
         if not objectives:
             raise ValueError("a score without objectives")
         return Score(

@@ -270,18 +270,22 @@ class PerSample(Task):
     def _numbers(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         import torch
 
-        given = self.function(outputs, targets)
+        # A copy, since functions mark samples in place: targets[targets == 255] = 0.
+        given = self.function(outputs, targets.clone())
         if not (
-            isinstance(given, tuple)
+            isinstance(given, tuple | list)
             and len(given) == 2
             and all(isinstance(each, torch.Tensor) for each in given)
             and all(tuple(each.shape) == (len(targets),) for each in given)
+            and not any(each.is_complex() for each in given)
         ):
-            shown = [getattr(each, "shape", type(each).__name__) for each in (given or ())]
+            shown = given if isinstance(given, tuple | list) else [given]
             raise InputError(
                 "task",
-                f"a score and a loss for each of {len(targets)} samples, two tensors [n]",
-                [tuple(s) if isinstance(s, torch.Size) else s for s in shown],
+                f"a score and a loss for each of {len(targets)} samples, two real tensors [n]",
+                ", ".join(
+                    f"{type(each).__name__} {list(getattr(each, 'shape', ()))}" for each in shown
+                ),
                 "Return (scores, losses), reduced over all dimensions but the first.",
             )
         scores, losses = (each.to(torch.float32) for each in given)

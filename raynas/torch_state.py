@@ -11,6 +11,15 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+HOOKS = (
+    "_global_forward_hooks",
+    "_global_forward_hooks_always_called",
+    "_global_forward_hooks_with_kwargs",
+    "_global_forward_pre_hooks",
+)
+"""Tables of hooks that torch keeps for all modules together."""
 
 SWITCHES = (
     ("generic", "all"), ("cuda", "all"), ("mkldnn", "all"), ("cuda", "matmul"), ("cuda", "conv"),
@@ -41,9 +50,8 @@ def plain_state(*devices: str) -> Iterator[None]:
         if (dtype := torch.get_default_dtype()) != torch.float32:
             torch.set_default_dtype(torch.float32)
             stack.callback(torch.set_default_dtype, dtype)
-        if torch.get_default_device().type != "cpu":
-            # Over whatever set it: a `with torch.device(…)` of the caller cannot be switched off.
-            stack.enter_context(torch.device("cpu"))
+        stack.enter_context(no_modes())
+        stack.enter_context(no_hooks_on_all_modules())
         stack.enter_context(plain_float32())
         if torch.are_deterministic_algorithms_enabled():
             warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -79,6 +87,35 @@ def plain_float32() -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
         for switch in reversed(held):
             bindings._set_fp32_precision_setter(*switch)
+
+
+@contextmanager
+def no_modes() -> Iterator[None]:
+    """Put aside what intercepts every call of torch, the default device among it."""
+    with ExitStack() as stack:
+        stack.enter_context(_disable_current_modes())
+        for _ in range(torch.overrides._len_torch_function_stack()):  # type: ignore[attr-defined]
+            stack.enter_context(torch.overrides._pop_mode_temporarily())
+        # The default device is one of these modes; torch keeps a reference to it beside.
+        kept = torch._GLOBAL_DEVICE_CONTEXT
+        if (context := getattr(kept, "device_context", None)) is not None:
+            kept.device_context = None
+            stack.callback(setattr, kept, "device_context", context)
+        yield
+
+
+@contextmanager
+def no_hooks_on_all_modules() -> Iterator[None]:
+    """Put aside hooks that run in every module of the process, such as those of profilers."""
+    tables = [vars(torch.nn.modules.module)[name] for name in HOOKS]
+    held = [dict(table) for table in tables]
+    for table in tables:
+        table.clear()
+    try:
+        yield
+    finally:
+        for table, hooks in zip(tables, held, strict=True):
+            table.update(hooks)
 
 
 def flushes_denormals() -> bool:

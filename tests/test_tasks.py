@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import raynas
 from raynas.data import SearchData
 from raynas.errors import InputError
 from raynas.evolution import Strategy
+from raynas.preparation import identity_of_task
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize
@@ -388,3 +390,101 @@ def test_a_task_of_ones_own_has_names_of_its_own(names: tuple[str, ...]) -> None
 
     with pytest.raises(InputError, match=r"^task: expected a name that records"):
         classification_or(Named(), None)
+
+
+CALLS: list[int] = []
+
+
+def forgetful(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Gives something else each time."""
+    CALLS.append(1)
+    return outputs[:, 0] + len(CALLS), outputs[:, 0]
+
+
+def failing(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    raise KeyError("no such metric")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (forgetful, "others the second time"),
+        (failing, "KeyError: 'no such metric'"),
+        (lambda o, t: (o[:, 0], o[:, 0].mean()), r"Tensor \[8\], Tensor \[\]"),
+        (lambda o, t: (o[:, 0].numpy(), o[:, 0]), r"ndarray \[8\], Tensor \[8\]"),
+        (lambda o, t: (o[:, 0] * 1j, o[:, 0]), "two real tensors"),
+        (lambda o, t: None, "NoneType"),
+    ],
+)
+def test_a_function_that_cannot_judge_is_refused_early(
+    function: Any, message: str, tmp_path: Path
+) -> None:
+    supernet, data, _ = regression()
+    with pytest.raises(raynas.InputError, match=rf"task: .*{message}"):
+        raynas.check_search(
+            supernet, data, task=raynas.PerSample(function), run_dir=tmp_path / "run", workers=0
+        )
+
+
+def marking(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Clears the targets once it has used them."""
+    found = closeness(outputs, targets.clone())
+    targets.zero_()
+    return found
+
+
+def test_targets_that_a_function_writes_to_are_its_own() -> None:
+    rng = torch.Generator().manual_seed(0)
+    outputs, targets = torch.randn(3, 5, 1, generator=rng), torch.randn(5, generator=rng)
+    expected = raynas.PerSample(closeness).judge(outputs, targets)
+    found = raynas.PerSample(marking).judge(outputs, targets)
+    assert torch.equal(found[0]["score"], expected[0]["score"])
+    assert torch.equal(found[1], expected[1])
+
+
+def undefined(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Has no score where the output is positive."""
+    score, loss = closeness(outputs, targets)
+    return score.where(outputs[:, 0] <= 0, torch.nan), loss
+
+
+def test_scores_that_are_not_numbers_are_recorded_as_null(tmp_path: Path) -> None:
+    supernet, data, _ = regression()
+    raynas.search(
+        supernet,
+        data,
+        strategy=EA,
+        run_dir=tmp_path / "run",
+        workers=0,
+        task=raynas.PerSample(undefined),
+        ledger=tmp_path / "scores.sqlite",
+    )
+    scores = [score for record in records(tmp_path / "run") for score in record["population"]]
+    assert any(score["score"] is None for score in scores)
+    assert all((score["score"] is None) == (not score["finite"]) for score in scores)
+
+
+WEIGHTS = [1.0] * 1000
+TABLE = {"weights": torch.ones(3)}
+
+
+def by_list(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    return WEIGHTS[500] * outputs[:, 0], outputs[:, 0]
+
+
+def by_table(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    return TABLE["weights"][0] * outputs[:, 0], outputs[:, 0]
+
+
+def test_tables_that_a_function_reads_belong_to_its_identity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def both() -> list[dict[str, Any]]:
+        return [identity_of_task(raynas.PerSample(function)) for function in (by_list, by_table)]
+
+    before = both()
+    assert both() == before
+    changed = [*WEIGHTS[:500], 2.0, *WEIGHTS[501:]]
+    monkeypatch.setattr(sys.modules[__name__], "WEIGHTS", changed)
+    monkeypatch.setitem(TABLE, "weights", 2 * TABLE["weights"])
+    assert all(one != other for one, other in zip(both(), before, strict=True))

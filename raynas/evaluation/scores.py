@@ -111,6 +111,11 @@ def _joined(
     )
 
 
+def finite_or_nan(value: float) -> float:
+    """A mean, or NaN for what no record could tell apart: NaN and both infinities."""
+    return value if math.isfinite(value) else math.nan
+
+
 def merge_scores(
     architectures: Sequence[Architecture],
     whole: Outcomes,
@@ -133,7 +138,7 @@ def merge_scores(
 
     def score(index: int) -> Score:
         objectives = {
-            name: mean(values[index], dropped.values.get(name, 0.0))
+            name: finite_or_nan(mean(values[index], dropped.values.get(name, 0.0)))
             for name, values in whole.values.items()
         }
         finite = bool(whole.finite[index])

@@ -22,6 +22,7 @@ from raynas.shards.features import StoredFeatures
 from raynas.shards.samples import (
     as_inputs,
     as_targets,
+    native,
     owned,
     require_storable,
 )
@@ -79,7 +80,7 @@ class Shard:
             stored = features
         else:
             require_storable(features, f"{split} inputs")
-            stored = StoredFeatures.of_inputs(features)
+            stored = StoredFeatures.of_inputs(native(features))
         count = len(stored.values)
         known = as_targets(targets, count, f"{split} targets")
         ones = np.ones(count) if weights is None else weights

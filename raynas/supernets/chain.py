@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -154,6 +154,13 @@ def require_choices(blocks: Sequence[Sequence[nn.Module]]) -> list[list[nn.Modul
     Raises:
         InputError: a block that is a module itself, or a choice that is none, by name.
     """
+    require(
+        isinstance(blocks, Iterable),
+        "blocks",
+        "a list with a list of choices for each block",
+        f"a {type(blocks).__name__}",
+        "Write blocks=[[choice, choice], [choice, choice]].",
+    )
     found: list[list[nn.Module]] = []
     for block, choices in enumerate(blocks):
         require(
@@ -166,6 +173,15 @@ def require_choices(blocks: Sequence[Sequence[nn.Module]]) -> list[list[nn.Modul
         )
         for choice, module in enumerate(choices):
             require_module(module, f"blocks[{block}][{choice}]")
+            first = next(index for index, each in enumerate(choices) if each is module)
+            require(
+                first == choice,
+                f"blocks[{block}][{choice}]",
+                "choices that are modules of their own",
+                f"the very module of blocks[{block}][{first}]",
+                "Make each by a call of its own ([make() for _ in range(3)], not [make()] * 3); "
+                "modules inside choices may be shared.",
+            )
         found.append(list(choices))
     return found
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from raynas.data.splits import TrainingImages
-from raynas.errors import require
+from raynas.errors import require, require_kind
 from raynas.shards.inspection import require_inputs
 from raynas.shards.samples import as_array
 from raynas.space import Architecture
@@ -68,6 +68,8 @@ def train(
             these terms.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
     """
+    require_kind(supernet, ChainSupernet, "supernet", "Build one of stem, blocks and head.")
+    require_kind(settings, TrainingSettings, "settings", "Write it as raynas.TrainingSettings(…).")
     sampler = UniformPaths(supernet.space) if paths is None else paths
     judged = classification_or(task, supernet.num_classes)
     require(

@@ -31,6 +31,9 @@ DEATHS = 2
 UNINSTALLED = "failed to import on the worker"
 """Part of Ray's message where a worker cannot import the class of its actor."""
 
+RESERVED = ("PREPARED", "CREATED")
+"""The states of a placement group that the cluster has found room for."""
+
 POLL_SECONDS = 1.0
 """The time to wait for anything to happen before the clock is read again."""
 
@@ -80,7 +83,7 @@ class Worker:
     def has_room(self) -> bool:
         """Whether the cluster has reserved its resources."""
         if not self.reserved:
-            self.reserved = placement_group_table(self.group).get("state") == "CREATED"
+            self.reserved = placement_group_table(self.group).get("state") in RESERVED
         return self.reserved
 
     def end(self) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 import torch
+from torch.nn.modules.module import register_module_forward_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 
 @contextmanager
@@ -17,6 +20,21 @@ def switched(switch: Callable[[], object], back: Callable[[], object]) -> Iterat
         yield
     finally:
         back()
+
+
+class Doubling(TorchFunctionMode):
+    """Doubles what a batch norm gives."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        return found * 2 if func is torch.nn.functional.batch_norm else found
+
+
+class Handle:
+    """A hook that can be closed."""
+
+    def __init__(self, hook: RemovableHandle) -> None:
+        self.close = hook.remove
 
 
 STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
@@ -61,6 +79,18 @@ STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     ),
     "denormals": lambda: switched(
         lambda: torch.set_flush_denormal(True), lambda: torch.set_flush_denormal(False)
+    ),
+    "precision of one backend": lambda: switched(
+        lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+        lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "none"),
+    ),
+    "precision of convolutions": lambda: switched(
+        lambda: setattr(torch.backends.mkldnn.conv, "fp32_precision", "bf16"),
+        lambda: setattr(torch.backends.mkldnn.conv, "fp32_precision", "none"),
+    ),
+    "a mode that doubles": Doubling,
+    "a hook on all modules": lambda: closing(
+        Handle(register_module_forward_hook(lambda module, inputs, output: output * 2))
     ),
     "two threads": lambda: switched(
         lambda: torch.set_num_threads(2), lambda: torch.set_num_threads(1)

@@ -243,3 +243,9 @@ def test_features_keep_their_axes_whatever_their_strides():
     shard = Shard.build(strided, np.zeros(2), np.arange(2), split="validation")
     assert shard.features.shape == (2, 3, 1, 1)
     assert np.array_equal(shard.features.ravel(), values)
+
+
+def test_activations_of_another_order_of_bytes_are_kept_by_value() -> None:
+    values = np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 2, 3)
+    shard = Shard.build(values.astype(">f4"), np.arange(4), np.arange(4), split="validation")
+    np.testing.assert_array_equal(shard.features, values)

@@ -352,3 +352,70 @@ def compiled(text: str) -> FunctionType:
 def test_code_is_read_without_its_place(text: str, same: bool) -> None:
     usual = code_facts(compiled("def f(x):\n    return x + 1").__code__).digest
     assert (code_facts(compiled(text).__code__).digest == usual) == same
+
+
+class Bounded(nn.Module):
+    """Clips at a bound that it gets from somewhere else than an attribute."""
+
+    def __init__(self, bound: Callable[[], float]) -> None:
+        super().__init__()
+        self.bound = bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(max=self.bound())
+
+
+@pytest.mark.parametrize("size", [3.0, 30.0])
+def test_bounds_that_examples_do_not_reach_show_in_the_behaviour(
+    size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a clipped activation whose bound is in the environment, or in a file."""
+
+    def seen(bound: float) -> Identity:
+        monkeypatch.setenv("RAYNAS_TEST_BOUND", str(bound))
+        return identity(chain(Bounded(lambda: float(os.environ["RAYNAS_TEST_BOUND"]))))
+
+    first, second = seen(size), seen(1.1 * size)
+    assert first.digest != second.digest
+    assert first == seen(size)
+
+
+class Node:
+    """A part of a graph that refers back."""
+
+    def __init__(self, parent: Node | None = None) -> None:
+        self.parent, self.children = parent, set()  # type: ignore[var-annotated]
+        if parent is not None:
+            parent.children.add(self)
+
+
+def test_graphs_with_sets_that_refer_back_are_walked_once() -> None:
+    def graph() -> Node:
+        root = Node()
+        for _ in range(3):
+            for below in [Node(root) for _ in range(3)]:
+                Node(Node(below))
+        return root
+
+    assert digest(chain(Attribute(graph()))) == digest(chain(Attribute(graph())))
+
+
+class Slotted:
+    """A settings object without a dictionary."""
+
+    __slots__ = ("factor",)
+
+
+SLOTTED = Slotted()
+
+
+class UsesSlots(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * float(SLOTTED.factor > 0)
+
+
+def test_a_global_object_with_slots_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SLOTTED, "factor", 2.0, raising=False)
+    first = identity(chain(UsesSlots()))
+    monkeypatch.setattr(SLOTTED, "factor", 3.0)
+    assert identity(chain(UsesSlots())).structure != first.structure

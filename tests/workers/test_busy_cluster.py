@@ -124,7 +124,7 @@ def test_workers_that_only_load_are_waited_for_without_a_word(
     pool = open_with(scene, 2, patience)
     try:
         # A moment for the reservations, which need no process to start.
-        while any(group["state"] == "PENDING" for group in placement_group_table().values()):
+        while any(group["state"] in ("PENDING", "PREPARED") for group in placement_group_table().values()):
             pass
         with caplog.at_level(logging.WARNING, "raynas"):
             pool.wait()

@@ -80,9 +80,7 @@ def test_scores_depend_neither_on_the_order_nor_on_the_company(scene: Scene, ran
     known = {score.architecture: score for score in evaluator.score(population)}
     shuffled = random.sample(population, len(population))
     assert evaluator.score_again(shuffled) == [known[a] for a in shuffled]
-    assert [evaluator.score_again([a])[0] for a in population] == [
-        known[a] for a in population
-    ]
+    assert [evaluator.score_again([a])[0] for a in population] == [known[a] for a in population]
 
 
 class Claims(LocalPool):

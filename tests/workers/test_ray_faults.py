@@ -94,7 +94,7 @@ def test_an_actor_killed_from_outside_is_replaced(pool: Any, scene: Scene, folde
 
 
 def test_the_calls_of_a_dead_actor_run_again_in_order(pool: Any, scene: Scene, folder: Path):
-    sizes = [4, 3, 2, 1]
+    sizes = [5, 4, 3, 1]
     first = scene.validation[0]
     shards = [gather([first], [np.arange(size)], np.ones(size)) for size in sizes]
     calls = [Advance(shard, CRASHES, "inherited", Arithmetic()) for shard in shards]

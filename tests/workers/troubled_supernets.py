@@ -18,6 +18,10 @@ from torch import Tensor, nn
 from raynas.supernets import ChainSupernet, Normalize
 
 
+CHECKED = 2
+"""The samples on which an evaluator tries each node before it uses it."""
+
+
 class Trouble(RuntimeError):
     """What a troubled block raises."""
 
@@ -57,9 +61,11 @@ class Raises(Harmless):
 
 
 class Crashes(Harmless):
-    """Notes how many samples it got, and kills its process for a token."""
+    """Notes how many samples it got, and kills its process for a token; trials apart."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if len(x) == CHECKED:
+            return super().forward(x)
         with (self.folder / "log").open("a") as log:
             log.write(f"{len(x)}\n")
         if spend(self.folder):

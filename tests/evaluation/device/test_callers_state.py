@@ -45,13 +45,20 @@ def state() -> tuple[Any, ...]:
         torch.get_default_dtype(),
         torch.get_default_device(),
         matmul_precision(),
+        torch.overrides._len_torch_function_stack(),  # type: ignore[attr-defined]
+        len(vars(torch.nn.modules.module)["_global_forward_hooks"]),
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.mkldnn.enabled,
         torch.get_num_threads(),
-        flushes_denormals(),
+        denormals(),
         *(plain_name(torch._C._get_fp32_precision_getter(*place)) for place in SWITCHES),
     )
+
+
+def denormals() -> bool:
+    with torch.device("cpu"):
+        return flushes_denormals()
 
 
 class Tiny(nn.Module):
@@ -128,9 +135,9 @@ def fail_inside() -> None:
     """Raise an error once everything is set as evaluations want it."""
     low = torch.get_autocast_dtype("cpu")
     with numerics(CPU, Evaluation(threads=3).arithmetic):
-        wanted = (False, low, False, False, torch.float32, CPU, "highest", False, False, True, 3)
+        wanted = (False, low, False, False, torch.float32, CPU, "highest", 0, 0)
         precisions = ("none", "none", "none", "none", "tf32", "tf32", "none", "none", "none")
-        assert state() == (*wanted, False, *precisions)
+        assert state() == (*wanted, False, False, True, 3, False, *precisions)
         raise KeyError("inside")
 
 
