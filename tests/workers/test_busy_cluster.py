@@ -124,7 +124,8 @@ def test_workers_that_only_load_are_waited_for_without_a_word(
     pool = open_with(scene, 2, patience)
     try:
         # A moment for the reservations, which need no process to start.
-        while any(group["state"] in ("PENDING", "PREPARED") for group in placement_group_table().values()):
+        unsettled = ("PENDING", "PREPARED")
+        while any(group["state"] in unsettled for group in placement_group_table().values()):
             pass
         with caplog.at_level(logging.WARNING, "raynas"):
             pool.wait()

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from raynas.supernets import ChainSupernet, Normalize
 
-
 CHECKED = 2
 """The samples on which an evaluator tries each node before it uses it."""
 
