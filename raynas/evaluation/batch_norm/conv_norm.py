@@ -45,7 +45,7 @@ class ConvNorm:
         of the layer, which hold fixed statistics, too."""
         self.folded: tuple[Tensor, Tensor] | None = None
         """Weight and bias of the convolution with them in it."""
-        self._made_of = self._constants()
+        self._made_of = (conv.weight, conv.bias, norm.weight, norm.bias, norm.eps)
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[n, c, h, w]` to the normalised output of the convolution."""
@@ -69,19 +69,20 @@ class ConvNorm:
             return z
         return torch.addcmul(shift, y, scale, out=y)
 
-    def _constants(self) -> tuple[object, ...]:
-        """What fixed statistics were made ready with."""
-        conv, norm = self.conv._parameters, self.norm._parameters
-        return (
-            conv["weight"], conv.get("bias"), norm.get("weight"), norm.get("bias"), self.norm.eps
-        )  # fmt: skip
-
     def _as_it_was(self) -> bool:
-        """Whether the layers have the parameters that they had when they were joined.
+        """Whether the layers have the parameters that fixed statistics were made ready with.
 
         A block may run them with others: `torch.func.functional_call`, or an eps that it changes.
         """
-        return all(a is b for a, b in zip(self._constants(), self._made_of, strict=True))
+        conv, norm = self.conv._parameters, self.norm._parameters
+        weight, bias, gain, offset, eps = self._made_of
+        return (
+            norm["weight"] is gain
+            and norm["bias"] is offset
+            and conv["weight"] is weight
+            and conv["bias"] is bias
+            and self.norm.eps == eps
+        )
 
 
 class JoinedSteps:
