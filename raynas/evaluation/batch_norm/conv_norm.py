@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import final
 
 import torch
 import torch.nn.functional as F
@@ -18,15 +17,14 @@ from torch import Tensor, nn
 from raynas.evaluation.batch_norm.statistics import share_of_call
 
 LARGE = 2**17
-"""The fewest values of a batch whose statistics are not left to torch's layer, which is as
+"""From so many values on, the batch's own statistics are not left to torch's layer, which is as
 fast below (channels 16 to 80, 4² to 28² pixels, one thread)."""
 
 WIDE_ROW, WIDENED = 256, 2**18
-"""The most values of a row, and the fewest values of a batch whose rows hold several pixels: what
+"""Rows have at most so many values, and are made of several pixels from so many values on: what
 was fastest for these sizes."""
 
 
-@final
 class ConvNorm:
     """A convolution, and the batch norm after it.
 
@@ -47,7 +45,7 @@ class ConvNorm:
         of the layer, which hold fixed statistics, too."""
         self.folded: tuple[Tensor, Tensor] | None = None
         """Weight and bias of the convolution with them in it."""
-        self._made_of = self._constants()
+        self._made_of = (conv.weight, conv.bias, norm.weight, norm.bias, norm.eps)
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[n, c, h, w]` to the normalised output of the convolution."""
@@ -71,24 +69,24 @@ class ConvNorm:
             return z
         return torch.addcmul(shift, y, scale, out=y)
 
-    def _constants(self) -> tuple[object, ...]:
-        """The layer's constants when its fixed statistics were made ready."""
-        conv, norm = self.conv._parameters, self.norm._parameters
-        return (
-            conv["weight"], conv.get("bias"), norm.get("weight"), norm.get("bias"), self.norm.eps
-        )  # fmt: skip
-
     def _as_it_was(self) -> bool:
-        """Whether the layers have the parameters that they had when they were joined.
+        """Whether the layers have the parameters that fixed statistics were made ready with.
 
         A block may run them with others: `torch.func.functional_call`, or an eps that it changes.
         """
-        return all(a is b for a, b in zip(self._constants(), self._made_of, strict=True))
+        conv, norm = self.conv._parameters, self.norm._parameters
+        weight, bias, gain, offset, eps = self._made_of
+        return (
+            norm["weight"] is gain
+            and norm["bias"] is offset
+            and conv["weight"] is weight
+            and conv["bias"] is bias
+            and self.norm.eps == eps
+        )
 
 
-@final
 class JoinedSteps:
-    """The forward of an `nn.Sequential`, each convolution joined with the batch norm after it.
+    """What an `nn.Sequential` does when it is run as a whole.
 
     Args:
         steps: its layers in their order, pairs as one.
@@ -141,7 +139,7 @@ def moments(y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def beside(channels: int, pixels: int) -> int:
-    """The number of pixels put side by side: a divisor of all, for rows of at most `WIDE_ROW`."""
+    """How many pixels to put side by side: a divisor of all, for rows of at most `WIDE_ROW`."""
     most = max(1, WIDE_ROW // channels)
     return next(k for k in range(min(most, pixels), 0, -1) if pixels % k == 0)
 

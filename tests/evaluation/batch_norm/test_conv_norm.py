@@ -303,3 +303,35 @@ def test_in_low_precision_too_a_shard_scores_as_the_images_do(scene: Scene):
     behind, _ = fast.advance(shard, prefix, whole)
     expected = fast.score(shard, candidates, whole)
     assert np.array_equal(fast.score(behind, candidates, whole).losses, expected.losses)
+
+
+class OtherParameters(nn.Module):
+    """Runs a pair with another eps, and with another gain, than its layers have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = self.body[1]
+        before, norm.eps = norm.eps, 2.0
+        wide = self.body(x)
+        norm.eps = before
+        doubled = {"1.weight": 2 * norm.weight, "0.weight": 3 * self.body[0].weight}
+        y: Tensor = torch.func.functional_call(self.body, doubled, (x,))
+        return wide + y + self.body(x)
+
+
+@pytest.mark.parametrize("fold", [False, True], ids=["apart", "folded"])
+def test_parameters_that_a_block_exchanges_while_it_runs_are_used(fold: bool) -> None:
+    torch.manual_seed(0)
+    block = OtherParameters().eval()
+    x = torch.randn(5, 3, 4, 4)
+    with torch.no_grad():
+        for tensor in (*block.parameters(), block.body[1].running_mean):
+            nn.init.normal_(tensor)
+        expected = block(x)
+        conv_norm.join_pairs(block)
+        norms = NodeNorms(block, torch.device("cpu"))
+        norms.assign(prepare([norms], norms.own)[0], fold=fold)
+        torch.testing.assert_close(block(x), expected)
