@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import final
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +18,15 @@ from torch import Tensor, nn
 from raynas.evaluation.batch_norm.statistics import share_of_call
 
 LARGE = 2**17
-"""From so many values on, the batch's own statistics are not left to torch's layer, which is as
+"""The fewest values of a batch whose statistics are not left to torch's layer, which is as
 fast below (channels 16 to 80, 4² to 28² pixels, one thread)."""
 
 WIDE_ROW, WIDENED = 256, 2**18
-"""Rows have at most so many values, and are made of several pixels from so many values on: what
+"""The most values of a row, and the fewest values of a batch whose rows hold several pixels: what
 was fastest for these sizes."""
 
 
+@final
 class ConvNorm:
     """A convolution, and the batch norm after it.
 
@@ -85,8 +87,9 @@ class ConvNorm:
         )
 
 
+@final
 class JoinedSteps:
-    """What an `nn.Sequential` does when it is run as a whole.
+    """The forward of an `nn.Sequential`, each convolution joined with the batch norm after it.
 
     Args:
         steps: its layers in their order, pairs as one.
@@ -139,7 +142,7 @@ def moments(y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def beside(channels: int, pixels: int) -> int:
-    """How many pixels to put side by side: a divisor of all, for rows of at most `WIDE_ROW`."""
+    """The number of pixels put side by side: a divisor of all, for rows of at most `WIDE_ROW`."""
     most = max(1, WIDE_ROW // channels)
     return next(k for k in range(min(most, pixels), 0, -1) if pixels % k == 0)
 
