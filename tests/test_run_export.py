@@ -78,7 +78,7 @@ def test_only_a_finished_run_of_this_supernet_and_data_is_loaded(tmp_path: Path)
     with pytest.raises(InputError, match=r"run_dir: .*a finished search.*--resume"):
         load_result(tmp_path / "run", small_supernet(), small_data())
     run_search(tmp_path / "run", resume=True)
-    with pytest.raises(InputError, match=r"run_dir: .*supernet that was searched, got another one: what stem"):
+    with pytest.raises(InputError, match=r"run_dir: .*searched, got another one: what stem"):
         load_result(tmp_path / "run", small_supernet(1), small_data())
     with pytest.raises(InputError, match=r"run_dir: .*data: noise there, other now"):
         load_result(tmp_path / "run", small_supernet(), replace(small_data(), name="other"))
