@@ -134,15 +134,10 @@ class Strategy(ABC):
     def __post_init__(self) -> None:
         for name in ("population", "generations", "top_k"):
             value = getattr(self, name)
-            require(
-                isinstance(value, int | np.integer)
-                and not isinstance(value, bool)
-                and int(value) >= 1,
-                name,
-                "a whole number, at least 1",
-                repr(value),
-                "The papers use 50, 20 and 10.",
-            )
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            remedy = "The papers use 50, 20 and 10."
+            require(whole, name, "a whole number", repr(value), remedy)
+            require(int(value) >= 1, name, "at least 1", value, remedy)
 
     def start(self) -> State:
         """The state before the first generation."""
