@@ -45,7 +45,7 @@ def draw_suffixes(windows: Sequence[Window], rng: np.random.Generator) -> Iterat
     Of several windows and their weighted sum, the one that holds the fewest suffixes is drawn from.
 
     Args:
-        windows: behind the same prefix, at least one; legal suffixes exist.
+        windows: behind the same prefix, at least one; nothing is drawn where one holds nothing.
         rng: gives one number per block of each suffix.
     """
     # Rounding down never excludes a legal suffix, so the caller's check makes the draw exact, and a
@@ -56,6 +56,8 @@ def draw_suffixes(windows: Sequence[Window], rng: np.random.Generator) -> Iterat
     tables = [completions(steps) for steps in cuts]
     fewest = min(range(len(cuts)), key=lambda i: float(tables[i][0][cuts[i].limit]))
     steps, ways = cuts[fewest], tables[fewest]
+    if ways[0][steps.limit] == 0:
+        return
     while True:
         left, suffix = steps.limit, []
         for block, u in enumerate(rng.random(len(steps.costs))):

@@ -18,7 +18,6 @@ import numpy as np
 
 from raynas.costs.sums import count_within
 from raynas.costs.windows import Window
-from raynas.errors import InputError
 from raynas.space import Architecture
 
 Shares = tuple[float | None, float | None]
@@ -39,15 +38,14 @@ NODES = 500
 same on every machine."""
 
 
-def satisfiable(windows: Sequence[Window], choices: Sequence[int]) -> bool:
+def satisfiable(windows: Sequence[Window], choices: Sequence[int]) -> bool | None:
     """Whether one choice per block is within every window.
+
+    `None` if that is unknown: bounds are too narrow for the solver, in a space too large to count.
 
     Args:
         windows: behind the same prefix.
         choices: of each block behind the prefix.
-
-    Raises:
-        InputError: bounds so narrow in a space so large that it cannot be told.
     """
     if any(window.closed for window in windows):
         return False
@@ -65,14 +63,7 @@ def satisfiable(windows: Sequence[Window], choices: Sequence[int]) -> bool:
     if least > 2 * MARGIN:
         return False
     legal = count_within(active, choices)
-    if legal is None:
-        raise InputError(
-            "constraint",
-            "bounds of which it can be told whether an architecture keeps them",
-            "bounds that are too narrow for a space of this size",
-            "Widen the room between the bounds.",
-        )
-    return legal > 0
+    return None if legal is None else legal > 0
 
 
 def descend(windows: Sequence[Window], choices: Sequence[int]) -> bool:

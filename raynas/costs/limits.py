@@ -73,26 +73,26 @@ class Limits:
         """The costs of a whole architecture by name."""
         return {name: table.of(architecture) for name, table in self.tables.items()}
 
-    def feasible(self, prefix: Architecture = ()) -> bool:
+    def feasible(self, prefix: Architecture = ()) -> bool | None:
         """Whether any legal architecture starts with `prefix`.
 
-        Raises:
-            InputError: several bounds, so narrow in a space so large that it cannot be told.
+        `None` if that is unknown: several bounds, too narrow for the solver, in a space too large
+        to count. It never is under one bound.
         """
         windows = self.windows(prefix)
         if any(window.closed for window in windows):
             return False
         if sum(window.bounds for window in windows) <= 1:
             return True
-        known = self.known.get(prefix)
-        if known is None:
-            known = satisfiable(windows, self.space.choices[len(prefix) :])
-            if len(self.known) < REMEMBERED:
-                self.known[prefix] = known
-        return known
+        if prefix in self.known:
+            return self.known[prefix]
+        answer = satisfiable(windows, self.space.choices[len(prefix) :])
+        if len(self.known) < REMEMBERED:
+            self.known[prefix] = answer
+        return answer
 
     @cached_property
-    def known(self) -> dict[Architecture, bool]:
+    def known(self) -> dict[Architecture, bool | None]:
         """The prefixes under several bounds that were decided so far: neighbours share them."""
         return {}
 
@@ -108,10 +108,21 @@ class Limits:
         return count_within(self.windows(prefix), self.space.choices[len(prefix) :])
 
     def require_feasible(self) -> None:
-        """Raise `InputError`, naming the nearest architecture and its costs, if none is legal."""
+        """Raise `InputError` unless some architecture is legal, naming the nearest and its costs.
+
+        Also where that is unknown: a search had better not begin.
+        """
         for limit in self.limits:
             require_possible(limit)
-        if not self.feasible():
+        feasible = self.feasible()
+        require(
+            feasible is not None,
+            "constraint",
+            "bounds of which it can be told whether an architecture keeps them",
+            "; ".join(map(str, self.limits)),
+            "Widen the room between the bounds.",
+        )
+        if not feasible:
             closest = nearest(self.windows(), self.space.choices)
             costs = ", ".join(f"{show(c)} {name}" for name, c in self.costs(closest).items())
             raise InputError(
@@ -148,7 +159,7 @@ class Limits:
 
         All legal ones are equally likely. Under a single upper bound few others are drawn.
         """
-        if not self.feasible(prefix):
+        if self.feasible(prefix) is False:
             return
         free = Window(tuple((0,) * n for n in self.space.choices[len(prefix) :]), 0, 0, 0)
         for suffix in draw_suffixes(self.windows(prefix) or [free], rng):
@@ -164,15 +175,15 @@ class Limits:
     ) -> Iterator[Architecture]:
         """All legal architectures that start with `prefix`.
 
-        Depth first, never entering a prefix without a legal completion; in lexicographic order, or
-        with the choices of each visited block shuffled if `rng` is given.
+        Depth first, never entering a prefix that is known to have no legal completion; in
+        lexicographic order, or with the choices of each visited block shuffled if `rng` is given.
         """
         stack: list[Iterator[Architecture]] = [iter((prefix,))]
         while stack:
             node = next(stack[-1], None)
             if node is None:
                 stack.pop()
-            elif not self.feasible(node):
+            elif self.feasible(node) is False:
                 continue
             elif len(node) == self.space.blocks:
                 yield node

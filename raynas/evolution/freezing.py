@@ -112,6 +112,6 @@ def refusal(problem: Problem, prefix: Architecture, parents: Sequence[Architectu
         prefix: the new prefix.
         parents: the Top-K that `overwrite` left.
     """
-    if not problem.limits.feasible(prefix):
-        return NO_SUFFIX
-    return None if parents else NO_PARENT
+    if parents:
+        return None
+    return NO_SUFFIX if problem.limits.feasible(prefix) is False else NO_PARENT

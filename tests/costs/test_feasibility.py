@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracle import cases, listed, tables
 
 from raynas.costs import CostTable, Limit, Limits
-from raynas.costs.feasibility import MARGIN, descend, narrowed, nearest, satisfiable, solve
+from raynas.costs.feasibility import MARGIN, descend, narrowed, nearest, solve
 from raynas.errors import InputError
 from raynas.space import Architecture, SearchSpace
 
@@ -72,8 +72,8 @@ def test_the_nearest_violates_least(limits: Limits) -> None:
     assert worst(found) == pytest.approx(least, abs=3 * MARGIN)
 
 
-def equal_sums(blocks: int) -> Limits:
-    """Two costs that must both be met to the unit, in numbers far beyond any tolerance."""
+def equal_sums(blocks: int) -> tuple[Limits, Architecture]:
+    """Two costs to be met to the unit, in numbers beyond any tolerance, and what meets them."""
     rng = np.random.default_rng(0)
     space = SearchSpace((4,) * blocks)
     limits = []
@@ -82,19 +82,22 @@ def equal_sums(blocks: int) -> Limits:
         costs = tuple(tuple(int(c) for c in rng.integers(0, 10**12, 4)) for _ in range(blocks))
         table = CostTable(name, 0, costs)
         limits.append(Limit(table, table.of(some), table.of(some)))
-    return Limits(space, tuple(limits))
+    return Limits(space, tuple(limits)), some
 
 
 def test_needles_are_found_exactly() -> None:
     """The only legal architecture of 4 to the power of 12."""
-    limits = equal_sums(12)
+    limits, needle = equal_sums(12)
     assert limits.count() == 1
     assert limits.feasible()
-    (needle,) = limits.enumerate()
-    assert limits.allows(needle)
+    assert list(limits.enumerate()) == [needle]
 
 
-def test_what_cannot_be_told_is_an_error() -> None:
-    limits = equal_sums(40)
-    with pytest.raises(InputError, match=r"bounds of which it can be told.*Widen"):
-        satisfiable(limits.windows(), limits.space.choices)
+def test_what_cannot_be_told_is_an_error_before_the_search() -> None:
+    """Behind a long prefix it can be told again, so what is legal there is still found."""
+    limits, needle = equal_sums(40)
+    assert limits.feasible() is None
+    with pytest.raises(InputError, match=r"bounds of which it can be told.*a at least .*Widen"):
+        limits.require_feasible()
+    assert list(limits.enumerate(needle[:32])) == [needle]
+    assert next(limits.draw(needle[:32], np.random.default_rng(0))) == needle
