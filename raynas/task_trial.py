@@ -40,17 +40,20 @@ def require_task_judges(supernet: ChainSupernet, data: SearchData, task: Task) -
             return
         first = (0,) * replica.space.blocks
         outputs = replica(torch.tensor(shard.features[:TRIED]), first)
-        judged = []
-        for _ in range(2):
-            given = outputs.clone()[None], torch.tensor(shard.targets[:TRIED])
-            judged.append(judge_once(task, *given))
+
+        def judged() -> list[Tensor]:
+            return judge_once(task, outputs.clone()[None], torch.tensor(shard.targets[:TRIED]))
+
+        once = judged()
+        again = [judged()]
+        # Once more from the generators' first state.
         seed_generators()
-        judged.append(judge_once(task, outputs.clone()[None], torch.tensor(shard.targets[:TRIED])))
+        again.append(judged())
     require(
         all(
             same_bits(one, another)
-            for later in judged[1:]
-            for one, another in zip(judged[0], later, strict=True)
+            for later in again
+            for one, another in zip(once, later, strict=True)
         ),
         "task",
         "the same scores and losses for the same outputs",

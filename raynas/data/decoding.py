@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import final, overload
+from typing import final
 
 import numpy as np
 from PIL import Image
@@ -14,6 +14,7 @@ from PIL import Image
 from raynas.data.image_folder import ImageFiles
 from raynas.data.pixels import require_eight_bits, rgb
 from raynas.errors import InputError, require
+from raynas.shards.lazy import LazyShards
 from raynas.shards.shard import Shard, partition
 
 UNREADABLE_AT_MOST = 0.01
@@ -93,7 +94,7 @@ class Unreadable:
 
 
 @final
-class DecodedShards(Sequence[Shard]):
+class DecodedShards(LazyShards):
     """Depth-0 shards of image files, decoded again at each access; nothing is kept.
 
     Unreadable images are left out of their shard, which is then smaller; sample ids are positions
@@ -137,19 +138,9 @@ class DecodedShards(Sequence[Shard]):
         """The number of shards."""
         return len(self._pieces)
 
-    @overload
-    def __getitem__(self, index: int) -> Shard: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Shard]: ...
-
-    def __getitem__(self, index: int | slice) -> Shard | list[Shard]:
-        """Decode one shard, or several."""
-        if isinstance(index, slice):
-            return [self._shard(piece) for piece in self._pieces[index]]
-        return self._shard(self._pieces[index])
-
-    def _shard(self, piece: np.ndarray) -> Shard:
+    def make(self, index: int) -> Shard:
+        """Decode one shard."""
+        piece = self._pieces[index]
         images, rows = [], []
         for row, image in zip(piece.tolist(), self._decoded(piece), strict=True):
             if isinstance(image, Exception):

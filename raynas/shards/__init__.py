@@ -2,5 +2,6 @@
 
 `samples`: arrays of a user, taken exactly or refused; `storage`: activations at 32, 16, 8 or 4
 bits; `features`: stored inputs or activations; `shard`: samples as one Arrow record batch;
-`inspection`: the check that a shard fits the supernet and the task.
+`lazy`: shards that are made when asked for; `inspection`: the check that a shard fits the supernet
+and the task.
 """

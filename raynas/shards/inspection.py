@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import final, overload
+from typing import final
 
 import numpy as np
 
 from raynas.errors import InputError, require
 from raynas.inputs import Inputs
+from raynas.shards.lazy import LazyShards
 from raynas.shards.samples import require_finite
 from raynas.shards.shard import Shard
 from raynas.task import Classification, Task
@@ -119,7 +120,7 @@ def type_remedy(values: np.ndarray, inputs: Inputs) -> str:
 
 
 @final
-class InspectedShards(Sequence[Shard]):
+class InspectedShards(LazyShards):
     """Shards that are looked at whenever they are read, and not before.
 
     Args:
@@ -135,16 +136,8 @@ class InspectedShards(Sequence[Shard]):
         """The number of shards."""
         return len(self._shards)
 
-    @overload
-    def __getitem__(self, index: int) -> Shard: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Shard]: ...
-
-    def __getitem__(self, index: int | slice) -> Shard | list[Shard]:
-        """Read one shard, or several."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def make(self, index: int) -> Shard:
+        """Read one shard, and look at it."""
         shard = self._shards[index]
         require_shard(shard, "split")
         self._inspector(shard)
