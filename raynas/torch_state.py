@@ -29,7 +29,7 @@ SWITCHES = (
 outer ones first, which hold for those inside that are not set."""
 
 AT_FIRST = {("cuda", "conv"): "tf32", ("cuda", "rnn"): "tf32"}
-"""The switches that a new process finds set: cuDNN's, which evaluations on CUDA turn off."""
+"""The switches that a new process finds set: cuDNN's, which `cudnn.allow_tf32` sets as well."""
 
 TINY = 1e-40
 """A number that is lost where denormal numbers are flushed to zero."""
@@ -80,11 +80,19 @@ def plain_float32() -> Iterator[None]:
         # One by one: an inner one that is not set tells what the outer ones are set to.
         held.append((*place, bindings._get_fp32_precision_getter(*place)))
         bindings._set_fp32_precision_setter(*place, AT_FIRST.get(place, "none"))
+    cudnn = torch.backends.cudnn
+    try:
+        allowed = cudnn.allow_tf32
+    except RuntimeError:
+        # Both of its switches are set now, so that torch refuses only because this one is not.
+        allowed = False
+    cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(precision)
+        cudnn.allow_tf32 = allowed
         for switch in reversed(held):
             bindings._set_fp32_precision_setter(*switch)
 

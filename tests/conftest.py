@@ -53,7 +53,7 @@ def ray_cluster() -> Iterator[None]:
     import ray
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(HELPERS))
+        patch.setenv("PYTHONPATH", os.pathsep.join(HELPERS), prepend=os.pathsep)
         ray.init(
             "local", num_cpus=4, num_gpus=1, include_dashboard=False, logging_level=logging.ERROR
         )

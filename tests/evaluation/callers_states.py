@@ -88,6 +88,14 @@ STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         lambda: setattr(torch.backends.mkldnn.conv, "fp32_precision", "bf16"),
         lambda: setattr(torch.backends.mkldnn.conv, "fp32_precision", "none"),
     ),
+    "no TF32 in cuDNN": lambda: switched(
+        lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
+        lambda: setattr(torch.backends.cudnn, "allow_tf32", True),
+    ),
+    "precision of cuDNN's convolutions": lambda: switched(
+        lambda: setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee"),
+        lambda: setattr(torch.backends.cudnn.conv, "fp32_precision", "tf32"),
+    ),
     "a mode that doubles": Doubling,
     "a hook on all modules": lambda: closing(
         Handle(register_module_forward_hook(lambda module, inputs, output: output * 2))

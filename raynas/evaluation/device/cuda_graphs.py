@@ -220,6 +220,9 @@ class GraphRecorder:
         if end is not None:
             with suppress(RuntimeError):  # It has ended already.
                 end(torch.cuda.current_device(), self._pool)
+        # The state of the generator still counts for the graph; a copy of it counts for itself.
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        generator.graphsafe_set_state(generator.clone_state())
         # What still lives in the memory of the failed one keeps it from being used again.
         self._pool = torch.cuda.graph_pool_handle()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -30,6 +30,14 @@ def matmul_precision() -> str:
         return "mixed"
 
 
+def cudnn_tf32() -> bool | None:
+    """Whether cuDNN may compute in TF32; `None` where torch's switches contradict each other."""
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return None
+
+
 def plain_name(precision: str) -> str:
     """The name of a switch's position; of the two that mean float32, one."""
     return "none" if precision == "ieee" else precision
@@ -45,6 +53,7 @@ def state() -> tuple[Any, ...]:
         torch.get_default_dtype(),
         torch.get_default_device(),
         matmul_precision(),
+        cudnn_tf32(),
         torch.overrides._len_torch_function_stack(),  # type: ignore[attr-defined]
         len(vars(torch.nn.modules.module)["_global_forward_hooks"]),
         torch.are_deterministic_algorithms_enabled(),
@@ -69,9 +78,9 @@ class Tiny(nn.Module):
         self.weight = nn.Parameter(torch.randn(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        small = (x * torch.tensor([1e-39])) * 1e39
+        small = (x * torch.tensor([1e-39]).to(x.device)) * 1e39
         mixed = torch.einsum("oc,nchw->nohw", self.weight, x)
-        return mixed + small + torch.ones(x.shape[1], 1, 1) / 3
+        return mixed + small + torch.ones(x.shape[1], 1, 1).to(x.device) / 3
 
 
 def scene_of_all() -> Scene:
@@ -97,9 +106,9 @@ def scene_of_all() -> Scene:
 CANDIDATES = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
-def history(scene: Scene, **options: Any) -> list[Any]:
+def history(scene: Scene, device: Literal["cpu", "cuda"] = "cpu", **options: Any) -> list[Any]:
     """Everything that an evaluator says of candidates, before and behind a freeze."""
-    protocol = Evaluation(device="cpu", **options)
+    protocol = Evaluation(device=device, **options)
     evaluator = PopulationEvaluator(
         LocalPool(scene.supernet, protocol),
         Splits(scene.calibration, scene.validation, scene.validation),
@@ -131,12 +140,25 @@ def test_scores_do_not_depend_on_the_callers_state(name: str, options: dict[str,
     assert state() == before
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.filterwarnings("ignore:kernels are launched one by one")  # `Tiny` waits for a copy.
+@pytest.mark.parametrize("name", STATES)
+def test_scores_on_a_gpu_do_not_depend_on_the_callers_state(name: str) -> None:
+    scene = scene_of_all()
+    expected = history(scene, "cuda")
+    before = state()
+    with STATES[name]():
+        assert history(scene, "cuda") == expected
+    assert state() == before
+
+
 def fail_inside() -> None:
     """Raise an error once everything is set as evaluations want it."""
     low = torch.get_autocast_dtype("cpu")
     with numerics(CPU, Evaluation(threads=3).arithmetic):
-        wanted = (False, low, False, False, torch.float32, CPU, "highest", 0, 0)
-        precisions = ("none", "none", "none", "none", "tf32", "tf32", "none", "none", "none")
+        wanted = (False, low, False, False, torch.float32, CPU, "highest", False, 0, 0)
+        precisions = ["none"] * len(SWITCHES)
         assert state() == (*wanted, False, False, True, 3, False, *precisions)
         raise KeyError("inside")
 
