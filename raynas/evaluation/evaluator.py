@@ -257,7 +257,7 @@ class Evaluator:
     ) -> tuple[Tensor, ...]:
         """Run a computation over nodes, by its recording where there is one.
 
-        Inputs of nodes that run for the first time are compared, for which the host waits.
+        Inputs of modules that run for the first time are compared, for which the host waits.
         """
         if not self._inputs.covers(paths):
             return compute(*inputs)

@@ -214,11 +214,12 @@ class NodeRunner:
 
 @final
 class InputCheck:
-    """Sees to it that no node changes its input, which other candidates share.
+    """Sees to it that no module changes its input, which other candidates share.
 
     Autograd's version counter shows most changes; those through `.data` only a copy shows, which
-    the first execution of every node at hand is compared with. (Modules whose code has a way to
-    write unseen run on copies, in case they do so later only.)
+    the first execution of every stem, choice and head is compared with. Modules whose code has a
+    way to write unseen always run on copies, since they may do so later only, and are compared at
+    every node.
 
     Args:
         blocks: how many blocks the chain has.
@@ -228,11 +229,11 @@ class InputCheck:
     def __init__(self, blocks: int, writers: frozenset[NodeKind] = frozenset()) -> None:
         self._blocks = blocks
         self._writers = writers
-        self._seen: set[NodePath] = set()
+        self._compared: set[NodePath | tuple[str, NodeKind]] = set()
 
     def covers(self, paths: Iterable[NodePath]) -> bool:
-        """Whether all nodes were compared already."""
-        return self._seen.issuperset(paths)
+        """Whether all that is compared at these nodes was compared already."""
+        return self._compared.issuperset(map(self._place, paths))
 
     def around(self, run: Run) -> Run:
         """A function that runs nodes, and brings their outputs into the layout of activations.
@@ -244,7 +245,8 @@ class InputCheck:
         def run_checked(path: NodePath, x: Tensor) -> Tensor:
             # A copy and a comparison with it take as long as a small block. Whether a module writes
             # to its input hangs on its code, hardly on the data, so the first execution tells.
-            first = path not in self._seen
+            place = self._place(path)
+            first = place not in self._compared
             given = x.clone() if first or kind_of(path) in self._writers else x
             version = given._version
             y = run(path, given)
@@ -257,19 +259,25 @@ class InputCheck:
                     ".data or detach(): work on a copy (x.clone()).",
                 )
             if first:
-                self._remember(path)
+                self._remember(place)
             return channels_last(y)
 
         return run_checked
 
-    def _remember(self, path: NodePath) -> None:
-        if len(self._seen) >= COMPARED:
-            self._seen.clear()
-        self._seen.add(path)
+    def _place(self, path: NodePath) -> NodePath | tuple[str, NodeKind]:
+        """What is compared once: a module, or every node of one that may write unseen."""
+        kind = kind_of(path)
+        return path if kind in self._writers else ("module", kind)
+
+    def _remember(self, place: NodePath | tuple[str, NodeKind]) -> None:
+        if len(self._compared) >= REMEMBERED:
+            self._compared.clear()
+        self._compared.add(place)
 
 
-COMPARED = 100_000
+REMEMBERED = 100_000
 """Nodes that are remembered as compared."""
+
 
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Integers of as many bytes as a value, in which NaN equals itself."""
