@@ -38,7 +38,7 @@ PRESETS: Mapping[str, Preset] = {
     "imagenet": Preset("imagenet", "spos", "IMAGENET"),
 }
 
-BUILDERS = {"spos": "spos"}
+BUILDERS = {name: name for name in ("fairnas", "greedynas", "proxylessnas", "spos")}
 """From the `"builder"` of a recipe to the function in `raynas.supernets`."""
 
 

@@ -1,9 +1,11 @@
 """Supernets: chains of choice blocks, how they are built, saved and loaded.
 
-`chain`: `ChainSupernet`; `blocks`: operations; one file per family: `spos`; `chain_nodes`: modules
-by name, and copies to examine; `checks`, `probing`: whether a supernet can be searched;
-`recalibration`, `unseen_writes`: whether calibration and shared inputs mean the same as in plain
-PyTorch; `layout`: memory layouts; `plain_torch`: torch's state while a supernet is examined.
+`chain`: `ChainSupernet`; `choice_names`: short names of choices; `blocks`, `inverted`: operations
+and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `greedynas`;
+`chain_nodes`: modules by name, and copies to examine; `checks`, `probing`: whether a supernet can
+be searched; `recalibration`, `unseen_writes`: whether calibration and shared inputs mean the same
+as in plain PyTorch; `layout`: memory layouts; `plain_torch`: torch's state while a supernet is
+examined.
 
 `identity`: everything that scores depend on, from `structure` (with `attributes`, `code_facts`,
 `value_walk`, `value_digest`, `tensor_digest`) and `behaviour`. `checkpoints`: saving and filling,
@@ -14,7 +16,10 @@ from raynas.supernets.blocks import Normalize
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import load, recipe_of, save
 from raynas.supernets.checks import check_supernet, require_own_norms
+from raynas.supernets.fairnas import fairnas, fairnas_28x28
+from raynas.supernets.greedynas import greedynas, greedynas_28x28
 from raynas.supernets.identity import Identity, digest, identity
+from raynas.supernets.proxylessnas import proxylessnas, proxylessnas_28x28
 from raynas.supernets.spos import spos, spos_8x8, spos_28x28, spos_32x32
 
 __all__ = [
@@ -23,8 +28,14 @@ __all__ = [
     "Normalize",
     "check_supernet",
     "digest",
+    "fairnas",
+    "fairnas_28x28",
+    "greedynas",
+    "greedynas_28x28",
     "identity",
     "load",
+    "proxylessnas",
+    "proxylessnas_28x28",
     "recipe_of",
     "require_own_norms",
     "save",

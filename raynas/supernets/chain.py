@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from raynas.errors import InputError, require
 from raynas.inputs import Inputs
 from raynas.space import Architecture, SearchSpace
+from raynas.supernets import choice_names
 from raynas.task import Classification, Task
 
 NodePath = tuple[int, ...]
@@ -42,12 +43,15 @@ class ChainSupernet(nn.Module):
         image_shape: `(channels, height, width)` of images of bytes; `inputs` says the same.
         num_classes: the number of logits of a classifier; `None` for other tasks.
         inputs: the shape and type of a sample, where it is not an image of bytes.
+        names: short names of each block's choices, such as `[["c3", "c5"], ["c3", "c5"]]`; derived
+            from their classes if `None`. Nothing that is computed depends on them.
         recipe: how it was built (a JSON object), saved with the weights so that the command line
             can rebuild it; `None` for supernets that only their user's code can build.
 
     Raises:
         InputError: no blocks, a block without choices, or one that is no list of modules (the
-            inner lists forgotten), fewer than two classes, or no single shape of inputs.
+            inner lists forgotten), fewer than two classes, no single shape of inputs, or names
+            that are not one short text for each choice of a block.
     """
 
     inputs: Inputs
@@ -61,6 +65,7 @@ class ChainSupernet(nn.Module):
         image_shape: tuple[int, int, int] | None = None,
         num_classes: int | None = None,
         inputs: Inputs | None = None,
+        names: Sequence[Sequence[str]] | None = None,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -82,12 +87,33 @@ class ChainSupernet(nn.Module):
         self.blocks = nn.ModuleList(nn.ModuleList(choices) for choices in listed)
         self.head = head
         self.num_classes = num_classes
+        self.names = (
+            tuple(map(choice_names.derive_names, listed))
+            if names is None
+            else choice_names.require_names(names, self.space.choices)
+        )
         self.recipe = dict(recipe) if recipe is not None else None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """The shape of one sample: `(channels, height, width)` of images."""
         return self.inputs.shape
+
+    def encode(self, chosen: Sequence[str | int]) -> Architecture:
+        """The architecture of one name, or index, for each block, shallowest first.
+
+        Raises:
+            InputError: another number of blocks, or a choice that its block does not have.
+        """
+        return choice_names.encode(self.names, chosen)
+
+    def decode(self, architecture: Sequence[int]) -> tuple[str, ...]:
+        """The names of an architecture's choices.
+
+        Raises:
+            InputError: an architecture of wrong length or choice.
+        """
+        return choice_names.decode(self.names, self.space.validate(architecture))
 
     def node(self, path: NodePath) -> nn.Module:
         """The module at a node of the chain: stem, a choice, or head."""

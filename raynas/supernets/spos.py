@@ -15,6 +15,9 @@ from raynas.supernets.chain import ChainSupernet
 SPOS_STAGES = ((64, 4, 2), (160, 4, 2), (320, 8, 2), (640, 4, 2))
 """`(channels, blocks, stride of the first block)` of each stage at full size."""
 
+SPOS_NAMES = ("c3", "c5", "c7", "x")
+"""The choices of every block: kernels of 3, 5 and 7, and the Xception-like one."""
+
 
 def choices_of_block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     """Choices 0 to 3: depthwise kernels 3, 5 and 7, and the Xception-like choice x."""
@@ -121,6 +124,7 @@ def spos(
         head,
         image_shape=(image_channels, image_size, image_size),
         num_classes=num_classes,
+        names=[SPOS_NAMES] * len(blocks),
         recipe=recipe,
     )
     initialize(supernet)

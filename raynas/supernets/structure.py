@@ -41,6 +41,9 @@ def attribute_digests(supernet: ChainSupernet) -> tuple[Attributes, frozenset[by
         found[name, "class"] = reach.class_digest(type(module))
         attributes = module_attributes(module, reach.stored_attributes(type(module)))
         attributes |= stated_identity(name, module)
+        if not name:
+            # People read the names of choices; nothing is computed with them.
+            attributes.pop("names", None)
         for attribute, value in attributes.items():
             found[name, attribute] = reach.digest(value)
     return found, reach.reached()
