@@ -265,7 +265,7 @@ class InputCheck:
         return run_checked
 
     def _place(self, path: NodePath) -> NodePath | tuple[str, NodeKind]:
-        """What is compared once: a module, or every node of one that may write unseen."""
+        """The unit of comparison: a module, or each node of one that may write unseen."""
         kind = kind_of(path)
         return path if kind in self._writers else ("module", kind)
 
