@@ -13,12 +13,20 @@ from raynas.training import presets
 from raynas.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from raynas.training.paths import PathSampler, UniformConstraintPaths, UniformPaths
+    from raynas.training.paths import (
+        FairPaths,
+        LegalPaths,
+        PathSampler,
+        UniformConstraintPaths,
+        UniformPaths,
+    )
     from raynas.training.progress import EpochReport, StepReport, TrainingDivergedError
     from raynas.training.trainer import train
 
 __all__ = [
     "EpochReport",
+    "FairPaths",
+    "LegalPaths",
     "PathSampler",
     "StepReport",
     "TrainingDivergedError",
@@ -31,6 +39,8 @@ __all__ = [
 
 LATER = {
     "EpochReport": "progress",
+    "FairPaths": "paths",
+    "LegalPaths": "paths",
     "PathSampler": "paths",
     "StepReport": "progress",
     "TrainingDivergedError": "progress",

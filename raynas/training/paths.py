@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
 from typing import final
 
 import numpy as np
 
-from raynas.costs import Limits
-from raynas.errors import require
+from raynas.costs import CostTable, Limit, Limits
+from raynas.errors import is_whole, require
 from raynas.space import Architecture, SearchSpace
 
 
@@ -44,8 +46,8 @@ class UniformPaths(PathSampler):
 
 @final
 @dataclass(frozen=True)
-class UniformConstraintPaths(PathSampler):
-    """One path a step, uniform over the architectures within limits (SPOS, section 3.2).
+class LegalPaths(PathSampler):
+    """One path a step, uniform over the architectures within limits.
 
     Paths are drawn from the space until one is legal. When `tries` draws in a row are not, the step
     takes one of `Limits.draw` instead, which is as uniform and finds them however few they are, but
@@ -65,24 +67,152 @@ class UniformConstraintPaths(PathSampler):
     tries: int = 100
 
     def __post_init__(self) -> None:
-        require(self.tries >= 1, "tries", "at least 1", self.tries, "Allow some draws.")
-        require(
-            self.limits.space == self.space,
-            "limits",
-            f"limits on {list(self.space.choices)} choices per block",
-            list(self.limits.space.choices),
-            "Build the limits from the supernet that is trained.",
-        )
+        require_tries(self.tries)
+        require_of_space(self.limits, self.space)
         self.limits.require_feasible()
 
     def sample(self, rng: np.random.Generator) -> tuple[Architecture, ...]:
         """One legal architecture."""
-        for _ in range(self.tries):
-            path = self.space.sample(rng)
-            if self.limits.allows(path):
-                return (path,)
-        return (next(self.limits.draw((), rng)),)
+        return (draw_within(self.limits, self.space, self.tries, rng),)
 
     def terms(self) -> str:
         """The limits, with the digests of their tables."""
         return f"{type(self).__name__}({json.dumps(self.limits.description())})"
+
+
+@final
+@dataclass(frozen=True)
+class UniformConstraintPaths(PathSampler):
+    """One path a step, uniform over a cost (SPOS, section 3.2, figure 2).
+
+    Drawn uniformly, most paths cost about the mean; a supernet that serves several limits should
+    know cheap and dear ones as well. The range of costs is cut into equal bins; each step draws a
+    bin, all that hold an architecture being equally likely, and then one of its architectures.
+    SPOS does not say how it draws them; here, as in `LegalPaths`, `tries` draws from the space come
+    before those that find the rarest.
+
+    Args:
+        space: the supernet's search space.
+        cost: the cost of its architectures.
+        limits: which architectures are legal; all if `None`.
+        bins: into how many the range from the cheapest to the dearest is cut.
+        tries: how many draws from the space to allow.
+
+    Raises:
+        InputError: a cost or limits of another space, nothing is legal, or `bins` or `tries` is
+            below 1.
+    """
+
+    space: SearchSpace
+    cost: CostTable
+    limits: Limits | None = None
+    bins: int = 10
+    tries: int = 100
+    _bins: tuple[Limits, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        require_tries(self.tries)
+        require(
+            is_whole(self.bins) and self.bins >= 1, "bins", "at least 1", repr(self.bins), "Use 10."
+        )
+        limits = Limits(self.space, ()) if self.limits is None else self.limits
+        require_of_space(limits, self.space)
+        limits.require_feasible()
+        object.__setattr__(self, "_bins", cost_bins(limits, self.cost, self.bins))
+
+    def sample(self, rng: np.random.Generator) -> tuple[Architecture, ...]:
+        """One architecture of a bin."""
+        limits = self._bins[int(rng.integers(len(self._bins)))]
+        return (draw_within(limits, self.space, self.tries, rng),)
+
+    def terms(self) -> str:
+        """The bins, with the digests of their tables, and the tries."""
+        described = [limits.description() for limits in self._bins]
+        return f"{type(self).__name__}({json.dumps(described)}, {self.tries})"
+
+
+@final
+@dataclass(frozen=True)
+class FairPaths(PathSampler):
+    """As many paths a step as blocks have choices, each choice once (FairNAS, strict fairness).
+
+    A permutation of its choices is drawn for each block; path k takes the k-th of every block. The
+    gradients of all paths are summed before the weights change, so that after every step each
+    choice of each block has been updated equally often.
+
+    Args:
+        space: the supernet's search space; its blocks have equally many choices.
+
+    Raises:
+        InputError: blocks with different numbers of choices, among which no step can be fair.
+    """
+
+    space: SearchSpace
+
+    def __post_init__(self) -> None:
+        counts = sorted(set(self.space.choices))
+        require(
+            len(counts) == 1,
+            "space",
+            "blocks with equally many choices",
+            f"blocks with {' and '.join(map(str, counts))}",
+            "Train with UniformPaths, or give every block as many choices.",
+        )
+
+    def sample(self, rng: np.random.Generator) -> tuple[Architecture, ...]:
+        """One path for each place in the permutations."""
+        orders = [rng.permutation(count) for count in self.space.choices]
+        return tuple(tuple(map(int, path)) for path in zip(*orders, strict=True))
+
+
+def draw_within(
+    limits: Limits, space: SearchSpace, tries: int, rng: np.random.Generator
+) -> Architecture:
+    """An architecture, uniform over those within limits, of which there is at least one."""
+    for _ in range(tries):
+        path = space.sample(rng)
+        if limits.allows(path):
+            return path
+    return next(limits.draw((), rng))
+
+
+def cost_bins(limits: Limits, cost: CostTable, count: int) -> tuple[Limits, ...]:
+    """The limits of each bin of a cost, the cheapest first, of those that hold an architecture."""
+    every = Limits(limits.space, (*limits.limits, Limit(cost)))
+    own = next(limit for limit in every.limits if limit.table.name == cost.name)
+    others = [limit for limit in every.limits if limit is not own]
+    base = cost.units_of(cost.cheapest())
+    low, high = own.range
+    low, high = base + max(low, 0), base + min(high, own.rooms[0])
+    # Costs are whole numbers of units, so that each is in a single bin.
+    edges = [low + (high - low + 1) * number // count for number in range(count + 1)]
+    bins = []
+    for least, beyond in pairwise(edges):
+        if least < beyond:
+            bounds = (Fraction(units, cost.scale) for units in (beyond - 1, least))
+            held = Limits(limits.space, (*others, Limit(cost, *bounds)))
+            if held.feasible():
+                bins.append(held)
+    return tuple(bins)
+
+
+def require_tries(tries: object) -> None:
+    """Raise `InputError` unless some draws are allowed."""
+    require(
+        is_whole(tries) and tries >= 1,  # type: ignore[operator]
+        "tries",
+        "at least 1",
+        repr(tries),
+        "Allow some draws.",
+    )
+
+
+def require_of_space(limits: Limits, space: SearchSpace) -> None:
+    """Raise `InputError` unless limits are on the architectures of a space."""
+    require(
+        limits.space == space,
+        "limits",
+        f"limits on {list(space.choices)} choices per block",
+        list(limits.space.choices),
+        "Build the limits from the supernet that is trained.",
+    )

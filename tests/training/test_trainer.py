@@ -21,10 +21,10 @@ from raynas.supernets import ChainSupernet, Normalize
 from raynas.task import Classification
 from raynas.training import (
     EpochReport,
+    LegalPaths,
     PathSampler,
     StepReport,
     TrainingDivergedError,
-    UniformConstraintPaths,
     train,
 )
 from raynas.training.trainer import make_optimizer, require_fitting
@@ -306,7 +306,7 @@ def test_constrained_paths_are_the_only_ones_trained() -> None:
     cheapest = table.cheapest()
     limits = resolve_limits(FLOPs(at_most=table.of(cheapest)), supernet)
     before = state(supernet)
-    train(supernet, digits(), SETTINGS, paths=UniformConstraintPaths(supernet.space, limits, 3))
+    train(supernet, digits(), SETTINGS, paths=LegalPaths(supernet.space, limits, 3))
     now = state(supernet)
     for block, choices in enumerate(supernet.space.choices):
         for choice in range(choices):

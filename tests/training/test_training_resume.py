@@ -15,7 +15,7 @@ from small_training import SETTINGS, digits, same, small_supernet, state, with_s
 from raynas.costs import FLOPs, resolve_limits
 from raynas.errors import InputError
 from raynas.supernets import load, save
-from raynas.training import EpochReport, StepReport, UniformConstraintPaths, train
+from raynas.training import EpochReport, LegalPaths, StepReport, train
 from raynas.training.resume import compare
 
 
@@ -132,8 +132,8 @@ def test_other_images_and_paths(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="images 200 instead of 150"):
         train(small_supernet(), digits(150), with_settings(epochs=1), checkpoint=path)
     supernet = small_supernet()
-    paths = UniformConstraintPaths(supernet.space, resolve_limits(FLOPs(at_most=1e9), supernet))
-    with pytest.raises(InputError, match="paths 'UniformPaths' instead of 'UniformConstraint"):
+    paths = LegalPaths(supernet.space, resolve_limits(FLOPs(at_most=1e9), supernet))
+    with pytest.raises(InputError, match="paths 'UniformPaths' instead of 'LegalPaths"):
         train(supernet, digits(), with_settings(epochs=1), paths=paths, checkpoint=path)
 
 
