@@ -80,8 +80,9 @@ def search_generation(run: Run, state: State) -> State:
     run.evaluator.follow(proposal, state)
     freeze_seconds = meter.seconds
     wanted = (*proposal.rescored, *proposal.population)
-    scores = run.evaluator.score(wanted)
-    require_answers(wanted, scores)
+    answers = run.evaluator.score(wanted)
+    require_answers(wanted, answers)
+    scores = run.problem.priced(answers)
     after = run.strategy.tell(state, proposal, scores)
     counters = run.evaluator.counters
     record = generation_record(state.generation, proposal, scores, after, counters)

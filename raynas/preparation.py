@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from raynas.costs import Constraint, resolve_limits
+from raynas.costs import Constraint, flops_table, params_table, resolve_limits
 from raynas.errors import InputError, is_whole, require, require_kind
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, Strategy
@@ -114,7 +114,8 @@ def prepare(
     supernet.check(judged)
     protocol = protocol_for(supernet, given)
     resolve_device(protocol.device)
-    problem = Problem(supernet.space, resolve_limits(constraint, supernet))
+    tables = {table.name: table for table in (flops_table(supernet), params_table(supernet))}
+    problem = Problem(supernet.space, resolve_limits(constraint, supernet), tables)
     prepared = Prepared(supernet, data, problem, protocol, judged)
     if protocol.batch_norm == "recalibrate":
         require_recalibratable(supernet)

@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 from typing import final
 
-from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
@@ -127,12 +126,11 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         "none",
         "Let survival keep the best, and finalists name them.",
     )
-    scores = evaluator.score_in_full(finalists)
+    scores = run.problem.priced(evaluator.score_in_full(finalists))
     winner = min(scores, key=rank_key)
     test = evaluator.test(winner.architecture)
     full_seconds = meter.seconds
     energy = total_energy(run.log, meter)
-    costs = costs_of(prepared, winner.architecture)
     seconds = sum(metrics["seconds"] for metrics in run.log.metrics) + full_seconds
     counters = evaluator.counters
     generations = run.log.generations
@@ -141,9 +139,8 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         "objectives": list(winner.objectives),
         **{f"test_{name}": None if test is None else test.known_objectives[name]
            for name in winner.objectives},
-        "flops": costs["flops"],
-        "params": costs["params"],
-        "costs": costs,
+        "flops": winner.costs["flops"],
+        "params": winner.costs["params"],
         "strategy": run.strategy.settings()["strategy"],
         "finished": state.finished,
         "generations": len(generations),
@@ -162,13 +159,6 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
     }  # fmt: skip
     run.log.finish(record)
     return result_from(record, prepared.supernet, prepared.data, prepared.evaluation, prepared.task)
-
-
-def costs_of(prepared: Prepared, architecture: Architecture) -> dict[str, int | float]:
-    """The costs of an architecture by their names: FLOPs, parameters, and all that is limited."""
-    tables = [flops_table(prepared.supernet), params_table(prepared.supernet)]
-    counted = {table.name: table.of(architecture) for table in tables}
-    return counted | prepared.problem.limits.costs(architecture)
 
 
 def finished_result(

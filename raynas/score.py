@@ -23,6 +23,7 @@ class Score:
         finite: whether all outputs were finite.
         samples: how many samples were evaluated.
         correct: how many of them count as correct, where the first objective is such a share.
+        costs: of the architecture, by name; evaluators leave them to the search.
     """
 
     architecture: Architecture
@@ -31,6 +32,7 @@ class Score:
     finite: bool = True
     samples: int = 0
     correct: int | None = None
+    costs: Mapping[str, int | float] = field(default_factory=dict, hash=False)
 
     @property
     def value(self) -> float:
@@ -50,6 +52,7 @@ class Score:
     def record(self) -> dict[str, Any]:
         """The score as a JSON object; numbers that are not finite are null."""
         counted = {} if self.correct is None else {"correct": self.correct}
+        priced = {"costs": dict(self.costs)} if self.costs else {}
         return {
             "architecture": list(self.architecture),
             **counted,
@@ -57,6 +60,7 @@ class Score:
             "loss": self.loss if isfinite(self.loss) else None,
             "finite": self.finite,
             "samples": self.samples,
+            **priced,
         }
 
     @staticmethod
@@ -67,7 +71,7 @@ class Score:
         Raises:
             KeyError, TypeError, ValueError: the record is not that of a score.
         """
-        known = ("architecture", "correct", "loss", "finite", "samples")
+        known = ("architecture", "correct", "loss", "finite", "samples", "costs")
         objectives = {
             name: nan if value is None else float(value)
             for name, value in record.items()
@@ -82,6 +86,7 @@ class Score:
             bool(record["finite"]),
             int(record["samples"]),
             None if record.get("correct") is None else int(record["correct"]),
+            dict(record.get("costs", {})),
         )
 
 

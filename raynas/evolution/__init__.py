@@ -1,11 +1,12 @@
 """Search strategies behind one ask/tell interface; they run without torch.
 
 `strategy`: the interface; `operators`: mutation, crossover and random drawing; `freezing`: choice
-percentages and the freezing tests; one file per algorithm: `random_search`, `spos` (`EA`),
-`choice_freezing` (`CFES`, `PCFES`).
+percentages and the freezing tests; `fronts`: non-dominated ranks and crowding; one file per
+algorithm: `random_search`, `spos` (`EA`), `choice_freezing` (`CFES`, `PCFES`), `nsga2` (`NSGA2`).
 """
 
 from raynas.evolution.choice_freezing import CFES, PCFES
+from raynas.evolution.nsga2 import NSGA2
 from raynas.evolution.random_search import RandomSearch
 from raynas.evolution.spos import EA
 from raynas.evolution.strategy import Problem, Proposal, State, Strategy
@@ -14,6 +15,7 @@ from raynas.score import Score
 __all__ = [
     "CFES",
     "EA",
+    "NSGA2",
     "PCFES",
     "Problem",
     "Proposal",

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, final
 
 import numpy as np
 
-from raynas.costs import Limits
+from raynas.costs import CostTable, Limits
+from raynas.costs.tables import same_choices
 from raynas.errors import is_whole, require
 from raynas.score import Score, rank_key
 from raynas.space import Architecture, SearchSpace
@@ -38,15 +39,20 @@ class Problem:
     Args:
         space: the choices of each block.
         limits: which architectures of this space are legal.
+        tables: the costs that every score is given, by name; those of the limits join them.
 
     Raises:
-        InputError: the limits are those of another space, or no architecture is legal.
+        InputError: limits or a cost of another space, or no architecture is legal.
     """
 
     space: SearchSpace
     limits: Limits
+    tables: Mapping[str, CostTable] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for table in self.tables.values():
+            same_choices(table, self.space.choices)
+        object.__setattr__(self, "tables", {**self.tables, **self.limits.tables})
         require(
             self.limits.space == self.space,
             "limits",
@@ -55,6 +61,14 @@ class Problem:
             "Build the limits from the supernet that is searched.",
         )
         self.limits.require_feasible()
+
+    def priced(self, scores: Sequence[Score]) -> list[Score]:
+        """The scores, each with the costs of its architecture."""
+        return [replace(score, costs=self.costs(score.architecture)) for score in scores]
+
+    def costs(self, architecture: Architecture) -> dict[str, int | float]:
+        """The costs of an architecture by name."""
+        return {name: table.of(architecture) for name, table in self.tables.items()}
 
 
 Survival = Callable[[Sequence[Score], int], tuple[Score, ...]]
@@ -214,7 +228,8 @@ class Strategy(ABC):
         if self.survival is best_first:
             del values["survival"]
         named = {
-            name: value.__qualname__ if callable(value) else value for name, value in values.items()
+            name: getattr(value, "__qualname__", repr(value)) if callable(value) else value
+            for name, value in values.items()
         }
         return {"strategy": type(self).__name__, **named}
 

@@ -98,7 +98,8 @@ def run_strategy(
     while state.finished is None:
         assert len(steps) < strategy.generations, "the search exceeds its generation limit"
         proposal = strategy.ask(problem, state, generator(seed, state))
-        scores = tuple(scorer(a) for a in (*proposal.rescored, *proposal.population))
+        answers = [scorer(a) for a in (*proposal.rescored, *proposal.population)]
+        scores = tuple(problem.priced(answers))
         after = strategy.tell(state, proposal, scores)
         steps.append(Step(state, proposal, scores, after))
         state = after
@@ -215,10 +216,11 @@ def keeps(problem: Problem, architecture: Architecture) -> bool:
 def small_problems() -> list[Problem]:
     """Problems in small spaces: everything is legal, half of it, and a single architecture."""
     space = SearchSpace((3, 2, 4, 3))
-    table = CostTable("cost", 1, ((5, 1, 3), (2, 9), (4, 5, 6, 1), (2, 3, 1)))
+    table = CostTable("flops", 1, ((5, 1, 3), (2, 9), (4, 5, 6, 1), (2, 3, 1)))
     costs = sorted(table.of(each) for each in space.enumerate())
     limits = (None, costs[len(costs) // 2], costs[0])
-    return [Problem(space, Limits(space, limited(table, at_most))) for at_most in limits]
+    tables = {table.name: table}
+    return [Problem(space, Limits(space, limited(table, at_most)), tables) for at_most in limits]
 
 
 def pretended_score(architecture: Architecture) -> Score:

@@ -10,9 +10,10 @@ from raynas.space import SearchSpace
 
 
 def unconstrained(*choices: int) -> Problem:
-    """A problem in which everything is legal."""
+    """A problem in which everything is legal; later choices cost more."""
     space = SearchSpace(choices)
-    return Problem(space, Limits(space))
+    table = CostTable("flops", 1, tuple(tuple(range(count)) for count in choices))
+    return Problem(space, Limits(space), {table.name: table})
 
 
 def limited(table: CostTable, at_most: int | None = None) -> Problem:

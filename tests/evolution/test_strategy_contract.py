@@ -17,14 +17,14 @@ from searching import limited, problems, unconstrained
 
 from raynas.costs import CostTable
 from raynas.errors import InputError
-from raynas.evolution import CFES, EA, PCFES, RandomSearch, Score, Strategy
+from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Score, Strategy
 from raynas.evolution.strategy import ALL_FROZEN, EXHAUSTED, GENERATION_LIMIT
 from raynas.testing.strategies import additive_value as additive
 from raynas.testing.strategies import check_strategy, legal
 from raynas.testing.strategies import pretended_score as evaluate
 from raynas.testing.strategies import run_strategy as run
 
-KINDS = [EA, RandomSearch, CFES, PCFES]
+KINDS = [EA, RandomSearch, CFES, PCFES, NSGA2]
 every_strategy = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -37,7 +37,12 @@ def settings_of(draw: st.DrawFn, kind: type[Strategy]) -> Strategy:
         "generations": draw(st.integers(1, 8) | st.just(8)),
         "top_k": draw(st.integers(1, 6)),
     }
-    if kind is not RandomSearch:
+    if kind is NSGA2:
+        values |= {
+            "crossover_probability": draw(st.floats(0, 1)),
+            "mutation_probability": draw(st.floats(0, 1)),
+        }
+    elif kind is not RandomSearch:
         crossover = draw(st.none() | st.integers(0, population - population // 2))
         values |= {"crossover": crossover, "mutation_probability": draw(st.floats(0, 1))}
     if kind in (CFES, PCFES):
@@ -75,7 +80,7 @@ def test_search_what_there_is(kind: type[Strategy], population: int) -> None:
     """Random search and evolution see all 8 architectures, whatever the population."""
     problem = unconstrained(2, 2, 2)
     steps = run(kind(population=population, generations=20, top_k=3), problem)
-    if kind in (EA, RandomSearch) or population > 8:
+    if kind in (EA, RandomSearch, NSGA2) or population > 8:
         assert steps[-1].after.seen == legal(problem)
         assert steps[-1].after.finished == EXHAUSTED
     assert steps[-1].after.finished in (EXHAUSTED, ALL_FROZEN)
@@ -148,7 +153,7 @@ def test_tell_wants_every_score_in_order(kind: type[Strategy]) -> None:
     strategy, problem = kind(population=4, generations=2, top_k=2), unconstrained(3, 3, 3)
     state = strategy.start()
     proposal = strategy.ask(problem, state, np.random.default_rng(0))
-    scores = [evaluate(a) for a in proposal.population]
+    scores = problem.priced([evaluate(a) for a in proposal.population])
     for wrong in (scores[:-1], scores[::-1], [], [*scores, scores[0]], [scores[0], *scores[:-1]]):
         with pytest.raises(InputError, match="scores: expected 4 scores"):
             strategy.tell(state, proposal, wrong)
