@@ -91,7 +91,7 @@ def prepare(
         InputError: something that does not fit; nothing has been written by then.
     """
     from raynas.data.splits import SPLITS, SearchData, require_sequence
-    from raynas.evaluation.device.numerics import resolve_device
+    from raynas.devices import resolve_device
     from raynas.evaluation.evaluator import protocol_for
     from raynas.supernets.chain import ChainSupernet
     from raynas.supernets.recalibration import require_recalibratable

@@ -49,11 +49,11 @@ from plain import PlainEvaluator
 
 import raynas
 from raynas.commands import workflow
+from raynas.devices import resolve_device
 from raynas.errors import require
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.device.cuda_graphs import Replays, replays_on
 from raynas.evaluation.device.machine import machine_facts
-from raynas.evaluation.device.numerics import resolve_device
 from raynas.evaluation.evaluator import Evaluator
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture

@@ -3,7 +3,8 @@
 `tables`: additive costs; `formulas`: operations that PyTorch's counter does not know; `counting`:
 the costs of a supernet's choices; `bounds`: limits as the user states them; `windows`: one limit,
 and the room it leaves behind a prefix; `limits`: all limits on a supernet, which `sums` count
-exactly, `feasibility` decides by integer programming, and `drawing` draws from.
+exactly, `feasibility` decides by integer programming, and `drawing` draws from; `latency`: measured
+seconds as a cost, and `timing`: measuring them.
 """
 
 from raynas.costs.bounds import (
@@ -16,6 +17,7 @@ from raynas.costs.bounds import (
     resolve_limits,
 )
 from raynas.costs.counting import count_macs, count_params, flops_table, params_table
+from raynas.costs.latency import Latency, LatencyTable
 from raynas.costs.limits import Limits
 from raynas.costs.sums import distinct_sums
 from raynas.costs.tables import CostTable
@@ -27,6 +29,8 @@ __all__ = [
     "Cost",
     "CostTable",
     "FLOPs",
+    "Latency",
+    "LatencyTable",
     "Limit",
     "Limits",
     "Params",

@@ -58,12 +58,12 @@ class Bounds(ABC):
         require_order(kind, self.at_most, self.at_least)
 
     @abstractmethod
-    def table(self, supernet: ChainSupernet) -> CostTable:
+    def priced(self, supernet: ChainSupernet) -> CostTable:
         """The cost of each choice of each block of the supernet."""
 
     def limit(self, supernet: ChainSupernet) -> Limit:
         """The limit on the supernet's architectures, with shares as numbers."""
-        table = self.table(supernet)
+        table = self.priced(supernet)
         return Limit(table, resolved(self.at_most, table), resolved(self.at_least, table))
 
 
@@ -77,7 +77,7 @@ class FLOPs(Bounds):
 
     positive: ClassVar[bool] = True
 
-    def table(self, supernet: ChainSupernet) -> CostTable:
+    def priced(self, supernet: ChainSupernet) -> CostTable:
         """The supernet's FLOPs table."""
         return flops_table(supernet)
 
@@ -92,7 +92,7 @@ class Params(Bounds):
 
     positive: ClassVar[bool] = True
 
-    def table(self, supernet: ChainSupernet) -> CostTable:
+    def priced(self, supernet: ChainSupernet) -> CostTable:
         """The supernet's parameter table."""
         return params_table(supernet)
 
@@ -121,7 +121,7 @@ class Cost(Bounds):
         object.__setattr__(self, "name", table.name)
         super().__post_init__()
 
-    def table(self, supernet: ChainSupernet) -> CostTable:
+    def priced(self, supernet: ChainSupernet) -> CostTable:
         """The given costs."""
         return as_table(self.costs, self.name)
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raynas.devices import resolve_device
 from raynas.errors import require
 from raynas.evaluation.batch_norm.fixed import concatenate
 from raynas.evaluation.batch_norm.statistics import FixedStatistics
@@ -22,7 +23,7 @@ from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.evaluation.device import machine
 from raynas.evaluation.device.cuda_graphs import Replays, replays_on
 from raynas.evaluation.device.memory import halve_until_it_fits, undivided
-from raynas.evaluation.device.numerics import numerics, resolve_device
+from raynas.evaluation.device.numerics import numerics
 from raynas.evaluation.nodes import InputCheck, Mode, NodeRunner, Run
 from raynas.evaluation.outcomes import join_batches, judge_forest
 from raynas.evaluation.scores import Outcomes

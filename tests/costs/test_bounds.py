@@ -84,10 +84,10 @@ def test_own_costs() -> None:
     assert limits.costs((0, 2)) == {"ms": 0.3}
     assert list(limits.enumerate()) == [(0, 1), (0, 2), (1, 1)]
     table = CostTable("ms", 1.0, MS)
-    assert Cost(table, at_most=2).table(net) == table
-    assert Cost(table, "latency", at_most=2).table(net) == CostTable("latency", 1.0, MS)
-    assert Cost([[1, 2], np.array([1, 2, 3])], at_most=3).table(net).name == "cost"
-    assert Cost(torch.tensor([[1, 2]]), at_most=3).table(net).blocks == ((1, 2),)  # type: ignore[arg-type]
+    assert Cost(table, at_most=2).priced(net) == table
+    assert Cost(table, "latency", at_most=2).priced(net) == CostTable("latency", 1.0, MS)
+    assert Cost([[1, 2], np.array([1, 2, 3])], at_most=3).priced(net).name == "cost"
+    assert Cost(torch.tensor([[1, 2]]), at_most=3).priced(net).blocks == ((1, 2),)  # type: ignore[arg-type]
 
 
 def test_several_costs_of_all_kinds() -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from random_chains import random_chain
 
+from raynas.devices import resolve_device
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation
-from raynas.evaluation.device.numerics import resolve_device
 from raynas.evaluation.evaluator import Evaluator
 
 

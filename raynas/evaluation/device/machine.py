@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import platform
-from pathlib import Path
-
 import numpy as np
 import torch
+
+from raynas.devices import cpu_flags, cpu_model
 
 
 def machine_facts(device: torch.device) -> dict[str, str]:
@@ -50,25 +49,3 @@ def computes_fast_in(precision: str, device: str) -> bool:
         "float16": ("avx512_fp16", "amx_fp16", "asimdhp"),
     }
     return bool(supported) and any(name in flags for name in instructions[precision])
-
-
-def cpu_flags() -> frozenset[str]:
-    """The instruction sets of the processor, as Linux names them; empty elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    names = ("flags", "Features")
-    return frozenset(
-        flag for line in lines if line.startswith(names) for flag in line.partition(":")[2].split()
-    )
-
-
-def cpu_model() -> str:
-    """The name of the processor, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(filter(None, [*names, platform.processor()]), platform.machine())

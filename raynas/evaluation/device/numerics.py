@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from raynas.errors import InputError
 from raynas.evaluation.settings import Arithmetic
 from raynas.torch_state import cpu_threads, plain_state
 
@@ -50,13 +49,3 @@ def steady_kernels(device: torch.device) -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
-
-
-def resolve_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device of this process; CUDA must be visible to it if it is asked for."""
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise InputError(
-            "device", "a CUDA device", "none visible", "Use device='cpu', or give workers a GPU."
-        )
-    return torch.device("cuda" if available and device != "cpu" else "cpu")
