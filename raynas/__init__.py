@@ -19,13 +19,13 @@ workers evaluate only what still differs between candidates.
 importing raynas itself loads neither torch nor Ray.
 
 Values: `errors`, `space`, `score`, `inputs`, `task`; files and records: `files`, `runlog`,
-`module_files`; `metering`: seconds and joules; `torch_state`: torch's switches; `devices`: processor
-and GPU. Rooms, in the order in which data flows: `supernets`, `shards`, `costs`, `data`, `training`, `evolution`, `evaluation`,
-`ledger`, `workers`, `population`. A search: `preparation` checks its arguments, `task_trial`
-a task among them, `search` is the loop, `generation` one turn of it, `replay` its resumption,
-`result` its end, `export` its product; `overview` looks before it. `report` reads records;
-`testing` has contract kits; `commands` is the command line; `cli` and `workflow` are earlier names
-of its files.
+`module_files`; `metering`: seconds and joules; `torch_state`: torch's switches; `devices`: the
+processor and the GPU. Rooms, in the order in which data flows: `supernets`, `shards`, `costs`,
+`data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`, `population`. A search:
+`preparation` checks its arguments, `task_trial` a task among them, `search` is the loop,
+`generation` one turn of it, `replay` its resumption, `result` its end, `export` its product;
+`overview` looks before it. `report` reads records; `testing` has contract kits; `commands` is the
+command line; `cli` and `workflow` are earlier names of its files.
 """
 
 from __future__ import annotations
@@ -34,10 +34,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from raynas._version import __version__
-from raynas.costs import Cost, CostTable, FLOPs, Limits, Params
+from raynas.costs import Cost, CostTable, FLOPs, Latency, LatencyTable, Limits, Params
 from raynas.errors import InputError
 from raynas.evaluation.settings import Evaluation
-from raynas.evolution import CFES, EA, PCFES, Problem, Proposal, RandomSearch, State, Strategy
+from raynas.evolution import (
+    CFES,
+    EA,
+    NSGA2,
+    PCFES,
+    Problem,
+    Proposal,
+    RandomSearch,
+    State,
+    Strategy,
+)
 from raynas.inputs import Inputs
 from raynas.overview import describe, evaluate
 from raynas.score import Score
@@ -54,6 +64,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CFES",
     "EA",
+    "NSGA2",
     "PCFES",
     "CandidateEvaluator",
     "ChainSupernet",
@@ -64,6 +75,8 @@ __all__ = [
     "FLOPs",
     "InputError",
     "Inputs",
+    "Latency",
+    "LatencyTable",
     "Limits",
     "Params",
     "PerSample",
