@@ -1,7 +1,8 @@
 """Training supernets: which paths, how, and with what progress.
 
 `settings`: the settings as a value; `presets`: those of this library's supernets; `paths`: drawing
-the paths of a step; `trainer`: the loop; `progress`: its reports; `resume`: its checkpoints.
+the paths of a step; `greedy`: filtering them, with a `candidate_pool`; `trainer`: the loop;
+`progress`: its reports; `resume`: its checkpoints.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from raynas.training import presets
 from raynas.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    from raynas.training.greedy import GreedyPaths, GreedySettings
     from raynas.training.paths import (
         FairPaths,
         LegalPaths,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "EpochReport",
     "FairPaths",
+    "GreedyPaths",
+    "GreedySettings",
     "LegalPaths",
     "PathSampler",
     "StepReport",
@@ -40,6 +44,8 @@ __all__ = [
 LATER = {
     "EpochReport": "progress",
     "FairPaths": "paths",
+    "GreedyPaths": "greedy",
+    "GreedySettings": "greedy",
     "LegalPaths": "paths",
     "PathSampler": "paths",
     "StepReport": "progress",

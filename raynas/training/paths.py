@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -26,6 +26,23 @@ class PathSampler(ABC):
     def terms(self) -> str:
         """Text that a training checkpoint records, so that it is not resumed with other paths."""
         return type(self).__name__
+
+    def state(self) -> dict[str, Any]:
+        """Everything that was learned so far, as a JSON object for checkpoints."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave.
+
+        Raises:
+            InputError: the state of a sampler of another kind.
+        """
+        require(not state, "checkpoint", "no state of a sampler", sorted(state), "Use its own.")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training may end after this epoch."""
+        return False
 
 
 @final
