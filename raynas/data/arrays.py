@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
@@ -13,6 +14,7 @@ from raynas.data.splits import SearchData
 from raynas.errors import is_whole, require
 from raynas.shards.samples import as_inputs, as_targets, owned
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION, make_shards
+from raynas.supernets.tensor_digest import array_digest
 
 TRAIN = "train"
 """The name of the split that supernets are trained on; it has no shards."""
@@ -74,6 +76,12 @@ class ArrayImages:
     def __len__(self) -> int:
         """The number of samples."""
         return len(self.labels)
+
+    def digest(self) -> str:
+        """A digest of samples, targets and augmentation, 32 hexadecimal digits."""
+        total = hashlib.blake2b(f"{self.pad} {self.flip}\n".encode(), digest_size=16)
+        total.update(array_digest(self.images) + array_digest(self.labels))
+        return total.hexdigest()
 
     def batches(
         self, batch_size: int, *, seed: int, epoch: int

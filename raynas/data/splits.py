@@ -17,7 +17,11 @@ SPLITS = (CALIBRATION, VALIDATION, TEST)
 
 
 class TrainingImages(Protocol):
-    """Samples to train on, images augmented on the way."""
+    """Samples to train on, images augmented on the way.
+
+    An optional method `digest()` gives a text that changes with the samples, for training
+    checkpoints: a training is not resumed with others. Without it, the first batch is compared.
+    """
 
     def __len__(self) -> int:
         """The number of samples."""
