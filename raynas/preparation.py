@@ -131,16 +131,22 @@ def inspect_data(prepared: Prepared) -> None:
         InputError: a split that cannot be used.
     """
     from raynas.data.splits import inspect_splits
-    from raynas.population.evaluator import require_batches
     from raynas.task_trial import require_task_judges
 
     inspect_splits(prepared.data, prepared.inspect)
     if prepared.evaluation.batch_norm == "recalibrate":
-        shards = prepared.data.calibration
-        # Those that are decoded on access are counted only.
-        in_memory = isinstance(shards, list | tuple)
-        require_batches([shard.rows for shard in shards] if in_memory else [2] * len(shards))
+        require_calibration(prepared.data)
     require_task_judges(prepared.supernet, prepared.data, prepared.task)
+
+
+def require_calibration(data: SearchData) -> None:
+    """Raise `InputError` unless there are samples that batch norm can be recalibrated on."""
+    from raynas.population.evaluator import require_batches
+
+    shards = data.calibration
+    # Those that are decoded on access are counted only.
+    in_memory = isinstance(shards, list | tuple)
+    require_batches([shard.rows for shard in shards] if in_memory else [2] * len(shards))
 
 
 @contextmanager

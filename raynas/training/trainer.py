@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, final
@@ -20,6 +21,7 @@ from raynas.shards.samples import as_array
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.layout import own_layouts
+from raynas.supernets.recalibration import require_recalibratable, warn_unless
 from raynas.task import Task, classification_or
 from raynas.training import resume
 from raynas.training.paths import PathSampler, UniformPaths
@@ -46,6 +48,9 @@ def train(
     A choice that no path of a step takes is left exactly as it is: weights, momentum and batch-norm
     statistics. On the CPU the result depends on the initial weights, the images, the settings and
     the number of threads only, and not on how often the training was interrupted and resumed.
+
+    Batch norm that a search could not recalibrate is named in a log warning before the first step;
+    `raynas.check_search` finds all that a search would refuse.
 
     Args:
         supernet: to be trained. It ends in evaluation mode and on the device where it was, also
@@ -97,6 +102,8 @@ def train(
             terms = resume.terms_of(supernet, images, settings, sampler, judged)
         if checkpoint is not None and Path(checkpoint).exists():
             reports = resume.read(Path(checkpoint), supernet, optimizer, terms)
+        if len(reports) < settings.epochs:
+            warn_unless(partial(require_recalibratable, supernet))
         supernet.train()
         training = Training(supernet, judged, settings, sampler, optimizer)
         for epoch in range(len(reports), settings.epochs):
