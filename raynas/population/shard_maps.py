@@ -112,9 +112,16 @@ class ShardMaps:
         if shards.recalibrates:
             calibration, results = self._advance(shards, shards.calibration, prefix, "batch")
             statistics = merge_shards(results, len(prefix))
-        validation, _ = self._advance(shards, shards.validation, prefix, self._pool.put(statistics))
+        validation, results = self._advance(
+            shards, shards.validation, prefix, self._pool.put(statistics)
+        )
         return replace(
-            shards, prefix=prefix, calibration=calibration, validation=validation, freezes=freezes
+            shards,
+            prefix=prefix,
+            calibration=calibration,
+            validation=validation,
+            freezes=freezes,
+            halved=shards.halved or any(result.halvings for result in results),
         )
 
     def score_inputs(
