@@ -72,7 +72,8 @@ def open_pool(
 
     Args:
         supernet: to be evaluated as it is now: workers hold copies of it.
-        evaluation: the protocol.
+        evaluation: the protocol. Searches may differ from it in what workers do not hold: all but
+            `bits`, `prefix_sharing`, `threads` and `device`.
         workers: 0 evaluates in this process, without Ray; `None` takes one worker per GPU of the
             cluster, or per core where it has none.
         task: of the supernet; `None` for the classification of its `num_classes`.
