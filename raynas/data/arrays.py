@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from raynas.data.splits import SearchData
-from raynas.errors import is_whole, require
+from raynas.errors import is_whole, require, require_flags
 from raynas.shards.samples import as_inputs, as_targets, owned
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION, make_shards
 from raynas.supernets.tensor_digest import array_digest
@@ -65,6 +65,7 @@ class ArrayImages:
         object.__setattr__(self, "images", owned(images))
         object.__setattr__(self, "labels", owned(labels))
         require_count(self.pad, "pad", 0, "Use 0 for no shift.")
+        require_flags(flip=self.flip)
         require(
             images.ndim == 4 or not (self.pad or self.flip),
             "pad and flip",

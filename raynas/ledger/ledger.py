@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import final
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, require, require_flags
 from raynas.files import as_path
 from raynas.ledger import file as ledger_file
 from raynas.ledger.rows import COLUMNS, Entry, Row, damage, entry_of, row_of, summary
@@ -59,6 +59,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path | str | None = None, *, read_only: bool = False) -> None:
+        require_flags(read_only=read_only)
         self.path = None if path is None else as_path(path, "ledger")
         self._connection = ledger_file.connect(self.path, read_only=read_only)
         self._own: dict[tuple[str, Architecture], Entry] = {}
