@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_training import SETTINGS, digits, same, small_supernet, state, with_settings
@@ -16,8 +17,15 @@ from raynas import PerSample
 from raynas.costs import FLOPs, resolve_limits
 from raynas.data import ArrayImages
 from raynas.errors import InputError
+from raynas.space import Architecture, SearchSpace
 from raynas.supernets import load, save
-from raynas.training import EpochReport, StepReport, UniformConstraintPaths, train
+from raynas.training import (
+    EpochReport,
+    PathSampler,
+    StepReport,
+    UniformConstraintPaths,
+    train,
+)
 from raynas.training.resume import compare
 
 
@@ -201,6 +209,27 @@ def test_other_modules_with_the_same_tensors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="digest of the modules"):
         train(supernet, digits(), with_settings(epochs=1), checkpoint=path)
     assert same(state(supernet), before)
+
+
+@dataclass(frozen=True)
+class Several(PathSampler):
+    """So many uniform paths a step."""
+
+    space: SearchSpace
+    paths: int
+
+    def sample(self, rng: np.random.Generator) -> tuple[Architecture, ...]:
+        return tuple(self.space.sample(rng) for _ in range(self.paths))
+
+
+def test_other_settings_of_a_sampler_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    once = {"settings": with_settings(epochs=1), "checkpoint": path}
+    space = small_supernet().space
+    train(small_supernet(), digits(), paths=Several(space, 2), **once)
+    train(small_supernet(), digits(), paths=Several(space, 2), **once)
+    with pytest.raises(InputError, match=r"paths 'Several\(paths=2\)' instead of"):
+        train(small_supernet(), digits(), paths=Several(space, 3), **once)
 
 
 def test_another_supernet(tmp_path: Path) -> None:
