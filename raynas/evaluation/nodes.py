@@ -203,7 +203,7 @@ class NodeRunner:
     def recorded(
         self, paths: Sequence[NodePath], flat: Tensor
     ) -> tuple[NodeVectors, frozenset[tuple[NodePath, int]]]:
-        """What nodes recorded, on the host.
+        """Read what nodes recorded, on the host.
 
         Args:
             paths: the nodes.

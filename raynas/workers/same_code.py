@@ -24,7 +24,7 @@ from raynas.supernets.plain_torch import plain_torch
 @final
 @dataclass(frozen=True)
 class Fingerprint:
-    """What every module of a supernet gives on examples.
+    """The outputs of every module of a supernet on examples, in brief.
 
     Args:
         behaviour: of every module.
