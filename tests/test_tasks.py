@@ -20,11 +20,11 @@ import raynas
 from raynas.data import SearchData
 from raynas.errors import InputError
 from raynas.evolution import Strategy
-from raynas.preparation import identity_of_task
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.supernets.chain import batch_norms
+from raynas.supernets.value_digest import identity_of_task
 from raynas.task import RECORDED, classification_or
 
 SHAPE = (3, 6, 5)
