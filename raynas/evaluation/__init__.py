@@ -3,7 +3,8 @@
 `settings`: the protocol; `trie`: the prefix trie of a population, and its walk; `nodes`: running
 its nodes under fixed statistics or a batch's own; `evaluator`: the plain worker; `outcomes`:
 judging outputs; `scores`: outcomes that add up to scores; `selection`: the samples that shards
-keep; `batch_norm`: statistics as values; `device`: the hardware, which changes no score's meaning.
+keep; `weights`: those of a supernet that is still trained; `batch_norm`: statistics as values;
+`device`: the hardware, which changes no score's meaning.
 """
 
 from raynas.evaluation.settings import Evaluation

@@ -29,6 +29,7 @@ from raynas.evaluation.outcomes import join_batches, judge_forest
 from raynas.evaluation.scores import Outcomes
 from raynas.evaluation.settings import Arithmetic, Evaluation
 from raynas.evaluation.trie import Node, build_forest, executions, trunk, walk
+from raynas.evaluation.weights import Weights
 from raynas.shards.features import INPUTS, StoredFeatures
 from raynas.shards.shard import Shard, gather
 from raynas.shards.storage import decode, encode
@@ -72,6 +73,16 @@ class Evaluator:
             self.supernet: ChainSupernet = supernet.to(self.device).eval()
             self._nodes = NodeRunner(self.supernet, self.device)
         self._replays = replays or replays_on(self.device)
+        self._version = ""
+
+    def take(self, weights: Weights) -> None:
+        """Evaluate with these weights from now on, if they are not those it has already."""
+        if weights.version != self._version:
+            with numerics(self.device, self.settings.full_arithmetic):
+                self._nodes.take(self.supernet, weights.tensors)
+            # Recordings hold statistics of their own.
+            self._replays.forget()
+            self._version = weights.version
 
     @property
     def machine(self) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -80,16 +80,41 @@ class NodeRunner:
         self._own_code = own_kinds(supernet)
         self._counting = counting_kinds(supernet, self._own_code, device)
         join_pairs(supernet)
-        modules = modules_of(supernet)
-        # A module in several places has the same norms in all of them.
-        norms = {id(module): NodeNorms(module, device) for module in modules.values()}
-        self._nodes = {kind: (module, norms[id(module)]) for kind, module in modules.items()}
-        layers = {id(layer): layer for node in norms.values() for layer in node.layers}
+        self._modules = modules_of(supernet)
+        self._read_norms()
+        layers = {id(layer): layer for _, norms in self._nodes.values() for layer in norms.layers}
         for layer in layers.values():
             vars(layer)["forward"] = AveragedCalls(layer)
         self._layers = [layer for layer in layers.values() if follows_training(layer)]
+
+    def take(self, supernet: ChainSupernet, weights: Mapping[str, Tensor]) -> None:
+        """Compute with other weights and statistics from now on.
+
+        Args:
+            supernet: the replica.
+            weights: parameters and buffers by their names in the state dict.
+        """
+        with torch.no_grad():
+            for name, module in supernet.named_modules():
+                for own, tensor in (*module._parameters.items(), *module._buffers.items()):
+                    given = weights.get(f"{name}.{own}" if name else own)
+                    if tensor is None or given is None:
+                        continue
+                    if isinstance(module, _BatchNorm) and own in module._buffers:
+                        # The layer's buffers may be those of a node, which stay as they are.
+                        module._buffers[own] = given.to(self._device, tensor.dtype, copy=True)
+                    else:
+                        tensor.copy_(given)
+            self._read_norms()
+
+    def _read_norms(self) -> None:
+        """Read the parameters and statistics of all batch norms as the supernet has them."""
+        # A module in several places has the same norms in all of them.
+        modules = self._modules
+        norms = {id(module): NodeNorms(module, self._device) for module in modules.values()}
+        self._nodes = {kind: (module, norms[id(module)]) for kind, module in modules.items()}
         nodes = [node for _, node in self._nodes.values()]
-        running = torch.cat([batch_stats.read(node.layers, device) for node in nodes])
+        running = torch.cat([batch_stats.read(node.layers, self._device) for node in nodes])
         self._cached: CachedStatistics | None = None
         self._inherited = dict(zip(self._nodes, prepare(nodes, running), strict=True))
 

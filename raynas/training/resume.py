@@ -58,6 +58,7 @@ def write(
     supernet: ChainSupernet,
     optimizer: torch.optim.Optimizer,
     terms: Mapping[str, Any],
+    sampler: PathSampler,
     reports: list[EpochReport],
 ) -> None:
     """Replace the checkpoint by one after the last reported epoch, whole or not at all.
@@ -67,6 +68,7 @@ def write(
         supernet: weights and batch-norm statistics.
         optimizer: its momentum.
         terms: settings that a resumed training must have, too, as JSON values.
+        sampler: with what it has learned.
         reports: of all epochs so far.
     """
     own, _ = unique_tensors(supernet)
@@ -74,6 +76,7 @@ def write(
         "model": {name: tensor.detach() for name, tensor in own.items()},
         "optimizer": optimizer.state_dict(),
         "terms": json.dumps(terms),
+        "paths": json.dumps(sampler.state()),
         "reports": json.dumps([asdict(report) for report in reports]),
     }
     with replacing(path) as temporary:
@@ -85,14 +88,16 @@ def read(
     supernet: ChainSupernet,
     optimizer: torch.optim.Optimizer,
     terms: Mapping[str, Any],
+    sampler: PathSampler,
 ) -> list[EpochReport]:
-    """Put supernet and optimizer back to where a checkpoint was written.
+    """Put supernet, optimizer and sampler back to where a checkpoint was written.
 
     Args:
         path: the file.
         supernet: to be filled.
         optimizer: over the supernet's parameters; gets its momentum back.
         terms: those of this training.
+        sampler: gets what it had learned back.
 
     Returns:
         The reports of the epochs that are done.
@@ -106,6 +111,7 @@ def read(
         before = json.loads(content["terms"])
         reports = [EpochReport(**report) for report in json.loads(content["reports"])]
         model, momentum = content["model"], content["optimizer"]
+        learned = json.loads(content.get("paths", "{}"))
         differences = compare(before, json.loads(json.dumps(terms)))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise foreign(path, error) from error
@@ -118,6 +124,7 @@ def read(
         "Ask for what the checkpoint was trained with, or name another file.",
     )
     try:
+        sampler.restore(learned)
         optimizer.load_state_dict(momentum)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise foreign(path, error) from error

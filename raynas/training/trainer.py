@@ -66,7 +66,8 @@ def train(
         step_observer: called after each step, one step late.
 
     Returns:
-        The reports of all epochs, those before a resume included.
+        The reports of all epochs, those before a resume included; fewer than in the settings if the
+        paths' sampler has finished before.
 
     Raises:
         InputError: a supernet that no search could use, no samples, samples of another shape or
@@ -101,16 +102,18 @@ def train(
         if checkpoint is not None:
             terms = resume.terms_of(supernet, images, settings, sampler, judged)
         if checkpoint is not None and Path(checkpoint).exists():
-            reports = resume.read(Path(checkpoint), supernet, optimizer, terms)
+            reports = resume.read(Path(checkpoint), supernet, optimizer, terms, sampler)
         if len(reports) < settings.epochs:
             warn_unless(partial(require_recalibratable, supernet))
         supernet.train()
         training = Training(supernet, judged, settings, sampler, optimizer)
         for epoch in range(len(reports), settings.epochs):
+            if sampler.finished:
+                break
             report = train_epoch(training, images, epoch, step_observer)
             reports.append(report)
             if checkpoint is not None:
-                resume.write(Path(checkpoint), supernet, optimizer, terms, reports)
+                resume.write(Path(checkpoint), supernet, optimizer, terms, sampler, reports)
             if observer is not None:
                 observer(report)
     finally:

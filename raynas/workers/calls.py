@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from raynas.evaluation.nodes import Mode
     from raynas.evaluation.scores import Outcomes
     from raynas.evaluation.settings import Arithmetic
+    from raynas.evaluation.weights import Weights
     from raynas.shards.shard import Shard
 
 Result = TypeVar("Result", covariant=True)
@@ -129,3 +130,34 @@ class GatherShards(Call["tuple[Shard, int]"]):
         """The call of these `arguments`."""
         shard, rows, weights, *more = arguments
         return cls(shard, rows, weights, tuple(more))
+
+
+@final
+@dataclass(frozen=True)
+class Under(Call[Any]):
+    """Another call, run with the weights that a supernet has while it is trained.
+
+    Args:
+        weights: for this call and the next ones; a worker that has them already keeps them.
+        call: to be run.
+    """
+
+    name = "under"
+
+    weights: Weights
+    call: Call[Any]
+
+    def run(self, evaluator: Evaluator) -> Any:
+        """The result of the call."""
+        evaluator.take(self.weights)
+        return self.call.run(evaluator)
+
+    def arguments(self) -> tuple[Any, ...]:
+        """The weights, the kind of the call, and its arguments, each by itself."""
+        return (self.weights, type(self.call), *self.call.arguments())
+
+    @classmethod
+    def rebuild(cls, *arguments: Any) -> Under:
+        """The call of these `arguments`."""
+        weights, kind, *inner = arguments
+        return cls(weights, kind.rebuild(*inner))

@@ -1,0 +1,128 @@
+"""Scoring paths of a supernet that is still trained, by the population evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import final
+
+import numpy as np
+
+from raynas.errors import is_whole, require
+from raynas.evaluation.settings import Evaluation
+from raynas.population.evaluated import Splits
+from raynas.population.evaluator import PopulationEvaluator
+from raynas.shards.shard import Shard
+from raynas.space import Architecture
+from raynas.supernets.chain import ChainSupernet
+from raynas.task import Task
+from raynas.workers.open_pool import open_pool
+from raynas.workers.training_pool import TrainingPool
+
+SAMPLES = 1_000
+"""Validation samples that paths are compared on (GreedyNAS, section 3.2)."""
+
+
+@final
+class PathFilter:
+    """Losses of paths on some validation samples, under the weights of the moment.
+
+    Paths that begin alike share their first blocks, and the shards are spread over the workers, as
+    in a search. Batch norm keeps the statistics of the training: the paper evaluates the network as
+    it is. Samples are compared by groups of whole shards, one of which each round takes at random.
+
+    Args:
+        supernet: that is trained.
+        pool: of workers that have it.
+        validation: shards.
+        evaluation: the protocol.
+        samples: about how many of them each round takes.
+
+    Raises:
+        InputError: no samples.
+    """
+
+    def __init__(
+        self,
+        supernet: ChainSupernet,
+        pool: TrainingPool,
+        validation: Sequence[Shard],
+        evaluation: Evaluation,
+        samples: int = SAMPLES,
+    ) -> None:
+        self._supernet = supernet
+        self._pool = pool
+        self._evaluators = [
+            PopulationEvaluator(pool, Splits((), group), evaluation, seed=0)
+            for group in groups(validation, samples)
+        ]
+
+    @property
+    def block_forwards(self) -> int:
+        """Executions of a block on a sample so far."""
+        return sum(each.counters.block_forwards for each in self._evaluators)
+
+    def losses(self, paths: Sequence[Architecture], rng: np.random.Generator) -> list[float]:
+        """The mean loss of each path on one group of samples."""
+        self._pool.take(self._supernet)
+        evaluator = self._evaluators[int(rng.integers(len(self._evaluators)))]
+        return [score.loss for score in evaluator.score_again(paths)]
+
+
+@contextmanager
+def open_path_filter(
+    supernet: ChainSupernet,
+    validation: Sequence[Shard],
+    *,
+    workers: int | None = 0,
+    task: Task | None = None,
+    evaluation: Evaluation | None = None,
+    samples: int = SAMPLES,
+) -> Iterator[PathFilter]:
+    """A filter for the paths of a supernet that is about to be trained.
+
+    Args:
+        supernet: to be trained, as it is at any moment.
+        validation: shards of samples that are not trained on.
+        workers: 0 for this process; a number of Ray actors; `None` for as many as fit.
+        task: how outputs are judged; classification if omitted.
+        evaluation: precision, device and threads; batch norm is always inherited.
+        samples: about how many samples paths are compared on.
+
+    Raises:
+        InputError: no samples, statistics that are not inherited, or as `raynas.open_pool`.
+    """
+    protocol = Evaluation(batch_norm="inherit") if evaluation is None else evaluation
+    require(
+        protocol.batch_norm == "inherit",
+        "evaluation",
+        "batch_norm='inherit'",
+        repr(protocol.batch_norm),
+        "Paths are filtered with the statistics of the training.",
+    )
+    with open_pool(supernet, protocol, workers, task=task, digest="") as pool:
+        yield PathFilter(supernet, TrainingPool(pool), validation, protocol, samples)
+
+
+def groups(shards: Iterable[Shard], samples: int) -> list[list[Shard]]:
+    """Shards in groups of at least so many samples, but for the last samples left over.
+
+    Raises:
+        InputError: no samples, or a number below 1.
+    """
+    require(is_whole(samples) and samples >= 1, "samples", "at least 1", repr(samples), "Use 1000.")
+    found: list[list[Shard]] = [[]]
+    rows = 0
+    for shard in shards:
+        found[-1].append(shard)
+        rows += shard.rows
+        if rows >= samples:
+            found.append([])
+            rows = 0
+    if len(found) > 1:
+        # What is left over is too little to compare on.
+        del found[-1]
+    require(
+        len(found[0]) > 0, "validation", "at least one shard", "none", "Give validation samples."
+    )
+    return found
