@@ -321,7 +321,6 @@ def program(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str
         text=True,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=240,
     )
 
 

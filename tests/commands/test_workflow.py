@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -350,7 +349,6 @@ def test_ctrl_c(workers: int, tmp_path: Path) -> None:
         for line in process.stdout:
             if line.startswith("generation 2"):
                 break
-        time.sleep(0.1)
         # As a terminal does: to every process of the foreground group.
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait() == 130

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import cases, listed
 
@@ -32,7 +32,6 @@ def test_distinct_sums_equal_listing(blocks: tuple[tuple[int, ...], ...]) -> Non
 
 
 @given(cases())
-@settings(deadline=None)
 def test_what_is_given_up_is_unknown(case: tuple[Limits, Architecture]) -> None:
     """Under the smallest caps every count is right or unknown, and feasibility still decided."""
     limits, prefix = case

@@ -73,7 +73,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(st.integers(1, 40), st.dictionaries(st.text(), json_values, max_size=3), st.data())
 def test_what_goes_in_comes_out(tmp_path_factory, samples, evaluation, data):
     key = ScoreKey("s", "d", evaluation, samples)
@@ -239,7 +239,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_ledger import KEY, make_entry
+from raynas.ledger import file
 from raynas.ledger.ledger import Ledger
+file.BUSY_SECONDS = 3600.0
 start, stop, step = map(int, sys.argv[3:])
 assert "torch" not in sys.modules
 print("ready", flush=True)
@@ -271,7 +273,7 @@ def test_processes_that_start_at_once_share_one_ledger(tmp_path: Path):
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in running:
-        process.communicate(timeout=60)
+        process.communicate()
         assert process.returncode == 0
     with Ledger(path, read_only=True) as ledger:
         assert ledger.verify() == []
@@ -290,7 +292,7 @@ def test_a_killed_process_leaves_whole_transactions(acknowledged: int, tmp_path:
     for _ in range(acknowledged):
         assert process.stdout.readline()
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate()
     assert process.returncode == -signal.SIGKILL
     with Ledger(path) as ledger:
         assert ledger.verify() == []

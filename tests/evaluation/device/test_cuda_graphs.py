@@ -99,7 +99,7 @@ def assert_equal(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
         assert one.tobytes() == other.tobytes()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(scenes)
 def test_recorded_calls_give_what_calls_give(scene: Scene):
     mimic = Mimic()
@@ -304,7 +304,7 @@ def test_recordings_give_way_to_a_new_one():
     assert replays.recorded == 3
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(scenes)
 @pytest.mark.parametrize("error", [NO_MEMORY, CAPTURING], ids=["memory", "capture"])
 def test_a_failed_recording_leaves_no_cast_weights_behind(error: RuntimeError, scene: Scene):
