@@ -129,7 +129,7 @@ def inspect_data(prepared: Prepared) -> None:
         InputError: a split that cannot be used.
     """
     from raynas.data.splits import inspect_splits
-    from raynas.population.evaluator import require_batches
+    from raynas.population.frozen_shards import require_batches
     from raynas.task_trial import require_task_judges
 
     inspect_splits(prepared.data, prepared.inspect)

@@ -1,9 +1,10 @@
 """Supernets: chains of choice blocks, how they are built, saved and loaded.
 
 `chain`: `ChainSupernet`; `blocks`: operations; one file per family: `spos`; `chain_nodes`: modules
-by name, and copies to examine; `checks`, `probing`: whether a supernet can be searched;
-`recalibration`, `unseen_writes`: whether calibration and shared inputs mean the same as in plain
-PyTorch; `layout`: memory layouts; `plain_torch`: torch's state while a supernet is examined.
+by name, and copies to examine; `node_runs`: their outputs on examples; `checks`, `probing`: whether
+a supernet can be searched; `recalibration`, `unseen_writes`: whether calibration and shared inputs
+mean the same as in plain PyTorch; `layout`: memory layouts; `plain_torch`: torch's state while a
+supernet is examined.
 
 `identity`: everything that scores depend on, from `structure` (with `attributes`, `code_facts`,
 `value_walk`, `value_digest`, `tensor_digest`) and `behaviour`. `checkpoints`: saving and filling,
