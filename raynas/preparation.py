@@ -130,14 +130,15 @@ def inspect_data(prepared: Prepared) -> None:
     """
     from raynas.data.splits import inspect_splits
     from raynas.population.frozen_shards import require_batches
+    from raynas.shards.lazy import are_in_memory
     from raynas.task_trial import require_task_judges
 
     inspect_splits(prepared.data, prepared.inspect)
     if prepared.evaluation.batch_norm == "recalibrate":
         shards = prepared.data.calibration
         # Those that are decoded on access are counted only.
-        in_memory = isinstance(shards, list | tuple)
-        require_batches([shard.rows for shard in shards] if in_memory else [2] * len(shards))
+        known = [shard.rows for shard in shards] if are_in_memory(shards) else [2] * len(shards)
+        require_batches(known)
     require_task_judges(prepared.supernet, prepared.data, prepared.task)
 
 

@@ -22,6 +22,7 @@ from raynas.replay import retrace
 from raynas.report.read import read_run
 from raynas.runlog import RESULT, RunLog, require_same
 from raynas.score import rank_key
+from raynas.shards.lazy import are_in_memory
 from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
@@ -185,7 +186,7 @@ def finished_result(
         return None
     records = read_run(run_dir)
     data = prepared.data
-    if all(isinstance(split, list | tuple) for split in (data.calibration, data.validation)):
+    if are_in_memory(data.calibration) and are_in_memory(data.validation):
         require_same_data(records.config, data, prepared.evaluation, "resume")
     timings = {metrics["generation"]: metrics for metrics in records.metrics}
     for each in retrace(prepared.problem, strategy, seed, records.generations, run_dir):

@@ -10,6 +10,7 @@ import torch
 
 from raynas.errors import InputError, is_whole, require
 from raynas.shards.inspection import Inspector, require_shard
+from raynas.shards.lazy import are_in_memory
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION, Shard
 
 SPLITS = (CALIBRATION, VALIDATION, TEST)
@@ -108,8 +109,7 @@ def inspect_splits(data: SearchData, inspector: Inspector) -> None:
     for split in SPLITS:
         shards = getattr(data, split)
         require_sequence(shards, split)
-        in_memory = isinstance(shards, list | tuple)
-        for index in range(len(shards) if in_memory else min(1, len(shards))):
+        for index in range(len(shards) if are_in_memory(shards) else min(1, len(shards))):
             shard = shards[index]
             require_shard(shard, split)
             inspector(shard)

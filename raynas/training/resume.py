@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from raynas.errors import InputError, require
+from raynas.files import file_beside
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import copy_all, matched, unique_tensors
-from raynas.supernets.tensor_files import read_torch, replacing, require_tensors
+from raynas.supernets.tensor_files import read_torch, require_tensors
 from raynas.training.progress import EpochReport
 
 
@@ -40,7 +41,7 @@ def write(
         "terms": json.dumps(terms),
         "reports": json.dumps([asdict(report) for report in reports]),
     }
-    with replacing(path) as temporary:
+    with file_beside(path) as temporary:
         torch.save(content, temporary)
 
 
