@@ -50,17 +50,36 @@ def test_digits_trains_searches_exports_and_reuses_the_supernet(tmp_path: Path) 
     assert json.loads((tmp_path / "a" / "result.json").read_text()) == result
 
 
-@pytest.mark.parametrize("script", ["digits", "fashion_mnist", "imagenet"])
+EARLY = (
+    (("--strategy", "best"), "invalid choice 'best'"),
+    (("--seed", "-1"), "seed: expected a whole number from 0 to below 2**64, got -1."),
+    (("--run-dir", "file/run"), "run_dir: expected a directory that can be created"),
+    (("--run-dir", "old"), "run_dir: expected a directory without a run"),
+)
+"""Options that no script takes, and what they say before anything is loaded."""
+
+BEFORE_TRAINING = (
+    (("--threshold", "2"), "threshold: expected a share between 0 and 1, got 2.0."),
+    (("--epochs", "0"), "epochs: expected at least 1, got 0."),
+    (("--workers", "-3"), "workers: expected 0 (this process)"),
+    (("--ledger", "file"), "ledger: expected a SQLite file"),
+    (("--supernet", "file/s.st"), "out: expected a directory that can be created"),
+)
+NEEDED = {
+    "digits": ("--epochs", "1", "--workers", "0"),
+    "fashion_mnist": (),
+    "imagenet": ("--data", "absent", "--checkpoint", "absent"),
+}
+
+
 @pytest.mark.parametrize(
-    ("options", "text"),
+    ("script", "options", "text"),
     [
-        (("--strategy", "best"), "invalid choice 'best'"),
-        (("--seed", "-1"), "seed: expected a whole number from 0 to below 2**64, got -1."),
-        (("--run-dir", "file/run"), "run_dir: expected a directory that can be created"),
-        (("--run-dir", "old"), "run_dir: expected a directory without a run"),
+        *((script, *case) for script in NEEDED for case in EARLY),
+        *(("digits", *case) for case in BEFORE_TRAINING),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_loaded(
+def test_what_cannot_be_is_said_at_once(
     script: str,
     options: tuple[str, ...],
     text: str,
@@ -72,41 +91,14 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(
     (tmp_path / "file").write_text("mine")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "config.json").write_text("{}")
-    needed = ("--data", "absent", "--checkpoint", "absent") if script == "imagenet" else ()
-    assert in_this_process(f"{script}_spos.py", *needed, *options, patch=monkeypatch) == 2
+    given = (*NEEDED[script], *options)
+    assert in_this_process(f"{script}_spos.py", *given, patch=monkeypatch) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("error: ")
     assert shown.err.count("\n") == 1
     assert text in shown.err
     assert {path.name for path in tmp_path.iterdir()} == {"file", "old"}
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        (("--threshold", "2"), "threshold: expected a share between 0 and 1, got 2.0."),
-        (("--epochs", "0"), "epochs: expected at least 1, got 0."),
-        (("--workers", "-3"), "workers: expected 0 (this process)"),
-        (("--ledger", "file"), "ledger: expected a SQLite file"),
-        (("--supernet", "file/s.st"), "out: expected a directory that can be created"),
-    ],
-)
-def test_what_cannot_be_is_said_before_a_training(
-    options: tuple[str, ...],
-    text: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").write_text("mine")
-    brief = ("--epochs", "1", "--workers", "0")
-    assert in_this_process("digits_spos.py", *brief, *options, patch=monkeypatch) == 2
-    shown = capsys.readouterr()
-    assert (shown.out, shown.err.count("\n")) == ("", 1)
-    assert text in shown.err
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def in_this_process(script: str, *arguments: str, patch: pytest.MonkeyPatch) -> object:
