@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,7 @@ from raynas.preparation import Prepared
 from raynas.replay import retrace
 from raynas.report.read import read_run
 from raynas.runlog import RESULT, RunLog, require_same
-from raynas.score import rank_key
+from raynas.score import Score, rank_key
 from raynas.shards.lazy import are_in_memory
 from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
@@ -129,15 +129,36 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         "Let survival keep the best, and finalists name them.",
     )
     scores = evaluator.score_in_full(finalists)
+    test = evaluator.test(min(scores, key=rank_key).architecture)
+    record = result_record(run, state, prepared, scores, test, meter)
+    run.log.finish(record)
+    return result_from(record, prepared.supernet, prepared.data, prepared.evaluation, prepared.task)
+
+
+def result_record(
+    run: Run,
+    state: State,
+    prepared: Prepared,
+    scores: Sequence[Score],
+    test: Score | None,
+    meter: Meter,
+) -> Record:
+    """The content of `result.json`.
+
+    Args:
+        run, state, prepared: as those of `conclude`.
+        scores: of the finalists under the full protocol.
+        test: that of the best of them, if there are held-out samples.
+        meter: since the last generation.
+    """
     winner = min(scores, key=rank_key)
-    test = evaluator.test(winner.architecture)
     full_seconds = meter.seconds
     energy = total_energy(run.log, meter)
     costs = costs_of(prepared, winner.architecture)
     seconds = sum(metrics["seconds"] for metrics in run.log.metrics) + full_seconds
-    counters = evaluator.counters
+    counters = run.evaluator.counters
     generations = run.log.generations
-    record: Record = {
+    return {
         **winner.record(),
         "objectives": list(winner.objectives),
         **{f"test_{name}": None if test is None else test.known_objectives[name]
@@ -161,8 +182,6 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         "not_finite": count_not_finite(generations),
         "finalists": [score.record() for score in scores],
     }  # fmt: skip
-    run.log.finish(record)
-    return result_from(record, prepared.supernet, prepared.data, prepared.evaluation, prepared.task)
 
 
 def costs_of(prepared: Prepared, architecture: Architecture) -> dict[str, int | float]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from block_zoo import plain_loop
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,7 +15,6 @@ from raynas.data import SearchData
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize
-from raynas.supernets.chain import batch_norms
 
 SHAPE = (3, 6, 5)
 PCF = raynas.PCFES(population=6, generations=6, top_k=3, threshold=0.6, monitor=2)
@@ -86,7 +85,6 @@ def segmentation() -> tuple[ChainSupernet, SearchData, raynas.PerSample]:
 TASKS = {"regression": regression, "segmentation": segmentation}
 
 
-@torch.no_grad()
 def plain_score(
     supernet: ChainSupernet,
     architecture: Architecture,
@@ -95,20 +93,10 @@ def plain_score(
     validation: Sequence[Shard],
 ) -> tuple[float, float]:
     """The mean score and loss of one candidate that is recalibrated shard by shard."""
-    subnet = copy.deepcopy(supernet.subnet(architecture)).eval()
-    norms = batch_norms(subnet)
-    if calibration:
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
-        for shard in calibration:
-            subnet(torch.tensor(shard.features))
-        subnet.eval()
-    scores, losses = [], []
-    for shard in validation:
-        outputs = subnet(torch.tensor(shard.features))
-        values, loss = task.judge(outputs[None], torch.tensor(shard.targets))
-        scores.append(values[task.objectives[0]][0].double())
-        losses.append(loss[0].double())
-    return float(torch.cat(scores).mean()), float(torch.cat(losses).mean())
+
+    def judge(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        values, losses = task.judge(outputs[None], targets)
+        return values[task.objectives[0]][0], losses[0]
+
+    found = plain_loop(supernet, architecture, calibration, validation, judge)
+    return found.score, found.loss
