@@ -14,7 +14,7 @@ from `tensor_files` under the spellings of `checkpoint_names`.
 from raynas.supernets.blocks import Normalize
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import load, recipe_of, save
-from raynas.supernets.checks import check_supernet, require_own_norms
+from raynas.supernets.checks import check_supernet
 from raynas.supernets.identity import Identity, digest, identity
 from raynas.supernets.spos import spos, spos_8x8, spos_28x28, spos_32x32
 
@@ -27,7 +27,6 @@ __all__ = [
     "identity",
     "load",
     "recipe_of",
-    "require_own_norms",
     "save",
     "spos",
     "spos_8x8",
