@@ -44,7 +44,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=15, derandomize=True)
+@settings(max_examples=15)
 @given(st.integers(1, 40), st.dictionaries(st.text(), json_values, max_size=3), st.data())
 def test_what_goes_in_comes_out(tmp_path_factory, samples, evaluation, data):
     key = ScoreKey("s", "d", evaluation, samples)
