@@ -26,7 +26,9 @@ def run(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.ray
-def test_digits_trains_searches_exports_and_reuses_the_supernet(tmp_path: Path) -> None:
+def test_digits_trains_searches_exports_and_reuses_the_supernet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = run("digits_spos.py", "--epochs", "2", "--run-dir", "a", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "Supernet: training 65,536 architectures on 937 images" in first.stdout
@@ -39,14 +41,17 @@ def test_digits_trains_searches_exports_and_reuses_the_supernet(tmp_path: Path) 
         assert (tmp_path / "a" / "best" / name).stat().st_size > 0
     assert ",".join(map(str, result["architecture"])) in first.stdout
 
-    second = run("digits_spos.py", "--strategy", "random", "--workers", "0", cwd=tmp_path)
+    # So low a threshold freezes all blocks at once, and ends the search.
+    brief = ("--strategy", "cf", "--threshold", "0.3", "--workers", "0")
+    second = run("digits_spos.py", *brief, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     assert "Supernet: reusing" in second.stdout
-    assert len(list((tmp_path / "runs" / "digits").glob("random-seed0-*/result.json"))) == 1
+    assert len(list((tmp_path / "runs" / "digits").glob("cf-seed0-*/result.json"))) == 1
 
-    again = run("digits_spos.py", "--epochs", "2", "--run-dir", "a", cwd=tmp_path)
-    assert again.returncode == 2
-    assert again.stderr.strip().splitlines()[-1].startswith("error: run_dir: expected")
+    monkeypatch.chdir(tmp_path)
+    again = ("--epochs", "2", "--run-dir", "a")
+    assert in_this_process("digits_spos.py", *again, patch=monkeypatch) == 2
+    assert capsys.readouterr().err.startswith("error: run_dir: expected")
     assert json.loads((tmp_path / "a" / "result.json").read_text()) == result
 
 
