@@ -143,14 +143,7 @@ def result_record(
     test: Score | None,
     meter: Meter,
 ) -> Record:
-    """The content of `result.json`.
-
-    Args:
-        run, state, prepared: as those of `conclude`.
-        scores: of the finalists under the full protocol.
-        test: that of the best of them, if there are held-out samples.
-        meter: since the last generation.
-    """
+    """The content of `result.json`, from full scores of the finalists and the winner's test."""
     winner = min(scores, key=rank_key)
     full_seconds = meter.seconds
     energy = total_energy(run.log, meter)
