@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import raynas
 from raynas.errors import InputError
-from raynas.preparation import identity_of_task
+from raynas.supernets.value_digest import identity_of_task
 from raynas.task import RECORDED, classification_or
 
 

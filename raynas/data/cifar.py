@@ -16,7 +16,7 @@ from raynas.data.cifar_batches import read_batch
 from raynas.data.downloads import download_to
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
-from raynas.errors import InputError
+from raynas.errors import InputError, require_flags
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 
@@ -113,6 +113,7 @@ def cifar_splits(
         InputError: no files, a damaged file, a failed download, a size below 1, or sizes that
             leave no training image.
     """
+    require_flags(download=download)
     place = find(layout, root)
     if place is None and download:
         place = find(layout, download_to(root, functools.partial(fetch, layout)))

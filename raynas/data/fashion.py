@@ -11,7 +11,7 @@ from raynas.data.downloads import download_to
 from raynas.data.idx import damaged, read_idx
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
-from raynas.errors import InputError
+from raynas.errors import InputError, require_flags
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -49,6 +49,7 @@ def fashion_mnist(
         InputError: no files, a damaged file, a failed download, a size below 1, or more images
             asked for than there are.
     """
+    require_flags(download=download)
     folder = find_folder(root)
     if folder is None and download:
         folder = find_folder(download_to(root, fetch))

@@ -285,8 +285,9 @@ class PopulationEvaluator(CandidateEvaluator):
         """The ledger's entries of candidates, marked by which samples they got right."""
         scores = merge_scores(architectures, outcomes, shards.validation.weights, shards.dropped)
         marks = [each for each in outcomes.values.values() if each.dtype == bool]
+        exact = not (shards.halved or outcomes.halvings)
         return [
-            Entry(score, digest_of_outcomes(*(mark[index] for mark in marks)))
+            Entry(score, digest_of_outcomes(*(mark[index] for mark in marks)), exact)
             for index, score in enumerate(scores)
         ]
 

@@ -47,6 +47,8 @@ class FrozenShards:
         freezes: that led here from the images.
         dropped: sums that the validation samples that are not here add to scores.
         kept: the rows of the validation split that are here; `None` for all.
+        halved: whether some were advanced in smaller batches for lack of memory, so that their
+            last bits may be others.
     """
 
     prefix: Architecture
@@ -57,6 +59,7 @@ class FrozenShards:
     freezes: tuple[Freeze, ...] = ()
     dropped: Dropped = NOTHING
     kept: np.ndarray | None = None
+    halved: bool = False
 
     @property
     def recalibrates(self) -> bool:

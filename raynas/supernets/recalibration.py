@@ -7,7 +7,8 @@ batch, so that plain recalibration, too, would depend on the order of the batche
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, final
@@ -38,6 +39,8 @@ SAMPLES = 8
 MANY = 1_000_000
 """Batches that a layer is made to believe it has seen."""
 
+logger = logging.getLogger("raynas")
+
 INHERIT = "or evaluate with batch_norm='inherit'."
 
 
@@ -53,6 +56,22 @@ class Trial:
 
     output: Tensor
     recorded: list[Tensor]
+
+
+def warn_unless(recalibrates: Callable[[], None]) -> None:
+    """Say before a training what a search would refuse after it, unless statistics are inherited.
+
+    Args:
+        recalibrates: raises `InputError` for what cannot be recalibrated.
+    """
+    try:
+        recalibrates()
+    except InputError as error:
+        logger.warning(
+            "once this supernet is trained, a search of it needs batch_norm='inherit' "
+            "(--batch-norm inherit), since recalibration is refused: %s",
+            error,
+        )
 
 
 def require_recalibratable(supernet: ChainSupernet) -> None:

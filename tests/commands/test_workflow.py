@@ -42,6 +42,9 @@ class InterruptedImages:
     def __len__(self) -> int:
         return len(self.images)
 
+    def digest(self) -> str:
+        return self.images.digest()
+
     def batches(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[Any]:
         if epoch == self.epoch:
             raise KeyboardInterrupt

@@ -353,3 +353,33 @@ def test_training_on_a_gpu_leaves_the_supernet_where_it_was(tmp_path: Path) -> N
     again = small_supernet(1)
     assert train(again, digits(1200), settings, checkpoint=path) == reports
     assert same(state(again), state(supernet))
+
+
+class Gated(nn.Module):
+    """Reads the statistics that its batch norm records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x) + torch.sigmoid(self.norm.running_mean)[:, None, None]
+
+
+def test_what_a_search_could_not_recalibrate_is_said_before_the_first_step(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stem, head = Normalize((0.3,), (0.3,)), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    said: list[int] = []
+    for choice in (Gated(), nn.BatchNorm2d(1)):
+        supernet = ChainSupernet(stem, [[choice]], head, image_shape=(1, 8, 8), num_classes=10)
+        train(
+            supernet,
+            digits(64),
+            with_settings(epochs=1),
+            step_observer=lambda report: said.append(len(caplog.records)),
+        )
+    assert set(said) == {1}
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "blocks[0][0]: expected batch norms" in warning
+    assert "batch_norm='inherit'" in warning
