@@ -44,6 +44,13 @@ def require_kind(value: object, kind: type, argument: str, remedy: str) -> None:
         raise InputError(argument, f"{article} {kind.__name__}", shown, remedy)
 
 
+def require_flags(**flags: object) -> None:
+    """Raise `InputError` unless arguments, each by its name, are truth values."""
+    for argument, value in flags.items():
+        remedy = "Write it without quotes, and give no number."
+        require(isinstance(value, bool), argument, "True or False", repr(value), remedy)
+
+
 def is_whole(value: object) -> TypeGuard[int]:
     """Whether a value is an integer, of numpy's, too; truth values are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)

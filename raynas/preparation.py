@@ -14,7 +14,7 @@ from raynas.costs import Constraint, resolve_limits
 from raynas.errors import InputError, is_whole, require, require_kind
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, Strategy
-from raynas.task import Classification, classification_or
+from raynas.task import classification_or
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
@@ -66,6 +66,8 @@ class Prepared:
 
     def description(self) -> dict[str, Any]:
         """The part of `config.json` on supernet, data, task and constraint."""
+        from raynas.supernets.value_digest import identity_of_task
+
         return {
             "supernet": {
                 "digest": self.identity.digest,
@@ -129,16 +131,24 @@ def inspect_data(prepared: Prepared) -> None:
         InputError: a split that cannot be used.
     """
     from raynas.data.splits import inspect_splits
-    from raynas.population.evaluator import require_batches
     from raynas.task_trial import require_task_judges
 
     inspect_splits(prepared.data, prepared.inspect)
     if prepared.evaluation.batch_norm == "recalibrate":
-        shards = prepared.data.calibration
-        # Those that are decoded on access are counted only.
-        in_memory = isinstance(shards, list | tuple)
-        require_batches([shard.rows for shard in shards] if in_memory else [2] * len(shards))
+        require_calibration(prepared.data)
     require_task_judges(prepared.supernet, prepared.data, prepared.task)
+
+
+def require_calibration(data: SearchData) -> None:
+    """Raise `InputError` unless there are samples that batch norm can be recalibrated on."""
+    from raynas.population.frozen_shards import require_batches
+    from raynas.shards.lazy import are_in_memory
+
+    shards = data.calibration
+    # Those that are decoded on access are counted only.
+    require_batches(
+        [shard.rows for shard in shards] if are_in_memory(shards) else [2] * len(shards)
+    )
 
 
 @contextmanager
@@ -158,6 +168,7 @@ def open_evaluator(
     from raynas.ledger.ledger import Ledger
     from raynas.population.evaluated import Known, Splits
     from raynas.population.evaluator import PopulationEvaluator
+    from raynas.supernets.value_digest import identity_of_task
     from raynas.workers.open_pool import open_pool
     from raynas.workers.pool import PoolSettings
 
@@ -198,16 +209,6 @@ def require_pool(pool: Pool, wanted: PoolSettings) -> None:
             "Open one with raynas.open_pool; a number of workers is workers=2.",
         )
     settings.require_same(wanted)
-
-
-def identity_of_task(task: Task) -> dict[str, Any]:
-    """A task as a JSON object that changes with the code of its function."""
-    from raynas.supernets.value_digest import value_digest
-
-    described = task.description()
-    return (
-        described if isinstance(task, Classification) else {**described, "code": value_digest(task)}
-    )
 
 
 def require_seed(seed: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,8 @@ from raynas.preparation import Prepared
 from raynas.replay import retrace
 from raynas.report.read import read_run
 from raynas.runlog import RESULT, RunLog, require_same
-from raynas.score import rank_key
+from raynas.score import Score, rank_key
+from raynas.shards.lazy import are_in_memory
 from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
@@ -91,9 +92,15 @@ class SearchResult:
     data: SearchData = field(repr=False)
     evaluation: Evaluation = field(repr=False)
     task: Task = field(repr=False)
+    identity: Identity = field(repr=False)
 
     def export(self, directory: Path | str) -> Exported:
-        """Write the best subnet as files that need no raynas; see `export_architecture`."""
+        """Write the best subnet as files that need no raynas; see `export_architecture`.
+
+        Raises:
+            InputError: as there, or the supernet has changed since the search.
+        """
+        require_same_supernet(self.supernet, self.identity, "supernet")
         return export_architecture(
             directory,
             self.supernet,
@@ -128,15 +135,29 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         "Let survival keep the best, and finalists name them.",
     )
     scores = evaluator.score_in_full(finalists)
+    test = evaluator.test(min(scores, key=rank_key).architecture)
+    record = result_record(run, state, prepared, scores, test, meter)
+    run.log.finish(record)
+    return result_from(record, prepared)
+
+
+def result_record(
+    run: Run,
+    state: State,
+    prepared: Prepared,
+    scores: Sequence[Score],
+    test: Score | None,
+    meter: Meter,
+) -> Record:
+    """The content of `result.json`, from full scores of the finalists and the winner's test."""
     winner = min(scores, key=rank_key)
-    test = evaluator.test(winner.architecture)
     full_seconds = meter.seconds
     energy = total_energy(run.log, meter)
     costs = costs_of(prepared, winner.architecture)
     seconds = sum(metrics["seconds"] for metrics in run.log.metrics) + full_seconds
-    counters = evaluator.counters
+    counters = run.evaluator.counters
     generations = run.log.generations
-    record: Record = {
+    return {
         **winner.record(),
         "objectives": list(winner.objectives),
         **{f"test_{name}": None if test is None else test.known_objectives[name]
@@ -160,8 +181,6 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         "not_finite": count_not_finite(generations),
         "finalists": [score.record() for score in scores],
     }  # fmt: skip
-    run.log.finish(record)
-    return result_from(record, prepared.supernet, prepared.data, prepared.evaluation, prepared.task)
 
 
 def costs_of(prepared: Prepared, architecture: Architecture) -> dict[str, int | float]:
@@ -185,18 +204,12 @@ def finished_result(
         return None
     records = read_run(run_dir)
     data = prepared.data
-    if all(isinstance(split, list | tuple) for split in (data.calibration, data.validation)):
+    if are_in_memory(data.calibration) and are_in_memory(data.validation):
         require_same_data(records.config, data, prepared.evaluation, "resume")
     timings = {metrics["generation"]: metrics for metrics in records.metrics}
     for each in retrace(prepared.problem, strategy, seed, records.generations, run_dir):
         notify(each.record, timings.get(each.record["generation"], {}))
-    return result_from(
-        records.require_result(),
-        prepared.supernet,
-        prepared.data,
-        prepared.evaluation,
-        prepared.task,
-    )
+    return result_from(records.require_result(), prepared)
 
 
 def load_result(
@@ -216,19 +229,13 @@ def load_result(
     records = read_run(run_dir)
     result = records.require_result()
     recorded = records.config
-    difference = identity(supernet).difference(Identity.from_json(recorded["supernet"]))
-    require(
-        difference is None,
-        "run_dir",
-        "the supernet that was searched",
-        f"another one: {difference} differ",
-        "Load the weights that the search evaluated.",
-    )
+    searched = Identity.from_json(recorded["supernet"])
+    require_same_supernet(supernet, searched, "run_dir")
     require_same({"data": recorded["data"]["name"]}, {"data": data.name}, "run_dir")
     evaluation = Evaluation(**recorded["evaluation"])
     require_same_data(recorded, data, evaluation, "run_dir")
     judged = classification_or(task, supernet.num_classes)
-    return result_from(result, supernet, data, evaluation, judged)
+    return SearchResult(best_of(result), result, supernet, data, evaluation, judged, searched)
 
 
 def require_same_data(
@@ -249,20 +256,42 @@ def digest_of_data(data: SearchData, evaluation: Evaluation) -> str:
     return total.hexdigest()
 
 
-def result_from(
-    record: Record, supernet: ChainSupernet, data: SearchData, evaluation: Evaluation, task: Task
-) -> SearchResult:
-    """A result from its record."""
+def require_same_supernet(supernet: ChainSupernet, searched: Identity, argument: str) -> None:
+    """Raise `InputError` unless a supernet is the one that was searched."""
+    difference = identity(supernet).difference(searched)
+    require(
+        difference is None,
+        argument,
+        "the supernet that was searched",
+        f"another one: {difference} differ",
+        "Load the weights that the search evaluated.",
+    )
+
+
+def result_from(record: Record, prepared: Prepared) -> SearchResult:
+    """The result of a search from its record."""
+    return SearchResult(
+        best_of(record),
+        record,
+        prepared.supernet,
+        prepared.data,
+        prepared.evaluation,
+        prepared.task,
+        prepared.identity,
+    )
+
+
+def best_of(record: Record) -> Best:
+    """The winner that a result names."""
     names = record["objectives"]
     tested = {name: record[f"test_{name}"] for name in names}
-    best = Best(
+    return Best(
         architecture=tuple(record["architecture"]),
         objectives={name: record[name] for name in names},
         test_objectives=None if None in tested.values() else tested,
         flops=record["flops"],
         params=record["params"],
     )
-    return SearchResult(best, record, supernet, data, evaluation, task)
 
 
 def skipped_images(data: SearchData) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.costs import Constraint
-from raynas.errors import require
+from raynas.errors import require, require_flags
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, State, Strategy
 from raynas.files import Record, as_path, dumps, read_json
@@ -84,6 +84,7 @@ def search(
     """
     from raynas.result import conclude, finished_result
 
+    require_flags(resume=resume, progress=progress)
     require_strategy(strategy)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     require_seed(seed)
@@ -130,6 +131,7 @@ def search_with(
     Raises:
         InputError: as `search`.
     """
+    require_flags(resume=resume)
     require_strategy(strategy)
     require_seed(seed)
     config = {
@@ -205,6 +207,7 @@ def check_search(
     from raynas.ledger import file as ledger_file
     from raynas.workers.open_pool import check_workers
 
+    require_flags(resume=resume)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     inspect_data(prepared)
     require_seed(seed)

@@ -6,7 +6,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
@@ -93,6 +93,31 @@ def tiny_supernet(channels: int = 1, classes: int = 10) -> raynas.ChainSupernet:
         image_shape=(channels, 8, 8),
         num_classes=classes,
     )
+
+
+class Gated(nn.Module):
+    """Reads the statistics that its batch norm records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.norm.running_mean is not None
+        return self.norm(x) * torch.sigmoid(self.norm.running_mean)[:, None, None]
+
+
+def gated_supernet() -> raynas.ChainSupernet:
+    """One that can be searched with inherited statistics only."""
+    tiny = tiny_supernet()
+    return raynas.ChainSupernet(
+        tiny.stem, [[nn.Identity(), Gated()]], tiny.head, image_shape=(1, 8, 8), num_classes=10
+    )
+
+
+def uncalibrated_digits() -> raynas.data.SearchData:
+    """Digits without samples for batch norm."""
+    return replace(raynas.data.digits(), calibration=())
 
 
 def image_supernet() -> raynas.ChainSupernet:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import raynas
+from raynas.ledger.ledger import Ledger
 from raynas.testing import small_data, small_supernet
 
 
@@ -74,6 +75,8 @@ SEARCHES: dict[str, tuple[Any, ...]] = {
     "observer": (3,),
     "seed": (1.5, "0", -1),
     "workers": ("2", -1, 1.5),
+    "resume": ("no", 1, None),
+    "progress": ("yes", 0),
 }
 
 SEARCHED = [(name, value) for name, values in SEARCHES.items() for value in values]
@@ -95,6 +98,51 @@ def test_an_argument_of_another_type_is_refused_by_name(
         raynas.search(given.pop("supernet"), given.pop("data"), **given)
     assert caught.value.argument == name
     assert not (tmp_path / "run").exists()
+
+
+IMAGES = np.zeros((4, 1, 6, 6), np.uint8)
+
+FLAGS: dict[str, Callable[[Any], object]] = {
+    "resume of check_search": lambda value: raynas.check_search(
+        small_supernet(), small_data(), run_dir="nowhere", resume=value
+    ),
+    "resume of search_with": lambda value: raynas.search_with(
+        None,
+        None,
+        strategy=raynas.EA(),
+        run_dir="nowhere",
+        resume=value,  # type: ignore[arg-type]
+    ),
+    "flip": lambda value: raynas.data.ArrayImages(IMAGES, np.zeros(4, np.int64), flip=value),
+    "flip of from_arrays": lambda value: raynas.data.from_arrays(
+        np.zeros((40, 1, 6, 6), np.uint8), np.arange(40) % 2, name="zeros", flip=value
+    ),
+    "download": lambda value: raynas.data.cifar10("nowhere", download=value),
+    "download of fashion": lambda value: raynas.data.fashion_mnist("nowhere", download=value),
+    "train": lambda value: raynas.data.imagenet("nowhere", train=value),
+    "reverse_channels": lambda value: raynas.supernets.Normalize(
+        (0.5,), (0.5,), reverse_channels=value
+    ),
+    "stochastic": lambda value: small_supernet().check(stochastic=value),
+    "read_only": lambda value: Ledger(read_only=value),
+}
+
+
+@pytest.mark.parametrize("value", ["no", 1, None])
+@pytest.mark.parametrize("name", FLAGS)
+def test_what_is_no_truth_value_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(raynas.InputError) as caught:
+        FLAGS[name](value)
+    assert (caught.value.argument, caught.value.expected) == (name.split()[0], "True or False")
+
+
+@pytest.mark.parametrize("value", [None, "fast"])
+@pytest.mark.parametrize("name", ["supernet", "evaluation"])
+def test_a_pool_of_something_else_is_refused_by_name(name: str, value: Any) -> None:
+    given = {"supernet": small_supernet(), "evaluation": raynas.Evaluation(), name: value}
+    with pytest.raises(raynas.InputError) as caught, raynas.open_pool(**given, workers=0):
+        pass
+    assert caught.value.argument == name
 
 
 @pytest.mark.parametrize("architectures", [None, 3])

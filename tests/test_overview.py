@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +71,51 @@ def test_searches_share_a_pool(tmp_path: Path) -> None:
             alone = tmp_path / f"alone{seed}"
             raynas.search(supernet, small_data(), run_dir=alone, workers=0, seed=seed, **shared)
             assert history(run_dir) == history(alone)
+
+
+DRIVEN: dict[str, dict[str, Any]] = {
+    "samples": {"sample_rate": 0.5, "sampling": "weighted"},
+    "votes": {
+        "sample_rate": 0.3,
+        "unfrozen_sample_rate": 0.6,
+        "voters": 3,
+        "sampling": "disagreement",
+    },
+    "inherited": {"batch_norm": "inherit"},
+    "a low precision": {"precision": "bfloat16", "fold_batch_norm": True},
+    "few images": {"calibration_images": 4},
+}
+
+
+def test_searches_that_differ_in_what_the_driver_decides_share_a_pool(tmp_path: Path) -> None:
+    supernet = small_supernet()
+    opened_with = raynas.Evaluation(device="cpu", bits=16)
+    searches = {name: replace(opened_with, **changes) for name, changes in DRIVEN.items()}
+    changed = {each for changes in DRIVEN.values() for each in changes}
+    held = opened_with.held_by_workers
+    assert held.keys() | changed == {each.name for each in fields(raynas.Evaluation)}
+    strategy = raynas.PCFES(population=6, generations=4, top_k=3, threshold=0.5, monitor=2)
+    with raynas.open_pool(supernet, opened_with, 0) as pool:
+        for name, evaluation in searches.items():
+            options = {"strategy": strategy, "evaluation": evaluation}
+            shared, alone = tmp_path / f"shared {name}", tmp_path / f"alone {name}"
+            one = raynas.search(supernet, small_data(), run_dir=shared, pool=pool, **options)
+            other = raynas.search(supernet, small_data(), run_dir=alone, workers=0, **options)
+            assert history(shared) == history(alone)
+            assert one.best == other.best
+    assert len({history(tmp_path / f"alone {name}") for name in searches}) == len(searches)
+
+
+def test_a_pool_whose_task_has_changed_meanwhile_is_refused(tmp_path: Path) -> None:
+    weights = [1.0]
+    task = raynas.PerSample(lambda outputs, targets: (weights[0] * outputs[:, 0], outputs[:, 0]))
+    supernet, evaluation = small_supernet(), raynas.Evaluation(device="cpu")
+    options = {"task": task, "evaluation": evaluation}
+    with raynas.open_pool(supernet, evaluation, 0, task=task) as pool:
+        assert raynas.evaluate(supernet, small_data(), [(0,) * 8], pool=pool, **options)
+        weights[0] = -1.0
+        with pytest.raises(InputError, match="opened with the same task"):
+            raynas.evaluate(supernet, small_data(), [(0,) * 8], pool=pool, **options)
 
 
 @pytest.mark.parametrize("what", ["weights", "evaluation", "task"])

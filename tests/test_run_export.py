@@ -196,3 +196,18 @@ def test_images_that_do_not_fit_are_not_exported(tmp_path: Path) -> None:
             tmp_path / "best", small_supernet(), data, (0,) * 8, raynas.Evaluation(), {}
         )
     assert not (tmp_path / "best").exists()
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["searched", "loaded"])
+def test_a_supernet_that_has_changed_since_its_search_is_not_exported(
+    again: bool, tmp_path: Path
+) -> None:
+    supernet = small_supernet()
+    result = run_search(tmp_path / "run", SETTINGS["ea, limited"], supernet=supernet)
+    if again:
+        result = load_result(tmp_path / "run", supernet, small_data())
+    with torch.no_grad():
+        next(supernet.stem.parameters()).mul_(1.5)
+    with pytest.raises(InputError, match="supernet: expected the supernet that was searched"):
+        result.export(tmp_path / "best")
+    assert not (tmp_path / "best").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from raynas.commands.loading import (
 )
 from raynas.commands.options import chosen, options_of
 from raynas.commands.workflow import adjust, require_writable, train_or_load
-from raynas.preparation import inspect_data, prepare, require_seed
+from raynas.preparation import inspect_data, prepare, require_calibration, require_seed
 from raynas.training import presets
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ def train(
     samples = load_data(data, train=True)
     import torch
 
+    from raynas.supernets.chain import batch_norms
+    from raynas.supernets.recalibration import warn_unless
+
     torch.manual_seed(terms.seed)
     network = preset_supernet(data, samples) if supernet is None else build_named(supernet)
     judged = load_task(task)
@@ -56,6 +60,8 @@ def train(
         # Whether the data fit shows here, in seconds; a search would say so after the training.
         protocol = raynas.Evaluation(batch_norm="inherit")
         inspect_data(prepare(network, samples, None, protocol, judged))
+        if batch_norms(network) and not out.exists():
+            warn_unless(partial(require_calibration, samples))
     train_or_load(network, samples, terms, out, task=judged)
 
 

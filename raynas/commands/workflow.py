@@ -141,18 +141,14 @@ def train_or_load(
         f"images of {data.name}",
         soft_wrap=True,
     )
+    checkpoint = checkpoint_of(weights)
     with terminal.training_progress(screen) as progress:
+        observers: dict[str, Any] = {"observer": progress.epoch, "step_observer": progress.step}
         reports = raynas.training.train(
-            supernet,
-            data.train,
-            settings,
-            task=task,
-            checkpoint=checkpoint_of(weights),
-            observer=progress.epoch,
-            step_observer=progress.step,
+            supernet, data.train, settings, task=task, checkpoint=checkpoint, **observers
         )
     raynas.supernets.save(supernet, weights)
-    checkpoint_of(weights).unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     seconds = sum(report.seconds for report in reports)
     screen.print(
         f"Supernet: {len(reports)} epochs in {seconds:.0f} s, training accuracy of random paths "

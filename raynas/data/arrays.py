@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 
 from raynas.data.splits import SearchData
-from raynas.errors import is_whole, require
+from raynas.errors import is_whole, require, require_flags
 from raynas.shards.samples import as_inputs, as_targets, owned
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION, make_shards
+from raynas.supernets.tensor_digest import array_digest
 
 TRAIN = "train"
 """The name of the split that supernets are trained on; it has no shards."""
@@ -63,6 +65,7 @@ class ArrayImages:
         object.__setattr__(self, "images", owned(images))
         object.__setattr__(self, "labels", owned(labels))
         require_count(self.pad, "pad", 0, "Use 0 for no shift.")
+        require_flags(flip=self.flip)
         require(
             images.ndim == 4 or not (self.pad or self.flip),
             "pad and flip",
@@ -74,6 +77,12 @@ class ArrayImages:
     def __len__(self) -> int:
         """The number of samples."""
         return len(self.labels)
+
+    def digest(self) -> str:
+        """A digest of samples, targets and augmentation, 32 hexadecimal digits."""
+        total = hashlib.blake2b(f"{self.pad} {self.flip}\n".encode(), digest_size=16)
+        total.update(array_digest(self.images) + array_digest(self.labels))
+        return total.hexdigest()
 
     def batches(
         self, batch_size: int, *, seed: int, epoch: int

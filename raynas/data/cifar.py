@@ -16,7 +16,7 @@ from raynas.data.cifar_batches import read_batch
 from raynas.data.downloads import download_to
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
-from raynas.errors import InputError
+from raynas.errors import InputError, require_flags
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 
@@ -96,18 +96,7 @@ def cifar100(
     shard_size: int = 125,
     download: bool = False,
 ) -> SearchData:
-    """CIFAR-100 with its 100 fine labels, split as `cifar_splits` says.
-
-    Args:
-        root: the folder that holds the archive, or what it unpacks to.
-        calibration: the number of images for batch-norm statistics.
-        validation: the number of images that steer the search.
-        shard_size: the largest number of images in a shard.
-        download: let torchvision download the archive to `root` if it is not there.
-
-    Raises:
-        InputError: as `cifar_splits`.
-    """
+    """CIFAR-100 with its 100 fine labels; arguments and errors are those of `cifar10`."""
     sizes = {CALIBRATION: calibration, VALIDATION: validation}
     return cifar_splits(CIFAR100, Path(root), sizes, shard_size=shard_size, download=download)
 
@@ -124,6 +113,7 @@ def cifar_splits(
         InputError: no files, a damaged file, a failed download, a size below 1, or sizes that
             leave no training image.
     """
+    require_flags(download=download)
     place = find(layout, root)
     if place is None and download:
         place = find(layout, download_to(root, functools.partial(fetch, layout)))

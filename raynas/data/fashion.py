@@ -11,14 +11,8 @@ from raynas.data.downloads import download_to
 from raynas.data.idx import damaged, read_idx
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
-from raynas.errors import InputError
+from raynas.errors import InputError, require_flags
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
-
-MEAN = (0.2860,)
-"""The mean of all pixels of the 60,000 training images, scaled to [0, 1]."""
-
-STD = (0.3530,)
-"""The standard deviation of all pixels of the 60,000 training images, scaled to [0, 1]."""
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 """The folder in which Debian's package dataset-fashion-mnist puts the files."""
@@ -55,6 +49,7 @@ def fashion_mnist(
         InputError: no files, a damaged file, a failed download, a size below 1, or more images
             asked for than there are.
     """
+    require_flags(download=download)
     folder = find_folder(root)
     if folder is None and download:
         folder = find_folder(download_to(root, fetch))

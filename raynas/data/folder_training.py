@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -17,6 +19,9 @@ from raynas.data.arrays import TRAIN, require_batch_size
 from raynas.data.decoding import Decoded, Unreadable, attempt, channels_first
 from raynas.data.image_folder import ImageFiles
 from raynas.data.pixels import require_eight_bits, rgb
+
+DIGESTED = 64
+"""Files whose bytes are read for a digest, evenly spaced over all."""
 
 
 @final
@@ -46,6 +51,19 @@ class FolderImages:
     def skipped(self) -> tuple[str, ...]:
         """The paths of the images that proved unreadable so far."""
         return self._unreadable.names
+
+    def digest(self) -> str:
+        """A digest of names, classes and size, and of the bytes of some files.
+
+        The folder may have been moved; to read all files would take as long as an epoch.
+        """
+        names = [Path(path).parts[-2:] for path in self._files.paths]
+        total = hashlib.blake2b(repr((self._image_size, names)).encode(), digest_size=16)
+        total.update(self._files.labels.tobytes())
+        for row in np.unique(np.linspace(0, len(self) - 1, DIGESTED).astype(int)).tolist():
+            with suppress(OSError):  # Passed over, as in an epoch.
+                total.update(hashlib.blake2b(Path(self._files.paths[row]).read_bytes()).digest())
+        return total.hexdigest()
 
     def batches(
         self, batch_size: int, *, seed: int, epoch: int
@@ -126,10 +144,8 @@ def random_crop(path: str, image_size: int, rng: np.random.Generator) -> np.ndar
     return pixels if rng.random() < 0.5 else np.ascontiguousarray(pixels[:, :, ::-1])
 
 
-def random_box(
-    width: int, height: int, rng: np.random.Generator, *, smallest: float = 0.08
-) -> tuple[int, int, int, int]:
-    """Draw a rectangle inside an image, of random area and of aspect from 3/4 to 4/3.
+def random_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draw a rectangle inside an image, of 8 to 100 % of its area and of aspect from 3/4 to 4/3.
 
     torchvision's own draws come from one generator of the whole process, so they would depend on
     the order in which threads run.
@@ -138,7 +154,6 @@ def random_box(
         width: of the image.
         height: of the image.
         rng: draws.
-        smallest: the smallest area, as a share of the image's.
 
     Returns:
         Left, top, right and bottom. When ten draws do not fit, the largest rectangle of the
@@ -146,7 +161,7 @@ def random_box(
     """
     widest = math.log(4 / 3)
     for _ in range(10):
-        area = width * height * rng.uniform(smallest, 1.0)
+        area = width * height * rng.uniform(0.08, 1.0)
         aspect = math.exp(rng.uniform(-widest, widest))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:

@@ -9,6 +9,7 @@ from raynas.data.folders import Decoding
 from raynas.data.image_folder import folder_path, list_images, require_same_classes
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
+from raynas.errors import require_flags
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 
@@ -46,6 +47,7 @@ def imagenet(
             asked for than there are, or sizes below 1. When a shard is read: an image has more than
             8 bits in a channel, or more than 1 % of its split's images are unreadable.
     """
+    require_flags(train=train)
     decoding = Decoding(image_size, resize, shard_size, threads)
     place = folder_path(root)
     training, held_out = list_images(place / "train"), list_images(place / "val")

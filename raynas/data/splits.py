@@ -10,6 +10,7 @@ import torch
 
 from raynas.errors import InputError, is_whole, require
 from raynas.shards.inspection import Inspector, require_shard
+from raynas.shards.lazy import are_in_memory
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION, Shard
 
 SPLITS = (CALIBRATION, VALIDATION, TEST)
@@ -17,7 +18,11 @@ SPLITS = (CALIBRATION, VALIDATION, TEST)
 
 
 class TrainingImages(Protocol):
-    """Samples to train on, images augmented on the way."""
+    """Samples to train on, images augmented on the way.
+
+    An optional method `digest()` gives a text that changes with the samples, for training
+    checkpoints: a training is not resumed with others. Without it, the first batch is compared.
+    """
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -103,16 +108,36 @@ def inspect_splits(data: SearchData, inspector: Inspector) -> None:
         inspector: looks at each shard.
 
     Raises:
-        InputError: a split that is no sequence of shards, or a shard that does not fit.
+        InputError: a split that is no sequence of shards, or a shard that does not fit, or is of
+            another split.
     """
     for split in SPLITS:
         shards = getattr(data, split)
         require_sequence(shards, split)
-        in_memory = isinstance(shards, list | tuple)
-        for index in range(len(shards) if in_memory else min(1, len(shards))):
+        for index in range(len(shards) if are_in_memory(shards) else min(1, len(shards))):
             shard = shards[index]
             require_shard(shard, split)
+            require_fresh(shard, split)
             inspector(shard)
+
+
+def require_fresh(shard: Shard, split: str) -> None:
+    """Raise `InputError` unless a shard is of this split, and holds inputs."""
+    require(
+        shard.split == split,
+        split,
+        f"shards of the {split} split",
+        f"one of the {shard.split} split",
+        "Samples that steer a search, calibrate it or test its winner must be others: give each "
+        f"split its own, or make these with make_shards(…, split={split!r}).",
+    )
+    require(
+        not shard.prefix,
+        split,
+        "inputs of the supernet",
+        f"activations behind the choices {list(shard.prefix)}",
+        "Give the shards that these were made from.",
+    )
 
 
 def require_sequence(shards: object, split: str) -> None:

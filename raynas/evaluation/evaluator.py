@@ -112,8 +112,8 @@ class Evaluator:
 
         with numerics(self.device, chosen), undivided(shard.rows), self._nodes.calibrating():
             (flat,) = self._replays.retry_unrecorded(attempt)
-        packed = self._nodes.pack(paths, flat)
-        return ShardStatistics(packed, self._blocks(executed) * shard.rows)
+        recorded, silent = self._nodes.recorded(paths, flat)
+        return ShardStatistics(recorded, self._blocks(executed) * shard.rows, silent=silent)
 
     def score(
         self,
@@ -216,13 +216,14 @@ class Evaluator:
                     run, moments = self._nodes.under_batch(paths)
                     store = partial(self._store, shard, paths, run, chosen, shard.rows)
                     features, halvings = self._replays.retry_unrecorded(store), 0
-                recorded = self._nodes.pack(paths, concatenate(moments, self.device))
+                flat = concatenate(moments, self.device)
+                recorded, silent = self._nodes.recorded(paths, flat)
             else:
                 on_device = self._nodes.on_device(statistics, paths)
                 run = self._nodes.under_fixed(paths, on_device, fold=chosen.fold_batch_norm)
                 store = partial(self._store, shard, paths, run, chosen)
                 features, halvings = self._halving(shard.rows, store)
-                recorded = NodeVectors.join({})
+                recorded, silent = NodeVectors.join({}), frozenset()
         advanced = Shard.build(
             features,
             shard.targets,
@@ -231,7 +232,8 @@ class Evaluator:
             split=shard.split,
             prefix=prefix,
         )
-        return advanced, ShardStatistics(recorded, self._blocks(paths) * shard.rows, halvings)
+        executed = self._blocks(paths) * shard.rows
+        return advanced, ShardStatistics(recorded, executed, halvings, silent)
 
     def _store(
         self, shard: Shard, paths: Sequence[NodePath], run: Run, chosen: Arithmetic, size: int

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Literal, final
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.errors import InputError
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.conv_norm import join_pairs
-from raynas.evaluation.batch_norm.counting import CallCheck, counting_kinds
+from raynas.evaluation.batch_norm.counting import counting_kinds, own_kinds
 from raynas.evaluation.batch_norm.fixed import Fixed, NodeNorms, concatenate, prepare
 from raynas.evaluation.batch_norm.statistics import (
     AveragedCalls,
@@ -74,10 +76,9 @@ class NodeRunner:
 
     def __init__(self, supernet: ChainSupernet, device: torch.device) -> None:
         self._device = device
-        self._blocks = supernet.space.blocks
         self._own_layout = choose_layouts(supernet, device)
-        self._counting = counting_kinds(supernet, device)
-        self._calls = CallCheck()
+        self._own_code = own_kinds(supernet)
+        self._counting = counting_kinds(supernet, self._own_code, device)
         join_pairs(supernet)
         modules = modules_of(supernet)
         # A module in several places has the same norms in all of them.
@@ -118,8 +119,9 @@ class NodeRunner:
             paths: the nodes, each once.
 
         Returns:
-            It, and the tensors that receive the statistics of all nodes, one after another. They
-            hold the supernet's own before, which stay where a layer does not record any.
+            It, and the tensors that receive the statistics of all nodes, one after another, and
+            what `recorded` reads from them besides. They hold the supernet's own before, which
+            stay where a layer does not record any.
         """
         # All nodes write into one vector, which is copied from the device at once. It starts as the
         # supernet's own statistics, for layers that record none: frozen ones, or never run.
@@ -130,22 +132,28 @@ class NodeRunner:
         stops = accumulate(2 * len(node.sizes) for node in nodes)
         spans = zip(paths, pairwise([0, *stops]), strict=True)
         buffers = {path: moments[start:stop] for path, (start, stop) in spans}
+        # Among what is copied from the device, since a call that is replayed runs no Python.
+        watched = self._watched(paths)
+        silent = torch.zeros(sum(map(len, watched.values())), device=self._device)
+        marks = dict(zip(watched, silent.split([*map(len, watched.values())]), strict=True))
 
         def run(path: NodePath, x: Tensor) -> Tensor:
             kind = kind_of(path)
             norms = self._nodes[kind][1]
             norms.set_buffers(buffers[path])
             if kind in self._counting:
-                return self._count(path, x, buffers[path])
+                return self._count(kind, x, buffers[path], marks[path])
             batch_stats.start_averages(norms.layers)
             y = self._call(kind, x)
-            if not norms.uniform:
+            if not norms.uniform or path in marks:
                 batch_stats.take_back(norms.layers, buffers[path])
+            if path in marks:
+                norms.mark_unchanged(buffers[path], marks[path])
             if norms.broken:
                 norms.spoil(buffers[path], [layer.momentum != 1.0 for layer in norms.layers])
             return y
 
-        return run, moments
+        return run, [*moments, silent]
 
     def _call(self, kind: NodeKind, x: Tensor) -> Tensor:
         """Run a module on an input in the layout that it takes."""
@@ -153,18 +161,31 @@ class NodeRunner:
         # Tensors made in inference mode cannot be watched for changes.
         return y.clone() if y.is_inference() else y
 
-    def _count(self, path: NodePath, x: Tensor, buffers: Sequence[Tensor]) -> Tensor:
-        """Run a module under torch's cumulative average, which ends in the buffers."""
-        kind = kind_of(path)
+    def _count(
+        self, kind: NodeKind, x: Tensor, buffers: Sequence[Tensor], silent: Tensor
+    ) -> Tensor:
+        """Run a module under torch's cumulative average, which ends in the buffers.
+
+        Layers that it does not reach are marked by ones.
+        """
         norms = self._nodes[kind][1]
         layers = norms.layers
         counters = batch_stats.start_counters(layers)
         y = self._call(kind, x)
         counted = batch_stats.stop_counters(layers, counters)
-        self._calls.see(kind, node_name(path, self._blocks), counted)
         batch_stats.take_back(layers, buffers)
+        for index in (index for index, ran in enumerate(counted) if not ran):
+            silent[index].fill_(1.0)
         norms.spoil(buffers, counted)
         return y
+
+    def _watched(self, paths: Sequence[NodePath]) -> dict[NodePath, list[_BatchNorm]]:
+        """The layers of nodes whose code may run them or not."""
+        return {
+            path: self._nodes[kind_of(path)][1].layers
+            for path in paths
+            if kind_of(path) in self._own_code
+        }
 
     def on_device(self, statistics: FixedStatistics, paths: Sequence[NodePath]) -> DeviceStatistics:
         """Statistics of the nodes at `paths` on the device.
@@ -179,10 +200,29 @@ class NodeRunner:
             self._cached = CachedStatistics(statistics, paths, copied)
         return self._cached.on_device
 
-    def pack(self, paths: Sequence[NodePath], flat: Tensor) -> NodeVectors:
-        """Recorded statistics of the nodes at `paths`, one after another, on the host."""
-        lengths = (self._nodes[kind_of(path)][1].length for path in paths)
-        return NodeVectors(tuple(paths), tuple(lengths), flat.cpu().numpy())
+    def recorded(
+        self, paths: Sequence[NodePath], flat: Tensor
+    ) -> tuple[NodeVectors, frozenset[tuple[NodePath, int]]]:
+        """Read what nodes recorded, on the host.
+
+        Args:
+            paths: the nodes.
+            flat: what the tensors of `under_batch` hold, one after another.
+
+        Returns:
+            Their statistics, and the layers of a user's code that recorded nothing.
+        """
+        lengths = tuple(self._nodes[kind_of(path)][1].length for path in paths)
+        statistics, silent = np.split(flat.cpu().numpy(), [sum(lengths)])
+        skipped: frozenset[tuple[NodePath, int]] = frozenset()
+        if silent.any():
+            layers = [
+                (path, index)
+                for path, layers in self._watched(paths).items()
+                for index in range(len(layers))
+            ]
+            skipped = frozenset(layers[place] for place in np.flatnonzero(silent))
+        return NodeVectors(tuple(paths), lengths, statistics), skipped
 
     @contextmanager
     def calibrating(self) -> Iterator[None]:

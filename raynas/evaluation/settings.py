@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, final, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, final, get_args
 
 from raynas.errors import is_number, is_whole, require
 
 Sampling = Literal["top", "weighted", "disagreement", "random"]
 """The mode that selects the samples to keep; see `Evaluation`."""
 
+
+DRIVEN = (
+    "batch_norm", "sample_rate", "sampling", "unfrozen_sample_rate", "voters", "precision",
+    "fold_batch_norm", "calibration_images",
+)  # fmt: skip
+"""Settings that workers do not hold: the driver acts on them, or sends them with each call."""
 
 THREADS = 1024
 """Intra-op threads that a worker may have: more would not even start."""
@@ -86,6 +92,11 @@ class Evaluation:
     def arithmetic(self) -> Arithmetic:
         """The arithmetic that candidates are ranked in."""
         return Arithmetic(self.precision, self.fold_batch_norm, self.threads)
+
+    @property
+    def held_by_workers(self) -> dict[str, Any]:
+        """The settings that workers are opened with: all but those that the driver decides on."""
+        return {name: value for name, value in asdict(self).items() if name not in DRIVEN}
 
     @property
     def full_arithmetic(self) -> Arithmetic:

@@ -214,7 +214,11 @@ class Strategy(ABC):
         if self.survival is best_first:
             del values["survival"]
         named = {
-            name: value.__qualname__ if callable(value) else value for name, value in values.items()
+            # A `functools.partial`, say, has a name only by its class.
+            name: getattr(value, "__qualname__", type(value).__qualname__)
+            if callable(value)
+            else value
+            for name, value in values.items()
         }
         return {"strategy": type(self).__name__, **named}
 

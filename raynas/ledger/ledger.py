@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import final
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, require, require_flags
 from raynas.files import as_path
 from raynas.ledger import file as ledger_file
 from raynas.ledger.rows import COLUMNS, Entry, Row, damage, entry_of, row_of, summary
@@ -59,8 +59,10 @@ class Ledger:
     """
 
     def __init__(self, path: Path | str | None = None, *, read_only: bool = False) -> None:
+        require_flags(read_only=read_only)
         self.path = None if path is None else as_path(path, "ledger")
         self._connection = ledger_file.connect(self.path, read_only=read_only)
+        self._own: dict[tuple[str, Architecture], Entry] = {}
         self._closing = weakref.finalize(self, self._connection.close)
 
     def known(
@@ -71,8 +73,10 @@ class Ledger:
         Raises:
             InputError: a score that is damaged.
         """
-        found: dict[Architecture, Entry] = {}
-        wanted = iter(dict.fromkeys(encode(architecture) for architecture in architectures))
+        asked = dict.fromkeys(tuple(each) for each in architectures)
+        own = {each: self._own.get((key.digest, each)) for each in asked}
+        found = {each: entry for each, entry in own.items() if entry is not None}
+        wanted = iter([encode(each) for each in asked if each not in found])
         while texts := list(islice(wanted, LOOKED_UP)):
             marks = ", ".join("?" * len(texts))
             query = (
@@ -89,13 +93,16 @@ class Ledger:
 
         Args:
             key: that they were scored under.
-            entries: those that are there already, with the same value, are left as they are.
+            entries: those that are there already, with the same value, are left as they are; those
+                that are not `lasting` are known to this object only, and not written.
 
         Raises:
             InputError: a score that is there already with another value, or one of other
                 samples than the key has. Nothing has been added then.
         """
-        rows = [row_of(key, entry) for entry in entries]
+        rows = [row_of(key, entry) for entry in entries if entry.lasting]
+        own = {tuple(e.score.architecture): e for e in entries if not e.lasting}
+        self._own.update({(key.digest, each): entry for each, entry in own.items()})
         if not rows:
             return
         with self._transaction() as connection:

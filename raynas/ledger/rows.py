@@ -35,10 +35,13 @@ class Entry:
     Args:
         score: of one candidate.
         outcomes_digest: of what it got on each sample, as `digest_of_outcomes` makes it.
+        lasting: whether another search would find it to the bit; one whose batches were halved for
+            lack of memory may differ in its last bits, and serves its own search only.
     """
 
     score: Score
     outcomes_digest: bytes
+    lasting: bool = True
 
 
 def digest_of_outcomes(*outcomes: np.ndarray) -> bytes:

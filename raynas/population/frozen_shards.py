@@ -47,6 +47,8 @@ class FrozenShards:
         freezes: that led here from the images.
         dropped: sums that the validation samples that are not here add to scores.
         kept: the rows of the validation split that are here; `None` for all.
+        halved: whether some were advanced in smaller batches for lack of memory, so that their
+            last bits may be others.
     """
 
     prefix: Architecture
@@ -57,6 +59,7 @@ class FrozenShards:
     freezes: tuple[Freeze, ...] = ()
     dropped: Dropped = NOTHING
     kept: np.ndarray | None = None
+    halved: bool = False
 
     @property
     def recalibrates(self) -> bool:
@@ -106,3 +109,14 @@ def first_images(split: Split, images: int | None) -> Split:
     before = np.cumsum((0, *split.rows[:-1]))
     count = int((before < images).sum())
     return Split(split.shards[:count], split.rows[:count], split.weights[: sum(split.rows[:count])])
+
+
+def require_batches(rows: Sequence[int]) -> None:
+    """Raise `InputError` unless there are calibration shards that batch norm can be computed on."""
+    require(
+        len(rows) > 0 and min(rows) > 1,
+        "calibration",
+        "shards of at least two samples each",
+        list(rows),
+        "Give more calibration samples or larger shards, or use batch_norm='inherit'.",
+    )

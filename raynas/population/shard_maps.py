@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from raynas.evaluation.batch_norm import statistics as batch_stats
+from raynas.evaluation.batch_norm.counting import require_same_layers
 from raynas.evaluation.batch_norm.statistics import FixedStatistics, Statistics
 from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.evaluation.device.memory import warn_of_halving
@@ -76,7 +77,7 @@ class ShardMaps:
             architectures,
             lambda shard, part: Calibrate(shard, part, shards.arithmetic),
         )
-        parts = [batch_stats.merge([each.statistics for each in results]) for results in grid]
+        parts = [merge_shards(results, len(architectures[0])) for results in grid]
         merged = NodeVectors.unite(parts)
         if shards.full:
             self._full_statistics = merged
@@ -110,10 +111,17 @@ class ShardMaps:
         statistics: FixedStatistics = "inherited"
         if shards.recalibrates:
             calibration, results = self._advance(shards, shards.calibration, prefix, "batch")
-            statistics = batch_stats.merge([result.statistics for result in results])
-        validation, _ = self._advance(shards, shards.validation, prefix, self._pool.put(statistics))
+            statistics = merge_shards(results, len(prefix))
+        validation, results = self._advance(
+            shards, shards.validation, prefix, self._pool.put(statistics)
+        )
         return replace(
-            shards, prefix=prefix, calibration=calibration, validation=validation, freezes=freezes
+            shards,
+            prefix=prefix,
+            calibration=calibration,
+            validation=validation,
+            freezes=freezes,
+            halved=shards.halved or any(result.halvings for result in results),
         )
 
     def score_inputs(
@@ -207,3 +215,17 @@ class ShardMaps:
         if halvings and not self.halvings:
             warn_of_halving()
         self.halvings += halvings
+
+
+def merge_shards(results: Sequence[ShardStatistics], blocks: int) -> NodeVectors:
+    """The statistics of nodes from the results of each shard, in shard order.
+
+    Args:
+        results: of the same nodes.
+        blocks: how many blocks the chain has, or as many of them as are there.
+
+    Raises:
+        InputError: a layer that recorded in some batches only.
+    """
+    require_same_layers(results, blocks)
+    return batch_stats.merge([result.statistics for result in results])

@@ -1,9 +1,10 @@
 """Supernets: chains of choice blocks, how they are built, saved and loaded.
 
 `chain`: `ChainSupernet`; `blocks`: operations; one file per family: `spos`; `chain_nodes`: modules
-by name, and copies to examine; `checks`, `probing`: whether a supernet can be searched;
-`recalibration`, `unseen_writes`: whether calibration and shared inputs mean the same as in plain
-PyTorch; `layout`: memory layouts; `plain_torch`: torch's state while a supernet is examined.
+by name, and copies to examine; `node_runs`: their outputs on examples; `checks`, `probing`: whether
+a supernet can be searched; `recalibration`, `unseen_writes`: whether calibration and shared inputs
+mean the same as in plain PyTorch; `layout`: memory layouts; `plain_torch`: torch's state while a
+supernet is examined.
 
 `identity`: everything that scores depend on, from `structure` (with `attributes`, `code_facts`,
 `value_walk`, `value_digest`, `tensor_digest`) and `behaviour`. `checkpoints`: saving and filling,
@@ -13,7 +14,7 @@ from `tensor_files` under the spellings of `checkpoint_names`.
 from raynas.supernets.blocks import Normalize
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import load, recipe_of, save
-from raynas.supernets.checks import check_supernet, require_own_norms
+from raynas.supernets.checks import check_supernet
 from raynas.supernets.identity import Identity, digest, identity
 from raynas.supernets.spos import spos, spos_8x8, spos_28x28, spos_32x32
 
@@ -26,7 +27,6 @@ __all__ = [
     "identity",
     "load",
     "recipe_of",
-    "require_own_norms",
     "save",
     "spos",
     "spos_8x8",

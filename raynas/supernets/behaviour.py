@@ -63,28 +63,32 @@ class Behaviour:
         )
 
 
-def behaviours(replica: ChainSupernet) -> tuple[Behaviour, ...]:
+def behaviours(replica: ChainSupernet, samples: int = SAMPLES) -> tuple[Behaviour, ...]:
     """Run every module of a copy, which may be spoilt, on what the first choices before it give.
 
     Under fixed statistics, on activations as they come and on larger ones, which reach bounds that
     the former do not; and, if there are batch norms, under the batch's own, too. A module that
     raises leaves a mark; what comes after runs on what another choice gave.
+
+    Args:
+        replica: to be run.
+        samples: how many it is run on at a time.
     """
     replica.eval()
     norms = [module for module in replica.modules() if isinstance(module, _BatchNorm)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = [*run_all(replica, "fixed"), *run_all(replica, "large")]
+        found = [*run_all(replica, "fixed", samples), *run_all(replica, "large", samples)]
         if norms:
             for norm in norms:
                 norm.train()
-            found += run_all(replica, "batch")
+            found += run_all(replica, "batch", samples)
     return tuple(found)
 
 
-def run_all(replica: ChainSupernet, statistics: str) -> Iterator[Behaviour]:
+def run_all(replica: ChainSupernet, statistics: str, samples: int) -> Iterator[Behaviour]:
     """The behaviours of all modules in their present mode."""
-    x: Tensor | None = example_batch(replica, SAMPLES)
+    x: Tensor | None = example_batch(replica, samples)
     for _, nodes in groupby(chain_nodes(replica), key=lambda node: node.depth):
         outputs = []
         for node in nodes:

@@ -8,6 +8,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from raynas.errors import require_flags
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -32,6 +34,7 @@ class Normalize(nn.Module):
         self, mean: Sequence[float], std: Sequence[float], *, reverse_channels: bool = False
     ) -> None:
         super().__init__()
+        require_flags(reverse_channels=reverse_channels)
         centre = torch.tensor(tuple(mean), dtype=torch.float32).view(1, -1, 1, 1)
         spread = torch.tensor(tuple(std), dtype=torch.float32).view(1, -1, 1, 1)
         self.reverse_channels = reverse_channels

@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, require, require_flags
 from raynas.inputs import Inputs
 from raynas.space import Architecture, SearchSpace
 from raynas.task import Classification, Task
@@ -143,6 +143,7 @@ class ChainSupernet(nn.Module):
         """
         from raynas.supernets.checks import check_supernet
 
+        require_flags(stochastic=stochastic)
         if task is None and self.num_classes is not None:
             task = Classification(self.num_classes)
         check_supernet(self, task, stochastic=stochastic)

@@ -19,14 +19,9 @@ from raynas.supernets.chain_nodes import (
     example_batch,
     on_meta,
 )
-from raynas.supernets.plain_torch import plain_torch, seed_generators
-from raynas.supernets.probing import (
-    mixes_samples,
-    probe,
-    probe_under_batch,
-    run_node,
-    same_bits,
-)
+from raynas.supernets.node_runs import run_seeded, same_bits
+from raynas.supernets.plain_torch import plain_torch
+from raynas.supernets.probing import mixes_samples, probe, probe_under_batch
 from raynas.task import Task
 
 if TYPE_CHECKING:
@@ -177,14 +172,6 @@ def nodes_along(supernet: ChainSupernet, architecture: tuple[int, ...]) -> list[
     """The modules that one architecture runs, stem and head included."""
     wanted = {"stem", "head", *(f"blocks[{b}][{c}]" for b, c in enumerate(architecture))}
     return [node for node in chain_nodes(supernet) if node.name in wanted]
-
-
-def run_seeded(node: ChainNode, x: Tensor) -> Tensor:
-    """The output of a module that draws the same random numbers each time, and that nothing else
-    writes to."""
-    seed_generators()
-    output: Tensor = run_node(node, x)
-    return output.clone()
 
 
 def require_own_norms(supernet: ChainSupernet) -> None:

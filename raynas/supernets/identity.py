@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, final
 
+import torch
+
 from raynas.errors import InputError
 from raynas.supernets.behaviour import Behaviour, behaviours
-from raynas.supernets.chain_nodes import examined_copy, on_meta
+from raynas.supernets.chain_nodes import every_tensor, examined_copy, on_meta
 from raynas.supernets.plain_torch import plain_torch
 from raynas.supernets.structure import attribute_digests, structure_digest
 
@@ -102,6 +104,22 @@ def identity(supernet: ChainSupernet) -> Identity:
         steady = {name: value for name, value in before.items() if after.get(name) == value}
         # What code leads to may change while it runs as well: a logger, a cache of a library.
         return Identity(structure_digest(replica, steady, reached & reached_after), seen)
+
+
+def untrained_digest(supernet: ChainSupernet) -> str:
+    """A digest of all that a supernet computes with but the values of its parameters and buffers.
+
+    Returns:
+        32 hexadecimal digits, the same before, during and after a training.
+
+    Raises:
+        InputError: modules that cannot be copied, or a `raynas_identity` that raises.
+    """
+    with plain_torch(), torch.no_grad():
+        replica = examined_copy(supernet)
+        for tensor in every_tensor(replica):
+            tensor.zero_()
+    return identity(replica).structure
 
 
 def digest(supernet: ChainSupernet) -> str:

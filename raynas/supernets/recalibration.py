@@ -7,7 +7,8 @@ batch, so that plain recalibration, too, would depend on the order of the batche
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, final
@@ -26,8 +27,8 @@ from raynas.supernets.chain_nodes import (
     on_meta,
 )
 from raynas.supernets.checks import require_own_norms
-from raynas.supernets.plain_torch import plain_torch, seed_generators
-from raynas.supernets.probing import run_node, same_bits
+from raynas.supernets.node_runs import run_node, run_seeded, same_bits
+from raynas.supernets.plain_torch import plain_torch
 
 if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
@@ -37,6 +38,8 @@ SAMPLES = 8
 
 MANY = 1_000_000
 """Batches that a layer is made to believe it has seen."""
+
+logger = logging.getLogger("raynas")
 
 INHERIT = "or evaluate with batch_norm='inherit'."
 
@@ -53,6 +56,22 @@ class Trial:
 
     output: Tensor
     recorded: list[Tensor]
+
+
+def warn_unless(recalibrates: Callable[[], None]) -> None:
+    """Say before a training what a search would refuse after it, unless statistics are inherited.
+
+    Args:
+        recalibrates: raises `InputError` for what cannot be recalibrated.
+    """
+    try:
+        recalibrates()
+    except InputError as error:
+        logger.warning(
+            "once this supernet is trained, a search of it needs batch_norm='inherit' "
+            "(--batch-norm inherit), since recalibration is refused: %s",
+            error,
+        )
 
 
 def require_recalibratable(supernet: ChainSupernet) -> None:
@@ -146,8 +165,7 @@ def require_no_counting(node: ChainNode, x: Tensor) -> None:
     outputs = []
     for count in (0, MANY):
         before = [set_counter(norm, count) for norm in norms]
-        seed_generators()
-        outputs.append(run_node(node, x.clone()).clone())
+        outputs.append(run_seeded(node, x.clone()))
         for norm, counter in zip(norms, before, strict=True):
             norm._buffers["num_batches_tracked"] = counter
     require(
@@ -179,8 +197,7 @@ def attempt(
         norm.momentum = momentum
         norm.train()
     try:
-        seed_generators()
-        output = run_node(node, x.clone()).clone()
+        output = run_seeded(node, x.clone())
         recorded = [
             norm._buffers[name] for norm in norms for name in ("running_mean", "running_var")
         ]

@@ -21,6 +21,7 @@ from raynas.supernets.attributes import (
 )
 from raynas.supernets.code_facts import CodeFacts, code_facts
 from raynas.supernets.value_walk import PLAIN, ValueWalk
+from raynas.task import Classification, Task
 
 MOST_REACHED = 4_000
 """The largest number of functions and classes that are read."""
@@ -147,3 +148,11 @@ def value_digest(value: Any) -> str:
     reach = Reach({}, caches=False)
     own = reach.digest(value)
     return hashlib.blake2b(b"".join([own, *sorted(reach.reached())]), digest_size=16).hexdigest()
+
+
+def identity_of_task(task: Task) -> dict[str, Any]:
+    """A task as a JSON object that changes with the code of its function."""
+    described = task.description()
+    return (
+        described if isinstance(task, Classification) else {**described, "code": value_digest(task)}
+    )

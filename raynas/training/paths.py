@@ -13,6 +13,9 @@ from raynas.costs import Limits
 from raynas.errors import require
 from raynas.space import Architecture, SearchSpace
 
+PLAIN = (bool, int, float, str, type(None))
+"""Types whose values say themselves what they are."""
+
 
 class PathSampler(ABC):
     """Draws the architectures whose gradients are summed in one training step."""
@@ -22,8 +25,16 @@ class PathSampler(ABC):
         """The single paths of one step, at least one, from this generator alone."""
 
     def terms(self) -> str:
-        """Text that a training checkpoint records, so that it is not resumed with other paths."""
-        return type(self).__name__
+        """Text that a training checkpoint records, so that it is not resumed with other paths.
+
+        By default the name of the class, and its public attributes that are numbers or texts.
+        """
+        shown = [
+            f"{name}={value!r}"
+            for name, value in sorted(getattr(self, "__dict__", {}).items())
+            if not name.startswith("_") and isinstance(value, PLAIN)
+        ]
+        return type(self).__name__ + (f"({', '.join(shown)})" if shown else "")
 
 
 @final

@@ -5,16 +5,53 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from raynas.data.splits import TrainingImages
 from raynas.errors import InputError, require
+from raynas.files import file_beside
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import copy_all, matched, unique_tensors
-from raynas.supernets.tensor_files import read_torch, replacing, require_tensors
+from raynas.supernets.identity import untrained_digest
+from raynas.supernets.tensor_files import read_torch, require_tensors
+from raynas.supernets.value_digest import identity_of_task, value_digest
+from raynas.task import Classification, Task
 from raynas.training.progress import EpochReport
+
+if TYPE_CHECKING:
+    from raynas.training.paths import PathSampler
+    from raynas.training.settings import TrainingSettings
+
+
+def terms_of(
+    supernet: ChainSupernet,
+    images: TrainingImages,
+    settings: TrainingSettings,
+    sampler: PathSampler,
+    task: Task,
+) -> dict[str, Any]:
+    """The terms that a resumed training must have in common with the interrupted one, as JSON."""
+    terms = asdict(settings) | {
+        "images": len(images),
+        "paths": sampler.terms(),
+        "digest of the images": digest_of_images(images, settings),
+        "digest of the modules": untrained_digest(supernet),
+    }
+    del terms["device"]
+    return terms if isinstance(task, Classification) else terms | {"task": identity_of_task(task)}
+
+
+def digest_of_images(images: TrainingImages, settings: TrainingSettings) -> str:
+    """The samples' own digest, or that of their first batch; see `TrainingImages`."""
+    own = getattr(images, "digest", None)
+    if callable(own):
+        return str(own())
+    batches = images.batches(settings.batch_size, seed=settings.seed, epoch=0)
+    return value_digest(list(islice(batches, 1)))
 
 
 def write(
@@ -40,7 +77,7 @@ def write(
         "terms": json.dumps(terms),
         "reports": json.dumps([asdict(report) for report in reports]),
     }
-    with replacing(path) as temporary:
+    with file_beside(path) as temporary:
         torch.save(content, temporary)
 
 
@@ -70,9 +107,10 @@ def read(
         before = json.loads(content["terms"])
         reports = [EpochReport(**report) for report in json.loads(content["reports"])]
         model, momentum = content["model"], content["optimizer"]
-        differences = compare(before, terms)
+        differences = compare(before, json.loads(json.dumps(terms)))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise foreign(path, error) from error
+    pairs = matched(supernet, require_tensors(model, path), path)
     require(
         not differences,
         "checkpoint",
@@ -80,7 +118,6 @@ def read(
         f"{path} with {', '.join(differences)}",
         "Ask for what the checkpoint was trained with, or name another file.",
     )
-    pairs = matched(supernet, require_tensors(model, path), path)
     try:
         optimizer.load_state_dict(momentum)
     except (TypeError, KeyError, ValueError, AttributeError) as error:

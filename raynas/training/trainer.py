@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, final
@@ -20,7 +21,8 @@ from raynas.shards.samples import as_array
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.layout import own_layouts
-from raynas.task import Classification, Task, classification_or
+from raynas.supernets.recalibration import require_recalibratable, warn_unless
+from raynas.task import Task, classification_or
 from raynas.training import resume
 from raynas.training.paths import PathSampler, UniformPaths
 from raynas.training.progress import EpochMeter, EpochReport, StepReport
@@ -47,6 +49,9 @@ def train(
     statistics. On the CPU the result depends on the initial weights, the images, the settings and
     the number of threads only, and not on how often the training was interrupted and resumed.
 
+    Batch norm that a search could not recalibrate is named in a log warning before the first step;
+    `raynas.check_search` finds all that a search would refuse.
+
     Args:
         supernet: to be trained. It ends in evaluation mode and on the device where it was, also
             when an error is raised.
@@ -55,7 +60,8 @@ def train(
         task: to be learned; classification among the supernet's classes if omitted.
         paths: which paths each step updates; one uniform path if omitted.
         checkpoint: a file that is rewritten after each epoch. If it exists, the training goes on
-            from there, and a finished one is only read back.
+            from there, and a finished one is only read back. Supernet (but for its weights),
+            images, settings, task and paths must be those that it was begun with.
         observer: called after each epoch, and its checkpoint, of this call.
         step_observer: called after each step, one step late.
 
@@ -72,28 +78,21 @@ def train(
     require_kind(settings, TrainingSettings, "settings", "Write it as raynas.TrainingSettings(…).")
     sampler = UniformPaths(supernet.space) if paths is None else paths
     judged = classification_or(task, supernet.num_classes)
-    require(
-        hasattr(images, "batches") and hasattr(images, "__len__"),
-        "images",
-        "training samples with len() and batches(), such as data.train",
-        f"a {type(images).__name__}",
-        "Wrap arrays in raynas.data.ArrayImages, or use raynas.data.from_datasets.",
-    )
-    require(len(images) > 0, "images", "at least one image", 0, "Give some images to train on.")
+    require_images(images)
     # Dropout that ignores evaluation mode is no fault of a training, only of a search.
     supernet.check(judged, stochastic=True)
-    terms = terms_of(images, settings, sampler, judged)
     home = next(chain(supernet.parameters(), supernet.buffers())).device
     reports: list[EpochReport] = []
     try:
-        device = settings.torch_device()
-        supernet.to(device).eval()
-        # Depthwise convolutions run up to twice as fast with channels last.
-        if not own_layouts(supernet, device):
-            supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        move(supernet, settings.torch_device())
         optimizer = make_optimizer(supernet, settings)
+        terms: dict[str, Any] = {}
+        if checkpoint is not None:
+            terms = resume.terms_of(supernet, images, settings, sampler, judged)
         if checkpoint is not None and Path(checkpoint).exists():
             reports = resume.read(Path(checkpoint), supernet, optimizer, terms)
+        if len(reports) < settings.epochs:
+            warn_unless(partial(require_recalibratable, supernet))
         supernet.train()
         training = Training(supernet, judged, settings, sampler, optimizer)
         for epoch in range(len(reports), settings.epochs):
@@ -106,6 +105,26 @@ def train(
     finally:
         supernet.eval().to(home).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return reports
+
+
+def require_images(images: TrainingImages) -> None:
+    """Raise `InputError` unless there are samples to train on."""
+    require(
+        hasattr(images, "batches") and hasattr(images, "__len__"),
+        "images",
+        "training samples with len() and batches(), such as data.train",
+        f"a {type(images).__name__}",
+        "Wrap arrays in raynas.data.ArrayImages, or use raynas.data.from_datasets.",
+    )
+    require(len(images) > 0, "images", "at least one image", 0, "Give some images to train on.")
+
+
+def move(supernet: ChainSupernet, device: torch.device) -> None:
+    """Move a supernet to a device, laid out as it runs fastest there."""
+    supernet.to(device).eval()
+    # Depthwise convolutions run up to twice as fast with channels last.
+    if not own_layouts(supernet, device):
+        supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @final
@@ -196,15 +215,6 @@ def make_optimizer(supernet: ChainSupernet, settings: TrainingSettings) -> torch
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,
     )
-
-
-def terms_of(
-    images: TrainingImages, settings: TrainingSettings, sampler: PathSampler, task: Task
-) -> dict[str, Any]:
-    """The terms that a resumed training must have in common with the interrupted one, as JSON."""
-    terms = asdict(settings) | {"images": len(images), "paths": sampler.terms()}
-    del terms["device"]
-    return terms if isinstance(task, Classification) else terms | {"task": task.description()}
 
 
 def require_fitting(samples: Tensor, targets: Tensor, supernet: ChainSupernet, task: Task) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from raynas.errors import is_whole, require
+from raynas.errors import is_whole, require, require_kind
 from raynas.evaluation.evaluator import protocol_for
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
@@ -72,7 +72,8 @@ def open_pool(
 
     Args:
         supernet: to be evaluated as it is now: workers hold copies of it.
-        evaluation: the protocol.
+        evaluation: the protocol. Searches may differ from it in what workers do not hold: all but
+            `bits`, `prefix_sharing`, `threads` and `device`.
         workers: 0 evaluates in this process, without Ray; `None` takes one worker per GPU of the
             cluster, or per core where it has none.
         task: of the supernet; `None` for the classification of its `num_classes`.
@@ -83,6 +84,8 @@ def open_pool(
             copied or sent to workers.
     """
     require_workers(workers)
+    require_kind(supernet, ChainSupernet, "supernet", "Build one of stem, blocks and head.")
+    require_kind(evaluation, Evaluation, "evaluation", "Write it as raynas.Evaluation(bits=16).")
     if digest is None:
         from raynas.supernets.identity import digest as digest_of
 

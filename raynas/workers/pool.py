@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar, final
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, final
 
 import torch
 
@@ -12,6 +12,7 @@ from raynas.errors import require
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.settings import Evaluation
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.value_digest import identity_of_task
 from raynas.task import Task
 from raynas.workers.calls import Call
 from raynas.workers.replicas import private_copy
@@ -35,7 +36,7 @@ class PoolSettings:
     """The settings that a pool was opened with, on which all its results depend.
 
     Args:
-        evaluation: the protocol.
+        evaluation: the protocol. What the driver decides on may be another in each search.
         task: of the supernet; `None` for the classification of its `num_classes`.
         supernet: its digest when the pool was opened; empty where nobody took it.
     """
@@ -43,11 +44,20 @@ class PoolSettings:
     evaluation: Evaluation
     task: Task | None = None
     supernet: str = ""
+    judged: dict[str, Any] = field(init=False, compare=False, repr=False)
+    """The task as it was when the pool was opened: workers may hold copies of it."""
+
+    def __post_init__(self) -> None:
+        judged = {} if self.task is None else identity_of_task(self.task)
+        object.__setattr__(self, "judged", judged)
 
     def require_same(self, wanted: PoolSettings) -> None:
         """Raise `InputError` unless a search that wants these settings can use the pool."""
-        for name in ("supernet", "evaluation", "task"):
-            mine, other = getattr(self, name), getattr(wanted, name)
+        for name, mine, other in (
+            ("supernet", self.supernet, wanted.supernet),
+            ("evaluation", self.evaluation.held_by_workers, wanted.evaluation.held_by_workers),
+            ("task", self.judged, wanted.judged),
+        ):
             require(
                 mine == other,
                 "pool",

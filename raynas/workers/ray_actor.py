@@ -15,6 +15,7 @@ from raynas.task import Task
 from raynas.workers.calls import Call
 from raynas.workers.pool import make_evaluator
 from raynas.workers.replicas import unpack
+from raynas.workers.same_code import Fingerprint, require_same_code
 
 
 @final
@@ -33,6 +34,7 @@ class RemoteEvaluator:
         evaluation: Evaluation,
         task: bytes | None = None,
         path: Sequence[str] = (),
+        packed: Fingerprint | None = None,
     ) -> dict[str, str]:
         """Unpack this actor's replica and task.
 
@@ -41,15 +43,19 @@ class RemoteEvaluator:
             evaluation: the protocol.
             task: a packed one.
             path: the folders in which the driver looks for modules.
+            packed: what the supernet computed where it was packed; not compared if omitted.
 
         Returns:
             The machine.
 
         Raises:
-            InputError: a module that cannot be imported here, or a device that is not here.
+            InputError: a module that cannot be imported here, or that computes something else here,
+                or a device that is not here.
         """
         given = None if task is None else unpack(task, path)
-        return self.hold(unpack(replica, path), evaluation, given)
+        supernet = unpack(replica, path)
+        require_same_code(supernet, packed)
+        return self.hold(supernet, evaluation, given)
 
     def hold(
         self, supernet: ChainSupernet, evaluation: Evaluation, task: Task | None = None

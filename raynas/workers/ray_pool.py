@@ -29,6 +29,7 @@ from raynas.workers.ray_cluster import node_resources, resolve_workers, worker_r
 from raynas.workers.ray_objects import DEAD, await_any, cause_of
 from raynas.workers.ray_workers import POLL_SECONDS, ActorKind, Worker, Workers
 from raynas.workers.replicas import module_folders, pack, pack_task
+from raynas.workers.same_code import fingerprint
 
 T = TypeVar("T")
 
@@ -120,9 +121,11 @@ class RayPool:
         count = resolve_workers(workers, evaluation, nodes)
         self._each = worker_resources(evaluation, nodes)
         chosen = options or ActorOptions()
-        replica = pack(supernet) if chosen.replica is None else chosen.replica
+        replica, packed = chosen.replica, None
+        if replica is None:
+            replica, packed = pack(supernet), fingerprint(supernet)
         packed_task = None if task is None else pack_task(task)
-        start = (ray.put(replica), evaluation, packed_task, module_folders())
+        start = (ray.put(replica), evaluation, packed_task, module_folders(), packed)
         kind = ActorKind(chosen.actor, self._each, start)
         self._workers = Workers(count, kind, chosen.patience)
 

@@ -72,6 +72,32 @@ def test_train_again_reuses_the_supernet(weights: Path) -> None:
     assert weights.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("data", "supernet", "reason"),
+    [
+        ("digits", "gated_supernet", "blocks[0][1]: expected batch norms"),
+        ("command_runs:uncalibrated_digits", "tiny_supernet", "calibration: expected shards"),
+    ],
+)
+def test_train_says_first_that_a_search_would_not_recalibrate(
+    data: str, supernet: str, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = tmp_path / "supernet.safetensors"
+    common = ("--data", data, "--supernet", f"command_runs:{supernet}")
+    done("train", *common, "--out", weights, "--epochs", 1)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "batch_norm='inherit' (--batch-norm inherit)" in warning
+    assert reason in warning
+    search = ("search", *common, "--weights", weights, "--workers", 0, "--generations", 1)
+    refused = command(*search, "--run-dir", tmp_path / "refused")
+    assert (refused.code, reason in refused.err) == (2, True)
+    brief = ("--population", 2, "--batch-norm", "inherit")
+    assert command(*search, *brief, "--run-dir", tmp_path / "run").code == 0
+    caplog.clear()
+    done("train", *common, "--out", weights)
+    assert not caplog.records, "nothing is trained"
+
+
 def test_the_preset_of_a_data_set_says_in_its_file_how_it_was_built(tmp_path: Path) -> None:
     path = tmp_path / "supernet.safetensors"
     small = ("--epochs", 1, "--batch-size", 400)
@@ -321,7 +347,6 @@ def program(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str
         text=True,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=240,
     )
 
 

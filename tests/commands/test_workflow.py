@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +41,9 @@ class InterruptedImages:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def digest(self) -> str:
+        return self.images.digest()
 
     def batches(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[Any]:
         if epoch == self.epoch:
@@ -350,7 +352,6 @@ def test_ctrl_c(workers: int, tmp_path: Path) -> None:
         for line in process.stdout:
             if line.startswith("generation 2"):
                 break
-        time.sleep(0.1)
         # As a terminal does: to every process of the foreground group.
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait() == 130

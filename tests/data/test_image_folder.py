@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -259,3 +260,18 @@ def test_half_of_the_crops_are_mirrored(tmp_path):
     ]
     rising = np.mean([crop[0, 4, -1] > crop[0, 4, 0] for crop in crops])
     assert 0.43 < rising < 0.57
+
+
+def test_a_digest_is_of_names_classes_and_bytes(tree, tmp_path):
+    def digest(files: ImageFiles, size: int = 9) -> str:
+        return FolderImages(files, image_size=size).digest()
+
+    files = list_images(tree)
+    moved = tmp_path / "moved"
+    shutil.copytree(tree, moved)
+    assert digest(files) == digest(list_images(moved))
+    assert digest(files) != digest(files, size=10)
+    swapped = ImageFiles(files.paths, 1 - files.labels, files.classes)
+    assert digest(files) != digest(swapped)
+    write_image(Path(list_images(moved).paths[0]), 999)
+    assert digest(files) != digest(list_images(moved))

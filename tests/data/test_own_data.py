@@ -44,7 +44,7 @@ def parts(data: SearchData) -> dict[str, tuple[list[int], np.ndarray]]:
     return found
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(st.integers(6, 300), st.integers(2, 5), st.integers(0, 3))
 def test_every_sample_is_in_one_split_with_its_own_target(
     count: int, classes: int, seed: int

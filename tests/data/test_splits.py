@@ -110,3 +110,25 @@ def test_only_the_first_of_other_shards_is_read() -> None:
     with pytest.raises(InputError, match="test labels"):
         look(data(test=Lazy(shards("test", (0, 3, 2, 1)))))
     look(data(test=Lazy([])))
+
+
+@pytest.mark.parametrize("given", ["calibration", "validation", "test"])
+@pytest.mark.parametrize("split", ["calibration", "validation", "test"])
+@pytest.mark.parametrize("kind", [list, Lazy])
+def test_shards_of_another_split_are_refused_by_name(kind: Any, split: str, given: str) -> None:
+    changed = data(**{split: kind(shards(given))})
+    if given == split:
+        look(changed)
+        return
+    with pytest.raises(InputError, match=f"{split}: .*got one of the {given} split") as caught:
+        look(changed)
+    assert f"split='{split}'" in caught.value.remedy
+
+
+def test_activations_are_no_inputs() -> None:
+    inputs = shards("validation")[0]
+    deeper = Shard.build(
+        inputs.stored, inputs.targets, inputs.samples, split="validation", prefix=(1,)
+    )
+    with pytest.raises(InputError, match=r"validation: .*behind the choices \[1\]"):
+        look(data(validation=[deeper]))

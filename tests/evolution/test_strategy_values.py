@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
 from raynas.costs import CostTable, Limit, Limits
 from raynas.errors import InputError
 from raynas.evolution import CFES, EA, PCFES, Problem, RandomSearch, Score, State, Strategy
-from raynas.evolution.strategy import rank_key
+from raynas.evolution.strategy import best_first, rank_key
 from raynas.space import SearchSpace
 
 
@@ -73,3 +75,13 @@ def test_rank_key() -> None:
         assert [s.architecture for s in sorted(shuffled, key=rank_key)] == [
             s.architecture for s in ranked
         ]
+
+
+def test_a_survival_without_a_name_is_recorded_by_its_class() -> None:
+    class Keep:
+        def __call__(self, scores: Sequence[Score], count: int) -> tuple[Score, ...]:
+            return tuple(scores[:count])
+
+    for survival, name in ((partial(best_first), "partial"), (Keep(), "Keep")):
+        recorded = EA(survival=survival).settings()["survival"]
+        assert recorded.endswith(name)

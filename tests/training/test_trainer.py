@@ -144,21 +144,24 @@ def naive_step(supernet: ChainSupernet, images: Images, paths: tuple[Architectur
                 parameter -= 0.5 * gradient
 
 
+ONE_STEP = with_settings(
+    epochs=1,
+    batch_size=50,
+    learning_rate=0.5,
+    momentum=0,
+    weight_decay=0,
+    label_smoothing=0,
+    warmup_epochs=0,
+)
+"""One step down the gradient of the loss, and nothing else."""
+
+
 @pytest.mark.parametrize("paths", [((2, 1, 3),), ((0, 1, 2), (1, 1, 0), (3, 1, 1))])
 def test_a_step_descends_the_sum_of_the_losses(paths: tuple[Architecture, ...]) -> None:
     supernet = small_supernet(dropout=0.0)
     expected = copy.deepcopy(supernet)
     naive_step(expected, digits(50), paths)
-    settings = with_settings(
-        epochs=1,
-        batch_size=50,
-        learning_rate=0.5,
-        momentum=0,
-        weight_decay=0,
-        label_smoothing=0,
-        warmup_epochs=0,
-    )
-    (report,) = train(supernet, digits(50), settings, paths=Recorded(supernet, [paths]))
+    (report,) = train(supernet, digits(50), ONE_STEP, paths=Recorded(supernet, [paths]))
     torch.testing.assert_close(supernet.state_dict(), expected.state_dict(), rtol=1e-4, atol=1e-6)
     assert report.learning_rate == 0.5
 
@@ -188,16 +191,7 @@ def test_modules_that_channels_last_breaks_are_trained_as_plain_torch_trains_the
     expected = copy.deepcopy(supernet)
     naive_step(expected, digits(50), ((0,), (1,)))
     before = supernet.state_dict()["blocks.0.0.linear.weight"].clone()
-    settings = with_settings(
-        epochs=1,
-        batch_size=50,
-        learning_rate=0.5,
-        momentum=0,
-        weight_decay=0,
-        label_smoothing=0,
-        warmup_epochs=0,
-    )
-    train(supernet, digits(50), settings, paths=Recorded(supernet, [((0,), (1,))]))
+    train(supernet, digits(50), ONE_STEP, paths=Recorded(supernet, [((0,), (1,))]))
     torch.testing.assert_close(supernet.state_dict(), expected.state_dict(), rtol=1e-4, atol=1e-6)
     assert not torch.equal(supernet.state_dict()["blocks.0.0.linear.weight"], before)
 
@@ -359,3 +353,33 @@ def test_training_on_a_gpu_leaves_the_supernet_where_it_was(tmp_path: Path) -> N
     again = small_supernet(1)
     assert train(again, digits(1200), settings, checkpoint=path) == reports
     assert same(state(again), state(supernet))
+
+
+class Gated(nn.Module):
+    """Reads the statistics that its batch norm records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x) + torch.sigmoid(self.norm.running_mean)[:, None, None]
+
+
+def test_what_a_search_could_not_recalibrate_is_said_before_the_first_step(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stem, head = Normalize((0.3,), (0.3,)), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    said: list[int] = []
+    for choice in (Gated(), nn.BatchNorm2d(1)):
+        supernet = ChainSupernet(stem, [[choice]], head, image_shape=(1, 8, 8), num_classes=10)
+        train(
+            supernet,
+            digits(64),
+            with_settings(epochs=1),
+            step_observer=lambda report: said.append(len(caplog.records)),
+        )
+    assert set(said) == {1}
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "blocks[0][0]: expected batch norms" in warning
+    assert "batch_norm='inherit'" in warning

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_training import SETTINGS, digits, same, small_supernet, state, with_settings
 
+from raynas import PerSample
 from raynas.costs import FLOPs, resolve_limits
+from raynas.data import ArrayImages
 from raynas.errors import InputError
+from raynas.space import Architecture, SearchSpace
 from raynas.supernets import load, save
-from raynas.training import EpochReport, StepReport, UniformConstraintPaths, train
+from raynas.training import (
+    EpochReport,
+    PathSampler,
+    StepReport,
+    UniformConstraintPaths,
+    train,
+)
 from raynas.training.resume import compare
 
 
@@ -135,6 +145,91 @@ def test_other_images_and_paths(tmp_path: Path) -> None:
     paths = UniformConstraintPaths(supernet.space, resolve_limits(FLOPs(at_most=1e9), supernet))
     with pytest.raises(InputError, match="paths 'UniformPaths' instead of 'UniformConstraint"):
         train(supernet, digits(), with_settings(epochs=1), paths=paths, checkpoint=path)
+
+
+def score(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    losses = torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+    return -losses, losses
+
+
+def scaled(factor: float) -> PerSample:
+    """Tasks whose functions have one name."""
+
+    def function(outputs: torch.Tensor, targets: torch.Tensor) -> Any:
+        values, losses = score(outputs, targets)
+        return values, factor * losses
+
+    return PerSample(function)
+
+
+def test_another_loss_of_the_same_name(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    once = {"settings": with_settings(epochs=1), "checkpoint": path}
+    reports = train(small_supernet(), digits(), task=scaled(1.0), **once)
+    assert train(small_supernet(), digits(), task=scaled(1.0), **once) == reports
+    with pytest.raises(InputError, match=r"task .* instead of"):
+        train(small_supernet(), digits(), task=scaled(2.0), **once)
+
+
+def test_as_many_other_images(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    once = {"settings": with_settings(epochs=1), "checkpoint": path}
+    images = digits()
+    train(small_supernet(), images, **once)
+    others = [
+        replace(images, pixels=255 - images.pixels),
+        replace(images, labels=(images.labels + 1) % 10),
+    ]
+    for other in others:
+        with pytest.raises(InputError, match="digest of the images"):
+            train(small_supernet(), other, **once)
+
+
+@pytest.mark.parametrize("changed", ["pixel", "label", "pad", "flip"])
+def test_arrays_that_differ_anywhere(changed: str, tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    once = {"settings": with_settings(epochs=1), "checkpoint": path}
+    pixels, labels = digits().pixels.copy(), digits().labels.copy()
+    reports = train(small_supernet(), ArrayImages(pixels, labels), **once)
+    assert train(small_supernet(), ArrayImages(pixels, labels), **once) == reports
+    if changed in ("pixel", "label"):
+        {"pixel": pixels.reshape(-1), "label": labels}[changed][-1] += 1
+    more = {"pad": {"pad": 1}, "flip": {"flip": True}}.get(changed, {})
+    with pytest.raises(InputError, match="digest of the images"):
+        train(small_supernet(), ArrayImages(pixels, labels, **more), **once)
+
+
+def test_other_modules_with_the_same_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    finished(path)
+    supernet = small_supernet(1)
+    norm = next(m for m in supernet.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    norm.eps *= 2
+    before = state(supernet)
+    with pytest.raises(InputError, match="digest of the modules"):
+        train(supernet, digits(), with_settings(epochs=1), checkpoint=path)
+    assert same(state(supernet), before)
+
+
+@dataclass(frozen=True)
+class Several(PathSampler):
+    """So many uniform paths a step."""
+
+    space: SearchSpace
+    paths: int
+
+    def sample(self, rng: np.random.Generator) -> tuple[Architecture, ...]:
+        return tuple(self.space.sample(rng) for _ in range(self.paths))
+
+
+def test_other_settings_of_a_sampler_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    once = {"settings": with_settings(epochs=1), "checkpoint": path}
+    space = small_supernet().space
+    train(small_supernet(), digits(), paths=Several(space, 2), **once)
+    train(small_supernet(), digits(), paths=Several(space, 2), **once)
+    with pytest.raises(InputError, match=r"paths 'Several\(paths=2\)' instead of"):
+        train(small_supernet(), digits(), paths=Several(space, 3), **once)
 
 
 def test_another_supernet(tmp_path: Path) -> None:

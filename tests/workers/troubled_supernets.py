@@ -83,9 +83,15 @@ class Waits(Harmless):
 
 
 class CrashesOnLoad(Harmless):
+    """Kills another process that unpacks it; a copy in the one that made it is harmless."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.home = os.getpid()
+
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
-        if spend(self.folder):
+        if os.getpid() != self.home and spend(self.folder):
             os._exit(1)
 
 

@@ -9,18 +9,30 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import final
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from raynas.errors import InputError
 from raynas.evaluation.batch_norm.statistics import set_calibrating, start_counters
+from raynas.evaluation.batch_norm.vectors import ShardStatistics
+from raynas.evaluation.trie import node_name
 from raynas.supernets.chain import ChainSupernet, NodeKind, batch_norms
 from raynas.supernets.layout import SAMPLES, is_known, modules_of
 
 
-def counting_kinds(supernet: ChainSupernet, device: torch.device) -> frozenset[NodeKind]:
+def own_kinds(supernet: ChainSupernet) -> frozenset[NodeKind]:
+    """The modules with batch norms whose code is a user's: it may run them or not."""
+    kinds = modules_of(supernet)
+    return frozenset(
+        kind for kind, module in kinds.items() if batch_norms(module) and not is_known(module)
+    )
+
+
+def counting_kinds(
+    supernet: ChainSupernet, own: frozenset[NodeKind], device: torch.device
+) -> frozenset[NodeKind]:
     """Find the modules of a user whose batch norms run under torch's cumulative average.
 
     Code that cannot do without a number for the momentum is left out: it is given one for each
@@ -28,12 +40,12 @@ def counting_kinds(supernet: ChainSupernet, device: torch.device) -> frozenset[N
 
     Args:
         supernet: in evaluation mode, on the device; it stays as it is.
+        own: its `own_kinds`.
         device: that it is on.
     """
-    kinds = modules_of(supernet)
-    own = {kind for kind, module in kinds.items() if batch_norms(module) and not is_known(module)}
     if not own:
         return frozenset()
+    kinds = modules_of(supernet)
     found: set[NodeKind] = set()
     gpus = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=gpus), warnings.catch_warnings():
@@ -60,23 +72,25 @@ def counts(module: nn.Module, x: Tensor) -> bool:
     return True
 
 
-@final
-class CallCheck:
-    """Sees to it that a layer runs in every batch or in none: its mean would be of some only."""
+def require_same_layers(results: Sequence[ShardStatistics], blocks: int) -> None:
+    """See to it that a layer records in every batch or in none: its mean would be of some only.
 
-    def __init__(self) -> None:
-        self._seen: dict[NodeKind, list[bool]] = {}
+    Workers see a part of the shards each, so that only whoever merges their results can tell.
 
-    def see(self, kind: NodeKind, name: str, counted: list[bool]) -> None:
-        """Compare which layers of a module ran with the batches before.
+    Args:
+        results: of the same nodes, from each shard.
+        blocks: how many blocks the chain has.
 
-        Raises:
-            InputError: a layer that ran for some batches only.
-        """
-        if self._seen.setdefault(kind, counted) != counted:
-            raise InputError(
-                name,
-                "batch norms that run in every batch, or in none",
-                "one that runs for some batches only",
-                "Let every batch reach it, or evaluate with batch_norm='inherit'.",
-            )
+    Raises:
+        InputError: a layer that recorded in some batches only.
+    """
+    silent = [result.silent for result in results]
+    some = silent[0].union(*silent) - silent[0].intersection(*silent)
+    if some:
+        path, _ = min(some)
+        raise InputError(
+            node_name(path, blocks),
+            "batch norms that run in every batch, or in none",
+            "one that runs for some batches only",
+            "Let every batch reach it, or evaluate with batch_norm='inherit'.",
+        )

@@ -66,6 +66,17 @@ class NodeNorms:
                 for moment in moments[2 * index : 2 * index + 2]:
                     moment.fill_(torch.nan)
 
+    def mark_unchanged(self, moments: Sequence[Tensor], marks: Tensor) -> None:
+        """Mark by ones the layers that still hold the supernet's statistics, which none recorded.
+
+        Args:
+            moments: mean and variance of each by turns.
+            marks: `float32[layers]`.
+        """
+        own = self.own.split([size for size in self.sizes for _ in range(2)])
+        same = [(now == before).all() for now, before in zip(moments, own, strict=True)]
+        marks.copy_(torch.stack(same).view(-1, 2).all(1))
+
     @property
     def uniform(self) -> bool:
         """Whether the buffers of all layers are float32, so that they can be set as they are."""

@@ -88,8 +88,11 @@ class ShardStatistics:
         statistics: `float32[2 * channels]` of every node that was executed, keyed by its path.
         block_forwards: blocks executed, times samples.
         halvings: how often a batch that did not fit in memory was halved.
+        silent: layers of modules of a user that recorded nothing, by their node and their place in
+            it; the supernet's statistics stand for them.
     """
 
     statistics: Mapping[NodePath, np.ndarray]
     block_forwards: int
     halvings: int = 0
+    silent: frozenset[tuple[NodePath, int]] = frozenset()

@@ -90,8 +90,8 @@ def warn_of_halving() -> None:
     """Tell the user that workers went on in smaller batches."""
     warnings.warn(
         "a worker ran out of memory and went on in batches of half a shard or less: that takes "
-        "longer, and scores may differ in their last bits. Make the data with a smaller "
-        "shard_size, or use a device with more memory.",
+        "longer, and scores may differ in their last bits, so that a ledger does not keep them. "
+        "Make the data with a smaller shard_size, or use a device with more memory.",
         RuntimeWarning,
         stacklevel=3,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.evaluator import Evaluator
 from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
+from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.supernets.chain import batch_norms
@@ -314,13 +316,56 @@ class SomeBatches(Between):
         return self.norm(x) if len(x) > 5 else x
 
 
-def test_a_layer_that_runs_for_some_batches_only_is_refused() -> None:
-    scene = scene_of({"some": SomeBatches})
-    evaluator = Evaluator(scene.supernet, Evaluation(device="cpu"))
+class SomeRaw(RawMomentum):
+    """Leaves it out of some batches, and cannot do without a number for the momentum."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        return x if len(x) == 4 else super().middle(x)
+
+
+class Alternating:
+    """A pool of several evaluators in this process, each of which sees a part of the shards."""
+
+    gpus, device = 0, "cpu"
+
+    def __init__(self, scene: Scene, protocol: Evaluation, workers: int) -> None:
+        self.workers = workers
+        self._pools = [LocalPool(scene.supernet, protocol) for _ in range(workers)]
+        self.machine, self.settings = self._pools[0].machine, self._pools[0].settings
+
+    def wait(self) -> None:
+        """Nothing starts."""
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def run(self, calls: Sequence[Any], *, keep: bool = False) -> list[Any]:
+        chosen = cycle(self._pools)
+        return [each for call in calls for each in next(chosen).run([call], keep=keep)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("order", [1, -1], ids=["small last", "small first"])
+@pytest.mark.parametrize("block", [SomeBatches, SomeRaw])
+def test_a_layer_that_runs_for_some_batches_only_is_refused_whoever_saw_them(
+    block: Callable[[], nn.Module], order: int, workers: int
+) -> None:
+    scene = scene_of({"pair": Between, "some": block})
     (small,) = random_shards(scene.supernet, "calibration", 4, 4, seed=3)
-    evaluator.calibrate(scene.calibration[0], [(0, 0)])
-    with pytest.raises(InputError, match=r"blocks\[0\]\[0\].*for some batches only"):
-        evaluator.calibrate(small, [(0, 0)])
+    protocol = Evaluation(device="cpu")
+
+    def opened(*calibration: Shard) -> PopulationEvaluator:
+        pool = Alternating(scene, protocol, workers)
+        return PopulationEvaluator(pool, Splits(calibration, scene.validation), protocol, 0)
+
+    evaluator = opened(*[scene.calibration[0], small][::order])
+    assert evaluator.score([(0, 0)])
+    with pytest.raises(InputError, match=r"blocks\[1\]\[1\].*for some batches only"):
+        evaluator.score([(0, 0), (0, 1)])
+    with pytest.raises(InputError, match=r"blocks\[0\]\[1\].*for some batches only"):
+        evaluator.freeze((1,), (1, 0))
+    for same in ([small, small], scene.calibration):
+        assert opened(*same).score([(0, 1), (1, 1)])
 
 
 def test_a_block_leaves_no_mark_on_the_statistics_of_the_next_call() -> None:

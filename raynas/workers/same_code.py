@@ -1,0 +1,70 @@
+"""Whether a worker's replica computes what the supernet that it was packed from does.
+
+Modules that can be imported travel by their names. Where a file was edited after this process had
+imported it, or a node has another version, a worker imports other code than the supernet runs here,
+and its scores would be recorded as those of this supernet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from raynas.errors import InputError
+from raynas.evaluation.device.machine import machine_facts
+from raynas.supernets.behaviour import Behaviour, behaviours
+from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.chain_nodes import examined_copy, on_meta
+from raynas.supernets.layout import SAMPLES, is_known
+from raynas.supernets.plain_torch import plain_torch
+
+
+@final
+@dataclass(frozen=True)
+class Fingerprint:
+    """The outputs of every module of a supernet on examples, in brief.
+
+    Args:
+        behaviour: of every module.
+        machine: on whose CPU they ran; others round differently.
+    """
+
+    behaviour: tuple[Behaviour, ...]
+    machine: dict[str, str]
+
+
+def fingerprint(supernet: ChainSupernet) -> Fingerprint | None:
+    """Run a copy of a supernet on examples; `None` where all its code is a library's, or no copy.
+
+    Raises:
+        InputError: modules that cannot be copied.
+    """
+    if is_known(supernet) or on_meta(supernet):
+        return None
+    with plain_torch():
+        replica = examined_copy(supernet).float()
+        # As many examples as a worker tries modules on anyway.
+        return Fingerprint(behaviours(replica, SAMPLES), machine_facts(torch.device("cpu")))
+
+
+def require_same_code(replica: ChainSupernet, packed: Fingerprint | None) -> None:
+    """See that a replica computes what the supernet did where it was packed; it stays as it is.
+
+    Raises:
+        InputError: a module that gives something else.
+    """
+    mine = None if packed is None else fingerprint(replica)
+    if packed is None or mine is None:
+        return
+    exact = mine.machine == packed.machine
+    for here, there in zip(mine.behaviour, packed.behaviour, strict=True):
+        if here != there and (exact or not here.resembles(there)):
+            raise InputError(
+                here.node,
+                "modules that compute the same on workers as in the process that starts the search",
+                "other outputs",
+                "Restart Python after a module was edited, and install the same version of it on "
+                "every node.",
+            )

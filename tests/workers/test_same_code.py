@@ -1,0 +1,107 @@
+"""Replicas whose modules are imported elsewhere: from an edited file, or of another version."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from random_chains import CLASSES
+from torch import nn
+
+from raynas.errors import InputError
+from raynas.evaluation import Evaluation
+from raynas.supernets import ChainSupernet, Normalize, spos_8x8
+from raynas.workers.open_pool import open_pool
+from raynas.workers.replicas import pack, unpack
+from raynas.workers.same_code import fingerprint, require_same_code
+
+SOURCE = """
+from torch import nn
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(x) * {factor}
+"""
+
+
+def write(folder: Path, factor: float) -> None:
+    (folder / "edited_blocks.py").write_text(SOURCE.format(factor=factor))
+
+
+@pytest.fixture
+def blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of a user's own; nothing of it is cached on the disk."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.delitem(sys.modules, "edited_blocks", raising=False)
+    write(tmp_path, 1.0)
+    return importlib.import_module("edited_blocks")
+
+
+def chain(block: nn.Module) -> ChainSupernet:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        stem = nn.Sequential(Normalize((0.5,), (0.2,)), nn.Conv2d(1, 4, 3))
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES))
+    return ChainSupernet(
+        stem, [[nn.Identity(), block]], head, image_shape=(1, 6, 6), num_classes=CLASSES
+    )
+
+
+@pytest.mark.parametrize(
+    ("factor", "same", "similar"), [(1.0, True, True), (1.00001, False, True), (2.0, False, False)]
+)
+def test_a_replica_that_computes_something_else_is_refused_by_block(
+    factor: float,
+    same: bool,
+    similar: bool,
+    blocks: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    supernet = chain(blocks.Scaled())
+    packed, seen = pack(supernet), fingerprint(supernet)
+    assert seen is not None
+    write(tmp_path, factor)
+    monkeypatch.delitem(sys.modules, "edited_blocks")
+    replica = unpack(packed)
+    before = {name: value.clone() for name, value in replica.state_dict().items()}
+    # Another processor may round otherwise, this one may not.
+    for packed_here, accepted in ((seen, same), (replace(seen, machine={}), similar)):
+        if accepted:
+            require_same_code(replica, packed_here)
+            continue
+        with pytest.raises(InputError, match=r"blocks\[0\]\[1\]: .*other outputs"):
+            require_same_code(replica, packed_here)
+    after = replica.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_code_of_libraries_is_not_run() -> None:
+    supernet = spos_8x8(10)
+    assert fingerprint(supernet) is None
+    require_same_code(supernet, None)
+
+
+@pytest.mark.ray
+def test_a_module_that_was_edited_after_its_import_ends_a_pool_by_name(
+    blocks: ModuleType, tmp_path: Path, ray_cluster: None
+) -> None:
+    supernet, protocol = chain(blocks.Scaled()), Evaluation(device="cpu")
+    with open_pool(supernet, protocol, 1, digest="") as pool:
+        pool.wait()
+    write(tmp_path, 2.0)
+    with (
+        pytest.raises(InputError, match=r"blocks\[0\]\[1\]: .*Restart Python"),
+        open_pool(supernet, protocol, 1, digest="") as pool,
+    ):
+        pool.wait()
