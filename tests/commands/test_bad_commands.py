@@ -362,6 +362,7 @@ def test_an_error_of_raynas_in_a_users_function_is_its_own(tmp_path: Path) -> No
         (("--data", "command_runs:few_digits", "--image-size", 3), "image-size: expected none for"),
         (("--data", "command_runs:few_digits", "--data-dir", "x"), "data-dir: expected none"),
         (("--data", "cifar10"), "data-dir: expected the folder of cifar10, got none."),
+        (("--val-folder", "x"), "val-folder: expected none beside --data digits, got x."),
         (("--data", "mnist"), "data: expected one of digits, fashion-mnist, "),
     ],
 )

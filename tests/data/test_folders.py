@@ -78,6 +78,21 @@ def test_classes_in_the_root_itself(root: Path) -> None:
     assert data.name == "mine"
 
 
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+    write(tmp_path / "train", 20)
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".thumbnails").mkdir()
+    (tmp_path / "train" / "cats" / "._00.png").write_bytes(b"not an image")
+    data = load(tmp_path)
+    assert data.num_classes == 2
+    assert sum(len(rows) for rows in numbers(data).values()) == 40
+
+
+def test_a_root_that_is_one_too_deep_names_what_is_there(root: Path) -> None:
+    with pytest.raises(InputError, match=r"no such folder, but cats, dogs in .*train=.*root"):
+        load(root / "train")
+
+
 def test_counts_and_seeds(root: Path) -> None:
     options = {"calibration": 10, "validation": 30, "test": 4, "shard_size": 15}
     data = load(root, **options)
