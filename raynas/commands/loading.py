@@ -105,6 +105,12 @@ class SupernetOptions:
         task = load_task(self.task)
         return load_supernet(self.supernet, options, data, self.weights), task
 
+    def weights_in_words(self) -> str:
+        """Where the weights come from: a supernet that is not trained is not seen otherwise."""
+        if self.weights is None and named.is_named(self.supernet):
+            return f"as {self.supernet} leaves them"
+        return str(self.weights or self.supernet)
+
 
 def load_data(options: DataOptions, *, train: bool = False) -> raynas.data.SearchData:
     """The data of the options.

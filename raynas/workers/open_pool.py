@@ -62,8 +62,8 @@ def check_workers(
 @contextmanager
 def open_pool(
     supernet: ChainSupernet,
-    evaluation: Evaluation,
-    workers: int | None,
+    evaluation: Evaluation | None = None,
+    workers: int | None = None,
     *,
     task: Task | None = None,
     digest: str | None = None,
@@ -72,7 +72,7 @@ def open_pool(
 
     Args:
         supernet: to be evaluated as it is now: workers hold copies of it.
-        evaluation: the protocol.
+        evaluation: the protocol, which is that of the searches; `Evaluation()` if omitted.
         workers: 0 evaluates in this process, without Ray; `None` takes one worker per GPU of the
             cluster, or per core where it has none.
         task: of the supernet; `None` for the classification of its `num_classes`.
@@ -87,7 +87,7 @@ def open_pool(
         from raynas.supernets.identity import digest as digest_of
 
         digest = digest_of(supernet)
-    protocol = protocol_for(supernet, evaluation)
+    protocol = protocol_for(supernet, Evaluation() if evaluation is None else evaluation)
     judged = classification_or(task, supernet.num_classes)
     if workers == 0:
         yield LocalPool(supernet, protocol, task=judged, digest=digest)

@@ -204,6 +204,8 @@ def test_describe_shows_costs_and_legal_architectures(weights: Path) -> None:
     assert 1 < len(legal) < len(architectures)
     arguments = ("describe", *DIGITS, *TINY, "--weights", weights, *limits, "--paths", 2)
     table = cells(done(*arguments, "--population", 5, "--generations", 3))
+    assert table["samples"] == "937 training, 200 calibration, 300 validation, 360 test"
+    assert table["weights"] == str(weights)
     assert table["choices of the blocks"] == "3 3 3"
     assert (table["architectures"], table["legal architectures"]) == ("27", str(len(legal)))
     assert table["flops"].startswith(f"{flops.of((0, 0, 0)):,} to {most:,} (0,0,0 to 2,2,2)")
@@ -242,6 +244,8 @@ def test_a_task_of_the_users_own(tmp_path: Path) -> None:
     best = encode(tuple(result["architecture"]))
     scored = done("evaluate", *own, *task, "--weights", weights, "--architectures", best)
     assert scored.startswith(f"{best}  closeness {result['closeness']:.4f}, ")
+    untrained = cells(done("describe", *own, *task, "--paths", 1))
+    assert untrained["weights"] == "as command_runs:linear_supernet leaves them"
 
 
 @pytest.mark.parametrize("val", [True, False])

@@ -57,6 +57,7 @@ def test_val_is_the_test_split_and_train_is_cut_by_defaults(root: Path) -> None:
     data = load(root, val="val")
     found = numbers(data)
     assert (data.name, data.num_classes) == (root.name, 2)
+    assert "28 training, 4 calibration, 8 validation, 10 test" in repr(data)
     assert [len(rows) for rows in found.values()] == [4, 8, 10, 28]
     assert found["test"] == list(range(100, 110))
     others = found["calibration"] + found["validation"] + found["train"]
