@@ -32,6 +32,12 @@ KINDS: Mapping[type, str] = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH
 REASONS = (
     (r"invalid literal for int\(\) with base \d+: (.*)", r"expected a whole number, got \1"),
     (r"could not convert string to float: (.*)", r"expected a number, got \1"),
+    # An option of another command: what is told of the order of commands holds for none here.
+    (
+        r"Unrecognized or misplaced options: (.*?) Arguments are applied.*",
+        r"Unrecognized options: \1",
+    ),
+    (r" \(applied to [^)]*\)", ""),
 )
 """Python's words for a text that is no number, and plainer ones."""
 
@@ -125,15 +131,22 @@ def refusal(text: str, command: Commands) -> ArgumentError:
     if reason and reason[0].strip().startswith("Missing from"):
         return ArgumentError(f"missing {outermost(reason[1:])}. {see_help(command)}")
     said = " ".join(" ".join(reason).split())
-    return ArgumentError(f"{plainly(said)}. {hints(more)}{see_help(command)}")
+    return ArgumentError(f"{plainly(said)}. {hints(more, said)}{see_help(command)}")
 
 
-def hints(parts: list[list[str]]) -> str:
-    """Sentences on what may be meant, made of those parts of the box that say it."""
+def hints(parts: list[list[str]], said: str) -> str:
+    """Sentences on what may be meant, made of those parts of the box that say it.
+
+    Args:
+        parts: of the box, behind the reason.
+        said: the reason. An option in it is one of another command, and so is the guess.
+    """
     sentences = []
     for first, *rows in filter(None, parts):
         if first.strip().startswith("Perhaps you meant"):
-            sentences.append(f"Perhaps you meant {outermost(rows)}. ")
+            guess = outermost(rows)
+            if guess not in said:
+                sentences.append(f"Perhaps you meant {guess}. ")
         elif first.strip().startswith("Available subcommands"):
             sentences.append(f"{' '.join(' '.join([first, *rows]).split())}. ")
     return "".join(sentences)

@@ -226,6 +226,10 @@ def remedy_for(node: ChainNode, x: Tensor) -> str:
             "raynas.supernets.Normalize(mean, std), or, for samples that are floats, give "
             "inputs=raynas.Inputs(shape, 'float32')."
         )
+    if node.depth == 0 and not x.is_floating_point():
+        return (
+            "The stem gets ids below the vocabulary of inputs: an embedding has an entry for each."
+        )
     if node.depth == 0:
         return "The stem gets samples as inputs describes them."
     return "It gets the output of the module before it: make their channels and shapes fit."

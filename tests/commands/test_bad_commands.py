@@ -438,6 +438,7 @@ def test_folders_of_images_that_cannot_be(
         ((*BRIEF_SEARCH, *TINY, "--seed"), "missing value for argument '--seed'. Expected 1"),
         ((*BRIEF_SEARCH, *TINY, "--stratgy", "ea"), "ea. Perhaps you meant --strategy. See"),
         ((*BRIEF_SEARCH, *TINY, "--strategy", "pcfes"), "invalid choice 'pcfes' for argument"),
+        (("export", *DIGITS, *TINY, "--out", "x", "--workers", "2"), "options: --workers 2. See"),
         (("ledger",), "expected one of {list, export, verify}. See raynas ledger --help."),
         (("ledger", "list"), "missing PATH. See raynas ledger --help."),
     ],

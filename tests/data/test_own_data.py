@@ -304,7 +304,7 @@ class Broken:
         ([(Image.new("I;16", (4, 3)), 0)] * 9, r"train\[0\]: expected an image of 8 bits"),
         ([(Image.new("F", (4, 3)), 0)] * 9, r"train\[0\]: expected an image of 8 bits"),
         ([(np.zeros(3), 0)] * 9, r"train\[0\]: .* got float64"),
-        ([("text", 0)] * 9, r"train\[0\]: .* got str"),
+        ([("text", 0)] * 9, r"train\[0\]: .* got str\. Make token ids of texts"),
         ([(images(1)[0], "cat")] * 9, "targets"),
         ([(images(1)[0], [0] * (1 + i % 2)) for i in range(9)], r"train targets\[1\]: "),
         ([(np.full(3, np.nan, np.float32), 0)] * 9, "inputs: .*NaN or infinity in sample 0"),

@@ -383,6 +383,9 @@ def test_token_sequences() -> None:
         num_classes=2,
     )
     supernet.check()
+    supernet.stem = nn.Embedding(10, 8)
+    with pytest.raises(InputError, match=r"stem: .*int64 \[2, 5\], got IndexError.*vocabulary"):
+        supernet.check()
 
 
 def test_the_callers_mode_makes_no_difference() -> None:
