@@ -62,18 +62,34 @@ class Best:
 
     @property
     def top1(self) -> float:
-        """The share of correct validation samples, for classification."""
-        return self.objectives["top1"]
+        """The share of correct validation samples, for classification.
+
+        Raises:
+            InputError: the task was another one, here as in `top5` and `test_top1`.
+        """
+        return self._share(self.objectives, "top1")
 
     @property
     def top5(self) -> float:
         """The share of validation samples whose label is among the five largest logits."""
-        return self.objectives["top5"]
+        return self._share(self.objectives, "top5")
 
     @property
     def test_top1(self) -> float | None:
         """The share of correct test samples; `None` if there are none."""
-        return None if self.test_objectives is None else self.test_objectives["top1"]
+        tested = self.test_objectives
+        return None if tested is None else self._share(tested, "top1", "test_")
+
+    @staticmethod
+    def _share(objectives: Mapping[str, float], name: str, prefix: str = "") -> float:
+        require(
+            name in objectives,
+            f"{prefix}{name}",
+            "a search for a classification",
+            f"one for {', '.join(objectives)}",
+            f"Read best.{prefix}objectives.",
+        )
+        return objectives[name]
 
 
 @final
@@ -87,7 +103,7 @@ class SearchResult:
     """
 
     best: Best
-    record: Record
+    record: Record = field(repr=False)
     supernet: ChainSupernet = field(repr=False)
     data: SearchData = field(repr=False)
     evaluation: Evaluation = field(repr=False)

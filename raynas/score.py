@@ -54,6 +54,14 @@ class Score:
         """The objectives as JSON can hold them: `None` for what is not finite."""
         return {name: finite_or(value, None) for name, value in self.objectives.items()}
 
+    def text(self) -> str:
+        """The objectives and the loss for a person to read; shares in per cent."""
+        parts = [
+            f"{name} {value:.2%}" if name in ("top1", "top5") else f"{name} {value:.4f}"
+            for name, value in self.objectives.items()
+        ]
+        return ", ".join([*parts, f"loss {self.loss:.4f}"])
+
     def record(self) -> dict[str, Any]:
         """The score as a JSON object; numbers that are not finite are null."""
         counted = {} if self.correct is None else {"correct": self.correct}

@@ -16,6 +16,7 @@ from small_tasks import (
 )
 
 import raynas
+from raynas.errors import InputError
 from raynas.evolution import Strategy
 from raynas.space import Architecture
 
@@ -63,6 +64,10 @@ def test_scores_are_those_of_a_plain_loop(kind: str, batch_norm: str, tmp_path: 
     value, _ = plain_score(supernet, best, task, calibration, data.test)
     assert result.best.test_objectives[task.name] == pytest.approx(value, rel=1e-4, abs=1e-5)
     assert result.record[f"test_{task.name}"] == result.best.test_objectives[task.name]
+    for name in ("top1", "top5", "test_top1"):
+        with pytest.raises(InputError, match=f"{name}: expected a search for a classification"):
+            getattr(result.best, name)
+    assert "finalists" not in repr(result)
 
 
 MODES: dict[str, dict[str, Any]] = {

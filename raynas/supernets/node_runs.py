@@ -46,8 +46,13 @@ def remedy_for(node: ChainNode, x: Tensor) -> str:
         return f"Its parameters are {', '.join(sorted(others))}: call float() on the supernet."
     if node.depth == 0 and x.dtype == torch.uint8:
         return (
-            "The stem gets images of bytes: begin it with raynas.supernets.Normalize(mean, std), "
-            "with the channels of image_shape."
+            "The stem gets images of bytes, [n, channels, height, width]: begin it with "
+            "raynas.supernets.Normalize(mean, std), or, for samples that are floats, give "
+            "inputs=raynas.Inputs(shape, 'float32')."
+        )
+    if node.depth == 0 and not x.is_floating_point():
+        return (
+            "The stem gets ids below the vocabulary of inputs: an embedding has an entry for each."
         )
     if node.depth == 0:
         return "The stem gets samples as inputs describes them."

@@ -284,20 +284,37 @@ def test_a_ledger_that_is_none(own: tuple[object, ...], tmp_path: Path) -> None:
     ("arguments", "text"),
     [
         ((), f"expected one of {{{', '.join(COMMANDS)}}}. See raynas --help."),
-        (("destroy",), "unrecognized options: destroy. See raynas --help."),
+        (("destroy",), "unrecognized options: destroy. Available subcommands: train, describe,"),
         (("search", "--data", "digits"), "missing --supernet. See raynas search --help."),
         (("train", "--data", "digits"), "missing --out. See raynas train --help."),
         (("export", "--colour", "red"), "--data, --supernet. See raynas export --help."),
         ((*BRIEF_SEARCH, *TINY, "--colour", "red"), "unrecognized options: --colour, red. See"),
-        ((*BRIEF_SEARCH, *TINY, "--seed"), "--seed"),
+        ((*BRIEF_SEARCH, *TINY, "--seed"), "missing value for argument '--seed'. Expected 1"),
+        ((*BRIEF_SEARCH, *TINY, "--stratgy", "ea"), "ea. Perhaps you meant --strategy. See"),
+        ((*BRIEF_SEARCH, *TINY, "--strategy", "pcfes"), "invalid choice 'pcfes' for argument"),
+        (("export", *DIGITS, *TINY, "--out", "x", "--workers", "2"), "options: --workers 2. See"),
         (("ledger",), "expected one of {list, export, verify}. See raynas ledger --help."),
         (("ledger", "list"), "missing PATH. See raynas ledger --help."),
     ],
 )
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_arguments_that_are_none_end_with_one_line(
-    arguments: tuple[object, ...], text: str
+    arguments: tuple[object, ...], text: str, encoding: str
 ) -> None:
-    assert_refused(arguments, text)
+    assert_refused(arguments, text, encoding=encoding)
+
+
+def test_the_package_runs_as_the_command(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "raynas", "destroy"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: unrecognized options: destroy. ")
+    assert ended.stderr.endswith(" See python -m raynas --help.\n")
 
 
 def test_output_that_nobody_reads_is_no_error(own: tuple[object, ...], tmp_path: Path) -> None:

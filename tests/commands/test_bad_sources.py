@@ -33,6 +33,9 @@ MODULES = {
         (":build", "expected package.module:function, got ':build'."),
         ("a/b.py:build", "expected package.module:function, got 'a/b.py:build'."),
         ("not_here.at_all:build", "not_here.at_all:build (No module named 'not_here'). Run the"),
+        ("not_here.py:build", "No module named 'not_here'). Leave out .py: not_here:build."),
+        ("fails_at_import.py:build", "(ValueError: at import (fails_at_import.py, line 1)). Mend"),
+        ("command_runs.py:tiny_supernet", "Leave out .py: command_runs:tiny_supernet."),
         ("command_runs:nothing", "expected a function nothing in command_runs, got none."),
         ("command_runs:NUMBER", "expected a function NUMBER in command_runs, got a int."),
         ("command_runs:returns_a_number", "from command_runs:returns_a_number, got "),
@@ -82,6 +85,7 @@ def test_an_error_of_raynas_in_a_users_function_is_its_own(tmp_path: Path) -> No
         (("--data", "command_runs:few_digits", "--image-size", 3), "image-size: expected none for"),
         (("--data", "command_runs:few_digits", "--data-dir", "x"), "data-dir: expected none"),
         (("--data", "cifar10"), "data-dir: expected the folder of cifar10, got none."),
+        (("--val-folder", "x"), "val-folder: expected none beside --data digits, got x."),
         (("--data", "mnist"), "data: expected one of digits, fashion-mnist, "),
     ],
 )

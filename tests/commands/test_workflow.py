@@ -71,7 +71,7 @@ def test_a_supernet_is_trained_once_and_reused(
     trained, untrained = small_supernet(), weights_of(small_supernet())
     workflow.train_or_load(trained, training_data(), TRAINING, path)
     out = capsys.readouterr().out
-    assert "training 65,536 architectures on 64 images of noise" in out
+    assert "training 65,536 architectures on 64 samples of noise" in out
     assert "epoch   3/3" in out
     assert f"saved to {path}" in out
     assert weights_of(trained) != untrained

@@ -31,7 +31,7 @@ def test_digits_trains_searches_exports_and_reuses_the_supernet(
 ) -> None:
     first = run("digits_spos.py", "--epochs", "2", "--run-dir", "a", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    assert "Supernet: training 65,536 architectures on 937 images" in first.stdout
+    assert "Supernet: training 65,536 architectures on 937 samples" in first.stdout
     assert "generation   1" in first.stdout
     result = json.loads((tmp_path / "a" / "result.json").read_text())
     assert result["strategy"] == "PCFES"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_the_head_must_suit_the_task() -> None:
 @pytest.mark.parametrize(
     ("stem", "message"),
     [
-        (nn.Conv2d(1, CHANNELS, 1), r"stem: expected.*uint8 \[2, 1, 6, 6\].*raynas.supernets.Norm"),
+        (nn.Conv2d(1, CHANNELS, 1), r"stem: .*uint8 \[2, 1, 6, 6\].*supernets.Norm.*inputs="),
         (nn.Sequential(Normalize((0.5,), (0.3,)), nn.Conv2d(3, CHANNELS, 1)), "3 channels"),
     ],
 )
@@ -85,6 +86,9 @@ def test_token_sequences() -> None:
         num_classes=2,
     )
     supernet.check()
+    supernet.stem = nn.Embedding(10, 8)
+    with pytest.raises(InputError, match=r"stem: .*int64 \[2, 5\], got IndexError.*vocabulary"):
+        supernet.check()
 
 
 def test_the_callers_mode_makes_no_difference() -> None:
@@ -110,6 +114,12 @@ def test_blocks_of_something_else_are_refused_at_once(name: str) -> None:
     blocks, message = BAD_BLOCKS[name]
     with pytest.raises(InputError, match=message):
         ChainSupernet(nn.Identity(), blocks, head(), image_shape=(1, 6, 6), num_classes=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [8, (8,), (1, 1, 6, 6), "abcd"])
+def test_an_image_shape_has_three_sizes(shape: Any) -> None:
+    with pytest.raises(InputError, match=r"image_shape: expected \(channels, height, width\)"):
+        ChainSupernet(conv(), [[conv()]], head(), image_shape=shape, num_classes=3)
 
 
 def test_stem_head_and_classes_are_refused_at_once() -> None:

@@ -133,6 +133,11 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "scalar": (of(lambda m, x: x.mean()), "an output for each of the 2 samples"),
     "batch averaged": (of(lambda m, x: x.mean(0, keepdim=True)), "for each of the 2 samples"),
     "batch in the channels": (of(lambda m, x: x.flatten(0, 1)), "for each of the 2 samples"),
+    "one batch size": (
+        of(lambda m, x: x.view(2, 4, 6, 6)),
+        r"on 3 samples.*RuntimeError.*x\.shape",
+    ),
+    "no more than two": (of(lambda m, x: x[:2]), "on 3 samples.*an output of 2"),
     "shape": (of(lambda m, x: x[:, :, ::2]), "one output shape"),
     "in place": (of(lambda m, x: x.relu_() + 1), CHANGES),
     "first layer in place": (lambda: nn.Sequential(nn.SELU(inplace=True), conv()), CHANGES),
