@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,6 +57,48 @@ def writing(argument: str, place: Path) -> Iterator[None]:
             f"{place} ({error.strerror or error})",
             FREE_SPACE if full else CHANGE_PERMISSIONS,
         ) from error
+
+
+@contextmanager
+def file_beside(path: Path, argument: str = "path", *, new: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place on leaving, unless an error is raised.
+
+    The file gets the permissions that the user gives new files, whoever writes it.
+
+    Args:
+        path: of the file; its folder is created.
+        argument: that names it.
+        new: refuse to replace a file.
+
+    Raises:
+        InputError: the file cannot be written there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        permissions = default_permissions(temporary)
+        yield temporary
+        os.chmod(temporary, permissions)
+        (os.link if new else os.replace)(temporary, path)
+    except OSError as error:
+        raise InputError(
+            argument,
+            f"a {'new ' * new}file that can be written",
+            f"{path} ({error})",
+            "Choose another place.",
+        ) from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def default_permissions(path: Path) -> int:
+    """The mode of a file that is created at `path` and left there, empty."""
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
 
 
 def replace_bytes(path: Path, content: bytes) -> None:

@@ -15,7 +15,7 @@ from raynas.errors import is_whole, require
 from raynas.evaluation.settings import Evaluation
 from raynas.preparation import open_evaluator, prepare, require_seed
 from raynas.score import Score
-from raynas.space import Architecture
+from raynas.space import Architecture, encode
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
@@ -40,6 +40,11 @@ class CostRange:
     most: int | float
     cheapest: Architecture
     dearest: Architecture
+
+    def text(self) -> str:
+        """The range, and the architectures at its ends, for a person to read."""
+        ends = f"{encode(self.cheapest)} to {encode(self.dearest)}"
+        return f"{self.least:,} to {self.most:,} ({ends})"
 
 
 @final
@@ -71,6 +76,26 @@ class Overview:
             workers: that evaluate side by side.
         """
         return candidates * self.seconds / max(workers, 1)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Names and values for a person to read."""
+        return [
+            ("choices of the blocks", " ".join(map(str, self.blocks))),
+            ("architectures", f"{self.architectures:,}"),
+            (
+                "legal architectures",
+                "cannot be counted" if self.legal is None else f"{self.legal:,}",
+            ),
+            *((name, cost.text()) for name, cost in self.costs.items()),
+            *((f"random path {encode(path.architecture)}", path.text()) for path in self.paths),
+            ("seconds a candidate", f"{self.seconds:.3f}, by itself on one worker"),
+        ]
+
+    def __str__(self) -> str:
+        """A line for each row."""
+        rows = self.rows()
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:{width}}  {value}" for name, value in rows)
 
 
 def describe(

@@ -142,12 +142,14 @@ def inspect_data(prepared: Prepared) -> None:
 
 def require_calibration(data: SearchData) -> None:
     """Raise `InputError` unless there are samples that batch norm can be recalibrated on."""
-    from raynas.population.evaluator import require_batches
+    from raynas.population.frozen_shards import require_batches
+    from raynas.shards.lazy import are_in_memory
 
     shards = data.calibration
     # Those that are decoded on access are counted only.
-    in_memory = isinstance(shards, list | tuple)
-    require_batches([shard.rows for shard in shards] if in_memory else [2] * len(shards))
+    require_batches(
+        [shard.rows for shard in shards] if are_in_memory(shards) else [2] * len(shards)
+    )
 
 
 @contextmanager

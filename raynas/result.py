@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,8 @@ from raynas.preparation import Prepared
 from raynas.replay import retrace
 from raynas.report.read import read_run
 from raynas.runlog import RESULT, RunLog, require_same
-from raynas.score import rank_key
+from raynas.score import Score, rank_key
+from raynas.shards.lazy import are_in_memory
 from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
@@ -60,18 +61,34 @@ class Best:
 
     @property
     def top1(self) -> float:
-        """The share of correct validation samples, for classification."""
-        return self.objectives["top1"]
+        """The share of correct validation samples, for classification.
+
+        Raises:
+            InputError: the task was another one, here as in `top5` and `test_top1`.
+        """
+        return self._share(self.objectives, "top1")
 
     @property
     def top5(self) -> float:
         """The share of validation samples whose label is among the five largest logits."""
-        return self.objectives["top5"]
+        return self._share(self.objectives, "top5")
 
     @property
     def test_top1(self) -> float | None:
         """The share of correct test samples; `None` if there are none."""
-        return None if self.test_objectives is None else self.test_objectives["top1"]
+        tested = self.test_objectives
+        return None if tested is None else self._share(tested, "top1", "test_")
+
+    @staticmethod
+    def _share(objectives: Mapping[str, float], name: str, prefix: str = "") -> float:
+        require(
+            name in objectives,
+            f"{prefix}{name}",
+            "a search for a classification",
+            f"one for {', '.join(objectives)}",
+            f"Read best.{prefix}objectives.",
+        )
+        return objectives[name]
 
 
 @final
@@ -85,7 +102,7 @@ class SearchResult:
     """
 
     best: Best
-    record: Record
+    record: Record = field(repr=False)
     supernet: ChainSupernet = field(repr=False)
     data: SearchData = field(repr=False)
     evaluation: Evaluation = field(repr=False)
@@ -133,14 +150,28 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         "Let survival keep the best, and finalists name them.",
     )
     scores = run.problem.priced(evaluator.score_in_full(finalists))
+    test = evaluator.test(min(scores, key=rank_key).architecture)
+    record = result_record(run, state, prepared, scores, test, meter)
+    run.log.finish(record)
+    return result_from(record, prepared)
+
+
+def result_record(
+    run: Run,
+    state: State,
+    prepared: Prepared,
+    scores: Sequence[Score],
+    test: Score | None,
+    meter: Meter,
+) -> Record:
+    """The content of `result.json`, from full scores of the finalists and the winner's test."""
     winner = min(scores, key=rank_key)
-    test = evaluator.test(winner.architecture)
     full_seconds = meter.seconds
     energy = total_energy(run.log, meter)
     seconds = sum(metrics["seconds"] for metrics in run.log.metrics) + full_seconds
-    counters = evaluator.counters
+    counters = run.evaluator.counters
     generations = run.log.generations
-    record: Record = {
+    return {
         **winner.record(),
         "objectives": list(winner.objectives),
         **{f"test_{name}": None if test is None else test.known_objectives[name]
@@ -163,8 +194,6 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         "not_finite": count_not_finite(generations),
         "finalists": [score.record() for score in scores],
     }  # fmt: skip
-    run.log.finish(record)
-    return result_from(record, prepared)
 
 
 def finished_result(
@@ -181,7 +210,7 @@ def finished_result(
         return None
     records = read_run(run_dir)
     data = prepared.data
-    if all(isinstance(split, list | tuple) for split in (data.calibration, data.validation)):
+    if are_in_memory(data.calibration) and are_in_memory(data.validation):
         require_same_data(records.config, data, prepared.evaluation, "resume")
     timings = {metrics["generation"]: metrics for metrics in records.metrics}
     for each in retrace(prepared.problem, strategy, seed, records.generations, run_dir):

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf, isfinite, nan
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from raynas.space import Architecture
+
+Other = TypeVar("Other")
+
+
+def finite_or(value: float, other: Other) -> float | Other:
+    """A number, or something else for what no record could tell apart: NaN and both infinities."""
+    return value if isfinite(value) else other
 
 
 @final
@@ -47,7 +54,15 @@ class Score:
     @property
     def known_objectives(self) -> dict[str, float | None]:
         """The objectives as JSON can hold them: `None` for what is not finite."""
-        return {name: value if isfinite(value) else None for name, value in self.objectives.items()}
+        return {name: finite_or(value, None) for name, value in self.objectives.items()}
+
+    def text(self) -> str:
+        """The objectives and the loss for a person to read; shares in per cent."""
+        parts = [
+            f"{name} {value:.2%}" if name in ("top1", "top5") else f"{name} {value:.4f}"
+            for name, value in self.objectives.items()
+        ]
+        return ", ".join([*parts, f"loss {self.loss:.4f}"])
 
     def record(self) -> dict[str, Any]:
         """The score as a JSON object; numbers that are not finite are null."""
@@ -57,7 +72,7 @@ class Score:
             "architecture": list(self.architecture),
             **counted,
             **self.known_objectives,
-            "loss": self.loss if isfinite(self.loss) else None,
+            "loss": finite_or(self.loss, None),
             "finite": self.finite,
             "samples": self.samples,
             **priced,

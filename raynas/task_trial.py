@@ -26,8 +26,8 @@ def require_task_judges(supernet: ChainSupernet, data: SearchData, task: Task) -
             gives others the second time.
     """
     from raynas.supernets.chain_nodes import examined_copy, on_meta
+    from raynas.supernets.node_runs import same_bits
     from raynas.supernets.plain_torch import plain_torch, seed_generators
-    from raynas.supernets.probing import same_bits
 
     if isinstance(task, Classification):
         return

@@ -38,9 +38,22 @@ class Finished:
     err: str
 
 
-def command(*arguments: object) -> Finished:
+class Output(io.StringIO):
+    """Output that has an encoding, as that of a process has; tyro draws its boxes by it."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:
+        """The name of the encoding."""
+        return self._encoding
+
+
+def command(*arguments: object, encoding: str = "utf-8") -> Finished:
     """Run `raynas` with arguments."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
+    out, err, code = Output(encoding), Output(encoding), 0
     argv = ["raynas", *map(str, arguments)]
     with (
         mock.patch.object(sys, "argv", argv),
@@ -61,9 +74,9 @@ def done(*arguments: object) -> str:
     return ended.out
 
 
-def assert_refused(arguments: Sequence[object], *texts: str) -> None:
+def assert_refused(arguments: Sequence[object], *texts: str, encoding: str = "utf-8") -> None:
     """The command ends with one line that holds the texts, and prints nothing else."""
-    ended = command(*arguments)
+    ended = command(*arguments, encoding=encoding)
     assert ended.code == 2, ended
     assert ended.out == ""
     assert ended.err.startswith("error: ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raynas import metering
 from raynas.metering import Meter, differences, read_nvml, read_rapl
 
 RANGE_UJ = 262_143_328_850
@@ -45,11 +45,11 @@ def test_nothing_to_measure_with(tmp_path: Path) -> None:
     assert read_nvml() == {}
 
 
-def test_seconds_pass(tmp_path: Path) -> None:
+def test_seconds_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(perf_counter=iter((5.0, 5.25, 7.0)).__next__)
+    monkeypatch.setattr(metering, "time", clock)
     meter = Meter(tmp_path)
-    time.sleep(0.02)
-    first = meter.seconds
-    assert 0.02 <= first <= meter.seconds
+    assert [meter.seconds, meter.seconds] == [0.25, 2.0]
 
 
 def test_packages_are_added_up(tmp_path: Path) -> None:

@@ -41,6 +41,15 @@ def test_an_overview_says_what_a_search_would_meet() -> None:
         score.value for score in raynas.evaluate(supernet, small_data(), wanted)
     ]
     assert overview.search_seconds(100, workers=2) == pytest.approx(50 * overview.seconds)
+    lines = str(overview).splitlines()
+    assert lines[0].split() == ["choices", "of", "the", "blocks", "2", "2", "2"]
+    assert sum(line.startswith("random path ") for line in lines) == 3
+
+
+def test_a_pool_has_the_protocol_of_a_search_that_names_none(tmp_path: Path) -> None:
+    supernet, strategy = small_supernet(), raynas.EA(population=3, generations=1, top_k=2)
+    with raynas.open_pool(supernet, workers=0) as pool:
+        raynas.search(supernet, small_data(), strategy=strategy, run_dir=tmp_path / "a", pool=pool)
 
 
 def test_baselines_have_the_scores_of_finalists(tmp_path: Path) -> None:

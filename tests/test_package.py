@@ -188,6 +188,19 @@ def test_every_room_lists_its_files() -> None:
         assert not missing, room
 
 
+def test_the_readme_of_the_tests_lists_every_file() -> None:
+    tests = Path(__file__).parent
+    listed = re.findall(r"^##.*|`\w+\.py`", (tests / "README.md").read_text(), re.MULTILINE)
+    folder, told = "", []
+    for each in listed:
+        if each.startswith("##"):
+            folder = "" if "`" not in each else each.split("`")[1]
+        else:
+            told.append(folder + each.strip("`"))
+    there = {str(path.relative_to(tests)) for path in tests.rglob("*.py")}
+    assert sorted(told) == sorted(there)
+
+
 def example() -> str:
     """The code of the package's docstring."""
     assert raynas.__doc__ is not None

@@ -69,9 +69,11 @@ def killed_after(generations: int, run_dir: Path, delay_seconds: float) -> None:
     process = CONTEXT.Process(target=slow_search, args=(run_dir,), daemon=True)
     process.start()
     path = run_dir / "generations.jsonl"
-    while not path.exists() or path.read_bytes().count(b"\n") < generations:
-        assert process.is_alive()
+    while alive := process.is_alive():
+        if path.exists() and path.read_bytes().count(b"\n") >= generations:
+            break
         time.sleep(0.001)
+    assert alive or path.read_bytes().count(b"\n") >= generations
     time.sleep(delay_seconds)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)

@@ -79,16 +79,30 @@ class Source:
         return supernet, images
 
 
-def choose_source(
-    quick: bool, calibration: int, validation: int, weights: Path, folder: Path | None
-) -> Source:
-    """The source of a benchmark: as asked for, or with `quick` 200 + 300 of the digits.
+@dataclass(frozen=True)
+class Subject:
+    """What a benchmark measures, and where its numbers go.
 
-    All quick runs share one supernet, so that only the first of them trains.
+    Args:
+        json: receives the raw rows, rewritten as they are measured.
+        quick: the handwritten digits, and less of everything, as the top of the script says.
+        supernet: the Fashion-MNIST weights; trained first if the file is missing.
+        data: the folder with the four idx files of Fashion-MNIST; Debian's if omitted.
     """
-    if quick:
-        return Source(200, 300, quick=True)
-    return Source(calibration, validation, weights, folder)
+
+    json: Path
+    quick: bool = False
+    supernet: Path = SUPERNET
+    data: Path | None = None
+
+    def source(self, calibration: int, validation: int) -> Source:
+        """So many images, or with `quick` 200 + 300 of the digits.
+
+        All quick runs share one supernet, so that only the first of them trains.
+        """
+        if self.quick:
+            return Source(200, 300, quick=True)
+        return Source(calibration, validation, self.supernet, self.data)
 
 
 def recorded_search(

@@ -83,8 +83,7 @@ def main(
         architectures, seeds = 20, 3
     bench = open_quick_bench() if quick else open_bench(data)
     truth = bench.table(EXACT, workers=workers)
-    report: dict[str, Any] = {"quick": quick, "machine": machine()}
-    report |= {"grid": [], "searches": []}
+    report: dict[str, Any] = {"quick": quick, "machine": machine(), "grid": [], "searches": []}
 
     def note(part: str, row: dict[str, Any]) -> None:
         report[part].append(row)

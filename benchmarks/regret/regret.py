@@ -140,11 +140,8 @@ def main(
         remove_tables(QUICK if quick else HOME)
     bench = open_quick_bench() if quick else open_bench(data)
     shared = Population()
-    chosen = [
-        setting
-        for index, setting in enumerate(settings(bench.calibration))
-        if index == 0 or not only or setting.name in only
-    ]
+    baseline, *others = settings(bench.calibration)
+    chosen = [baseline, *(setting for setting in others if not only or setting.name in only)]
     truth = bench.table(raynas.Evaluation(device="cpu"), workers=workers)
     report: dict[str, Any] = {
         "quick": quick,
@@ -155,18 +152,16 @@ def main(
     }
     measured: dict[str, MeasuredOutcomes] = {}
     outcomes = {s.name: open_outcomes(bench, s, workers, measured) for s in chosen}
-    count_of_seeds = QUICK_SEEDS if quick else seeds
     for name, problem in problems(bench).items():
         target = Truth.of(truth, problem)
         rows: dict[str, Any] = {}
         report["limits"].append({"limit": name, **describe(target), "rows": rows})
         for setting in chosen:
             source = outcomes[setting.name]
-            measures = isinstance(source, MeasuredOutcomes)
-            count = min(count_of_seeds, MEASURED_SEEDS) if measures else count_of_seeds
-            played = [
-                play(target, setting, shared, source, bench.data, seed) for seed in range(count)
-            ]
+            count = QUICK_SEEDS if quick else seeds
+            if isinstance(source, MeasuredOutcomes):
+                count = min(count, MEASURED_SEEDS)
+            played = [play(target, setting, shared, source, bench.data, s) for s in range(count)]
             rows[setting.name] = {"setting": asdict(setting), "seeds": played}
             rows[setting.name] |= summarize(played, rows["EA"]["seeds"][:count])
             write_report(json_path, report)

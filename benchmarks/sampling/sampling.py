@@ -30,10 +30,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import kendalltau, spearmanr
@@ -41,7 +40,7 @@ from scipy.stats import kendalltau, spearmanr
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from common.reports import machine, write_report
-from common.subjects import SUPERNET, choose_source, recorded_search
+from common.subjects import Subject, recorded_search
 from freezes import Freeze, all_freezes
 from outcomes import Generation
 
@@ -56,27 +55,24 @@ FEWEST, TOP, DRAWS = 5, 10, 5
 MEASURES = ("kendall_tau", "top_k_overlap", "regret", "error")
 
 
+SUBJECT = Subject(Path("sampling.json"))
+
+
 def main(
-    json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("sampling.json"),
-    quick: bool = False,
+    subject: Subject = SUBJECT,
     bits: tuple[int, ...] = (32, 16, 8, 4),
     seed: int = 0,
     workers: int | None = None,
-    supernet: Path = SUPERNET,
-    data: Path | None = None,
 ) -> None:
     """Judge selections of samples by how they rank.
 
     Args:
-        json_path: receives the raw rows before anything is printed.
-        quick: 300 and 200 images of the handwritten digits, and brief searches.
+        subject: what is measured, and where its numbers go.
         bits: at which the activations behind the prefix are stored.
         seed: of the searches.
         workers: Ray actors with one thread each; 0 for this process, every core if omitted.
-        supernet: the trained weights; trained first if the file is missing.
-        data: the folder with the four idx files; Debian's if omitted.
     """
-    source = choose_source(quick, 2_000, 2_000, supernet, data)
+    quick, source = subject.quick, subject.source(2_000, 2_000)
     workers = 0 if quick else workers
     network, images = source.open()
     names: tuple[workflow.StrategyName, ...] = ("pcf", "ea")
@@ -107,7 +103,7 @@ def main(
             if worth_judging(freeze.generations[32][0])
         ],
     }
-    write_report(json_path, report)
+    write_report(subject.json, report)
     show(report, bits)
 
 

@@ -46,18 +46,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import ray
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from common.reports import machine, median_and_range, write_report
-from common.subjects import SUPERNET, Source, choose_source
+from common.subjects import Source, Subject
 from independent import Helper, open_evaluator, together
 from simulation import PROTOCOL, Job, available_bytes, imagenet_supernet, measure_blocks, simulate
 
@@ -79,41 +78,38 @@ ACTOR_BYTES = 120e6
 """Memory of a sleeping actor, before any has been measured."""
 
 
+SUBJECT = Subject(Path("scaling.json"))
+
+
 def main(
-    json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("scaling.json"),
-    quick: bool = False,
+    subject: Subject = SUBJECT,
     real: bool = True,
     actors: tuple[int, ...] = (8, 16, 32, 64, 128, 256),
     repeats: int = 5,
     images_per_second: float = 2000.0,
     shard_size: int = 250,
-    supernet: Path = SUPERNET,
-    data: Path | None = None,
 ) -> None:
     """Compare actors with independent processes, and simulate large clusters.
 
     Args:
-        json_path: receives the raw rows, rewritten after each part.
-        quick: the handwritten digits and 2 repeats; a twentieth of the ImageNet images, in
-            smaller shards, on 4 and 8 actors.
+        subject: what is measured, and where its numbers go.
         real: measure real actors, too.
         actors: how many to simulate, one run after another; none to leave the simulation out.
         repeats: of every measurement of real actors; the simulation has at most 3.
         images_per_second: of one candidate of the full-size supernet on one simulated device.
         shard_size: images in a simulated shard.
-        supernet: the Fashion-MNIST weights; trained first if the file is missing.
-        data: the folder with the four idx files of Fashion-MNIST; Debian's if omitted.
     """
+    quick = subject.quick
     report: dict[str, Any] = {"quick": quick, "machine": machine()}
     if real:
-        source = choose_source(quick, 2_000, 2_000, supernet, data)
+        source = subject.source(2_000, 2_000)
         report["real"] = measure_real(source, 2 if quick else repeats)
-        write_report(json_path, report)
+        write_report(subject.json, report)
     if actors:
         job, report["job"] = imagenet_job(quick, images_per_second, 125 if quick else shard_size)
         for row in simulate_all(job, (4, 8) if quick else actors, min(repeats, 3)):
             report.setdefault("simulated", []).append(row)
-            write_report(json_path, report)
+            write_report(subject.json, report)
     show(report)
 
 

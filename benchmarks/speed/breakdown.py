@@ -44,18 +44,17 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import ray
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from common.reports import machine, write_report
-from common.subjects import SUPERNET, choose_source
+from common.subjects import Subject
 from metered import IN_DRIVER, METHODS, Metered, MeteredActor, PartTimer, RecordingPool
 
 import raynas
@@ -86,30 +85,27 @@ PARTS = (
 )
 
 
+SUBJECT = Subject(Path("breakdown.json"))
+
+
 def main(
-    json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("breakdown.json"),
-    quick: bool = False,
+    subject: Subject = SUBJECT,
     workers: int = 2,
     repeats: int = 5,
-    supernet: Path = SUPERNET,
-    data: Path | None = None,
 ) -> None:
     """Divide the time of a generation, unfrozen and behind a frozen prefix.
 
     Args:
-        json_path: receives the raw rows.
-        quick: the handwritten digits and 2 repeats.
+        subject: what is measured, and where its numbers go.
         workers: Ray actors, at least 1.
         repeats: of each generation.
-        supernet: the trained weights; trained first if the file is missing.
-        data: the folder with the four idx files; Debian's if omitted.
     """
     require(workers > 0, "workers", "a number of Ray actors", workers, "Use 2.")
     require(repeats > 0, "repeats", "at least 1", repeats, "Use 5.")
-    source = choose_source(quick, 2_000, 2_000, supernet, data)
-    repeats = 2 if quick else repeats
+    source = subject.source(2_000, 2_000)
+    repeats = 2 if subject.quick else repeats
     report: dict[str, Any] = {
-        "quick": quick,
+        "quick": subject.quick,
         "machine": machine(),
         "images": {"calibration": source.calibration, "validation": source.validation},
         "candidates": CANDIDATES,
@@ -131,7 +127,7 @@ def main(
         {**divided, "modules_alone": row} for row, divided in zip(alone, parts, strict=True)
     ]
     report["load"].append(os.getloadavg()[0])
-    write_report(json_path, report)
+    write_report(subject.json, report)
     show(report)
 
 

@@ -63,14 +63,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any, Literal
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from common.reports import machine, write_report
-from common.subjects import SUPERNET, THRESHOLD, Source, choose_source, recorded_search
+from common.subjects import THRESHOLD, Source, Subject, recorded_search
 from replay import Generation, Mode, Replayer, replayers
 from summaries import KEPT, REFERENCES, show, summarize
 
@@ -118,9 +116,11 @@ def modes(cores: int) -> list[Mode]:
     ]
 
 
+SUBJECT = Subject(Path("evaluation.json"))
+
+
 def main(
-    json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("evaluation.json"),
-    quick: bool = False,
+    subject: Subject = SUBJECT,
     every: int = 1,
     repeats: int = 1,
     only: tuple[str, ...] = (),
@@ -128,15 +128,11 @@ def main(
     threshold: float = THRESHOLD,
     seed: int = 0,
     cores: int = 2,
-    supernet: Path = SUPERNET,
-    data: Path | None = None,
 ) -> None:
     """Evaluate recorded generations in every mode.
 
     Args:
-        json_path: receives the raw rows, rewritten after each generation.
-        quick: the handwritten digits, searches of 4 generations of 8, and modes that are alike in
-            one process.
+        subject: what is measured, and where its numbers go.
         every: evaluate generations 0, n, 2n, … of the longer searches (all of one that has no more
             than 8) and scale their seconds to all.
         repeats: how often each of the EA's generations is evaluated; its median counts.
@@ -145,10 +141,8 @@ def main(
         threshold: of the PCF-ES.
         seed: of the recorded searches.
         cores: of the machine; workers of `all`, and threads of its reference.
-        supernet: the trained weights; trained first if the file is missing.
-        data: the folder with the four idx files; Debian's if omitted.
     """
-    source = choose_source(quick, 2_000, 2_000, supernet, data)
+    quick, source = subject.quick, subject.source(2_000, 2_000)
     cores = 1 if quick else cores
     options: dict[str, Any] = {"threshold": threshold, **(BRIEF if quick else {})}
     workers = 0 if quick else None
@@ -170,12 +164,12 @@ def main(
             for index, generation in enumerate(generations):
                 turns(running, generation, index, measured, times, score=index % step == 0)
                 summarize(report, measured, peaks, counts)
-                write_report(json_path, report)
+                write_report(subject.json, report)
             peaks |= {replayer.mode: replayer.peak_mb() for replayer in running}
     if any(mode.name == "all" for mode in measured):
         report["searches"] = whole_searches(source, cores, seed, options)
     summarize(report, measured, peaks, counts)
-    write_report(json_path, report)
+    write_report(subject.json, report)
     show(report)
 
 

@@ -30,17 +30,16 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from common.reports import five_numbers, machine, write_report
-from common.subjects import SUPERNET, choose_source
+from common.subjects import Subject
 
 import raynas
 from raynas.commands import workflow
@@ -52,29 +51,26 @@ from raynas.workers.ray_cluster import connected
 STRATEGIES: tuple[workflow.StrategyName, ...] = ("ea", "cf", "pcf")
 
 
+SUBJECT = Subject(Path("strategies.json"))
+
+
 def main(
-    json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("strategies.json"),
-    quick: bool = False,
+    subject: Subject = SUBJECT,
     seeds: tuple[int, ...] = (0, 1, 2),
     workers: int = 2,
-    supernet: Path = SUPERNET,
-    data: Path | None = None,
     paths: int = 200,
     threshold: float = 0.5,
 ) -> None:
     """Compare the strategies on Fashion-MNIST.
 
     Args:
-        json_path: receives the raw rows, rewritten after each search.
-        quick: the handwritten digits, 6 generations, one seed, 20 paths, in this process.
+        subject: what is measured, and where its numbers go.
         seeds: of the searches.
         workers: Ray actors with one thread each; 0 for this process.
-        supernet: the trained weights; trained first if the file is missing.
-        data: the folder with the four idx files; Debian's if omitted.
         paths: how many random paths are scored for the spread of the supernet.
         threshold: the choice percentage at which CF-ES and PCF-ES freeze.
     """
-    source = choose_source(quick, 500, 1_000, supernet, data)
+    quick, source = subject.quick, subject.source(500, 1_000)
     network, images = source.open()
     workers = 0 if quick else workers
     report: dict[str, Any] = {
@@ -92,7 +88,7 @@ def main(
                 run_dir = Path(folder) / f"{name}-{seed}"
                 generations = 6 if quick else 20
                 report["rows"].append(search(job, name, seed, generations, run_dir))
-                write_report(json_path, report)
+                write_report(subject.json, report)
     show(report)
 
 

@@ -27,14 +27,10 @@ def summarize(
     rows: list[dict[str, Any]] = []
     speedup: dict[str, float] = {}
     search_speedup: dict[str, float] = {}
-    reference: dict[tuple[str, int], Mode] = {
-        (mode.populations, mode.evaluation.threads): mode
-        for mode in measured
-        if mode.name == "reference"
-    }
-    kept = {
-        (mode.populations, mode.evaluation.threads): mode for mode in measured if mode.name == KEPT
-    }
+    reference, kept = (
+        {(m.populations, m.evaluation.threads): m for m in measured if m.name == name}
+        for name in ("reference", KEPT)
+    )
     exact = {mode.populations: mode for mode in measured if mode.name == "one by one"}
     for mode, outcomes in measured.items():
         if not outcomes:
@@ -42,13 +38,7 @@ def summarize(
         cores = mode.evaluation.threads * max(1, mode.workers)
         own = reference[mode.populations, cores]
         row = {
-            "mode": mode.name,
-            "workers": mode.workers,
-            "threads": mode.evaluation.threads,
-            "populations": mode.populations,
-            "seconds": whole_seconds(outcomes, counts[mode.populations]),
-            "images": sum(outcome["images"] for outcome in outcomes),
-            "block_forwards": sum(outcome["block_forwards"] for outcome in outcomes),
+            **totals(mode, outcomes, counts[mode.populations]),
             **agreement(outcomes, measured[exact[mode.populations]], freezing=mode.freezing),
             "peak_rss_mb": peaks.get(mode),
             "spread": quartiles(outcomes, measured[own]),
@@ -69,6 +59,19 @@ def summarize(
             row["search_speedup"] = whole / (own_search or row)["seconds"]
             search_speedup[mode.name] = row["search_speedup"]
     report |= {"rows": rows, "speedup": speedup, "search_speedup": search_speedup}
+
+
+def totals(mode: Mode, outcomes: Sequence[dict[str, Any]], generations: int) -> dict[str, Any]:
+    """A mode, and sums over its generations."""
+    return {
+        "mode": mode.name,
+        "workers": mode.workers,
+        "threads": mode.evaluation.threads,
+        "populations": mode.populations,
+        "seconds": whole_seconds(outcomes, generations),
+        "images": sum(outcome["images"] for outcome in outcomes),
+        "block_forwards": sum(outcome["block_forwards"] for outcome in outcomes),
+    }
 
 
 def whole_seconds(outcomes: Sequence[dict[str, Any]], generations: int) -> float:

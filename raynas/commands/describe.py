@@ -17,7 +17,6 @@ from raynas.errors import require
 from raynas.evolution import RandomSearch
 from raynas.overview import Overview
 from raynas.preparation import require_seed
-from raynas.score import Score
 from raynas.space import decode, encode
 
 if TYPE_CHECKING:
@@ -66,39 +65,25 @@ def describe(
         workers=workers,
         seed=seed,
     )
-    make_console().print(overview_table(overview, population * generations))
+    given_rows = [("samples", samples.describe_sizes()), ("weights", supernet.weights_in_words())]
+    make_console().print(overview_table(given_rows, overview, population * generations))
 
 
-def overview_table(overview: Overview, candidates: int) -> Table:
-    """An overview as a table of names and values."""
+def overview_table(
+    given_rows: Sequence[tuple[str, str]], overview: Overview, candidates: int
+) -> Table:
+    """An overview as a table of names and values, below rows of what it is of."""
     table = Table(title="Supernet", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("choices of the blocks", " ".join(map(str, overview.blocks)))
-    table.add_row("architectures", f"{overview.architectures:,}")
-    legal = "cannot be counted" if overview.legal is None else f"{overview.legal:,}"
-    table.add_row("legal architectures", legal)
-    for name, cost in overview.costs.items():
-        shown = f"{cost.least:,} to {cost.most:,} ({encode(cost.cheapest)} to "
-        table.add_row(name, f"{shown}{encode(cost.dearest)})")
-    for score in overview.paths:
-        table.add_row(f"random path {encode(score.architecture)}", shown_score(score))
-    table.add_row("seconds a candidate", f"{overview.seconds:.3f}, by itself on one worker")
+    for name, value in (*given_rows, *overview.rows()):
+        table.add_row(name, value)
     longest = overview.search_seconds(candidates)
     table.add_row(
         f"seconds of {candidates:,} candidates",
         f"at most about {longest:,.0f} on one worker; shared prefixes make it less",
     )
     return table
-
-
-def shown_score(score: Score) -> str:
-    """The objectives of a score and its loss, shares in per cent."""
-    parts = [
-        f"{name} {value:.2%}" if name in ("top1", "top5") else f"{name} {value:.4f}"
-        for name, value in score.objectives.items()
-    ]
-    return ", ".join([*parts, f"loss {score.loss:.4f}"])
 
 
 def evaluate(
@@ -135,4 +120,4 @@ def evaluate(
     )
     screen = make_console()
     for score in scores:
-        screen.print(f"{encode(score.architecture)}  {shown_score(score)}", soft_wrap=True)
+        screen.print(f"{encode(score.architecture)}  {score.text()}", soft_wrap=True)

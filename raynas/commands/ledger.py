@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from tyro.conf import Positional, subcommand
 
 from raynas.commands import terminal
 from raynas.commands.parsing import deferred
-from raynas.errors import InputError, require
+from raynas.errors import require
+from raynas.files import file_beside
 from raynas.ledger.ledger import Context, Ledger
 from raynas.ledger.rows import Entry
 from raynas.ledger.score_key import ScoreKey
@@ -136,7 +136,6 @@ def write_parquet(rows: Sequence[tuple[ScoreKey, Entry]], out: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
     names = dict.fromkeys(name for _, entry in rows for name in entry.score.objectives)
     schema = pa.schema(
         [
@@ -149,20 +148,10 @@ def write_parquet(rows: Sequence[tuple[ScoreKey, Entry]], out: Path) -> None:
             ("finite", pa.bool_()),
         ]
     )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(part, schema) as writer:
-            for start in range(0, len(rows), ROWS):
-                group = [flat(key, entry) for key, entry in rows[start : start + ROWS]]
-                writer.write_table(pa.Table.from_pylist(group, schema=schema))
-        os.link(part, out)
-    except OSError as error:
-        raise InputError(
-            "out", "a new file that can be written", f"{out} ({error})", "Choose another place."
-        ) from error
-    finally:
-        if part.exists():
-            part.unlink()
+    with file_beside(out, "out", new=True) as part, pq.ParquetWriter(part, schema) as writer:
+        for start in range(0, len(rows), ROWS):
+            group = [flat(key, entry) for key, entry in rows[start : start + ROWS]]
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
 def flat(key: ScoreKey, entry: Entry) -> dict[str, Any]:

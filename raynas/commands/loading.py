@@ -50,8 +50,13 @@ class DataOptions:
     Args:
         data: digits, fashion-mnist, cifar10, cifar100 or imagenet; a folder with train/CLASS/IMAGE
             and, if there are held-out images, val/CLASS/IMAGE; or package.module:function, which
-            takes those of the options below that are given, and returns a raynas.data.SearchData.
+            takes those of --image-size to --shard-size that are given, and returns a
+            raynas.data.SearchData.
         data_dir: the folder of a named data set that is not bundled.
+        train_folder: of a folder with images, the one in it with training images; train if
+            omitted.
+        val_folder: likewise the one with held-out images; val if omitted; none splits them off the
+            training images.
         image_size: height and width of the images of a folder; 224 if omitted.
         calibration: how many samples batch norm is calibrated on; the data set's default if
             omitted.
@@ -63,6 +68,8 @@ class DataOptions:
 
     data: str
     data_dir: Path | None = None
+    train_folder: str | None = None
+    val_folder: str | None = None
     image_size: int | None = None
     calibration: int | None = None
     validation: int | None = None
@@ -98,6 +105,12 @@ class SupernetOptions:
         task = load_task(self.task)
         return load_supernet(self.supernet, options, data, self.weights), task
 
+    def weights_in_words(self) -> str:
+        """Where the weights come from: a supernet that is not trained is not seen otherwise."""
+        if self.weights is None and named.is_named(self.supernet):
+            return f"as {self.supernet} leaves them"
+        return str(self.weights or self.supernet)
+
 
 def load_data(options: DataOptions, *, train: bool = False) -> raynas.data.SearchData:
     """The data of the options.
@@ -115,6 +128,19 @@ def load_data(options: DataOptions, *, train: bool = False) -> raynas.data.Searc
         if getattr(options, name) is not None
     }
     name = options.data
+    folders = {
+        part: getattr(options, f"{part}_folder")
+        for part in ("train", "val")
+        if getattr(options, f"{part}_folder") is not None
+    }
+    for part in folders:
+        require(
+            name not in PRESETS and not named.is_named(name),
+            f"{part}-folder",
+            f"none beside --data {name}",
+            folders[part],
+            "It names a folder in a folder of images.",
+        )
     if name in PRESETS:
         return load_named(options, wanted, train=train)
     require(
@@ -133,7 +159,9 @@ def load_data(options: DataOptions, *, train: bool = False) -> raynas.data.Searc
         repr(name),
         "Give the folder that holds train/CLASS/IMAGE, or the name of a data set.",
     )
-    return raynas.data.from_folder(name, **wanted)
+    if folders.get("val") == "none":
+        folders["val"] = None
+    return raynas.data.from_folder(name, **folders, **wanted)
 
 
 def load_named(

@@ -101,11 +101,14 @@ def find(source: str, argument: str) -> Callable[..., Any]:
         absent = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(
             f"{error.name}."
         )
+        remedy = "Run the command where the module is, or install it."
+        if module.endswith(".py"):
+            remedy = f"Leave out .py: {module.removesuffix('.py')}:{name}."
         raise InputError(
             argument,
             f"{FORM} that can be imported from here",
             f"{source} ({error if absent else told(error, None)})",
-            "Run the command where the module is, or install it." if absent else "Mend the module.",
+            remedy if absent else "Mend the module.",
         ) from error
     function = getattr(imported, name, None)
     require(

@@ -32,6 +32,12 @@ KINDS: Mapping[type, str] = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH
 REASONS = (
     (r"invalid literal for int\(\) with base \d+: (.*)", r"expected a whole number, got \1"),
     (r"could not convert string to float: (.*)", r"expected a number, got \1"),
+    # An option of another command: what is told of the order of commands holds for none here.
+    (
+        r"Unrecognized or misplaced options: (.*?) Arguments are applied.*",
+        r"Unrecognized options: \1",
+    ),
+    (r" \(applied to [^)]*\)", ""),
 )
 """Python's words for a text that is no number, and plainer ones."""
 
@@ -45,7 +51,11 @@ def read_arguments(command: Commands) -> Callable[[], None]:
         ArgumentError: arguments that it does not take.
         SystemExit: the help text was asked for, and printed.
     """
-    options: Any = {"config": (tyro.conf.OmitArgPrefixes,), "registry": registry()}
+    options: Any = {
+        "prog": program(),
+        "config": (tyro.conf.OmitArgPrefixes,),
+        "registry": registry(),
+    }
     told = io.StringIO()
     try:
         with redirect_stderr(told):
@@ -107,25 +117,43 @@ def optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 def refusal(text: str, command: Commands) -> ArgumentError:
     """The error for what tyro refuses, made of the box that it prints.
 
-    The box has a title, a rule, the reason, and then help, each behind a rule of its own.
+    The box has a title, the reason, and then help, each behind a rule. The title is within the
+    border where the terminal knows UTF-8, and a line of its own elsewhere.
     """
     parts: list[list[str]] = [[]]
     for line in text.splitlines():
         inside = line.strip("│╭╮╰╯").rstrip()
-        if inside and not inside.strip("─- "):
+        if line.startswith("╭") or (inside and not inside.strip("─- ")):
             parts.append([])
         elif inside.strip():
             parts[-1].append(inside)
-    reason = parts[1] if len(parts) > 1 else parts[0]
+    reason, *more = parts[1:] if len(parts) > 1 else parts
     if reason and reason[0].strip().startswith("Missing from"):
-        return ArgumentError(f"missing {missing(reason)}. {see_help(command)}")
+        return ArgumentError(f"missing {outermost(reason[1:])}. {see_help(command)}")
     said = " ".join(" ".join(reason).split())
-    return ArgumentError(f"{plainly(said)}. {see_help(command)}")
+    return ArgumentError(f"{plainly(said)}. {hints(more, said)}{see_help(command)}")
 
 
-def missing(reason: list[str]) -> str:
-    """The names of the options that are lacking; what explains them is indented more."""
-    rows = reason[1:]
+def hints(parts: list[list[str]], said: str) -> str:
+    """Sentences on what may be meant, made of those parts of the box that say it.
+
+    Args:
+        parts: of the box, behind the reason.
+        said: the reason. An option in it is one of another command, and so is the guess.
+    """
+    sentences = []
+    for first, *rows in filter(None, parts):
+        if first.strip().startswith("Perhaps you meant"):
+            guess = outermost(rows)
+            if guess not in said:
+                sentences.append(f"Perhaps you meant {guess}. ")
+        elif first.strip().startswith("Available subcommands"):
+            sentences.append(f"{' '.join(' '.join([first, *rows]).split())}. ")
+    return "".join(sentences)
+
+
+def outermost(rows: list[str]) -> str:
+    """The names of the options that rows list; what explains them is indented more."""
     least = min((len(row) - len(row.lstrip()) for row in rows), default=0)
     names = [row.split()[0] for row in rows if len(row) - len(row.lstrip()) == least]
     return ", ".join(names)
@@ -143,4 +171,10 @@ def see_help(command: Commands) -> str:
     """A sentence that says where the arguments are explained."""
     called = sys.argv[1:2] if not callable(command) and sys.argv[1:2] else []
     known = [name for name in called if not callable(command) and name in command]
-    return f"See {' '.join([Path(sys.argv[0]).name, *known, '--help'])}."
+    return f"See {' '.join([program(), *known, '--help'])}."
+
+
+def program() -> str:
+    """The name of the command or script that was called, without its folder."""
+    name = Path(sys.argv[0]).name
+    return "python -m raynas" if name == "__main__.py" else name

@@ -40,11 +40,13 @@ class TrainingProgress:
     Args:
         console: where to.
         progress: the bar, already started.
+        objective: the name of the task's first objective.
     """
 
-    def __init__(self, console: Console, progress: Progress) -> None:
+    def __init__(self, console: Console, progress: Progress, objective: str) -> None:
         self._console = console
         self._progress = progress
+        self._objective = objective
         self._task = progress.add_task("training", total=None, text="")
 
     def step(self, report: StepReport) -> None:
@@ -52,7 +54,7 @@ class TrainingProgress:
         done = (report.epoch - 1) * report.steps + report.step
         text = (
             f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.3f}  "
-            f"{report.images_per_second:,.0f} images/s"
+            f"{report.images_per_second:,.0f} samples/s"
         )
         total = report.epochs * report.steps
         self._progress.update(self._task, completed=done, total=total, text=text)
@@ -63,15 +65,26 @@ class TrainingProgress:
         if not self._console.is_terminal and (due or report.epoch in (1, report.epochs)):
             self._console.print(
                 f"epoch {report.epoch:3d}/{report.epochs}  loss {report.loss:.4f}  "
-                f"accuracy {report.accuracy:6.2%}  {report.images_per_second:,.0f} images/s"
+                f"{' '.join(training_score(self._objective, report.accuracy))}  "
+                f"{report.images_per_second:,.0f} samples/s"
             )
 
 
+def training_score(objective: str, value: float) -> tuple[str, str]:
+    """The name and the value of what is maximised: a share in per cent, or a number."""
+    return ("accuracy", f"{value:6.2%}") if objective == "top1" else (objective, f"{value:.4f}")
+
+
 @contextmanager
-def training_progress(console: Console) -> Iterator[TrainingProgress]:
-    """Progress for the time of a training."""
+def training_progress(console: Console, objective: str = "top1") -> Iterator[TrainingProgress]:
+    """Progress for the time of a training.
+
+    Args:
+        console: where to.
+        objective: the name of the task's first objective.
+    """
     with make_bar(console) as bar:
-        yield TrainingProgress(console, bar)
+        yield TrainingProgress(console, bar, objective)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from raynas.evolution import CFES, EA, PCFES, RandomSearch, Strategy
 from raynas.files import writing
 from raynas.preparation import require_seed
 from raynas.runlog import CONFIG, RESULT, require_usable
+from raynas.task import classification_or
 
 if TYPE_CHECKING:
     from raynas.result import SearchResult
@@ -138,25 +139,23 @@ def train_or_load(
     require_writable(weights)
     screen.print(
         f"Supernet: training {supernet.space.count():,} architectures on {len(data.train):,} "
-        f"images of {data.name}",
+        f"samples of {data.name}",
         soft_wrap=True,
     )
-    with terminal.training_progress(screen) as progress:
+    checkpoint = checkpoint_of(weights)
+    objective = classification_or(task, supernet.num_classes).objectives[0]
+    with terminal.training_progress(screen, objective) as progress:
+        observers: dict[str, Any] = {"observer": progress.epoch, "step_observer": progress.step}
         reports = raynas.training.train(
-            supernet,
-            data.train,
-            settings,
-            task=task,
-            checkpoint=checkpoint_of(weights),
-            observer=progress.epoch,
-            step_observer=progress.step,
+            supernet, data.train, settings, task=task, checkpoint=checkpoint, **observers
         )
     raynas.supernets.save(supernet, weights)
-    checkpoint_of(weights).unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     seconds = sum(report.seconds for report in reports)
+    name, value = terminal.training_score(objective, reports[-1].accuracy)
     screen.print(
-        f"Supernet: {len(reports)} epochs in {seconds:.0f} s, training accuracy of random paths "
-        f"{reports[-1].accuracy:.2%}; saved to {weights}",
+        f"Supernet: {len(reports)} epochs in {seconds:.0f} s, training {name} of random paths "
+        f"{value.strip()}; saved to {weights}",
         soft_wrap=True,
     )
 

@@ -16,10 +16,9 @@ from raynas.costs.bounds import (
     parse_bound,
     resolve_limits,
 )
-from raynas.costs.counting import count_macs, count_params, flops_table, params_table
+from raynas.costs.counting import flops_table, params_table
 from raynas.costs.latency import Latency, LatencyTable
 from raynas.costs.limits import Limits
-from raynas.costs.sums import distinct_sums
 from raynas.costs.tables import CostTable
 from raynas.costs.windows import Limit
 
@@ -34,9 +33,6 @@ __all__ = [
     "Limit",
     "Limits",
     "Params",
-    "count_macs",
-    "count_params",
-    "distinct_sums",
     "flops_table",
     "params_table",
     "parse_bound",

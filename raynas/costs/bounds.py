@@ -165,14 +165,16 @@ def resolve_limits(constraint: Constraint | None, supernet: ChainSupernet) -> Li
     stated: Sequence[Bounds] = ()
     if isinstance(constraint, Bounds):
         stated = (constraint,)
-    elif isinstance(constraint, Sequence):
+    elif isinstance(constraint, Sequence) and not isinstance(constraint, str):
         stated = constraint
+    elif constraint is not None:
+        stated = (constraint,)
     wrong = [bounds for bounds in stated if not isinstance(bounds, Bounds)]
-    if wrong or not (constraint is None or isinstance(constraint, Bounds | Sequence)):
+    if wrong:
         raise InputError(
             "constraint",
             "FLOPs(…), Params(…), Cost(…), or a list of them",
-            repr(wrong[0] if wrong else constraint),
+            repr(wrong[0]),
             "Write it as constraint=raynas.FLOPs(at_most=330e6).",
         )
     return Limits(supernet.space, tuple(bounds.limit(supernet) for bounds in stated))

@@ -142,17 +142,6 @@ def cost_of(node: ChainNode, x: torch.Tensor) -> tuple[ModuleCost, torch.Tensor]
     return ModuleCost(flops // 2, stated.params()), output
 
 
-def count_macs(module: torch.nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:
-    """The multiply-accumulates of one module on one input, and its output."""
-    from torch import no_grad
-
-    from raynas.supernets.chain_nodes import ChainNode
-
-    with no_grad():
-        cost, output = cost_of(ChainNode("module", 0, module), x)
-    return cost.macs, output
-
-
 @contextmanager
 def counter() -> Iterator[Any]:
     """PyTorch's counter with our formulas, and attention in operations that it can see."""

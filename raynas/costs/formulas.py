@@ -9,83 +9,55 @@ from typing import Any
 Shape = tuple[int, ...]
 
 
-def mv_flop(matrix: Shape, vector: Shape, out_shape: Shape | None = None, **_: Any) -> int:
+def mv_flop(matrix: Shape, vector: Shape, **_: Any) -> int:
     """A matrix `[m, k]` by a vector `[k]`."""
     return 2 * prod(matrix)
 
 
-def addmv_flop(
-    bias: Shape, matrix: Shape, vector: Shape, out_shape: Shape | None = None, **_: Any
-) -> int:
+def addmv_flop(bias: Shape, matrix: Shape, vector: Shape, **_: Any) -> int:
     """A vector plus a matrix by a vector."""
     return mv_flop(matrix, vector)
 
 
-def dot_flop(one: Shape, other: Shape, out_shape: Shape | None = None, **_: Any) -> int:
+def dot_flop(one: Shape, other: Shape, **_: Any) -> int:
     """A vector `[k]` by another."""
     return 2 * prod(one)
 
 
-def addbmm_flop(
-    bias: Shape, one: Shape, other: Shape, out_shape: Shape | None = None, **_: Any
-) -> int:
+def addbmm_flop(bias: Shape, one: Shape, other: Shape, **_: Any) -> int:
     """The sum of products of `b` matrices `[n, k]` and `[k, m]`."""
     return 2 * prod(one) * other[2]
 
 
-def int_mm_flop(one: Shape, other: Shape, out_shape: Shape | None = None, **_: Any) -> int:
+def int_mm_flop(one: Shape, other: Shape, **_: Any) -> int:
     """Matrices of 8-bit integers `[n, k]` and `[k, m]`."""
     return 2 * prod(one) * other[1]
 
 
-def trilinear_flop(
-    one: Shape,
-    weight: Shape,
-    other: Shape,
-    expand1: list[int],
-    expand2: list[int],
-    expand3: list[int],
-    sumdim: list[int],
-    unroll_dim: int = 1,
-    *_: Any,
-    out_shape: Shape | None = None,
-    **__: Any,
-) -> int:
+def trilinear_flop(one: Shape, weight: Shape, other: Shape, *expanded: Any, **_: Any) -> int:
     """The sum of products of three tensors, as in a bilinear layer.
 
     For each entry of weight `[o, i, j]` and sample, one accumulation, as in the papers' counts; the
     product that scales it is left out, as are scales everywhere.
     """
-    full = list(one)
-    for place in sorted(expand1):
-        full.insert(place, 1)
-    second, third = list(weight), list(other)
-    for shape, places in ((second, expand2), (third, expand3)):
+    shapes = [list(shape) for shape in (one, weight, other)]
+    for shape, places in zip(shapes, expanded[:3], strict=True):
         for place in sorted(places):
             shape.insert(place, 1)
-    return 2 * prod(max(sizes) for sizes in zip(full, second, third, strict=True))
+    return 2 * prod(max(sizes) for sizes in zip(*shapes, strict=True))
 
 
-def attention_flop(
-    query: Shape, key: Shape, value: Shape, *_: Any, out_shape: Shape | None = None, **__: Any
-) -> int:
+def attention_flop(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
     """Attention of `[…, t, d]` on keys `[…, s, d]` and values `[…, s, v]`."""
     return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def linear_flop(x: Shape, weight: Shape, *_: Any, out_shape: Shape | None = None, **__: Any) -> int:
+def linear_flop(x: Shape, weight: Shape, *_: Any, **__: Any) -> int:
     """A linear layer that runs as one operation."""
     return 2 * prod(x) * weight[0]
 
 
-def rnn_flop(
-    x: Shape,
-    weight0: Shape,
-    weight1: Shape,
-    *_: Any,
-    out_shape: Shape | None = None,
-    **__: Any,
-) -> int:
+def rnn_flop(x: Shape, weight0: Shape, weight1: Shape, *_: Any, **__: Any) -> int:
     """One layer and direction of a recurrent network on `[t, n, i]` (or `[n, t, i]`)."""
     return 2 * x[0] * x[1] * (prod(weight0) + prod(weight1))
 

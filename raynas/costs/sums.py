@@ -117,20 +117,6 @@ def extended(sums: Sums, costs: Sequence[int], most: int | None = None) -> Sums:
     return every[starts], np.add.reduceat(counts, starts)
 
 
-def distinct_sums(blocks: Sequence[Sequence[int]]) -> Sums:
-    """The sorted distinct sums of one entry per block, and how many ways give each sum.
-
-    Nothing overflows: what 64 bits do not hold is kept as Python integers.
-    """
-    largest = sum(max(map(abs, costs)) for costs in blocks)
-    ways = prod(len(costs) for costs in blocks)
-    sums = np.zeros(1, dtype=np.int64 if largest < INT64 else object)
-    found: Sums = (sums, np.ones(1, dtype=np.int64 if ways < INT64 else object))
-    for costs in blocks:
-        found = extended(found, costs)
-    return found
-
-
 def count_one(window: Window, left: Sums, right: Sums) -> int:
     """The number of pairs of a left and a right suffix that are within one window."""
     low, high = max(window.low, 0), min(window.high, window.room)

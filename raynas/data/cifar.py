@@ -96,18 +96,7 @@ def cifar100(
     shard_size: int = 125,
     download: bool = False,
 ) -> SearchData:
-    """CIFAR-100 with its 100 fine labels, split as `cifar_splits` says.
-
-    Args:
-        root: the folder that holds the archive, or what it unpacks to.
-        calibration: the number of images for batch-norm statistics.
-        validation: the number of images that steer the search.
-        shard_size: the largest number of images in a shard.
-        download: let torchvision download the archive to `root` if it is not there.
-
-    Raises:
-        InputError: as `cifar_splits`.
-    """
+    """CIFAR-100 with its 100 fine labels; arguments and errors are those of `cifar10`."""
     sizes = {CALIBRATION: calibration, VALIDATION: validation}
     return cifar_splits(CIFAR100, Path(root), sizes, shard_size=shard_size, download=download)
 

@@ -134,6 +134,11 @@ class DecodedShards(LazyShards):
         """The paths of the unreadable images in the shards that were decoded so far."""
         return self._unreadable.names
 
+    @property
+    def samples(self) -> int:
+        """The number of images, those included that may prove unreadable."""
+        return len(self._files)
+
     def __len__(self) -> int:
         """The number of shards."""
         return len(self._pieces)

@@ -14,12 +14,6 @@ from raynas.data.stratify import SPLIT_SEED, stratified_split
 from raynas.errors import InputError, require_flags
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
-MEAN = (0.2860,)
-"""The mean of all pixels of the 60,000 training images, scaled to [0, 1]."""
-
-STD = (0.3530,)
-"""The standard deviation of all pixels of the 60,000 training images, scaled to [0, 1]."""
-
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 """The folder in which Debian's package dataset-fashion-mnist puts the files."""
 

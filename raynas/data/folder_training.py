@@ -144,10 +144,8 @@ def random_crop(path: str, image_size: int, rng: np.random.Generator) -> np.ndar
     return pixels if rng.random() < 0.5 else np.ascontiguousarray(pixels[:, :, ::-1])
 
 
-def random_box(
-    width: int, height: int, rng: np.random.Generator, *, smallest: float = 0.08
-) -> tuple[int, int, int, int]:
-    """Draw a rectangle inside an image, of random area and of aspect from 3/4 to 4/3.
+def random_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draw a rectangle inside an image, of 8 to 100 % of its area and of aspect from 3/4 to 4/3.
 
     torchvision's own draws come from one generator of the whole process, so they would depend on
     the order in which threads run.
@@ -156,7 +154,6 @@ def random_box(
         width: of the image.
         height: of the image.
         rng: draws.
-        smallest: the smallest area, as a share of the image's.
 
     Returns:
         Left, top, right and bottom. When ten draws do not fit, the largest rectangle of the
@@ -164,7 +161,7 @@ def random_box(
     """
     widest = math.log(4 / 3)
     for _ in range(10):
-        area = width * height * rng.uniform(smallest, 1.0)
+        area = width * height * rng.uniform(0.08, 1.0)
         aspect = math.exp(rng.uniform(-widest, widest))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:

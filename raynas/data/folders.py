@@ -11,7 +11,13 @@ from raynas.data.arrays import TRAIN, require_count
 from raynas.data.counts import split_counts, split_rows
 from raynas.data.decoding import DecodedShards, centre_crop
 from raynas.data.folder_training import FolderImages
-from raynas.data.image_folder import ImageFiles, folder_path, list_images, require_same_classes
+from raynas.data.image_folder import (
+    ImageFiles,
+    folder_path,
+    list_images,
+    require_same_classes,
+    visible_folders,
+)
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED
 from raynas.errors import InputError, require
@@ -53,8 +59,8 @@ def from_folder(
             are none.
         name: of the data set; that of the folder `root` if omitted.
         image_size: height and width of the images of all splits.
-        resize: the length of the shorter side before the crop; by default 8/7 of `image_size`, as
-            256 is for 224.
+        resize: the length of the shorter side before the crop; by default 8/7 of `image_size`,
+            rounded, as 256 is for 224.
         calibration: the number of images for batch-norm statistics, 0 for networks without batch
             norm; by default a tenth of `train`, from 2 to 1,000.
         validation: the number of images that steer the search; by default a fifth of `train`, at
@@ -169,17 +175,18 @@ def held_out_images(root: Path, train: str, val: str | None) -> ImageFiles | Non
     others = (
         []
         if alone
-        else sorted(
-            each.name
-            for each in root.iterdir()
-            if each.is_dir() and each.resolve() != (root / train).resolve()
-        )
+        else [
+            name
+            for name in visible_folders(root)
+            if (root / name).resolve() != (root / train).resolve()
+        ]
     )
     if others:
         raise InputError(
             "val",
             f"a folder of held-out images at {root / val}",
             f"none, but {', '.join(others[:5])} beside {train}",
-            "Name the folder, or give val=None to split the training images by counts.",
+            "Name the folder (val=..., --val-folder), or give val=None (--val-folder none) to "
+            "split the training images by counts.",
         )
     return None

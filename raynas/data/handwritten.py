@@ -9,12 +9,6 @@ from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
-MEAN = (0.3053,)
-"""The mean of all pixels of the 1,797 images, scaled to [0, 1]."""
-
-STD = (0.3759,)
-"""The standard deviation of all pixels of the 1,797 images, scaled to [0, 1]."""
-
 
 def digits(
     *, calibration: int = 200, validation: int = 300, test: int = 360, shard_size: int = 100

@@ -49,33 +49,66 @@ def list_images(folder: Path) -> ImageFiles:
     """List the images of a folder of class folders, sorted by class and name.
 
     Args:
-        folder: holds one folder per class; files that are not called like images are passed over.
+        folder: holds one folder per class; files that are not called like images, and hidden
+            files and folders, are passed over.
 
     Raises:
         InputError: no such folder, no class folders in it, or a class without images.
     """
-    from torchvision.datasets import ImageFolder
-    from torchvision.datasets.folder import IMG_EXTENSIONS
+    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
-    remedy = (
-        "Arrange the images as train/<class>/<image> and val/<class>/<image> under root, or name "
-        "the folders: from_folder(root, train=..., val=...)."
-    )
-    try:
-        found = ImageFolder(folder, allow_empty=True)
-    except OSError as error:
-        raise InputError("root", f"a folder of class folders at {folder}", error, remedy) from error
-    labels = np.array(found.targets, dtype=np.int64)
-    counts = np.bincount(labels, minlength=len(found.classes))
-    empty = [name for name, count in zip(found.classes, counts, strict=True) if count == 0]
+    classes = class_folders(folder)
+    numbers = {name: number for number, name in enumerate(classes)}
+    listed = make_dataset(str(folder), numbers, IMG_EXTENSIONS, allow_empty=True)
+    # Such as the files that macOS puts beside those it unpacks: ._cat.jpg is no image.
+    samples = [(path, label) for path, label in listed if not Path(path).name.startswith(".")]
+    labels = np.array([label for _, label in samples], dtype=np.int64)
+    counts = np.bincount(labels, minlength=len(classes))
+    empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     require(
         not empty,
         "root",
         f"images ({', '.join(IMG_EXTENSIONS)}) in every class folder of {folder}",
-        f"none in {len(empty)} of {len(found.classes)}: {', '.join(empty[:5])}",
+        f"none in {len(empty)} of {len(classes)}: {', '.join(empty[:5])}",
         "Add images to these folders, or remove them.",
     )
-    return ImageFiles(tuple(path for path, _ in found.samples), labels, tuple(found.classes))
+    return ImageFiles(tuple(path for path, _ in samples), labels, tuple(classes))
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted; hidden ones are none of them.
+
+    Raises:
+        InputError: no such folder, no folders in it, or one that cannot be read.
+    """
+    found: object
+    try:
+        names = visible_folders(folder)
+        if names:
+            return names
+        found = "none in it"
+    except FileNotFoundError:
+        beside = visible_folders(folder.parent) if folder.parent.is_dir() else []
+        found = "no such folder"
+        if beside:
+            found = f"no such folder, but {', '.join(beside[:5])} in {folder.parent}"
+    except OSError as error:
+        found = error
+    raise InputError(
+        "root",
+        f"a folder of class folders at {folder}",
+        found,
+        "Arrange the images as train/<class>/<image> and val/<class>/<image> under root, or name "
+        "the folders: from_folder(root, train=..., val=...), or --train-folder and --val-folder; "
+        "'.' is root itself.",
+    )
+
+
+def visible_folders(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted, but for hidden ones."""
+    return sorted(
+        each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")
+    )
 
 
 def require_same_classes(one: ImageFiles, other: ImageFiles, where: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from raynas.data.pixels import require_eight_bits, rgb
-from raynas.errors import InputError
+from raynas.errors import InputError, require
 from raynas.shards.samples import as_array, require_alike, require_storable, stacked
 
 PAIR = "a pair of a sample and a target"
@@ -29,6 +29,7 @@ def collect(
         InputError: no length or items, none at all, an item that is no pair or cannot be read, or
             items of different shapes or types, each with its index.
     """
+    require_columns(columns)
     count = length(dataset, argument)
     samples: np.ndarray | None = None
     targets = []
@@ -46,8 +47,26 @@ def collect(
     return samples, target_array(targets, f"{argument} targets")
 
 
+def require_columns(columns: object) -> None:
+    """Raise `InputError` unless columns are the names of two, if there are any."""
+    require(
+        columns is None or (isinstance(columns, tuple | list) and len(columns) == 2),
+        "columns",
+        "the names of two columns",
+        repr(columns),
+        "Write it as columns=('image', 'label').",
+    )
+
+
 def length(dataset: Any, argument: str) -> int:
     """The number of items; `InputError` for what has no length or items, or none."""
+    require(
+        not isinstance(dataset, Mapping),
+        argument,
+        "one data set",
+        f"a dictionary of {', '.join(map(str, dataset)) if isinstance(dataset, Mapping) else ''}",
+        "Give one of its values, such as dataset['train'].",
+    )
     try:
         count = len(dataset)
         if not hasattr(dataset, "__getitem__"):

@@ -103,13 +103,7 @@ def from_datasets(
             the default number.
         name: of the data set.
         columns: where items are dictionaries, the names of the sample and the target.
-        num_classes: as in `from_arrays`.
-        calibration: as in `from_arrays`.
-        validation: as in `from_arrays`.
-        shard_size: as in `from_arrays`.
-        seed: as in `from_arrays`.
-        pad: as in `from_arrays`.
-        flip: as in `from_arrays`.
+        num_classes, calibration, validation, shard_size, seed, pad, flip: as in `from_arrays`.
 
     Raises:
         InputError: something that has no length or items, an item that is no such pair or cannot be

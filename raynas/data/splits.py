@@ -10,6 +10,7 @@ import torch
 
 from raynas.errors import InputError, is_whole, require
 from raynas.shards.inspection import Inspector, require_shard
+from raynas.shards.lazy import are_in_memory
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION, Shard
 
 SPLITS = (CALIBRATION, VALIDATION, TEST)
@@ -95,6 +96,31 @@ class SearchData:
             "Wrap arrays in raynas.data.ArrayImages, or use raynas.data.from_datasets.",
         )
 
+    def __repr__(self) -> str:
+        """The name, the number of classes and of the samples, not the samples themselves."""
+        return f"SearchData({self.name!r}, num_classes={self.num_classes}, {self.describe_sizes()})"
+
+    def sizes(self) -> dict[str, int | None]:
+        """The number of samples for training, calibration, validation and test.
+
+        `None` where only reading them would tell. Unreadable images are counted until then.
+        """
+        train = 0 if self.train is None else len(self.train)
+        return {"training": train, **{split: count(getattr(self, split)) for split in SPLITS}}
+
+    def describe_sizes(self) -> str:
+        """The numbers of samples in words."""
+        known = {split: "unknown" if n is None else f"{n:,}" for split, n in self.sizes().items()}
+        return ", ".join(f"{number} {split}" for split, number in known.items())
+
+
+def count(shards: Sequence[Shard]) -> int | None:
+    """The number of samples in shards; `None` where only reading them would tell."""
+    if isinstance(shards, list | tuple):
+        return sum(shard.rows for shard in shards)
+    known = getattr(shards, "samples", None)
+    return known if is_whole(known) else None
+
 
 def inspect_splits(data: SearchData, inspector: Inspector) -> None:
     """See before any long work that every split can be read, and fits.
@@ -113,8 +139,7 @@ def inspect_splits(data: SearchData, inspector: Inspector) -> None:
     for split in SPLITS:
         shards = getattr(data, split)
         require_sequence(shards, split)
-        in_memory = isinstance(shards, list | tuple)
-        for index in range(len(shards) if in_memory else min(1, len(shards))):
+        for index in range(len(shards) if are_in_memory(shards) else min(1, len(shards))):
             shard = shards[index]
             require_shard(shard, split)
             require_fresh(shard, split)

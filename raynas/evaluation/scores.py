@@ -9,7 +9,7 @@ from typing import final
 
 import numpy as np
 
-from raynas.score import Score
+from raynas.score import Score, finite_or
 from raynas.space import Architecture
 
 
@@ -111,11 +111,6 @@ def _joined(
     )
 
 
-def finite_or_nan(value: float) -> float:
-    """A mean, or NaN for what no record could tell apart: NaN and both infinities."""
-    return value if math.isfinite(value) else math.nan
-
-
 def merge_scores(
     architectures: Sequence[Architecture],
     whole: Outcomes,
@@ -138,7 +133,7 @@ def merge_scores(
 
     def score(index: int) -> Score:
         objectives = {
-            name: finite_or_nan(mean(values[index], dropped.values.get(name, 0.0)))
+            name: finite_or(mean(values[index], dropped.values.get(name, 0.0)), math.nan)
             for name, values in whole.values.items()
         }
         finite = bool(whole.finite[index])

@@ -16,17 +16,50 @@ from raynas.evolution.freezing import (
     progressive_freeze,
     refusal,
 )
-from raynas.evolution.operators import Breeding, breed
-from raynas.evolution.spos import evolve
-from raynas.evolution.strategy import ALL_FROZEN, Problem, Proposal, State, Strategy
+from raynas.evolution.operators import breed
+from raynas.evolution.spos import Evolutionary, evolve
+from raynas.evolution.strategy import ALL_FROZEN, Problem, Proposal, State
 from raynas.space import Architecture
 
 CENSUSES = ("population", "top_k")
 
 
+@dataclass(frozen=True)
+class Freezing(Evolutionary):
+    """A strategy that freezes what a census agrees on; the settings are those of `PCFES`."""
+
+    threshold: float = 0.7
+    block_ratio: float = 0.5
+    census: str = "population"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            is_number(self.threshold) and 0 < self.threshold < 1,
+            "threshold",
+            "a share between 0 and 1",
+            repr(self.threshold),
+            "The paper uses 0.4 to 0.7.",
+        )
+        require(
+            is_number(self.block_ratio) and 0 <= self.block_ratio < 1,
+            "block_ratio",
+            "a share from 0 to below 1",
+            repr(self.block_ratio),
+            "The paper uses 0.5.",
+        )
+        require(
+            self.census in CENSUSES,
+            "census",
+            " or ".join(map(repr, CENSUSES)),
+            repr(self.census),
+            "The paper counts the population.",
+        )
+
+
 @final
 @dataclass(frozen=True)
-class CFES(Strategy):
+class CFES(Freezing):
     """Choice Freezing Evolutionary Search: freezes once (PCF-ES, section 4.2).
 
     The evolution is that of `EA`. Before each generation, until one has frozen blocks, a census of
@@ -41,36 +74,8 @@ class CFES(Strategy):
       freeze what the limits or chance prefers), and not after a generation that came up short,
       which is what was left of the legal architectures.
 
-    Args:
-        population: architectures per generation.
-        generations: the generation limit.
-        top_k: how many of the best are parents.
-        crossover: children by crossover per generation; half the population if `None`.
-        mutation: children by mutation per generation; half the population if `None`.
-        mutation_probability: the probability that mutation changes a block.
-        threshold: the choice percentage threshold H, in (0, 1).
-        block_ratio: the block ratio threshold, in [0, 1).
-        census: whose choices are counted: `"population"` or `"top_k"`.
-
-    Raises:
-        InputError: a setting out of range.
+    Args and errors as those of `PCFES`, without `monitor`.
     """
-
-    crossover: int | None = None
-    mutation: int | None = None
-    mutation_probability: float = 0.1
-    threshold: float = 0.7
-    block_ratio: float = 0.5
-    census: str = "population"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.breeding()
-        require_freezing(self)
-
-    def breeding(self) -> Breeding:
-        """The settings of the operators."""
-        return Breeding(self.population, self.crossover, self.mutation, self.mutation_probability)
 
     def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:
         """Children of the Top-K, behind the prefix that the census asks for."""
@@ -79,7 +84,7 @@ class CFES(Strategy):
 
 @final
 @dataclass(frozen=True)
-class PCFES(Strategy):
+class PCFES(Freezing):
     """Progressive Choice Freezing Evolutionary Search (PCF-ES, section 3.4, Algorithm 1).
 
     As `CFES`; after the first freeze, each later census may freeze up to `monitor` more blocks.
@@ -106,18 +111,10 @@ class PCFES(Strategy):
         InputError: a setting out of range.
     """
 
-    crossover: int | None = None
-    mutation: int | None = None
-    mutation_probability: float = 0.1
-    threshold: float = 0.7
-    block_ratio: float = 0.5
-    census: str = "population"
     monitor: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.breeding()
-        require_freezing(self)
         require(
             is_whole(self.monitor) and self.monitor >= 1,
             "monitor",
@@ -126,42 +123,13 @@ class PCFES(Strategy):
             "Use CFES to freeze only once.",
         )
 
-    def breeding(self) -> Breeding:
-        """The settings of the operators."""
-        return Breeding(self.population, self.crossover, self.mutation, self.mutation_probability)
-
     def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:
         """Children of the Top-K, behind the prefix that the census asks for."""
         prefix = decide(self, problem, state, monitor=self.monitor)
         return propose(self, problem, state, prefix, rng)
 
 
-def require_freezing(strategy: CFES | PCFES) -> None:
-    """Raise `InputError` unless the freezing settings are in range."""
-    require(
-        is_number(strategy.threshold) and 0 < strategy.threshold < 1,
-        "threshold",
-        "a share between 0 and 1",
-        repr(strategy.threshold),
-        "The paper uses 0.4 to 0.7.",
-    )
-    require(
-        is_number(strategy.block_ratio) and 0 <= strategy.block_ratio < 1,
-        "block_ratio",
-        "a share from 0 to below 1",
-        repr(strategy.block_ratio),
-        "The paper uses 0.5.",
-    )
-    require(
-        strategy.census in CENSUSES,
-        "census",
-        " or ".join(map(repr, CENSUSES)),
-        repr(strategy.census),
-        "The paper counts the population.",
-    )
-
-
-def decide(strategy: CFES | PCFES, problem: Problem, state: State, monitor: int) -> Architecture:
+def decide(strategy: Freezing, problem: Problem, state: State, monitor: int) -> Architecture:
     """The prefix that the census asks for: that of the state, or a longer one.
 
     Args:
@@ -185,7 +153,7 @@ def decide(strategy: CFES | PCFES, problem: Problem, state: State, monitor: int)
 
 
 def propose(
-    strategy: CFES | PCFES,
+    strategy: Freezing,
     problem: Problem,
     state: State,
     prefix: Architecture,

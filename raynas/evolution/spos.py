@@ -11,9 +11,26 @@ from raynas.evolution.operators import Breeding, breed
 from raynas.evolution.strategy import EXHAUSTED, Problem, Proposal, State, Strategy
 
 
+@dataclass(frozen=True)
+class Evolutionary(Strategy):
+    """A strategy whose generations are children of the Top-K; the settings are those of `EA`."""
+
+    crossover: int | None = None
+    mutation: int | None = None
+    mutation_probability: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.breeding()
+
+    def breeding(self) -> Breeding:
+        """The settings of the operators."""
+        return Breeding(self.population, self.crossover, self.mutation, self.mutation_probability)
+
+
 @final
 @dataclass(frozen=True)
-class EA(Strategy):
+class EA(Evolutionary):
     """Evolutionary architecture search (SPOS, section 3.4, Algorithm 1).
 
     Generation 0 is random; each later one is half crossover, half mutation of the Top-K found so
@@ -35,18 +52,6 @@ class EA(Strategy):
     Raises:
         InputError: a setting out of range.
     """
-
-    crossover: int | None = None
-    mutation: int | None = None
-    mutation_probability: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.breeding()
-
-    def breeding(self) -> Breeding:
-        """The settings of the operators."""
-        return Breeding(self.population, self.crossover, self.mutation, self.mutation_probability)
 
     def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:
         """Children of the Top-K; random architectures while there is none."""

@@ -16,7 +16,13 @@ from raynas.ledger.ledger import Ledger
 from raynas.ledger.rows import Entry, digest_of_outcomes
 from raynas.ledger.score_key import ScoreKey, evaluation_of, in_full
 from raynas.population.evaluated import Known, Splits
-from raynas.population.frozen_shards import FrozenShards, first_images, put_split, require_longer
+from raynas.population.frozen_shards import (
+    FrozenShards,
+    first_images,
+    put_split,
+    require_batches,
+    require_longer,
+)
 from raynas.population.interface import CandidateEvaluator, Counters
 from raynas.population.recovery import RecoverableShards
 from raynas.population.shard_maps import ShardMaps
@@ -58,8 +64,7 @@ class PopulationEvaluator(CandidateEvaluator):
         self._ledger = Ledger() if self._known.ledger is None else self._known.ledger
         self._digest = ShardDigest()
         self._settings = settings
-        self._test = splits.test
-        self._inspect = splits.inspect
+        self._splits = splits
         self._served = 0
 
         def read(shard: Shard) -> None:
@@ -163,9 +168,9 @@ class PopulationEvaluator(CandidateEvaluator):
 
     def test(self, architecture: Architecture) -> Score | None:
         """Score one architecture on the held-out shards; `None` if there are none."""
-        if len(self._test) == 0:
+        if len(self._splits.test) == 0:
             return None
-        shards = InspectedShards(self._test, self._inspect)
+        shards = InspectedShards(self._splits.test, self._splits.inspect)
         whole, weights = self._maps.score_inputs(self._full, tuple(architecture), shards)
         return merge_scores([architecture], whole, weights)[0]
 
@@ -294,14 +299,3 @@ class PopulationEvaluator(CandidateEvaluator):
         evaluation = {**evaluation, "task": self._known.task}
         samples = sum(shards.validation.rows)
         return ScoreKey(self._known.supernet, self.data_digest, evaluation, samples)
-
-
-def require_batches(rows: Sequence[int]) -> None:
-    """Raise `InputError` unless there are calibration shards that batch norm can be computed on."""
-    require(
-        len(rows) > 0 and min(rows) > 1,
-        "calibration",
-        "shards of at least two samples each",
-        list(rows),
-        "Give more calibration samples or larger shards, or use batch_norm='inherit'.",
-    )

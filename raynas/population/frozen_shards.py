@@ -109,3 +109,14 @@ def first_images(split: Split, images: int | None) -> Split:
     before = np.cumsum((0, *split.rows[:-1]))
     count = int((before < images).sum())
     return Split(split.shards[:count], split.rows[:count], split.weights[: sum(split.rows[:count])])
+
+
+def require_batches(rows: Sequence[int]) -> None:
+    """Raise `InputError` unless there are calibration shards that batch norm can be computed on."""
+    require(
+        len(rows) > 0 and min(rows) > 1,
+        "calibration",
+        "shards of at least two samples each",
+        list(rows),
+        "Give more calibration samples or larger shards, or use batch_norm='inherit'.",
+    )

@@ -98,7 +98,7 @@ def shape_remedy(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
             return "Add the channel: images[:, None]."
         if got == (*wanted[1:], wanted[0]):
             return "Put channels first: images.transpose(0, 3, 1, 2)."
-        return "Resize the images, or build the supernet for their size."
+        return "Resize the images (image_size, --image-size), or build the supernet for their size."
     return "Give samples of this shape, or build the supernet for theirs."
 
 

@@ -1,4 +1,4 @@
-"""A sequence of shards that are made when they are asked for, and not before."""
+"""Sequences of shards that are made when they are asked for, and not before."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from typing import overload
 
 from raynas.shards.shard import Shard
+
+
+def are_in_memory(shards: Sequence[Shard]) -> bool:
+    """Whether looking at every shard of a split is cheap: others may be decoded on access."""
+    return isinstance(shards, list | tuple)
 
 
 class LazyShards(Sequence[Shard]):

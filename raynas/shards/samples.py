@@ -66,7 +66,7 @@ def as_array(values: object, argument: str) -> np.ndarray:
             argument,
             "an array, a tensor, or a list of them",
             error,
-            "Convert it with numpy.asarray or torch.Tensor.numpy first.",
+            "Make token ids of texts, and arrays (numpy.asarray) of anything else first.",
         ) from error
 
 

@@ -2,10 +2,10 @@
 
 `chain`: `ChainSupernet`; `choice_names`: short names of choices; `blocks`, `inverted`: operations
 and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `greedynas`;
-`chain_nodes`: modules by name, and copies to examine; `checks`, `probing`: whether a supernet can
-be searched; `recalibration`, `unseen_writes`: whether calibration and shared inputs mean the same
-as in plain PyTorch; `layout`: memory layouts; `plain_torch`: torch's state while a supernet is
-examined.
+`chain_nodes`: modules by name, and copies to examine; `node_runs`: their outputs on examples;
+`checks`, `probing`: whether a supernet can be searched; `recalibration`, `unseen_writes`: whether
+calibration and shared inputs mean the same as in plain PyTorch; `layout`: memory layouts;
+`plain_torch`: torch's state while a supernet is examined.
 
 `identity`: everything that scores depend on, from `structure` (with `attributes`, `code_facts`,
 `value_walk`, `value_digest`, `tensor_digest`) and `behaviour`. `checkpoints`: saving and filling,
@@ -15,7 +15,7 @@ from `tensor_files` under the spellings of `checkpoint_names`.
 from raynas.supernets.blocks import Normalize
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import load, recipe_of, save
-from raynas.supernets.checks import check_supernet, require_own_norms
+from raynas.supernets.checks import check_supernet
 from raynas.supernets.fairnas import fairnas, fairnas_28x28
 from raynas.supernets.greedynas import greedynas, greedynas_28x28
 from raynas.supernets.identity import Identity, digest, identity
@@ -37,7 +37,6 @@ __all__ = [
     "proxylessnas",
     "proxylessnas_28x28",
     "recipe_of",
-    "require_own_norms",
     "save",
     "spos",
     "spos_8x8",

@@ -76,6 +76,14 @@ class ChainSupernet(nn.Module):
             "neither" if inputs is None else "both",
             "Say what one sample is.",
         )
+        require(
+            image_shape is None
+            or (isinstance(image_shape, Iterable) and len(tuple(image_shape)) == 3),
+            "image_shape",
+            "(channels, height, width)",
+            repr(image_shape),
+            "Describe samples that are no images as inputs=raynas.Inputs(shape, dtype).",
+        )
         self.inputs = Inputs(image_shape) if inputs is None else inputs  # type: ignore[arg-type]
         listed = require_choices(blocks)
         self.space = SearchSpace(tuple(len(choices) for choices in listed))

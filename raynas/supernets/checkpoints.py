@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from raynas.errors import InputError, require
+from raynas.files import file_beside
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoint_names import (
     foreign_prefixes,
@@ -34,7 +35,6 @@ from raynas.supernets.tensor_files import (
     is_safetensors,
     open_safetensors,
     read_tensors,
-    replacing,
     unreadable,
 )
 
@@ -79,7 +79,7 @@ def save(
         ) from error
     own, _ = unique_tensors(supernet)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in own.items()}
-    with replacing(Path(path)) as temporary:
+    with file_beside(Path(path)) as temporary:
         temporary.write_bytes(safetensors.torch.save(tensors, {"recipe": recipe, **metadata}))
 
 

@@ -15,18 +15,14 @@ from raynas.errors import InputError, require
 from raynas.supernets.chain_nodes import (
     ChainNode,
     chain_nodes,
+    describe_error,
     examined_copy,
     example_batch,
     on_meta,
 )
-from raynas.supernets.plain_torch import plain_torch, seed_generators
-from raynas.supernets.probing import (
-    mixes_samples,
-    probe,
-    probe_under_batch,
-    run_node,
-    same_bits,
-)
+from raynas.supernets.node_runs import run_node, run_seeded, same_bits
+from raynas.supernets.plain_torch import plain_torch
+from raynas.supernets.probing import mixes_samples, probe, probe_under_batch
 from raynas.task import Task
 
 if TYPE_CHECKING:
@@ -76,6 +72,7 @@ def check_supernet(
             task.require_outputs(tuple(x.shape), "head")
         if not meta:
             require_independent_nodes(replica)
+            require_any_batch_size(replica)
 
 
 def probed(node: ChainNode, x: Tensor, stochastic: bool) -> Tensor:
@@ -91,6 +88,30 @@ def probed(node: ChainNode, x: Tensor, stochastic: bool) -> Tensor:
         )
     probe_under_batch(node, x)
     return output
+
+
+def require_any_batch_size(replica: ChainSupernet) -> None:
+    """Raise `InputError` for a module that runs on one batch size only; shards have several."""
+    more = SAMPLES + 1
+    x = example_batch(replica, more)
+    remedy = "Take the size of the batch from the input, x.shape[0], instead of writing it down."
+    for _, nodes in groupby(chain_nodes(replica), key=lambda node: node.depth):
+        outputs = []
+        for node in nodes:
+            expected = f"a module that runs on {more} samples, as it runs on {SAMPLES}"
+            try:
+                outputs.append(run_node(node, x))
+            except InputError as error:
+                found = describe_error(error.__cause__ or error)
+                raise InputError(node.name, expected, found, remedy) from error
+            require(
+                len(outputs[-1]) == more,
+                node.name,
+                expected,
+                f"an output of {len(outputs[-1])}",
+                remedy,
+            )
+        x = outputs[0]
 
 
 def require_one_shape(block: str, outputs: list[tuple[ChainNode, Tensor]]) -> None:
@@ -177,14 +198,6 @@ def nodes_along(supernet: ChainSupernet, architecture: tuple[int, ...]) -> list[
     """The modules that one architecture runs, stem and head included."""
     wanted = {"stem", "head", *(f"blocks[{b}][{c}]" for b, c in enumerate(architecture))}
     return [node for node in chain_nodes(supernet) if node.name in wanted]
-
-
-def run_seeded(node: ChainNode, x: Tensor) -> Tensor:
-    """The output of a module that draws the same random numbers each time, and that nothing else
-    writes to."""
-    seed_generators()
-    output: Tensor = run_node(node, x)
-    return output.clone()
 
 
 def require_own_norms(supernet: ChainSupernet) -> None:

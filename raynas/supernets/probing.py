@@ -1,11 +1,10 @@
-"""Running one module of a chain, and seeing that it is a function of its input."""
+"""Seeing that one module of a chain is a function of its input."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import random
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from raynas.errors import InputError, require
-from raynas.supernets.chain_nodes import ChainNode, describe_error, every_tensor
-from raynas.supernets.plain_torch import seed_generators
+from raynas.errors import require
+from raynas.supernets.chain_nodes import ChainNode, every_tensor
+from raynas.supernets.node_runs import bits, close, run_node, run_seeded, same_bits
 
 MIXED = 1e-3
 """The share of an output's size by which another sample of the batch must change it."""
@@ -143,11 +142,8 @@ def mixes_samples(node: ChainNode, x: Tensor) -> bool:
     """
     if x.is_meta:
         return False
-    outputs = []
-    for batch in (x.clone(), x[:1].repeat_interleave(len(x), 0)):
-        seed_generators()
-        outputs.append(run_node(node, batch)[0].clone())
-    one, other = outputs
+    beside_itself = x[:1].repeat_interleave(len(x), 0)
+    one, other = (run_seeded(node, batch)[0] for batch in (x.clone(), beside_itself))
     allowed = MIXED * float(one.nan_to_num().abs().max())
     return not torch.allclose(one, other, rtol=0.0, atol=allowed, equal_nan=True)
 
@@ -188,46 +184,6 @@ def counts(module: nn.Module) -> dict[tuple[str, str], float]:
         for attribute, value in vars(part).items()
         if type(value) in (int, float)
     }
-
-
-def close(one: Any, other: Any) -> bool:
-    """Whether two outputs are the same but for rounding; `True` without data."""
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
-        return False
-    return one.is_meta or torch.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
-
-
-def run_node(node: ChainNode, x: Tensor) -> Any:
-    """The output of a module; its own exception becomes an `InputError` that names it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return node.module(x)
-    except InputError:
-        raise
-    # Modules of a user raise nearly anything.
-    except Exception as error:
-        raise InputError(
-            node.name,
-            f"a module that runs on {str(x.dtype).removeprefix('torch.')} {list(x.shape)}",
-            describe_error(error),
-            remedy_for(node, x),
-        ) from error
-
-
-def remedy_for(node: ChainNode, x: Tensor) -> str:
-    """A guess at the mistake behind an exception."""
-    others = {str(p.dtype) for p in node.module.parameters() if p.is_floating_point()}
-    if others - {"torch.float32"}:
-        return f"Its parameters are {', '.join(sorted(others))}: call float() on the supernet."
-    if node.depth == 0 and x.dtype == torch.uint8:
-        return (
-            "The stem gets images of bytes: begin it with raynas.supernets.Normalize(mean, std), "
-            "with the channels of image_shape."
-        )
-    if node.depth == 0:
-        return "The stem gets samples as inputs describes them."
-    return "It gets the output of the module before it: make their channels and shapes fit."
 
 
 def require_one_tensor(node: ChainNode, output: Any, x: Tensor) -> None:
@@ -310,20 +266,6 @@ def probe_under_batch(node: ChainNode, x: Tensor) -> None:
     finally:
         for norm in norms:
             norm.eval()
-
-
-def bits(tensor: Tensor) -> bytes | None:
-    """The content of a tensor; `None` where it has none."""
-    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
-        return None
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def same_bits(one: Any, other: Tensor) -> bool:
-    """Whether two tensors hold the same bits; `True` without data."""
-    if not isinstance(one, Tensor) or one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    return one.is_meta or bits(one) == bits(other)
 
 
 def name_of(module: nn.Module, tensors: list[Tensor]) -> str:

@@ -27,8 +27,8 @@ from raynas.supernets.chain_nodes import (
     on_meta,
 )
 from raynas.supernets.checks import require_own_norms
-from raynas.supernets.plain_torch import plain_torch, seed_generators
-from raynas.supernets.probing import run_node, same_bits
+from raynas.supernets.node_runs import run_node, run_seeded, same_bits
+from raynas.supernets.plain_torch import plain_torch
 
 if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
@@ -165,8 +165,7 @@ def require_no_counting(node: ChainNode, x: Tensor) -> None:
     outputs = []
     for count in (0, MANY):
         before = [set_counter(norm, count) for norm in norms]
-        seed_generators()
-        outputs.append(run_node(node, x.clone()).clone())
+        outputs.append(run_seeded(node, x.clone()))
         for norm, counter in zip(norms, before, strict=True):
             norm._buffers["num_batches_tracked"] = counter
     require(
@@ -198,8 +197,7 @@ def attempt(
         norm.momentum = momentum
         norm.train()
     try:
-        seed_generators()
-        output = run_node(node, x.clone()).clone()
+        output = run_seeded(node, x.clone())
         recorded = [
             norm._buffers[name] for norm in norms for name in ("running_mean", "running_var")
         ]

@@ -63,22 +63,11 @@ def spos(
         InputError: no number of classes, channels that are not a multiple of 4, a stride other
             than 1 or 2, or mean and std of another length than `image_channels`.
     """
+    # All arguments, as JSON holds them.
+    recipe = {"builder": "spos", **locals(), "stages": [list(stage) for stage in stages]}
+    recipe |= {"mean": list(mean), "std": list(std)}
     if num_classes is None:
         raise InputError("num_classes", "a number", None, "Classify data that have classes.")
-    recipe = {
-        "builder": "spos",
-        "num_classes": num_classes,
-        "image_size": image_size,
-        "image_channels": image_channels,
-        "stem_channels": stem_channels,
-        "stem_stride": stem_stride,
-        "stages": [list(stage) for stage in stages],
-        "head_channels": head_channels,
-        "dropout": dropout,
-        "mean": list(mean),
-        "std": list(std),
-        "reverse_channels": reverse_channels,
-    }
     require(
         len(mean) == len(std) == image_channels,
         "mean and std",
@@ -86,6 +75,43 @@ def spos(
         (list(mean), list(std)),
         "Give one value per channel.",
     )
+    stem = nn.Sequential(
+        Normalize(mean, std, reverse_channels=reverse_channels),
+        *conv_bn(image_channels, stem_channels, 3, stem_stride, relu=True),
+    )
+    blocks = choice_blocks(stem_channels, stages)
+    channels = stages[-1][0] if stages else stem_channels
+    head = classifier(channels, head_channels, dropout, num_classes)
+    shape = (image_channels, image_size, image_size)
+    names = [SPOS_NAMES] * len(blocks)
+    supernet = ChainSupernet(
+        stem, blocks, head, image_shape=shape, num_classes=num_classes, names=names, recipe=recipe
+    )
+    initialize(supernet)
+    return supernet
+
+
+def classifier(inputs: int, channels: int, dropout: float, num_classes: int) -> nn.Sequential:
+    """The last 1×1 convolution, and logits of the means of its outputs."""
+    return nn.Sequential(
+        *conv_bn(inputs, channels, relu=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(channels, num_classes, bias=False),
+    )
+
+
+def choice_blocks(inputs: int, stages: Sequence[Sequence[int]]) -> list[list[nn.Module]]:
+    """The choices of every block of all stages.
+
+    Args:
+        inputs: the channels that the first block gets.
+        stages: as those of `spos`.
+
+    Raises:
+        InputError: a stage that cannot be built.
+    """
     for stage in stages:
         require(
             len(stage) == 3 and stage[0] % 4 == 0 and stage[1] >= 1 and stage[2] in (1, 2),
@@ -94,12 +120,7 @@ def spos(
             tuple(stage),
             "Adjust the stage.",
         )
-    stem = nn.Sequential(
-        Normalize(mean, std, reverse_channels=reverse_channels),
-        *conv_bn(image_channels, stem_channels, 3, stem_stride, relu=True),
-    )
     blocks: list[list[nn.Module]] = []
-    inputs = stem_channels
     for outputs, repeats, stride in stages:
         require(
             inputs % 2 == 0 and outputs > (inputs if stride == 2 else inputs // 2),
@@ -111,24 +132,7 @@ def spos(
         for repeat in range(repeats):
             blocks.append(choices_of_block(inputs, outputs, stride if repeat == 0 else 1))
             inputs = outputs
-    head = nn.Sequential(
-        *conv_bn(inputs, head_channels, relu=True),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(dropout),
-        nn.Linear(head_channels, num_classes, bias=False),
-    )
-    supernet = ChainSupernet(
-        stem,
-        blocks,
-        head,
-        image_shape=(image_channels, image_size, image_size),
-        num_classes=num_classes,
-        names=[SPOS_NAMES] * len(blocks),
-        recipe=recipe,
-    )
-    initialize(supernet)
-    return supernet
+    return blocks
 
 
 def spos_8x8(num_classes: int | None = 10, **options: Any) -> ChainSupernet:

@@ -1,11 +1,9 @@
-"""Files of tensors: read without running code from them, written whole or not at all."""
+"""Files of tensors, read without running code from them."""
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
-import stat
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -129,37 +127,3 @@ def unreadable(path: Path, error: Exception) -> InputError:
         f"{path} ({reason})",
         "Check the path, and that the file was written to its end.",
     )
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it on leaving, unless an error is raised.
-
-    The file gets the permissions that the user gives new files, whoever writes it.
-
-    Raises:
-        InputError: the file cannot be written there.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        permissions = default_permissions(temporary)
-        yield temporary
-        os.chmod(temporary, permissions)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            "path", "a file that can be written", f"{path} ({error})", "Choose another place."
-        ) from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
-
-
-def default_permissions(path: Path) -> int:
-    """The mode of a file that is created at `path` and left there, empty."""
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
-    try:
-        return stat.S_IMODE(os.fstat(descriptor).st_mode)
-    finally:
-        os.close(descriptor)

@@ -27,9 +27,9 @@ class StepReport:
         epochs: how many there will be.
         step: of the epoch, counted from 1.
         steps: how many the epoch will have.
-        loss: mean cross-entropy of the batch over the step's paths, in nats.
+        loss: mean of the batch over the step's paths: cross-entropy in nats, or the task's own.
         learning_rate: of the step.
-        images_per_second: since the epoch began.
+        images_per_second: samples of any kind, since the epoch began.
     """
 
     epoch: int
@@ -49,11 +49,14 @@ class EpochReport:
     Args:
         epoch: counted from 1.
         epochs: how many there will be.
-        loss: mean cross-entropy over the epoch's steps, in nats, label smoothing included.
-        accuracy: share of the training images, 0 to 1, that the sampled paths got right.
+        loss: mean over the epoch's steps: cross-entropy in nats, label smoothing included, or the
+            task's own.
+        accuracy: mean of the task's first objective over the training samples: of classification
+            the share, 0 to 1, that the sampled paths got right.
         learning_rate: of the last step.
         seconds: wall time.
-        images_per_second: images over wall time; an image counts once, however many paths saw it.
+        images_per_second: samples of any kind over wall time; one counts once, however many paths
+            saw it.
     """
 
     epoch: int

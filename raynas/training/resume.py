@@ -13,10 +13,11 @@ import torch
 
 from raynas.data.splits import TrainingImages
 from raynas.errors import InputError, require
+from raynas.files import file_beside
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import copy_all, matched, unique_tensors
 from raynas.supernets.identity import untrained_digest
-from raynas.supernets.tensor_files import read_torch, replacing, require_tensors
+from raynas.supernets.tensor_files import read_torch, require_tensors
 from raynas.supernets.value_digest import identity_of_task, value_digest
 from raynas.task import Classification, Task
 from raynas.training.progress import EpochReport
@@ -79,7 +80,7 @@ def write(
         "paths": json.dumps(sampler.state()),
         "reports": json.dumps([asdict(report) for report in reports]),
     }
-    with replacing(path) as temporary:
+    with file_beside(path) as temporary:
         torch.save(content, temporary)
 
 

@@ -18,8 +18,8 @@ class TrainingSettings:
     """Stochastic gradient descent with Nesterov momentum over single paths.
 
     Args:
-        epochs: passes over the images.
-        batch_size: images per step.
+        epochs: passes over the samples.
+        batch_size: samples per step.
         learning_rate: the highest, at the end of the warm-up.
         momentum: of Nesterov's method; 0 turns it off.
         weight_decay: of weights with two or more dimensions; biases and batch norms have none.
@@ -27,7 +27,8 @@ class TrainingSettings:
         warmup_epochs: over which the learning rate rises linearly; may be a fraction.
         schedule: how the learning rate then falls to 0: `"linear"` (SPOS) or `"cosine"`.
         clip: the largest norm of the gradient; any if `None`.
-        seed: determines paths, batches, augmentation and dropout, not the initial weights.
+        seed: determines paths, batches, augmentation and dropout; the initial weights are those of
+            the supernet that is given.
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, …; a GPU where there is one if `None`.
 
     Raises:

@@ -79,24 +79,13 @@ def train(
     require_kind(settings, TrainingSettings, "settings", "Write it as raynas.TrainingSettings(…).")
     sampler = UniformPaths(supernet.space) if paths is None else paths
     judged = classification_or(task, supernet.num_classes)
-    require(
-        hasattr(images, "batches") and hasattr(images, "__len__"),
-        "images",
-        "training samples with len() and batches(), such as data.train",
-        f"a {type(images).__name__}",
-        "Wrap arrays in raynas.data.ArrayImages, or use raynas.data.from_datasets.",
-    )
-    require(len(images) > 0, "images", "at least one image", 0, "Give some images to train on.")
+    require_images(images)
     # Dropout that ignores evaluation mode is no fault of a training, only of a search.
     supernet.check(judged, stochastic=True)
     home = next(chain(supernet.parameters(), supernet.buffers())).device
     reports: list[EpochReport] = []
     try:
-        device = settings.torch_device()
-        supernet.to(device).eval()
-        # Depthwise convolutions run up to twice as fast with channels last.
-        if not own_layouts(supernet, device):
-            supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        move(supernet, settings.torch_device())
         optimizer = make_optimizer(supernet, settings)
         terms: dict[str, Any] = {}
         if checkpoint is not None:
@@ -119,6 +108,26 @@ def train(
     finally:
         supernet.eval().to(home).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return reports
+
+
+def require_images(images: TrainingImages) -> None:
+    """Raise `InputError` unless there are samples to train on."""
+    require(
+        hasattr(images, "batches") and hasattr(images, "__len__"),
+        "images",
+        "training samples with len() and batches(), such as data.train",
+        f"a {type(images).__name__}",
+        "Wrap arrays in raynas.data.ArrayImages, or use raynas.data.from_datasets.",
+    )
+    require(len(images) > 0, "images", "at least one image", 0, "Give some images to train on.")
+
+
+def move(supernet: ChainSupernet, device: torch.device) -> None:
+    """Move a supernet to a device, laid out as it runs fastest there."""
+    supernet.to(device).eval()
+    # Depthwise convolutions run up to twice as fast with channels last.
+    if not own_layouts(supernet, device):
+        supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @final

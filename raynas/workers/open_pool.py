@@ -62,8 +62,8 @@ def check_workers(
 @contextmanager
 def open_pool(
     supernet: ChainSupernet,
-    evaluation: Evaluation,
-    workers: int | None,
+    evaluation: Evaluation | None = None,
+    workers: int | None = None,
     *,
     task: Task | None = None,
     digest: str | None = None,
@@ -72,8 +72,8 @@ def open_pool(
 
     Args:
         supernet: to be evaluated as it is now: workers hold copies of it.
-        evaluation: the protocol. Searches may differ from it in what workers do not hold: all but
-            `bits`, `prefix_sharing`, `threads` and `device`.
+        evaluation: the protocol; `Evaluation()` if omitted. Searches may differ from it in what
+            workers do not hold: all but `bits`, `prefix_sharing`, `threads` and `device`.
         workers: 0 evaluates in this process, without Ray; `None` takes one worker per GPU of the
             cluster, or per core where it has none.
         task: of the supernet; `None` for the classification of its `num_classes`.
@@ -85,12 +85,13 @@ def open_pool(
     """
     require_workers(workers)
     require_kind(supernet, ChainSupernet, "supernet", "Build one of stem, blocks and head.")
-    require_kind(evaluation, Evaluation, "evaluation", "Write it as raynas.Evaluation(bits=16).")
+    given = Evaluation() if evaluation is None else evaluation
+    require_kind(given, Evaluation, "evaluation", "Write it as raynas.Evaluation(bits=16).")
     if digest is None:
         from raynas.supernets.identity import digest as digest_of
 
         digest = digest_of(supernet)
-    protocol = protocol_for(supernet, evaluation)
+    protocol = protocol_for(supernet, given)
     judged = classification_or(task, supernet.num_classes)
     if workers == 0:
         yield LocalPool(supernet, protocol, task=judged, digest=digest)

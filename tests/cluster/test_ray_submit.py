@@ -23,8 +23,6 @@ from machine import CABLE, LOOPBACK, Machine
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = "experiments/digits_spos.py"
 CPUS = 2
-COMMAND_SECONDS = 900.0
-JOIN_SECONDS = 600.0
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 
@@ -49,9 +47,7 @@ class Desk:
 
     def type(self, *command: str | Path) -> str:
         """Run a command at the top of the repository; what it printed."""
-        return self.machine.run(
-            command, home=self.home, cwd=REPOSITORY, timeout_seconds=COMMAND_SECONDS
-        )
+        return self.machine.run(command, home=self.home, cwd=REPOSITORY)
 
     def ray(self, command: str, *arguments: str | Path) -> str:
         """Run a subcommand of `ray` for the cluster file; what it printed."""
@@ -145,7 +141,5 @@ def _check_joined(desk: Desk, *, actors: int, nodes: int) -> None:
 
 
 def _await_cpus(desk: Desk, cpus: int) -> None:
-    deadline = time.monotonic() + JOIN_SECONDS
-    while f"/{cpus}.0 CPU" not in (status := desk.ray("exec", "ray status")):
-        assert time.monotonic() < deadline, status
+    while f"/{cpus}.0 CPU" not in desk.ray("exec", "ray status"):
         time.sleep(2.0)

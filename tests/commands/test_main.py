@@ -60,7 +60,7 @@ def weights(home: Path) -> Path:
 
 def test_train_writes_a_supernet_and_nothing_else(home: Path) -> None:
     out = (home / "train.out").read_text()
-    assert "training 27 architectures on 937 images of digits" in out
+    assert "training 27 architectures on 937 samples of digits" in out
     assert "epoch   1/1" in out
     assert set(contents(home / "new")) == {"supernet.safetensors"}
 
@@ -230,6 +230,8 @@ def test_describe_shows_costs_and_legal_architectures(weights: Path) -> None:
     assert 1 < len(legal) < len(architectures)
     arguments = ("describe", *DIGITS, *TINY, "--weights", weights, *limits, "--paths", 2)
     table = cells(done(*arguments, "--population", 5, "--generations", 3))
+    assert table["samples"] == "937 training, 200 calibration, 300 validation, 360 test"
+    assert table["weights"] == str(weights)
     assert table["choices of the blocks"] == "3 3 3"
     assert (table["architectures"], table["legal architectures"]) == ("27", str(len(legal)))
     assert table["flops"].startswith(f"{flops.of((0, 0, 0)):,} to {most:,} (0,0,0 to 2,2,2)")
@@ -257,7 +259,9 @@ def test_a_task_of_the_users_own(tmp_path: Path) -> None:
     own = ("--data", "command_runs:slopes", "--supernet", "command_runs:linear_supernet")
     task = ("--task", "command_runs:closeness")
     weights = tmp_path / "supernet.safetensors"
-    done("train", *own, *task, "--out", weights, "--epochs", 1)
+    trained = done("train", *own, *task, "--out", weights, "--epochs", 1)
+    assert "training closeness of random paths -" in trained
+    assert "%" not in trained
     run = ("--weights", weights, "--workers", 0, "--generations", 1, "--population", 3)
     out = done("search", *own, *task, *run, "--run-dir", tmp_path / "run")
     result = strict_json(tmp_path / "run" / "result.json")
@@ -266,6 +270,8 @@ def test_a_task_of_the_users_own(tmp_path: Path) -> None:
     best = encode(tuple(result["architecture"]))
     scored = done("evaluate", *own, *task, "--weights", weights, "--architectures", best)
     assert scored.startswith(f"{best}  closeness {result['closeness']:.4f}, ")
+    untrained = cells(done("describe", *own, *task, "--paths", 1))
+    assert untrained["weights"] == "as command_runs:linear_supernet leaves them"
 
 
 @pytest.mark.parametrize("val", [True, False])
@@ -277,9 +283,19 @@ def test_a_folder_of_images(val: bool, tmp_path: Path) -> None:
     held = len(load_data(DataOptions(str(folder), image_size=8)).test)
     assert held == 1
     tested = 0 if val else 2
-    assert f"on {12 - 2 - 4 - tested} images of pets" in out
+    assert f"on {12 - 2 - 4 - tested} samples of pets" in out
     scored = done("evaluate", *data, "--weights", weights, "--architectures", "0,1,2")
     assert scored.startswith("0,1,2  top1 ")
+
+
+def test_folders_of_other_names(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "pets")
+    (folder / "train").rename(folder / "learn")
+    (folder / "val").rename(folder / "valid")
+    named = DataOptions(str(folder), train_folder="learn", val_folder="valid", image_size=8)
+    assert sum(shard.rows for shard in load_data(named).test) == 4
+    split = DataOptions(str(folder), train_folder="learn", val_folder="none", image_size=8, test=3)
+    assert sum(shard.rows for shard in load_data(split).test) == 3
 
 
 def test_data_of_a_function_take_its_options_and_may_print(weights: Path) -> None:
@@ -347,7 +363,6 @@ def program(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str
         text=True,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=240,
     )
 
 

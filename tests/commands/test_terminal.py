@@ -216,8 +216,18 @@ def test_training_progress_where_there_is_no_terminal(capsys: pytest.CaptureFixt
             progress.step(step(1, number))
             progress.epoch(epoch(number))
     assert capsys.readouterr().out == (
-        "epoch   1/2  loss 1.2345  accuracy 50.00%  5,679 images/s\n"
-        "epoch   2/2  loss 1.2345  accuracy 50.00%  5,679 images/s\n"
+        "epoch   1/2  loss 1.2345  accuracy 50.00%  5,679 samples/s\n"
+        "epoch   2/2  loss 1.2345  accuracy 50.00%  5,679 samples/s\n"
+    )
+
+
+def test_training_progress_names_the_score_of_another_task(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with training_progress(make_console(), "closeness") as progress:
+        progress.epoch(EpochReport(1, 2, 1.2345, -0.9019, 0.1, 3.0, 5678.9))
+    assert capsys.readouterr().out == (
+        "epoch   1/2  loss 1.2345  closeness -0.9019  5,679 samples/s\n"
     )
 
 
@@ -228,5 +238,5 @@ def test_training_progress_in_a_terminal() -> None:
         progress.step(step(4, 2))
         progress.epoch(epoch(2))
     text = file.getvalue()
-    assert "epoch 2/2  loss 1.234  5,679 images/s" in text
+    assert "epoch 2/2  loss 1.234  5,679 samples/s" in text
     assert "accuracy" not in text, "the bar says enough"

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +71,7 @@ def test_a_supernet_is_trained_once_and_reused(
     trained, untrained = small_supernet(), weights_of(small_supernet())
     workflow.train_or_load(trained, training_data(), TRAINING, path)
     out = capsys.readouterr().out
-    assert "training 65,536 architectures on 64 images of noise" in out
+    assert "training 65,536 architectures on 64 samples of noise" in out
     assert "epoch   3/3" in out
     assert f"saved to {path}" in out
     assert weights_of(trained) != untrained
@@ -353,7 +352,6 @@ def test_ctrl_c(workers: int, tmp_path: Path) -> None:
         for line in process.stdout:
             if line.startswith("generation 2"):
                 break
-        time.sleep(0.1)
         # As a terminal does: to every process of the foreground group.
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait() == 130

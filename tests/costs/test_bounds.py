@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -167,7 +168,11 @@ def test_tables_of_one_name() -> None:
 
 @pytest.mark.parametrize("constraint", [330e6, "60%", [FLOPs(at_most=1), 7], {"FLOPs": 1}])
 def test_what_is_no_constraint(constraint: Any) -> None:
-    with pytest.raises(InputError, match=r"constraint: expected FLOPs\(…\), Params\(…\), Cost"):
+    wrong = constraint[-1] if isinstance(constraint, list) else constraint
+    message = (
+        f"constraint: expected FLOPs(…), Params(…), Cost(…), or a list of them, got {wrong!r}."
+    )
+    with pytest.raises(InputError, match=re.escape(message)):
         resolve_limits(constraint, supernet())
 
 

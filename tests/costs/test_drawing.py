@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from oracle import cases, listed, upper
 from scipy.stats import chisquare
 
@@ -18,7 +18,6 @@ from raynas.space import Architecture, SearchSpace
 
 
 @given(cases(most=1))
-@settings(deadline=None)
 def test_counts_every_architecture_within_the_rounded_window(
     case: tuple[Limits, Architecture],
 ) -> None:
@@ -42,7 +41,6 @@ def test_counts_every_architecture_within_the_rounded_window(
 
 
 @given(cases())
-@settings(deadline=None)
 def test_a_sum_of_windows_holds_what_all_of_them_hold(case: tuple[Limits, Architecture]) -> None:
     limits, prefix = case
     windows = [window for window in limits.windows(prefix) if window.bounds > 0]

@@ -29,7 +29,7 @@ def contradicting(draw: st.DrawFn) -> Limits:
 
 
 @given(contradicting())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_program_agrees_with_listing(limits: Limits) -> None:
     """It finds what is legal or excludes it; only beyond its tolerance it may leave that open."""
     windows = [window for window in limits.windows() if window.bounds > 0]
@@ -47,7 +47,6 @@ def test_the_program_agrees_with_listing(limits: Limits) -> None:
 
 
 @given(cases())
-@settings(deadline=None)
 def test_the_descent_finds_only_what_is_there(case: tuple[Limits, Architecture]) -> None:
     limits, prefix = case
     if descend(limits.windows(prefix), limits.space.choices[len(prefix) :]):
@@ -55,7 +54,7 @@ def test_the_descent_finds_only_what_is_there(case: tuple[Limits, Architecture])
 
 
 @given(contradicting())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_nearest_violates_least(limits: Limits) -> None:
     windows = [window for window in limits.windows() if window.room > 0]
     if not windows:

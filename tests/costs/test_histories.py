@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import accumulate, islice
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import spaces
 
@@ -62,7 +62,6 @@ def plain_enumerate(
 
 
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None)
 def test_one_upper_limit_consumes_the_generator_as_ever(data: st.DataObject, seed: int) -> None:
     space = data.draw(spaces())
     costs = st.integers(0, data.draw(st.sampled_from([3, 50, 10**9])))

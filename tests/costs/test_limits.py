@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from oracle import cases, keeps, listed, naive_cost, upper
 
@@ -21,7 +21,6 @@ Case = tuple[Limits, Architecture]
 
 
 @given(cases())
-@settings(deadline=None)
 def test_count_and_feasible_equal_listing(case: Case) -> None:
     limits, prefix = case
     count = limits.count(prefix)
@@ -31,7 +30,6 @@ def test_count_and_feasible_equal_listing(case: Case) -> None:
 
 
 @given(cases())
-@settings(deadline=None)
 def test_allows_and_costs_equal_adding_up(case: Case) -> None:
     limits, _ = case
     for architecture in islice(limits.space.enumerate(), 20):
@@ -43,14 +41,12 @@ def test_allows_and_costs_equal_adding_up(case: Case) -> None:
 
 
 @given(cases())
-@settings(deadline=None)
 def test_enumerate_equals_listing_in_order(case: Case) -> None:
     limits, prefix = case
     assert list(limits.enumerate(prefix)) == listed(limits, prefix)
 
 
 @given(cases(), st.integers(0, 2**32 - 1))
-@settings(deadline=None)
 def test_shuffled_enumerate_is_the_same_set(case: Case, seed: int) -> None:
     limits, prefix = case
     shuffled = list(limits.enumerate(prefix, np.random.default_rng(seed)))
@@ -65,7 +61,6 @@ def test_shuffled_enumerate_begins_anywhere() -> None:
 
 
 @given(cases())
-@settings(deadline=None)
 def test_require_feasible_says_what_listing_says(case: Case) -> None:
     limits, _ = case
     if listed(limits):
@@ -78,7 +73,6 @@ def test_require_feasible_says_what_listing_says(case: Case) -> None:
 
 
 @given(cases(), st.integers(0, 2**32 - 1))
-@settings(deadline=None)
 def test_draws_are_legal_and_reach_everything(case: Case, seed: int) -> None:
     limits, prefix = case
     legal, rng = listed(limits, prefix), np.random.default_rng(seed)

@@ -17,9 +17,7 @@ print([name for name in ("ray", "sklearn", "torchvision", "matplotlib") if name 
 
 
 def test_a_fresh_import_is_light_and_gives_functions():
-    done = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     *functions, heavy = done.stdout.splitlines()
     assert [line.split()[1] for line in functions] == ["function"] * 5
     assert heavy == "[]"

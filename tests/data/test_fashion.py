@@ -11,6 +11,7 @@ import pytest
 from raynas.data import fashion, fashion_mnist
 from raynas.data.idx import read_idx
 from raynas.errors import InputError
+from raynas.supernets import spos_28x28
 
 NAMES = fashion.TRAINING_FILES + fashion.TEST_FILES
 real = pytest.mark.skipif(
@@ -82,13 +83,14 @@ def test_real_splits_are_disjoint_rows_of_the_training_file(data):
 
 
 @real
-def test_real_normalisation_is_that_of_the_training_pixels():
+def test_the_supernet_normalises_by_the_training_pixels():
+    recipe = spos_28x28().recipe
     counts = np.bincount(read_idx(fashion.DEBIAN_FOLDER / f"{NAMES[0]}.gz").ravel(), minlength=256)
     values = np.arange(256) / 255
     mean = (counts * values).sum() / counts.sum()
     std = np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum())
-    assert list(fashion.MEAN) == pytest.approx([mean], abs=5e-5)
-    assert list(fashion.STD) == pytest.approx([std], abs=5e-5)
+    assert recipe["mean"] == pytest.approx([mean], abs=5e-5)
+    assert recipe["std"] == pytest.approx([std], abs=5e-5)
 
 
 @real

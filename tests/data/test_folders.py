@@ -57,6 +57,7 @@ def test_val_is_the_test_split_and_train_is_cut_by_defaults(root: Path) -> None:
     data = load(root, val="val")
     found = numbers(data)
     assert (data.name, data.num_classes) == (root.name, 2)
+    assert "28 training, 4 calibration, 8 validation, 10 test" in repr(data)
     assert [len(rows) for rows in found.values()] == [4, 8, 10, 28]
     assert found["test"] == list(range(100, 110))
     others = found["calibration"] + found["validation"] + found["train"]
@@ -76,6 +77,21 @@ def test_classes_in_the_root_itself(root: Path) -> None:
     data = load(root / "alone" / "train", train=".", calibration=0, test=4, name="mine")
     assert [len(rows) for rows in numbers(data).values()] == [0, 8, 4, 28]
     assert data.name == "mine"
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+    write(tmp_path / "train", 20)
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".thumbnails").mkdir()
+    (tmp_path / "train" / "cats" / "._00.png").write_bytes(b"not an image")
+    data = load(tmp_path)
+    assert data.num_classes == 2
+    assert sum(len(rows) for rows in numbers(data).values()) == 40
+
+
+def test_a_root_that_is_one_too_deep_names_what_is_there(root: Path) -> None:
+    with pytest.raises(InputError, match=r"no such folder, but cats, dogs in .*train=.*root"):
+        load(root / "train")
 
 
 def test_counts_and_seeds(root: Path) -> None:

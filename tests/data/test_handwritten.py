@@ -8,8 +8,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from raynas.data import digits
-from raynas.data.handwritten import MEAN, STD
 from raynas.errors import InputError
+from raynas.supernets import spos_8x8
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,11 @@ def test_every_shard_has_every_class(data):
         assert counts.min() >= 7
 
 
-def test_normalisation_is_that_of_the_pixels():
+def test_the_supernet_normalises_by_the_pixels():
+    recipe = spos_8x8().recipe
     scaled = np.rint(load_digits().data * 255 / 16) / 255
-    assert list(MEAN) == pytest.approx([scaled.mean()], abs=5e-5)
-    assert list(STD) == pytest.approx([scaled.std()], abs=5e-5)
+    assert recipe["mean"] == pytest.approx([scaled.mean()], abs=5e-5)
+    assert recipe["std"] == pytest.approx([scaled.std()], abs=5e-5)
 
 
 def test_too_large_sizes_are_refused():

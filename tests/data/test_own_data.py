@@ -44,7 +44,7 @@ def parts(data: SearchData) -> dict[str, tuple[list[int], np.ndarray]]:
     return found
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(st.integers(6, 300), st.integers(2, 5), st.integers(0, 3))
 def test_every_sample_is_in_one_split_with_its_own_target(
     count: int, classes: int, seed: int
@@ -244,6 +244,9 @@ def test_columns_of_dictionaries() -> None:
         from_datasets(rows, name="x")
     with pytest.raises(InputError, match=r"train\[0\]: expected columns image and label"):
         from_datasets(rows, name="x", columns=("image", "label"))
+    for wrong in ("img", ("img",), 2):
+        with pytest.raises(InputError, match=r"columns: expected the names of two columns, got"):
+            from_datasets(rows, name="x", columns=wrong)  # type: ignore[arg-type]
 
 
 def test_targets_of_regression_and_segmentation() -> None:
@@ -288,6 +291,10 @@ class Broken:
         (Stream(), r"train: .*list\(stream\)"),
         (iter([]), "train: expected something with len"),
         (None, "train: expected something with len"),
+        (
+            {"train": [], "test": []},
+            "train: expected one data set, got a dictionary of train, test",
+        ),
         ([], "train: expected at least one sample"),
         (Broken(), r"train\[0\]: .* OSError: gone"),
         ([images(1)[0]] * 9, r"train\[0\]: .* got a ndarray"),
@@ -297,7 +304,7 @@ class Broken:
         ([(Image.new("I;16", (4, 3)), 0)] * 9, r"train\[0\]: expected an image of 8 bits"),
         ([(Image.new("F", (4, 3)), 0)] * 9, r"train\[0\]: expected an image of 8 bits"),
         ([(np.zeros(3), 0)] * 9, r"train\[0\]: .* got float64"),
-        ([("text", 0)] * 9, r"train\[0\]: .* got str"),
+        ([("text", 0)] * 9, r"train\[0\]: .* got str\. Make token ids of texts"),
         ([(images(1)[0], "cat")] * 9, "targets"),
         ([(images(1)[0], [0] * (1 + i % 2)) for i in range(9)], r"train targets\[1\]: "),
         ([(np.full(3, np.nan, np.float32), 0)] * 9, "inputs: .*NaN or infinity in sample 0"),

@@ -54,6 +54,15 @@ class Stream(IterableDataset):
         return iter(shards("test"))
 
 
+def test_a_data_set_shows_its_numbers_and_not_its_samples() -> None:
+    assert repr(data(test=None)) == (
+        "SearchData('x', num_classes=3, 0 training, 4 calibration, 4 validation, 0 test)"
+    )
+    lazy = Lazy(shards("test"))
+    assert data(test=lazy).sizes()["test"] is None
+    assert lazy.reads == []
+
+
 def test_a_missing_split_is_read_as_empty() -> None:
     empty = data(calibration=None, test=None)
     assert (empty.calibration, empty.test) == ((), ())

@@ -63,7 +63,7 @@ def shard_for(supernet: ChainSupernet, split: str = "validation") -> Shard:
     return random_shards(supernet, split, 6, 6, seed=0)[0]
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(scenes)
 def test_statistics_of_a_shard_are_those_of_its_batch(scene: Scene):
     architectures = scene.candidates(3)
@@ -84,7 +84,7 @@ def test_statistics_of_a_shard_are_those_of_its_batch(scene: Scene):
         }
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(scenes)
 def test_bits_and_losses_of_a_shard_are_those_of_plain_forwards(scene: Scene):
     architectures = scene.candidates(4)
@@ -100,7 +100,7 @@ def test_bits_and_losses_of_a_shard_are_those_of_plain_forwards(scene: Scene):
         assert outcome.losses.dtype == np.float32
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(scenes, st.data())
 def test_advanced_shards_hold_the_activations_of_the_kept_rows(scene: Scene, data):
     prefix = scene.candidates(1)[0][: data.draw(st.integers(1, scene.supernet.space.blocks))]
@@ -125,7 +125,7 @@ def test_advanced_shards_hold_the_activations_of_the_kept_rows(scene: Scene, dat
     assert recorded.block_forwards == len(prefix) * len(rows)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(scenes, st.sampled_from([16, 8, 4]), st.sampled_from(["inherited", "batch"]), st.data())
 def test_fewer_bits_store_the_same_activations(scene: Scene, bits, mode, data):
     prefix = scene.candidates(1)[0][: data.draw(st.integers(1, scene.supernet.space.blocks))]

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from searching import limited, problems, unconstrained
 
@@ -192,7 +192,6 @@ def test_evolution_until_the_first_freeze(kind: type) -> None:
     monitor=st.integers(1, 3),
     threshold=st.floats(0.3, 0.8),
 )
-@settings(deadline=None)
 def test_frozen_blocks_stay_frozen(
     problem: Problem, seed: int, monitor: int, threshold: float
 ) -> None:

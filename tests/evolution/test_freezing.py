@@ -140,7 +140,6 @@ def test_shallow_blocks_may_stay_below_if_the_mean_passes() -> None:
 
 
 @given(problem=problems(), data=st.data())
-@settings(deadline=None)
 def test_overwrite_keeps_legal_distinct_parents_in_order(
     problem: Problem, data: st.DataObject
 ) -> None:

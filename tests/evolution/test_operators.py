@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from searching import limited, problems, unconstrained
 
@@ -82,7 +82,6 @@ def test_crossover_is_uniform_per_block() -> None:
 
 
 @given(problem=problems(), seed=seeds, count=st.integers(0, 40), data=st.data())
-@settings(deadline=None)
 def test_fill_random_is_short_only_when_nothing_is_left(
     problem: Problem, seed: int, count: int, data: st.DataObject
 ) -> None:
@@ -100,7 +99,6 @@ def test_fill_random_is_short_only_when_nothing_is_left(
 
 
 @given(problem=problems(), seed=seeds, data=st.data())
-@settings(deadline=None)
 def test_breed_is_short_only_when_nothing_is_left(
     problem: Problem, seed: int, data: st.DataObject
 ) -> None:

@@ -58,7 +58,7 @@ def settings_of(draw: st.DrawFn, kind: type[Strategy]) -> Strategy:
 
 @every_strategy
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_contract(kind: type[Strategy], data: st.DataObject) -> None:
     strategy = data.draw(settings_of(kind))
     problem = data.draw(problems())

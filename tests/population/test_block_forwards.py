@@ -66,7 +66,7 @@ def test_nothing_below_the_prefix_is_executed_after_the_freeze(depth, batch_norm
     assert evaluator.counters.block_forwards - before == len(nodes) * rows(shards)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(scenes, st.booleans(), st.data())
 def test_counted_forwards_are_those_of_a_naive_count(scene: Scene, sharing, data):
     trunk = scene.candidates(1)[0]

@@ -42,7 +42,7 @@ def assert_estimates(
             assert found == pytest.approx(total / (len(kept) + dropped.samples), abs=1e-5, rel=1e-6)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8)
 @given(
     scene=scenes,
     percents=st.tuples(st.integers(10, 90), st.integers(20, 95)).map(sorted),

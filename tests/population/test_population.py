@@ -28,7 +28,7 @@ from raynas.workers.pool import LocalPool
 
 
 @pytest.mark.parametrize("mode", ["top", "weighted", "random"])
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8)
 @given(scene=scenes, percent=st.integers(20, 90))
 def test_after_the_first_freeze_scores_are_those_of_the_selected_samples(mode, scene, percent):
     trunk = scene.candidates(1)[0]
@@ -107,7 +107,7 @@ def open_losses(scene: Scene, population: Sequence[Architecture]) -> list[float]
     return [score.loss for score in open_evaluator(scene).score(population)]
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10)
 @given(scenes)
 def test_merged_statistics_are_those_of_the_candidate_alone(scene: Scene):
     architecture = scene.candidates(1)[0]

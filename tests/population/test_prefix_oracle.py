@@ -53,7 +53,7 @@ def assert_plain(score: Score, plain: PlainScore) -> None:
     assert score.loss == pytest.approx(plain.losses.mean(dtype=np.float64), rel=1e-5, abs=1e-5)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(scenes, st.sampled_from(POLICIES))
 @example(build_scene(15), "recalibrate")
 def test_scores_behind_any_prefix_are_those_of_full_forwards(scene: Scene, batch_norm):
@@ -73,7 +73,7 @@ def test_scores_behind_any_prefix_are_those_of_full_forwards(scene: Scene, batch
                 assert score == known.setdefault(score.architecture, score)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(scenes, st.sampled_from(POLICIES), st.data())
 def test_freezing_in_steps_scores_as_full_forwards_do(scene: Scene, batch_norm, data):
     trunk = scene.candidates(1)[0]

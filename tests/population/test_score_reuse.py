@@ -43,7 +43,7 @@ def test_within_a_run_no_architecture_is_scored_twice():
     assert known == 1
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=6)
 @given(
     scene=scenes,
     options=st.fixed_dictionaries(

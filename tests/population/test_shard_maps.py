@@ -47,7 +47,7 @@ def history(scene: Scene, pool: LocalPool | None, **options: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("sharing", [True, False])
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=5)
 @given(scene=scenes, workers=st.integers(0, 40))
 def test_the_number_of_workers_does_not_change_the_history(
     sharing: bool, scene: Scene, workers: int
@@ -57,7 +57,7 @@ def test_the_number_of_workers_does_not_change_the_history(
     assert found == history(scene, None, **options)
 
 
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=5)
 @given(scene=scenes, workers=st.integers(0, 40))
 def test_every_distinct_candidate_is_scored_once_on_every_sample(
     scene: Scene, workers: int

@@ -44,7 +44,7 @@ def counting(scene: Scene) -> Counting:
     return pool
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8)
 @given(scene=scenes, percent=st.integers(10, 90))
 def test_estimates_are_the_kept_samples_and_the_voters_means_of_the_others(scene, percent):
     trunk, voters = scene.candidates(1)[0], scene.candidates(6)

@@ -155,7 +155,7 @@ def test_a_killed_writer_leaves_what_it_had_acknowledged(acknowledged: int, tmp_
         assert writer.stdout.readline()
     live = read_run(tmp_path)
     os.kill(writer.pid, signal.SIGKILL)
-    writer.communicate(timeout=60)
+    writer.communicate()
     left = read_run(tmp_path)
     assert len(left.generations) >= len(live.generations) >= acknowledged
     assert [each["generation"] for each in left.generations] == list(range(len(left.generations)))

@@ -102,7 +102,7 @@ def samples_and_targets(draw):
     return inputs, targets
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(samples_and_targets(), st.integers(1, 6))
 def test_samples_and_targets_of_any_kind_survive(pair, shard_size):
     inputs, targets = pair
@@ -120,7 +120,7 @@ def test_samples_and_targets_of_any_kind_survive(pair, shard_size):
     assert whole.targets.tobytes() == targets.tobytes()
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     arrays.arrays(
         np.float32,

@@ -30,7 +30,7 @@ FEATURES = arrays.arrays(np.float32, SHAPES, **VALUES)
 RANKS = arrays.array_shapes(min_dims=2, max_dims=5, max_side=4)
 ANY_RANK = arrays.arrays(np.float32, RANKS, **VALUES)
 AFFINE = pytest.mark.parametrize("bits", [8, 4])
-QUICK = settings(max_examples=40, deadline=None, derandomize=True)
+QUICK = settings(max_examples=40)
 TINY = 1e-40
 """Where float32's steps are no longer relative."""
 

@@ -15,8 +15,8 @@ from supernet_zoo import ZOO, random_images, scrambled, sliced, small_spos
 from torch import nn
 
 from raynas.errors import InputError
+from raynas.files import file_beside
 from raynas.supernets import ChainSupernet, Normalize, digest, load, recipe_of, save, spos
-from raynas.supernets.tensor_files import replacing
 
 
 def state(supernet: ChainSupernet) -> dict[str, torch.Tensor]:
@@ -200,14 +200,14 @@ def test_files_are_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path.write_text("old")
 
     def interrupted() -> None:
-        with replacing(path) as temporary:
+        with file_beside(path) as temporary:
             temporary.write_text("half of the n")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert path.read_text() == "old"
-    with replacing(path) as temporary:
+    with file_beside(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"

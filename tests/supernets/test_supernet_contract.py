@@ -113,7 +113,7 @@ def test_copies_and_pickles_compute_the_same(supernet: ChainSupernet) -> None:
         assert digest(replica) == digest(supernet)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(name=st.sampled_from(sorted(SUPERNETS)), seed=st.integers(0, 2**32 - 1))
 def test_the_cost_tables_add_up_to_the_subnet(name: str, seed: int) -> None:
     supernet, (flops, params) = SUPERNETS[name], TABLES[name]

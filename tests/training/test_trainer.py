@@ -144,21 +144,24 @@ def naive_step(supernet: ChainSupernet, images: Images, paths: tuple[Architectur
                 parameter -= 0.5 * gradient
 
 
+ONE_STEP = with_settings(
+    epochs=1,
+    batch_size=50,
+    learning_rate=0.5,
+    momentum=0,
+    weight_decay=0,
+    label_smoothing=0,
+    warmup_epochs=0,
+)
+"""One step down the gradient of the loss, and nothing else."""
+
+
 @pytest.mark.parametrize("paths", [((2, 1, 3),), ((0, 1, 2), (1, 1, 0), (3, 1, 1))])
 def test_a_step_descends_the_sum_of_the_losses(paths: tuple[Architecture, ...]) -> None:
     supernet = small_supernet(dropout=0.0)
     expected = copy.deepcopy(supernet)
     naive_step(expected, digits(50), paths)
-    settings = with_settings(
-        epochs=1,
-        batch_size=50,
-        learning_rate=0.5,
-        momentum=0,
-        weight_decay=0,
-        label_smoothing=0,
-        warmup_epochs=0,
-    )
-    (report,) = train(supernet, digits(50), settings, paths=Recorded(supernet, [paths]))
+    (report,) = train(supernet, digits(50), ONE_STEP, paths=Recorded(supernet, [paths]))
     torch.testing.assert_close(supernet.state_dict(), expected.state_dict(), rtol=1e-4, atol=1e-6)
     assert report.learning_rate == 0.5
 
@@ -188,16 +191,7 @@ def test_modules_that_channels_last_breaks_are_trained_as_plain_torch_trains_the
     expected = copy.deepcopy(supernet)
     naive_step(expected, digits(50), ((0,), (1,)))
     before = supernet.state_dict()["blocks.0.0.linear.weight"].clone()
-    settings = with_settings(
-        epochs=1,
-        batch_size=50,
-        learning_rate=0.5,
-        momentum=0,
-        weight_decay=0,
-        label_smoothing=0,
-        warmup_epochs=0,
-    )
-    train(supernet, digits(50), settings, paths=Recorded(supernet, [((0,), (1,))]))
+    train(supernet, digits(50), ONE_STEP, paths=Recorded(supernet, [((0,), (1,))]))
     torch.testing.assert_close(supernet.state_dict(), expected.state_dict(), rtol=1e-4, atol=1e-6)
     assert not torch.equal(supernet.state_dict()["blocks.0.0.linear.weight"], before)
 

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import grpc
 
@@ -46,7 +46,6 @@ def plain_server(answer: bytes | None) -> Iterator[str]:
             callers.append(caller)
             if answer is None:
                 continue
-            caller.settimeout(60.0)
             with caller:
                 try:
                     caller.recv(200)
@@ -64,6 +63,9 @@ def plain_server(answer: bytes | None) -> Iterator[str]:
         finally:
             # Closing alone would leave the thread in `accept`.
             listener.shutdown(socket.SHUT_RDWR)
+            for caller in callers:
+                with suppress(OSError):
+                    caller.shutdown(socket.SHUT_RDWR)
             thread.join()
             for caller in callers:
                 caller.close()

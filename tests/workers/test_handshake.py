@@ -18,7 +18,11 @@ from raynas.workers.handshake import CLIENTS, HEAD, accepts, require_form, requi
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
-def refused(address: str, seconds: float = 60.0) -> str:
+NEVER = 3600.0
+"""Seconds that no answer takes."""
+
+
+def refused(address: str, seconds: float = NEVER) -> str:
     with pytest.raises(InputError) as caught:
         require_ray(address, seconds)
     assert caught.value.argument == "RAY_ADDRESS"
@@ -47,10 +51,10 @@ def test_another_grpc_server_is_refused():
 
 def test_the_head_of_a_cluster_is_no_server_of_clients():
     with grpc_server({HEAD.call: lambda request, context: b""}) as address:
-        require_ray(address)
+        require_ray(address, NEVER)
         assert "Ray's server for ray://" in refused("ray://" + address)
     with grpc_server({CLIENTS.call: lambda request, context: b""}) as address:
-        require_ray("ray://" + address)
+        require_ray("ray://" + address, NEVER)
         assert "the head of a Ray cluster" in refused(address)
 
 
@@ -61,7 +65,7 @@ def test_a_cluster_that_asks_for_a_token_is_a_cluster(code: grpc.StatusCode):
         return b""
 
     with grpc_server({HEAD.call: refuse}) as address:
-        require_ray(address)
+        require_ray(address, NEVER)
 
 
 def test_a_slow_cluster_is_waited_for():
@@ -75,7 +79,7 @@ def test_a_slow_cluster_is_waited_for():
     found: list[str] = []
     with grpc_server({HEAD.call: answer}) as address:
         waiting = threading.Thread(
-            target=lambda: found.append(handshake.ask(HEAD, address, seconds=600.0))
+            target=lambda: found.append(handshake.ask(HEAD, address, seconds=NEVER))
         )
         waiting.start()
         asked.wait()
@@ -92,7 +96,7 @@ def test_a_proxy_for_web_pages_is_not_asked(monkeypatch: pytest.MonkeyPatch):
     ):
         for name in ("http_proxy", "https_proxy", "grpc_proxy"):
             monkeypatch.setenv(name, f"http://{proxy}")
-        require_ray(address)
+        require_ray(address, NEVER)
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "https://head:443", "grpc://a:1"])
@@ -118,7 +122,7 @@ def test_a_real_head_is_known(ray_cluster: None):
     import ray
 
     node, address = ray.nodes()[0], ray.get_runtime_context().gcs_address
-    require_ray(address)
+    require_ray(address, NEVER)
     assert "Ray's server for ray://" in refused("ray://" + address)
     assert "another service listens" in refused(
         f"{address.split(':')[0]}:{node['NodeManagerPort']}"
@@ -142,7 +146,7 @@ def test_a_real_server_of_clients_is_known(ray_cluster: None):
         while not accepts(address):
             assert served.poll() is None
             time.sleep(0.1)
-        require_ray(f"ray://{address}")
+        require_ray(f"ray://{address}", NEVER)
         assert "the head of a Ray cluster" in refused(address)
     finally:
         served.terminate()

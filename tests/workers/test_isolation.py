@@ -72,7 +72,7 @@ def test_poison_in_a_frozen_prefix_is_still_noticed(bits):
     assert [score.finite for score in evaluator.score([(2, 0, 0), (2, 1, 1)])] == [False, False]
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(scenes, st.randoms(use_true_random=False))
 def test_scores_depend_neither_on_the_order_nor_on_the_company(scene: Scene, random):
     population = scene.candidates(6)
@@ -90,7 +90,7 @@ class Claims(LocalPool):
 
 
 @pytest.mark.parametrize("batch_norm", ["recalibrate", "inherit"])
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10)
 @given(scene=scenes)
 def test_scores_do_not_depend_on_how_the_population_is_cut(batch_norm, scene):
     protocol = Evaluation(batch_norm=batch_norm, device="cpu")

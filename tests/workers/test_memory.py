@@ -66,7 +66,6 @@ def objects_in_use() -> int:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(600)
 def test_shards_behind_a_shorter_prefix_leave_the_store(ray_cluster: None):
     from raynas.workers.ray_pool import RayPool
 

@@ -61,7 +61,7 @@ def evaluator_of(scene: Scene, **options) -> Evaluator:
     return Evaluator(copy.deepcopy(scene.supernet), Evaluation(device="cpu", **options))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(scenes)
 @example(build_scene(40))  # A batch norm of a single channel.
 def test_a_joined_module_computes_what_it_computed_before(scene: Scene):
@@ -149,7 +149,7 @@ def test_numbers_that_are_not_finite_stay_so_in_their_channel():
     assert y[:, 4:].isfinite().all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(scenes)
 def test_folded_scores_are_those_of_unfolded_ones(scene: Scene):
     candidates = scene.candidates(3)
@@ -232,7 +232,7 @@ def test_statistics_are_set_anew_for_each_use():
             assert torch.equal(y, pair(x)) or fold
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(scenes)
 @example(build_scene(630277))  # a block of one channel
 def test_large_batches_are_shared_and_frozen_exactly_too(scene: Scene):
@@ -288,7 +288,7 @@ def test_low_precision_moves_scores_a_little_and_the_exact_ones_not(precision):
     assert np.array_equal(exact.losses, expected.losses)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(scenes)
 def test_in_low_precision_too_a_shard_scores_as_the_images_do(scene: Scene):
     candidates = scene.candidates(1)
