@@ -23,9 +23,9 @@ Values: `errors`, `space`, `score`, `inputs`, `task`; files and records: `files`
 processor and the GPU. Rooms, in the order in which data flows: `supernets`, `shards`, `costs`,
 `data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`, `population`. A search:
 `preparation` checks its arguments, `task_trial` a task among them, `search` is the loop,
-`generation` one turn of it, `replay` its resumption, `result` its end, `export` its product;
-`overview` looks before it. `report` reads records; `testing` has contract kits; `commands` is the
-command line; `cli` and `workflow` are earlier names of its files.
+`generation` one turn of it, `replay` its resumption, `conclusion` its end, `result` the winner or
+the front, `export` its product; `overview` looks before it. `report` reads records; `testing` has
+contract kits; `commands` is the command line; `cli` and `workflow` are earlier names of its files.
 """
 
 from __future__ import annotations

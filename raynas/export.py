@@ -151,7 +151,8 @@ def export_architecture(
                 splits = Splits(data.calibration, (), inspect=inspect)
                 statistics = PopulationEvaluator(pool, splits, evaluation, 0).statistics(chosen)
         subnet = plain_subnet(supernet, chosen, statistics)
-        content = {**description, "architecture": list(chosen)}
+        names = list(supernet.decode(chosen))
+        content = {**description, "architecture": list(chosen), "names": names}
         return export_subnet(directory, subnet, supernet.inputs, content).require_complete()
 
 

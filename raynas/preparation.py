@@ -72,6 +72,7 @@ class Prepared:
             "supernet": {
                 "digest": self.identity.digest,
                 "choices": list(self.supernet.space.choices),
+                "names": [list(names) for names in self.supernet.names],
                 **self.identity.to_json(),
             },
             "data": {"name": self.data.name},

@@ -1,4 +1,4 @@
-"""The end of a search: the winner under the full protocol, and what it says of itself."""
+"""The result of a search: the winner, or the front, and reading them back from records."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from typing import final
 from raynas.data.splits import SearchData
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
-from raynas.evolution.strategy import State, Strategy
-from raynas.export import Exported, export_architecture
+from raynas.evolution.strategy import Strategy
+from raynas.export import Exported, PartialExportError, export_architecture
 from raynas.files import Record
-from raynas.generation import Observer, Run
-from raynas.metering import Meter
+from raynas.generation import Observer
 from raynas.preparation import Prepared
 from raynas.replay import retrace
 from raynas.report.read import read_run
-from raynas.runlog import RESULT, RunLog, require_same
-from raynas.score import Score, rank_key
+from raynas.runlog import RESULT, require_same
 from raynas.shards.lazy import are_in_memory
 from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
@@ -40,6 +38,8 @@ class Best:
         test_objectives: on the held-out test split; `None` if there is none.
         flops: multiply-accumulates for one sample.
         params: parameters of the network that would be retrained.
+        costs: these, and all others that were limited, by name.
+        names: of the choices.
     """
 
     architecture: Architecture
@@ -47,6 +47,8 @@ class Best:
     test_objectives: Mapping[str, float] | None
     flops: int
     params: int
+    costs: Mapping[str, int | float]
+    names: tuple[str, ...]
 
     def record(self) -> Record:
         """The winner as a flat JSON object."""
@@ -57,6 +59,7 @@ class Best:
             **{f"test_{name}": value for name, value in tested.items()},
             "flops": self.flops,
             "params": self.params,
+            "costs": dict(self.costs),
         }
 
     @property
@@ -98,10 +101,13 @@ class SearchResult:
 
     Args:
         best: the winner.
+        front: every architecture that was found, re-scored in full: of a search for a front its
+            members, the best first objective first; of any other search the winner.
         record: the content of `result.json`.
     """
 
     best: Best
+    front: tuple[Best, ...]
     record: Record = field(repr=False)
     supernet: ChainSupernet = field(repr=False)
     data: SearchData = field(repr=False)
@@ -109,91 +115,45 @@ class SearchResult:
     task: Task = field(repr=False)
     identity: Identity = field(repr=False)
 
-    def export(self, directory: Path | str) -> Exported:
-        """Write the best subnet as files that need no raynas; see `export_architecture`.
+    def export(self, directory: Path | str, member: Best | None = None) -> Exported:
+        """Write a subnet as files that need no raynas; see `export_architecture`.
+
+        Args:
+            directory: that receives them.
+            member: of the front; the best if omitted.
 
         Raises:
             InputError: as there, or the supernet has changed since the search.
         """
+        chosen = self.best if member is None else member
         require_same_supernet(self.supernet, self.identity, "supernet")
         return export_architecture(
             directory,
             self.supernet,
             self.data,
-            self.best.architecture,
+            chosen.architecture,
             self.evaluation,
-            self.best.record(),
+            chosen.record(),
             self.task,
         )
 
+    def export_front(self, directory: Path | str) -> list[Path]:
+        """Write every member of the front to a folder of its own: `00`, the best one, `01`, ….
 
-def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
-    """Choose the winner among the finalists under the full protocol, test it once, and record it.
-
-    Their scores so far are of different prefixes, samples and precisions, and were selected for
-    being high, so none of them decides. The test split is read for the winner alone, and so never
-    steers what is found.
-
-    Args:
-        run: that has ended.
-        state: its last one.
-        prepared: supernet, data and limits of the search.
-    """
-    meter = Meter()
-    evaluator = run.evaluator
-    finalists = run.strategy.finalists(state)
-    require(
-        len(finalists) > 0,
-        "strategy",
-        "at least one finalist",
-        "none",
-        "Let survival keep the best, and finalists name them.",
-    )
-    scores = run.problem.priced(evaluator.score_in_full(finalists))
-    test = evaluator.test(min(scores, key=rank_key).architecture)
-    record = result_record(run, state, prepared, scores, test, meter)
-    run.log.finish(record)
-    return result_from(record, prepared)
-
-
-def result_record(
-    run: Run,
-    state: State,
-    prepared: Prepared,
-    scores: Sequence[Score],
-    test: Score | None,
-    meter: Meter,
-) -> Record:
-    """The content of `result.json`, from full scores of the finalists and the winner's test."""
-    winner = min(scores, key=rank_key)
-    full_seconds = meter.seconds
-    energy = total_energy(run.log, meter)
-    seconds = sum(metrics["seconds"] for metrics in run.log.metrics) + full_seconds
-    counters = run.evaluator.counters
-    generations = run.log.generations
-    return {
-        **winner.record(),
-        "objectives": list(winner.objectives),
-        **{f"test_{name}": None if test is None else test.known_objectives[name]
-           for name in winner.objectives},
-        "flops": winner.costs["flops"],
-        "params": winner.costs["params"],
-        "strategy": run.strategy.settings()["strategy"],
-        "finished": state.finished,
-        "generations": len(generations),
-        "evaluations": sum(len(g["rescored"]) + len(g["population"]) for g in generations),
-        "legal_architectures": prepared.problem.limits.count(),
-        "frozen": [generation["frozen"] for generation in generations],
-        "seconds": seconds,
-        "final_seconds": full_seconds,
-        "gpu_hours": counters.gpus * seconds / 3600.0 if counters.gpus else None,
-        "energy_j": energy,
-        "workers": counters.workers,
-        "seed": run.seed,
-        "skipped_images": skipped_images(prepared.data),
-        "not_finite": count_not_finite(generations),
-        "finalists": [score.record() for score in scores],
-    }  # fmt: skip
+        Raises:
+            InputError: as `export`.
+            PartialExportError: torch refuses a module; all else has been written, of all members.
+        """
+        folders = [Path(directory) / f"{index:02d}" for index in range(len(self.front))]
+        refused: PartialExportError | None = None
+        for folder, member in zip(folders, self.front, strict=True):
+            try:
+                self.export(folder, member)
+            except PartialExportError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        return folders
 
 
 def finished_result(
@@ -241,7 +201,8 @@ def load_result(
     evaluation = Evaluation(**recorded["evaluation"])
     require_same_data(recorded, data, evaluation, "run_dir")
     judged = classification_or(task, supernet.num_classes)
-    return SearchResult(best_of(result), result, supernet, data, evaluation, judged, searched)
+    best, front = members(result)
+    return SearchResult(best, front, result, supernet, data, evaluation, judged, searched)
 
 
 def require_same_data(
@@ -276,8 +237,10 @@ def require_same_supernet(supernet: ChainSupernet, searched: Identity, argument:
 
 def result_from(record: Record, prepared: Prepared) -> SearchResult:
     """The result of a search from its record."""
+    best, front = members(record)
     return SearchResult(
-        best_of(record),
+        best,
+        front,
         record,
         prepared.supernet,
         prepared.data,
@@ -287,33 +250,24 @@ def result_from(record: Record, prepared: Prepared) -> SearchResult:
     )
 
 
-def best_of(record: Record) -> Best:
-    """The winner that a result names."""
+def members(record: Record) -> tuple[Best, tuple[Best, ...]]:
+    """The winner that a result names, and the members of its front."""
     names = record["objectives"]
     tested = {name: record[f"test_{name}"] for name in names}
+    best = best_of(record, names, None if None in tested.values() else tested)
+    others = (best_of(each, names, None) for each in record["front"])
+    front = (best if each.architecture == best.architecture else each for each in others)
+    return best, tuple(front)
+
+
+def best_of(record: Record, names: Sequence[str], tested: Mapping[str, float] | None) -> Best:
+    """One architecture with its score from its record."""
     return Best(
         architecture=tuple(record["architecture"]),
         objectives={name: record[name] for name in names},
-        test_objectives=None if None in tested.values() else tested,
-        flops=record["flops"],
-        params=record["params"],
-    )
-
-
-def skipped_images(data: SearchData) -> int:
-    """The number of images of all splits that were passed over because they cannot be read."""
-    splits = (data.calibration, data.validation, data.test)
-    return sum(len(getattr(split, "skipped", ())) for split in splits)
-
-
-def total_energy(log: RunLog, meter: Meter) -> float | None:
-    """Joules of all generations and of the end, `None` unless all of them were measured."""
-    parts = [*(metrics["energy_j"] for metrics in log.metrics), meter.energy_j]
-    return None if any(part is None for part in parts) else float(sum(parts))
-
-
-def count_not_finite(generations: list[Record]) -> int:
-    """The number of evaluations that gave logits that are not finite."""
-    return sum(
-        not score["finite"] for g in generations for score in (*g["rescored"], *g["population"])
+        test_objectives=tested,
+        flops=record["costs"]["flops"],
+        params=record["costs"]["params"],
+        costs=record["costs"],
+        names=tuple(record["names"]),
     )

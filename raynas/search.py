@@ -82,7 +82,8 @@ def search(
     Raises:
         InputError: an argument that cannot be used; nothing has been overwritten by then.
     """
-    from raynas.result import conclude, finished_result
+    from raynas.conclusion import conclude
+    from raynas.result import finished_result
 
     require_flags(resume=resume, progress=progress)
     require_strategy(strategy)

@@ -17,7 +17,7 @@ from raynas.errors import require
 from raynas.evolution import RandomSearch
 from raynas.overview import Overview
 from raynas.preparation import require_seed
-from raynas.space import decode, encode
+from raynas.space import encode
 
 if TYPE_CHECKING:
     from raynas import Evaluation as EvaluationOptions
@@ -99,20 +99,19 @@ def evaluate(
     Args:
         data: the samples.
         supernet: whose architectures they are.
-        architectures: one choice per block each, as 2,1,0,3 0,0,0,0.
+        architectures: one choice per block each, by index or by name, as 2,1,0,3 c3,c3,c5,x.
         evaluation: the protocol.
         workers: Ray actors that score; 0 for this process.
         ledger: a file of scores that searches share; what it holds is not evaluated again.
     """
-    wanted = [decode(text) for text in architectures]
-    require(len(wanted) > 0, "architectures", "at least one", "none", "Write it as 2,1,0,3.")
+    require(len(architectures) > 0, "architectures", "at least one", "none", "Write it as 2,1,0,3.")
     protocol = given(raynas.Evaluation, evaluation)
     samples = load_data(data)
     network, task = supernet.load(data, samples)
     scores = raynas.evaluate(
         network,
         samples,
-        wanted,
+        [network.read(text) for text in architectures],
         evaluation=protocol,
         task=task,
         workers=workers,
@@ -120,4 +119,5 @@ def evaluate(
     )
     screen = make_console()
     for score in scores:
-        screen.print(f"{encode(score.architecture)}  {score.text()}", soft_wrap=True)
+        names = ",".join(network.decode(score.architecture))
+        screen.print(f"{encode(score.architecture)}  {names}  {score.text()}", soft_wrap=True)

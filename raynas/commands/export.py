@@ -10,7 +10,7 @@ from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.terminal import make_console
 from raynas.errors import require
 from raynas.report.read import read_run
-from raynas.space import decode, encode
+from raynas.space import encode
 
 
 def export(
@@ -19,6 +19,7 @@ def export(
     out: Path,
     architecture: str | None = None,
     run_dir: Path | None = None,
+    all: bool = False,
     batch_norm: Literal["recalibrate", "inherit"] | None = None,
 ) -> None:
     """Write one architecture as a plain torch module, with batch norm calibrated on the data.
@@ -28,8 +29,10 @@ def export(
         supernet: what it is a part of.
         out: the directory that receives architecture.json, weights.safetensors and model.pt2;
             where torch cannot write all of them, the exit code is 2, and the others are there.
-        architecture: one choice per block, as 2,1,0,3; that of --run-dir's result if omitted.
+        architecture: one choice per block, as 2,1,0,3 or c7,c5,c3,x; that of --run-dir's result if
+            omitted.
         run_dir: a finished search of this supernet; its batch norm is that of the search.
+        all: with --run-dir: every member of its front, each in a folder of its own.
         batch_norm: with --architecture: recalibrate statistics (if omitted), or inherit the
             supernet's.
     """
@@ -47,20 +50,32 @@ def export(
         batch_norm,
         "Leave it out: the subnet is exported as the search evaluated it.",
     )
-    if run_dir is None:
-        found = decode(str(architecture))
-    else:
-        found = tuple(read_run(run_dir).require_result()["architecture"])
+    require(
+        run_dir is not None or not all,
+        "all",
+        "none without --run-dir",
+        "--all",
+        "Name a search whose front is exported.",
+    )
+    result = None if run_dir is None else read_run(run_dir).require_result()
     # What needs torch is loaded when the arguments are known to be right.
     from raynas.export import export_architecture, require_target
     from raynas.result import load_result
 
-    require_target(out, found)
+    if result is not None and not all:
+        require_target(out, result["architecture"])
     samples = load_data(data)
     network, task = supernet.load(data, samples)
     if run_dir is None:
+        found = network.read(str(architecture))
         evaluation = raynas.Evaluation(batch_norm=batch_norm or "recalibrate")
         export_architecture(out, network, samples, found, evaluation, {}, task)
     else:
-        load_result(run_dir, network, samples, task).export(out)
+        loaded = load_result(run_dir, network, samples, task)
+        if all:
+            folders = loaded.export_front(out)
+            make_console().print(f"Exported {len(folders)} subnets to {out}", soft_wrap=True)
+            return
+        found = loaded.best.architecture
+        loaded.export(out)
     make_console().print(f"Exported {encode(found)} to {out}", soft_wrap=True)

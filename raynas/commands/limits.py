@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 import raynas
@@ -21,6 +22,11 @@ class LimitOptions:
         flops_at_least: the fewest multiply-adds that it may have.
         params: the most parameters that an architecture may have.
         params_at_least: the fewest parameters that it may have.
+        latency: the most seconds that a batch may take, by --latency-table.
+        latency_at_least: the fewest seconds that it may take.
+        latency_table: the file that raynas latency wrote on the device that will run the network.
+        latency_batch: the size of batch that the seconds are of.
+        latency_device: that device's name, as the table has it; this machine's if omitted.
         limits: package.module:function, which returns limits on costs of your own, one or a list:
             raynas.Cost(…).
     """
@@ -29,7 +35,11 @@ class LimitOptions:
     flops_at_least: str | None = None
     params: str | None = None
     params_at_least: str | None = None
-
+    latency: str | None = None
+    latency_at_least: str | None = None
+    latency_table: Path | None = None
+    latency_batch: int = 1
+    latency_device: str | None = None
     limits: str | None = None
 
     def constraint(self) -> list[Bounds] | None:
@@ -50,7 +60,35 @@ class LimitOptions:
             for kind, name, most, least in stated
             if (most, least) != (None, None)
         ]
-        return [*counted, *own_limits(self.limits)] or None
+        return [*counted, *self.measured(), *own_limits(self.limits)] or None
+
+    def measured(self) -> list[Bounds]:
+        """The limit on latency, if there is one.
+
+        Raises:
+            InputError: a bound without a table, a table without a bound, or a table that cannot be
+                used.
+        """
+        bounds = (self.latency, self.latency_at_least)
+        require(
+            (self.latency_table is None) == (bounds == (None, None)),
+            "latency-table",
+            "a table beside --latency or --latency-at-least, and with none of them none",
+            self.latency_table or "none",
+            "Measure one with raynas latency.",
+        )
+        if self.latency_table is None:
+            return []
+        most, least = (None if bound is None else as_bound(bound, "latency") for bound in bounds)
+        return [
+            raynas.Latency(
+                at_most=most,
+                at_least=least,
+                table=self.latency_table,
+                batch=self.latency_batch,
+                device=self.latency_device,
+            )
+        ]
 
 
 def own_limits(source: str | None) -> list[Bounds]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, final, get_args
 
 import raynas
 from raynas.commands import named
+from raynas.commands.families import FAMILIES, build_family
 from raynas.errors import InputError, require
 
 DataName = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet"]
@@ -84,9 +85,10 @@ class SupernetOptions:
 
     Args:
         supernet: the file of the trained weights (safetensors, a torch state dict, or the released
-            SPOS one), or package.module:function, which returns a raynas.ChainSupernet.
-        weights: the file of the trained weights, beside --supernet package.module:function; those
-            that the function leaves in it if omitted.
+            SPOS one); spos, proxylessnas, fairnas, greedynas or greedynas-se; or
+            package.module:function, which returns a raynas.ChainSupernet.
+        weights: the file of the trained weights, beside a --supernet that is no file; those that
+            the function leaves in it if omitted.
         task: package.module:function, which returns a raynas.Task; classification if omitted.
     """
 
@@ -107,7 +109,7 @@ class SupernetOptions:
 
     def weights_in_words(self) -> str:
         """Where the weights come from: a supernet that is not trained is not seen otherwise."""
-        if self.weights is None and named.is_named(self.supernet):
+        if self.weights is None and is_built(self.supernet):
             return f"as {self.supernet} leaves them"
         return str(self.weights or self.supernet)
 
@@ -215,17 +217,17 @@ def load_supernet(
     """A supernet with its trained weights.
 
     Args:
-        source: a file of weights, whose recipe or whose data set's preset says how to build it; or
-            `package.module:function`, which returns a supernet.
+        source: a file of weights, whose recipe or whose data set's preset says how to build it; the
+            name of a family; or `package.module:function`, which returns a supernet.
         options: of the data.
         data: whose classes it has.
-        weights: for a function: a file to fill the supernet from, unless it does that itself.
+        weights: for a name or a function: a file to fill the supernet from.
 
     Raises:
         InputError: no such file or function, or weights that do not fit.
     """
-    if named.is_named(source):
-        supernet = build_named(source)
+    if is_built(source):
+        supernet = build(source, data)
         if weights is not None:
             raynas.supernets.load(supernet, weights)
         return supernet
@@ -234,7 +236,7 @@ def load_supernet(
         "weights",
         "none, beside a file as --supernet",
         weights,
-        "Give --weights only where --supernet names a function.",
+        "Give --weights only where --supernet is no file.",
     )
     file = Path(source)
     recipe = raynas.supernets.recipe_of(file)
@@ -243,12 +245,19 @@ def load_supernet(
     return supernet
 
 
-def build_named(source: str) -> raynas.ChainSupernet:
-    """The supernet that `package.module:function` builds.
+def is_built(source: str) -> bool:
+    """Whether a text names a family or a function, and no file that is there."""
+    return named.is_named(source) or (source in FAMILIES and not Path(source).exists())
+
+
+def build(source: str, data: raynas.data.SearchData) -> raynas.ChainSupernet:
+    """The supernet of a family that fits the data, or the one that a function builds.
 
     Raises:
-        InputError: no such function, or none that builds a supernet.
+        InputError: no such function, or none that builds a supernet; or data that no family fits.
     """
+    if source in FAMILIES:
+        return build_family(source, data)
     return named.make(source, raynas.ChainSupernet, "supernet")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from raynas.commands.describe import describe, evaluate
 from raynas.commands.export import export
+from raynas.commands.latency import latency
 from raynas.commands.ledger import ledger
 from raynas.commands.search import search
 from raynas.commands.train import train
@@ -15,6 +16,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "train": train,
     "describe": describe,
     "evaluate": evaluate,
+    "latency": latency,
     "search": search,
     "export": export,
     "ledger": ledger,

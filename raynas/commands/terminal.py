@@ -123,6 +123,7 @@ def result_table(record: Record) -> Table:
     energy = record["energy_j"]
     rows: list[tuple[str, Any]] = [
         ("architecture", encode(tuple(record["architecture"]))),
+        ("its choices", " ".join(record["names"])),
         *score_rows(record),
         ("FLOPs (multiply-adds)", f"{record['flops']:,}"),
         ("parameters", f"{record['params']:,}"),

@@ -10,7 +10,7 @@ import raynas
 from raynas.commands.loading import (
     PRESETS,
     DataOptions,
-    build_named,
+    build,
     load_data,
     load_task,
     preset_supernet,
@@ -40,8 +40,9 @@ def train(
         out: the safetensors file to write; an existing one is not trained again.
         settings: how it is trained; as in the data set's preset if omitted. --seed determines the
             initial weights, too.
-        supernet: package.module:function, which returns a raynas.ChainSupernet; the SPOS supernet
-            that fits a named data set if omitted.
+        supernet: spos, proxylessnas, fairnas, greedynas or greedynas-se, in the size that fits the
+            images; or package.module:function, which returns a raynas.ChainSupernet; the SPOS
+            supernet of a named data set if omitted.
         task: package.module:function, which returns a raynas.Task; classification if omitted.
     """
     terms = training_settings(data.data, settings)
@@ -54,7 +55,7 @@ def train(
     from raynas.supernets.recalibration import warn_unless
 
     torch.manual_seed(terms.seed)
-    network = preset_supernet(data, samples) if supernet is None else build_named(supernet)
+    network = preset_supernet(data, samples) if supernet is None else build(supernet, samples)
     judged = load_task(task)
     if len(samples.validation) > 0:
         # Whether the data fit shows here, in seconds; a search would say so after the training.

@@ -16,7 +16,7 @@ from raynas.commands import terminal
 from raynas.commands.options import given
 from raynas.commands.parsing import ArgumentError, read_arguments
 from raynas.errors import InputError, require
-from raynas.evolution import CFES, EA, PCFES, RandomSearch, Strategy
+from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
 from raynas.files import writing
 from raynas.preparation import require_seed
 from raynas.runlog import CONFIG, RESULT, require_usable
@@ -25,7 +25,7 @@ from raynas.task import classification_or
 if TYPE_CHECKING:
     from raynas.result import SearchResult
 
-StrategyName = Literal["ea", "random", "cf", "pcf"]
+StrategyName = Literal["ea", "random", "cf", "pcf", "nsga2"]
 
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
@@ -33,6 +33,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "random": RandomSearch,
     "cf": CFES,
     "pcf": PCFES,
+    "nsga2": NSGA2,
 }
 
 
@@ -42,7 +43,8 @@ class RunOptions:
     """The way a search is run, and the place of its records.
 
     Args:
-        strategy: ea (SPOS), random, cf (CF-ES) or pcf (PCF-ES).
+        strategy: ea (SPOS), random, cf (CF-ES), pcf (PCF-ES), or nsga2 (a front of several
+            costs).
         workers: Ray actors; 0 for this process, every GPU or core if omitted.
         seed: of everything random in the search.
         run_dir: the directory of the records and of the exported best subnet; a new folder below

@@ -24,7 +24,8 @@ from raynas.evaluation.device import machine
 from raynas.evaluation.device.cuda_graphs import Replays, replays_on
 from raynas.evaluation.device.memory import halve_until_it_fits, undivided
 from raynas.evaluation.device.numerics import numerics
-from raynas.evaluation.nodes import InputCheck, Mode, NodeRunner, Run
+from raynas.evaluation.input_check import InputCheck
+from raynas.evaluation.nodes import Mode, NodeRunner, Run
 from raynas.evaluation.outcomes import join_batches, judge_forest
 from raynas.evaluation.scores import Outcomes
 from raynas.evaluation.settings import Arithmetic, Evaluation

@@ -28,6 +28,7 @@ from raynas.evolution.strategy import (
     Strategy,
     best_first,
 )
+from raynas.score import Score
 from raynas.space import Architecture
 
 
@@ -136,6 +137,13 @@ class NSGA2(Strategy):
     def finalists(self, state: State) -> tuple[Architecture, ...]:
         """The front of the survivors, the best first objective first."""
         return tuple(score.architecture for score in front_of(state.top, self.costs))
+
+    def front(self, scores: Sequence[Score]) -> tuple[Score, ...]:
+        """The finalists that no other one dominates under the full protocol.
+
+        Where none of them has a usable score, the best by rank.
+        """
+        return front_of(scores, self.costs) or best_first(scores, 1)
 
     def settings(self) -> dict[str, Any]:
         """The name of the strategy and its fields, for `config.json`."""

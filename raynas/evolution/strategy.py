@@ -222,6 +222,14 @@ class Strategy(ABC):
         complete = [state.prefix] if state.finished == ALL_FROZEN else []
         return tuple(dict.fromkeys((*scored, *complete)))
 
+    def front(self, scores: Sequence[Score]) -> tuple[Score, ...]:
+        """The finalists that the search was for, from their full scores: the best one.
+
+        Args:
+            scores: of the finalists, at least one.
+        """
+        return best_first(scores, 1)
+
     def settings(self) -> dict[str, Any]:
         """The name of the strategy and its fields, for `config.json`."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}

@@ -115,6 +115,14 @@ class ChainSupernet(nn.Module):
         """
         return choice_names.encode(self.names, chosen)
 
+    def read(self, text: str) -> Architecture:
+        """The architecture that a text names: `"c7,c5,x"`, or `"2,1,3"`.
+
+        Raises:
+            InputError: another number of blocks, or a choice that its block does not have.
+        """
+        return self.encode(text.replace(" ", "").split(","))
+
     def decode(self, architecture: Sequence[int]) -> tuple[str, ...]:
         """The names of an architecture's choices.
 

@@ -7,7 +7,7 @@ that choose kernel and expansion, and a head.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -201,6 +201,35 @@ SMALL = Macro(
     std=(0.3530,),
 )
 """A network for 28×28 grey images (Fashion-MNIST)."""
+
+
+SMALLEST = replace(SMALL, image_size=8, stem_stride=1, stages=((16, 3, 1), (24, 4, 2), (40, 1, 1)))
+"""A network for 8×8 grey images (digits): 8 blocks."""
+
+COLOUR = replace(
+    SMALL,
+    image_size=32,
+    image_channels=3,
+    stem_stride=1,
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2470, 0.2435, 0.2616),
+)
+"""A network for 32×32 colour images (CIFAR): 12 blocks."""
+
+
+def macro_for(channels: int, size: int) -> Macro:
+    """A network for images: one of the small ones where they are small, else that of the papers.
+
+    Args:
+        channels: 3 for RGB, 1 for grey.
+        size: height and width.
+    """
+    fitting = (each for each in (SMALLEST, SMALL, COLOUR) if size <= each.image_size)
+    macro = next(fitting, Macro())
+    if macro.image_channels != channels:
+        mean, std = ((0.5,), (0.25,)) if channels == 1 else (IMAGENET_MEAN, IMAGENET_STD)
+        macro = replace(macro, image_channels=channels, mean=mean, std=std)
+    return replace(macro, image_size=size)
 
 
 def changed(macro: Macro, options: Mapping[str, Any]) -> dict[str, Any]:

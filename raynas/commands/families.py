@@ -1,0 +1,76 @@
+"""The supernets of the papers by their names, in the size that fits the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import raynas
+from raynas.errors import require
+
+FAMILIES = ("spos", "proxylessnas", "fairnas", "greedynas", "greedynas-se")
+"""Names that `--supernet` takes."""
+
+SPOS = {(1, 8): "spos_8x8", (1, 28): "spos_28x28", (3, 32): "spos_32x32"}
+"""The variants of SPOS by channels and size; the paper's for all other images."""
+
+
+def build_family(name: str, data: raynas.data.SearchData) -> raynas.ChainSupernet:
+    """An untrained supernet of a paper for images.
+
+    Args:
+        name: one of `FAMILIES`.
+        data: whose classes and image sizes it gets.
+
+    Raises:
+        InputError: samples that are no square images of one or three channels, or no classes.
+    """
+    channels, size = image_size(data)
+    builder, options = settings_of(name, channels, size)
+    built: raynas.ChainSupernet = getattr(raynas.supernets, builder)(data.num_classes, **options)
+    return built
+
+
+def image_size(data: raynas.data.SearchData) -> tuple[int, int]:
+    """The channels and the height of square images.
+
+    Raises:
+        InputError: samples of another kind, or none.
+    """
+    require(
+        len(data.validation) > 0,
+        "data",
+        "at least one validation shard",
+        f"none in {data.name}",
+        "Give the search samples to score candidates on.",
+    )
+    features = data.validation[0].features
+    shape = features.shape[1:]
+    square = features.dtype == "uint8" and len(shape) == 3 and shape[0] in (1, 3)
+    require(
+        square and shape[1] == shape[2],
+        "supernet",
+        "a function that builds one for these samples",
+        f"a network for square images, and samples of {features.dtype} {list(shape)}",
+        "Give --supernet package.module:function.",
+    )
+    return int(shape[0]), int(shape[1])
+
+
+def settings_of(name: str, channels: int, size: int) -> tuple[str, Mapping[str, Any]]:
+    """The builder in `raynas.supernets` and its options."""
+    if name == "spos" and (channels, size) in SPOS:
+        return SPOS[channels, size], {}
+    from raynas.supernets.inverted import macro_for
+
+    macro = macro_for(channels, size)
+    if name == "spos":
+        return "spos", {
+            "image_size": size,
+            "image_channels": channels,
+            "mean": macro.mean,
+            "std": macro.std,
+        }
+    family, _, variant = name.partition("-")
+    return family, {**asdict(macro), **({"se": True} if variant else {})}

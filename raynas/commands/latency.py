@@ -1,0 +1,63 @@
+"""`raynas latency`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from raynas.commands.loading import DataOptions, SupernetOptions, load_data
+from raynas.commands.options import given, options_of
+from raynas.commands.terminal import make_console
+from raynas.costs.latency import LatencyTable
+from raynas.costs.timing import TimingSettings, measure_latency
+
+if TYPE_CHECKING:
+    from raynas.costs.timing import TimingSettings as TimingOptions
+else:
+    TimingOptions = options_of(TimingSettings)
+
+
+def latency(
+    data: DataOptions, supernet: SupernetOptions, out: Path, settings: TimingOptions
+) -> None:
+    """Measure the seconds of every choice of every block on this machine, for --latency-table.
+
+    Args:
+        data: the samples, whose size counts alone.
+        supernet: what is measured; its weights do not matter.
+        out: the JSON file to write.
+        settings: how it is measured.
+    """
+    chosen = given(TimingSettings, settings)
+    samples = load_data(data)
+    network, _ = supernet.load(data, samples)
+    screen = make_console()
+
+    def observe(size: int, done: int, rounds: int) -> None:
+        screen.print(f"batch {size}: round {done} of {rounds}", soft_wrap=True)
+
+    table = measure_latency(network, chosen, observe)
+    table.save(out)
+    screen.print(latency_table(table))
+    screen.print(f"Wrote {out}", soft_wrap=True)
+
+
+def latency_table(table: LatencyTable) -> Table:
+    """The range of a table's sums and their errors, for each size of batch."""
+    shown = Table(title=f"Latency on {table.device}")
+    columns = ("batch", "cheapest", "dearest", "mean error of sums", "largest", "Kendall's τ")
+    for column in columns:
+        shown.add_column(column, justify="right")
+    for size, measured in sorted(table.batches.items()):
+        costs = measured.table()
+        verified = measured.verification
+        shown.add_row(
+            str(size),
+            *(f"{1e3 * costs.of(pick()):.2f} ms" for pick in (costs.cheapest, costs.dearest)),
+            f"{verified.mean_error:.1%}",
+            f"{verified.largest_error:.1%}",
+            f"{verified.kendall_tau:.2f}",
+        )
+    return shown
