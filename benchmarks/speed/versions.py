@@ -7,11 +7,13 @@ Protocol: each version runs in a process of its own, with its folder first on th
 and the same work (`generations.py`): 25 random candidates of the 12-block supernet of 28² images
 with random weights on noise, 1,000 calibration and 500 validation images; every turn has other
 candidates, as every generation of a search. Versions take turns, in an order that is reversed every
-other time, so that drifts of the machine meet both. Modes: `trie`, `frozen+trie` behind 6 frozen
-blocks, and `all` with first votes, few calibration images, folding and bfloat16. Shown are
-median and quartiles of the ratio of processor seconds within a turn, to the first version; `equal`
-compares all correct counts. On a busy machine even processor seconds drift: compare a version with
-itself (give its folder twice) to see by how much.
+other time, so that drifts of the machine meet both. Both are started several times, since where a
+process happens to lie in memory moves all its turns by up to 7 per cent. Modes: `trie`,
+`frozen+trie` behind 6 frozen blocks, and `all` with first votes, few calibration images, folding
+and bfloat16. Shown are median and quartiles, over the starts, of the median ratio of
+processor seconds within a turn, to the first version; `equal` compares all correct counts. On a
+busy machine even processor seconds drift: compare a version with itself (give its folder twice) to
+see by how much.
 
 Usage:
     git worktree add ../before COMMIT
@@ -49,7 +51,8 @@ def main(
     folders: tyro.conf.Positional[tuple[Path, Path]],
     json_path: Annotated[Path, tyro.conf.arg(name="json")] = Path("versions.json"),
     quick: bool = False,
-    turns: int = 16,
+    starts: int = 8,
+    turns: int = 4,
     modes: tuple[str, ...] = tuple(MODES),
 ) -> None:
     """Compare the processor seconds of generations between two source trees.
@@ -57,8 +60,9 @@ def main(
     Args:
         folders: of the versions: each holds the package `raynas`.
         json_path: receives the raw rows.
-        quick: few turns of few candidates.
-        turns: of each version in each mode.
+        quick: few starts, and turns of few candidates.
+        starts: of each version in each mode.
+        turns: of each start.
         modes: to compare in.
     """
     for folder in folders:
@@ -66,12 +70,19 @@ def main(
         require(found, "folders", "folders that hold the package raynas", folder, "Name two trees.")
     unknown = sorted(set(modes) - set(MODES))
     require(not unknown, "modes", f"some of {', '.join(MODES)}", unknown, "Leave it out for all.")
-    turns = 3 if quick else turns
-    require(turns > 1, "turns", "at least 2", turns, "Use 16.")
-    report: dict[str, Any] = {"quick": quick, "machine": machine(), "turns": turns, "rows": []}
+    starts, turns = (2, 2) if quick else (starts, turns)
+    require(starts > 1, "starts", "at least 2", starts, "Use 8.")
+    require(turns > 0, "turns", "at least 1", turns, "Use 4.")
+    report: dict[str, Any] = {"quick": quick, "machine": machine(), "rows": []}
     for mode in modes:
-        with serving(folders, mode, quick=quick) as servers:
-            report["rows"] += compare(mode, servers, turns)
+        rows = []
+        for _ in range(starts):
+            with serving(folders, mode, quick=quick) as servers:
+                rows.append(compare(servers, turns))
+        report["rows"] += [
+            {"mode": mode, "version": name, "starts": [row[index] for row in rows]}
+            for index, name in enumerate(("first", "second"))
+        ]
         report["load"] = os.getloadavg()[0]
         write_report(json_path, report)
     show(report)
@@ -117,20 +128,18 @@ def ask(server: subprocess.Popen, request: str) -> dict[str, Any]:
     return answer
 
 
-def compare(mode: str, servers: Sequence[subprocess.Popen], turns: int) -> list[dict[str, Any]]:
-    """The rows of both versions in one mode."""
+def compare(servers: Sequence[subprocess.Popen], turns: int) -> list[dict[str, Any]]:
+    """The turns of both versions in one start."""
     answers: list[list[dict[str, Any]]] = [[] for _ in servers]
     for turn in range(turns):
         order = list(zip(servers, answers, strict=True))
         for server, mine in reversed(order) if turn % 2 else order:
             mine.append(ask(server, f"turn {turn}"))
     rows = []
-    for name, mine in zip(("first", "second"), answers, strict=True):
+    for mine in answers:
         pairs = list(zip(answers[0], mine, strict=True))
         rows.append(
             {
-                "mode": mode,
-                "version": name,
                 "processor_seconds": [answer["processor_seconds"] for answer in mine],
                 "seconds": [answer["seconds"] for answer in mine],
                 "ratios": [b["processor_seconds"] / a["processor_seconds"] for a, b in pairs],
@@ -146,13 +155,16 @@ def show(report: dict[str, Any]) -> None:
     for column in ("mode", "version", "seconds", "ratio (quartiles)", "equal"):
         table.add_column(column, justify="right")
     for row in report["rows"]:
-        lower, middle, upper = statistics.quantiles(row["ratios"], n=4)
+        starts = row["starts"]
+        ratios = [statistics.median(start["ratios"]) for start in starts]
+        seconds = [statistics.median(start["processor_seconds"]) for start in starts]
+        lower, middle, upper = statistics.quantiles(ratios, n=4)
         table.add_row(
             row["mode"],
             row["version"],
-            f"{statistics.median(row['processor_seconds']):.2f}",
+            f"{statistics.median(seconds):.2f}",
             f"{middle:.3f} ({lower:.3f}, {upper:.3f})",
-            "yes" if row["equal"] else "no",
+            "yes" if all(start["equal"] for start in starts) else "no",
         )
     Console().print(table)
 
