@@ -34,7 +34,7 @@ IN_WORKERS = (
     (NodeRunner, "under_batch", "statistics"),
     (NodeRunner, "under_fixed", "statistics"),
     (NodeRunner, "on_device", "statistics"),
-    (NodeRunner, "pack", "statistics"),
+    (NodeRunner, "recorded", "statistics"),
     (evaluator, "decode", "copies"),
     (evaluator, "concatenate", "statistics"),
     (nodes, "channels_last", "copies"),
