@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from raynas.task import Task
     from raynas.workers.pool import Pool
 
-FORMAT = 2
+FORMAT = 3
 """The version of the records; a run directory of another one is not resumed."""
 
 

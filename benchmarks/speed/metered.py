@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from torch import nn
 
-from raynas.evaluation import evaluator, nodes, outcomes
+from raynas.evaluation import evaluator, input_check, outcomes
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.fixed import NodeNorms
 from raynas.evaluation.nodes import NodeRunner
@@ -37,7 +37,7 @@ IN_WORKERS = (
     (NodeRunner, "recorded", "statistics"),
     (evaluator, "decode", "copies"),
     (evaluator, "concatenate", "statistics"),
-    (nodes, "channels_last", "copies"),
+    (input_check, "channels_last", "copies"),
     (evaluator, "join_batches", "copies"),
     (outcomes, "judge", "judging"),
 )

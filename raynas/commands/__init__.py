@@ -1,8 +1,8 @@
 """The command line: the only room that knows tyro and rich.
 
 `main`: the `raynas` command and its subcommands; `parsing`: their arguments, read by tyro;
-`options`, `loading`, `named`, `families`, `limits`: the data, supernet, functions of a user,
-supernets of the papers and limits that arguments name; `train`, `search`, `describe`, `latency`,
-`export`, `ledger`: one file per command; `workflow`: the steps that commands and experiments share;
-`terminal`: progress and tables.
+`options`, `loading`, `named`, `families`, `limits`, `paths`: the data, supernet, functions of a
+user, supernets of the papers, limits and training paths that arguments name; `train`, `search`,
+`describe`, `latency`, `export`, `ledger`: one file per command; `workflow`: the steps that commands
+and experiments share; `terminal`: progress and tables.
 """

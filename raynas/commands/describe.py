@@ -99,7 +99,7 @@ def evaluate(
     Args:
         data: the samples.
         supernet: whose architectures they are.
-        architectures: one choice per block each, by index or by name, as 2,1,0,3 c3,c3,c5,x.
+        architectures: one choice per block each, as 2,1,0,3 or c7,c5,c3,x.
         evaluation: the protocol.
         workers: Ray actors that score; 0 for this process.
         ledger: a file of scores that searches share; what it holds is not evaluated again.
@@ -120,4 +120,4 @@ def evaluate(
     screen = make_console()
     for score in scores:
         names = ",".join(network.decode(score.architecture))
-        screen.print(f"{encode(score.architecture)}  {names}  {score.text()}", soft_wrap=True)
+        screen.print(f"{encode(score.architecture)}  {score.text()}  {names}", soft_wrap=True)

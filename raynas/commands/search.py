@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, final
 
 import raynas
 from raynas.commands.limits import LimitOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
+from raynas.commands.paths import read_pool
 from raynas.commands.workflow import RunOptions, choose_strategy, search_and_show
 
 if TYPE_CHECKING:
@@ -20,6 +23,29 @@ else:
     EvaluationOptions = options_of(raynas.Evaluation)
 
 
+@final
+@dataclass(frozen=True)
+class FrontOptions:
+    """Settings of nsga2 alone.
+
+    Args:
+        costs: the costs beside accuracy: flops, params, latency, or one of --limits.
+        initial: the pool of a greedy training, which the search begins with.
+    """
+
+    costs: tuple[str, ...] = ("flops",)
+    initial: Path | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """The fields of the strategy.
+
+        Raises:
+            InputError: a file that is no pool.
+        """
+        pool = () if self.initial is None else read_pool(self.initial)
+        return {"costs": self.costs, "initial": pool}
+
+
 def search(
     data: DataOptions,
     supernet: SupernetOptions,
@@ -27,8 +53,9 @@ def search(
     settings: StrategyOptions,
     evaluation: EvaluationOptions,
     limits: LimitOptions,
+    front: FrontOptions,
 ) -> None:
-    """Search a trained supernet for the best architecture under limits.
+    """Search a trained supernet for the best architecture under limits, or for a front.
 
     Args:
         data: the samples.
@@ -38,8 +65,9 @@ def search(
         settings: of the strategy; random and ea pass over those of freezing, cf over monitor.
         evaluation: the protocol.
         limits: what is legal.
+        front: what nsga2 searches for.
     """
-    chosen = choose_strategy(run.strategy, settings)
+    chosen = choose_strategy(run.strategy, SimpleNamespace(**vars(settings), **front.settings()))
     protocol = given(raynas.Evaluation, evaluation)
     constraint = limits.constraint()
     directory = run.directory(Path("runs") / Path(data.data.replace(":", ".")).name)

@@ -146,6 +146,20 @@ def result_table(record: Record) -> Table:
     return table
 
 
+def front_table(record: Record) -> Table:
+    """The members of a front, the best first objective first."""
+    costs = list(record["costs"])
+    table = Table(title="Front")
+    for column in ("architecture", *record["objectives"][:1], *costs):
+        table.add_column(column, justify="left" if column == "architecture" else "right")
+    for member in record["front"]:
+        value = member[record["objectives"][0]]
+        shown = f"{value:.2%}" if record["objectives"][0] == "top1" else f"{value:.4f}"
+        names = " ".join(member["names"])
+        table.add_row(names, shown, *(f"{member['costs'][name]:,}" for name in costs))
+    return table
+
+
 def other_costs(record: Record) -> list[tuple[str, str]]:
     """The costs that a limit names beside FLOPs and parameters."""
     return [

@@ -16,6 +16,7 @@ from raynas.commands.loading import (
     preset_supernet,
 )
 from raynas.commands.options import chosen, options_of
+from raynas.commands.paths import PathsName
 from raynas.commands.workflow import adjust, require_writable, train_or_load
 from raynas.preparation import inspect_data, prepare, require_calibration, require_seed
 from raynas.training import presets
@@ -32,8 +33,10 @@ def train(
     settings: TrainingOptions,
     supernet: str | None = None,
     task: str | None = None,
+    paths: PathsName = "uniform",
+    workers: int | None = 0,
 ) -> None:
-    """Train a supernet by uniform single-path sampling, and resume where it was interrupted.
+    """Train a supernet path by path, and resume where it was interrupted.
 
     Args:
         data: the samples.
@@ -44,6 +47,10 @@ def train(
             images; or package.module:function, which returns a raynas.ChainSupernet; the SPOS
             supernet of a named data set if omitted.
         task: package.module:function, which returns a raynas.Task; classification if omitted.
+        paths: uniform (SPOS), uniform-constraint (over ten bins of FLOPs), fair (FairNAS: as many
+            paths a step as blocks have choices) or greedy (GreedyNAS: the best of those that are
+            compared on validation samples; their pool is written beside out).
+        workers: Ray actors that compare greedy paths; 0 for this process.
     """
     terms = training_settings(data.data, settings)
     if not out.exists():
@@ -63,7 +70,7 @@ def train(
         inspect_data(prepare(network, samples, None, protocol, judged))
         if batch_norms(network) and not out.exists():
             warn_unless(partial(require_calibration, samples))
-    train_or_load(network, samples, terms, out, task=judged)
+    train_or_load(network, samples, terms, out, judged, paths=paths, workers=workers)
 
 
 def training_settings(data: str, options: TrainingOptions) -> raynas.TrainingSettings:

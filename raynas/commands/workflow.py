@@ -15,12 +15,14 @@ import raynas
 from raynas.commands import terminal
 from raynas.commands.options import given
 from raynas.commands.parsing import ArgumentError, read_arguments
+from raynas.commands.paths import PathsName, open_paths, write_pool
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
 from raynas.files import writing
 from raynas.preparation import require_seed
 from raynas.runlog import CONFIG, RESULT, require_usable
 from raynas.task import classification_or
+from raynas.training.greedy import GreedyPaths
 
 if TYPE_CHECKING:
     from raynas.result import SearchResult
@@ -80,10 +82,15 @@ class RunOptions:
 def choose_strategy(name: StrategyName, options: Any) -> Strategy:
     """A strategy by its name, with those of the options that it has.
 
+    A search for a front keeps as many as its population.
+
     Raises:
         InputError: an option out of range.
     """
-    chosen: Strategy = given(STRATEGIES[name], options)
+    values = vars(options)
+    if name == "nsga2":
+        values = {**values, "top_k": values.get("population", NSGA2.population)}
+    chosen: Strategy = given(STRATEGIES[name], SimpleNamespace(**values))
     return chosen
 
 
@@ -93,7 +100,7 @@ def make_strategy(name: StrategyName, **settings: Any) -> Strategy:
     Raises:
         InputError: a setting out of range, or one that no strategy has.
     """
-    known = {each.name for each in fields(PCFES)}
+    known = {each.name for kind in (PCFES, NSGA2) for each in fields(kind)}
     unknown = sorted(set(settings) - known)
     require(not unknown, "settings", f"some of {sorted(known)}", unknown, "Mend the names.")
     return choose_strategy(name, SimpleNamespace(**settings))
@@ -116,10 +123,20 @@ def train_or_load(
     settings: raynas.TrainingSettings,
     weights: Path,
     task: raynas.Task | None = None,
+    *,
+    paths: PathsName = "uniform",
+    workers: int | None = 0,
 ) -> None:
     """Fill a supernet from a file; if there is none, train it, showing progress, and write it.
 
-    An interrupted training goes on from the checkpoint beside the file.
+    An interrupted training goes on from the checkpoint beside the file. The pool of a greedy one is
+    written there, too.
+
+    Args:
+        supernet, data, settings, task: as those of `raynas.training.train`.
+        weights: the file.
+        paths: which paths are trained: uniform, uniform-constraint, fair or greedy.
+        workers: that filter greedy ones; 0 for this process.
 
     Raises:
         InputError: weights that do not fit or cannot be written there, or a data set without
@@ -139,19 +156,21 @@ def train_or_load(
     )
     assert data.train is not None
     require_writable(weights)
-    screen.print(
-        f"Supernet: training {supernet.space.count():,} architectures on {len(data.train):,} "
-        f"samples of {data.name}",
-        soft_wrap=True,
-    )
     checkpoint = checkpoint_of(weights)
     objective = classification_or(task, supernet.num_classes).objectives[0]
-    with terminal.training_progress(screen, objective) as progress:
-        observers: dict[str, Any] = {"observer": progress.epoch, "step_observer": progress.step}
-        reports = raynas.training.train(
-            supernet, data.train, settings, task=task, checkpoint=checkpoint, **observers
+    with open_paths(paths, supernet, data, settings, task=task, workers=workers) as sampler:
+        screen.print(
+            f"Supernet: training {supernet.space.count():,} architectures on {len(data.train):,} "
+            f"samples of {data.name}",
+            soft_wrap=True,
         )
+        with terminal.training_progress(screen, objective) as progress:
+            options: dict[str, Any] = {"task": task, "paths": sampler, "checkpoint": checkpoint}
+            options |= {"observer": progress.epoch, "step_observer": progress.step}
+            reports = raynas.training.train(supernet, data.train, settings, **options)
     raynas.supernets.save(supernet, weights)
+    if isinstance(sampler, GreedyPaths):
+        write_pool(weights, sampler)
     checkpoint.unlink(missing_ok=True)
     seconds = sum(report.seconds for report in reports)
     name, value = terminal.training_score(objective, reports[-1].accuracy)
@@ -198,6 +217,8 @@ def search_and_show(
             supernet, data, strategy=strategy, run_dir=run_dir, observer=observer, **options
         )
     screen.print(terminal.result_table(result.record))
+    if len(result.front) > 1:
+        screen.print(terminal.front_table(result.record))
     screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}", soft_wrap=True)
     export_best(result, run_dir / "best")
 

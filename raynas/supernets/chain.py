@@ -121,7 +121,10 @@ class ChainSupernet(nn.Module):
         Raises:
             InputError: another number of blocks, or a choice that its block does not have.
         """
-        return self.encode(text.replace(" ", "").split(","))
+        parts = text.replace(" ", "").split(",")
+        if all(part.lstrip("-").isdecimal() for part in parts):
+            return self.space.validate([int(part) for part in parts])
+        return self.encode(parts)
 
     def decode(self, architecture: Sequence[int]) -> tuple[str, ...]:
         """The names of an architecture's choices.

@@ -213,7 +213,9 @@ def test_evaluate_gives_what_the_search_found(home: Path, weights: Path) -> None
     best = encode(tuple(result["architecture"]))
     arguments = ("evaluate", *DIGITS, *TINY, "--weights", weights, "--architectures", best)
     expected = f"top1 {result['top1']:.2%}, top5 {result['top5']:.2%}, loss {result['loss']:.4f}"
-    assert done(*arguments) == f"{best}  {expected}\n"
+    names = ",".join(result["names"])
+    assert done(*arguments) == f"{best}  {expected}  {names}\n"
+    assert done(*arguments[:-1], names) == done(*arguments)
 
 
 def test_describe_shows_costs_and_legal_architectures(weights: Path) -> None:

@@ -44,6 +44,7 @@ def result(**changes: Any) -> dict[str, Any]:
     """The content of `result.json`."""
     return {
         "architecture": [2, 0, 1],
+        "names": ["c7", "c3", "c5"],
         "top1": 0.9533,
         "top5": 0.9967,
         "test_top1": 0.9472,
@@ -120,6 +121,7 @@ def shown(content: Any, width: int = 110, **options: Any) -> str:
 def test_a_result() -> None:
     assert cells(shown(result_table(result()))) == {
         "architecture": "2,0,1",
+        "its choices": "c7 c3 c5",
         "validation top-1 / top-5": "95.33% / 99.67%",
         "test top-1 (held out)": "94.72%",
         "FLOPs (multiply-adds)": "679,424",

@@ -1,0 +1,197 @@
+"""The systems of the papers on the command line: families, paths, latency, fronts and names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_runs import DIGITS, TINY, assert_refused, cells, command, done, tiny_supernet
+from small_search import contents, strict_json
+
+import raynas
+from raynas.commands.families import FAMILIES, build_family, settings_of
+from raynas.commands.paths import greedy_settings, pool_of, read_pool
+from raynas.costs import LatencyTable, resolve_limits
+from raynas.errors import InputError
+from raynas.shards.shard import make_shards
+
+SHORT = ("--workers", 0, "--generations", 2, "--population", 6)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A supernet whose paths were trained greedily, with the pool beside it."""
+    home = tmp_path_factory.mktemp("greedy")
+    out = home / "supernet.safetensors"
+    done("train", *DIGITS, *TINY, "--paths", "greedy", "--epochs", 2, "--out", out)
+    return out
+
+
+def test_a_greedy_training_leaves_its_pool(weights: Path) -> None:
+    assert set(contents(weights.parent)) == {"supernet.safetensors", "supernet.pool.json"}
+    pool = json.loads(pool_of(weights).read_text())
+    assert 0 < len(pool) <= 27
+    assert [loss for _, loss in pool] == sorted(loss for _, loss in pool)
+    assert read_pool(pool_of(weights)) == tuple(tuple(path) for path, _ in pool)
+
+
+@pytest.mark.parametrize("paths", ["uniform-constraint", "fair"])
+def test_other_paths(paths: str, tmp_path: Path) -> None:
+    out = tmp_path / "supernet.safetensors"
+    done("train", *DIGITS, *TINY, "--paths", paths, "--epochs", 1, "--out", out)
+    assert set(contents(tmp_path)) == {"supernet.safetensors"}
+
+
+def test_greedy_settings_of_a_short_training() -> None:
+    data = raynas.data.digits()
+    training = raynas.TrainingSettings(epochs=3, batch_size=32, learning_rate=0.1)
+    settings = greedy_settings(tiny_supernet(), data, training)
+    an_epoch = len(data.train) // 32  # type: ignore[arg-type]
+    assert (settings.steps, settings.window) == (3 * an_epoch, an_epoch)
+    assert (settings.warm_up, settings.pool) == (3 * an_epoch // 10, 27)
+    assert (settings.sampled, settings.kept, settings.exploit) == (10, 5, 0.8)
+
+
+def test_fair_paths_need_equally_many_choices(tmp_path: Path) -> None:
+    out = tmp_path / "supernet.safetensors"
+    arguments = ("train", *DIGITS, "--supernet", "proxylessnas", "--paths", "fair", "--out", out)
+    assert_refused((*arguments, "--epochs", 1), "space: expected blocks with equally many choices")
+    assert not out.exists()
+
+
+def test_a_front_on_the_command_line(weights: Path, tmp_path: Path) -> None:
+    run = ("--run-dir", tmp_path / "run", "--strategy", "nsga2", "--costs", "flops", "params")
+    begun = ("--initial", pool_of(weights))
+    out = done("search", *DIGITS, *TINY, "--weights", weights, *SHORT, *run, *begun)
+    result = strict_json(tmp_path / "run" / "result.json")
+    front = result["front"]
+    assert result["architecture"] == front[0]["architecture"]
+    points = [(-m["top1"], m["costs"]["flops"], m["costs"]["params"]) for m in front]
+    for one in points:
+        assert not any(
+            other != one and all(a <= b for a, b in zip(other, one, strict=True))
+            for other in points
+        )
+    assert ("Front" in out) == (len(front) > 1)
+    first = json.loads((tmp_path / "run" / "generations.jsonl").read_text().splitlines()[0])
+    assert first["origins"]["initial"] > 0
+    assert all(set(s["costs"]) == {"flops", "params"} for s in first["population"])
+    config = strict_json(tmp_path / "run" / "config.json")
+    assert config["supernet"]["names"] == [list(names) for names in tiny_supernet().names]
+    exported = tmp_path / "front"
+    arguments = ("export", *DIGITS, *TINY, "--weights", weights, "--out", exported)
+    done(*arguments, "--run-dir", tmp_path / "run", "--all")
+    described = [strict_json(folder / "architecture.json") for folder in sorted(exported.iterdir())]
+    assert [each["architecture"] for each in described] == [m["architecture"] for m in front]
+    assert [each["names"] for each in described] == [m["names"] for m in front]
+    assert [each["costs"] for each in described] == [m["costs"] for m in front]
+
+
+def test_export_by_names(weights: Path, tmp_path: Path) -> None:
+    common = ("export", *DIGITS, *TINY, "--weights", weights, "--architecture")
+    done(*common, "identity,sequential_1,sequential_0", "--out", tmp_path / "names")
+    done(*common, "0,2,1", "--out", tmp_path / "numbers")
+    assert contents(tmp_path / "names").keys() == contents(tmp_path / "numbers").keys()
+    described = strict_json(tmp_path / "names" / "architecture.json")
+    assert described["architecture"] == [0, 2, 1]
+    assert described["names"] == ["identity", "sequential_1", "sequential_0"]
+    assert_refused(
+        (*common, "identity,c3,identity", "--out", tmp_path / "none"),
+        "architecture: expected for block 1 one of identity, sequential_0, sequential_1",
+    )
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A latency table of the tiny supernet on this machine."""
+    out = tmp_path_factory.mktemp("latency") / "latency.json"
+    options = ("--batches", 1, 2, "--rounds", 2, "--subnets", 3)
+    shown = done("latency", *DIGITS, *TINY, "--out", out, *options)
+    assert "batch 2: round 2 of 2" in shown
+    assert "Kendall" in shown
+    return out
+
+
+def test_a_search_within_measured_seconds(weights: Path, table: Path, tmp_path: Path) -> None:
+    held = LatencyTable.load(table)
+    assert sorted(held.batches) == [1, 2]
+    limits = ("--latency", "90%", "--latency-table", table, "--latency-batch", 2)
+    three = ("--flops", "95%", "--params", "99%", "--latency-at-least", "1%")
+    run = ("--run-dir", tmp_path / "run")
+    done("search", *DIGITS, *TINY, "--weights", weights, *SHORT, *run, *limits, *three)
+    result = strict_json(tmp_path / "run" / "result.json")
+    seconds = held.of(2).table()
+    largest = seconds.of(seconds.dearest())
+    assert set(result["costs"]) == {"flops", "params", "latency"}
+    lines = (tmp_path / "run" / "generations.jsonl").read_text().splitlines()
+    for score in (s for line in lines for s in json.loads(line)["population"]):
+        assert score["costs"]["latency"] == seconds.of(tuple(score["architecture"]))
+        assert 0.01 * largest <= score["costs"]["latency"] <= 0.9 * largest
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--latency", 1), "latency-table: expected a table beside --latency"),
+        (("--latency-table", "TABLE"), "latency-table: expected a table beside --latency"),
+        (("--latency", 1, "--latency-table", "none.json"), "table: expected a file that raynas"),
+        (("--latency", 1, "--latency-table", "TABLE", "--latency-batch", 7), "sizes: 1, 2"),
+        (("--latency", 1, "--latency-table", "TABLE", "--latency-device", "x"), "table: expected"),
+        (("--strategy", "nsga2", "--costs", "joules"), "costs: expected names among flops, params"),
+        (("--strategy", "nsga2", "--initial", "none.json"), "initial: expected the pool that a"),
+        (("--latency", 1e-12, "--latency-table", "TABLE"), "constraint: expected a limit of at"),
+    ],
+)
+def test_what_cannot_be_searched(
+    options: tuple[object, ...], text: str, weights: Path, table: Path, tmp_path: Path
+) -> None:
+    named = [table if option == "TABLE" else option for option in options]
+    run = ("--run-dir", tmp_path / "run")
+    assert_refused(("search", *DIGITS, *TINY, "--weights", weights, *SHORT, *run, *named), text)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_fit_the_digits(family: str) -> None:
+    data = raynas.data.digits()
+    supernet = build_family(family, data)
+    assert supernet.image_shape == (1, 8, 8)
+    assert supernet.space.blocks == 8
+    supernet.check()
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "builder"), [(1, 28, "28"), (3, 32, "32"), (3, 224, ""), (3, 64, "")]
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_fit_images_of_any_size(
+    family: str, channels: int, size: int, builder: str
+) -> None:
+    name, options = settings_of(family, channels, size)
+    supernet = getattr(raynas.supernets, name)(7, **options)
+    assert supernet.image_shape == (channels, size, size)
+    if size == 224:
+        assert supernet.space.blocks in (20, 21) if family != "fairnas" else True
+    rebuilt = {**supernet.recipe}
+    assert rebuilt.pop("builder") == family.partition("-")[0]
+    assert resolve_limits(raynas.FLOPs(at_most="95%"), supernet).feasible()
+
+
+def test_families_are_for_square_images_of_bytes() -> None:
+    rng = np.random.default_rng(0)
+    for features in (rng.random((6, 1, 8, 8), np.float32), np.zeros((6, 1, 8, 9), np.uint8)):
+        shards = make_shards(features, np.arange(6) % 2, split="validation", shard_size=3)
+        data = raynas.data.SearchData("own", 2, (), shards, ())
+        with pytest.raises(InputError, match="supernet: expected a function"):
+            build_family("fairnas", data)
+
+
+def test_a_family_is_trained_searched_and_found_by_its_weights(tmp_path: Path) -> None:
+    out = tmp_path / "supernet.safetensors"
+    small = ("--epochs", 1, "--batch-size", 128)
+    done("train", *DIGITS, "--supernet", "fairnas", *small, "--out", out)
+    run = ("--workers", 0, "--generations", 1, "--population", 2, "--run-dir", tmp_path / "run")
+    table = cells(done("search", *DIGITS, "--supernet", out, *run))
+    assert all(name.startswith("e") for name in table["its choices"].split())
+    assert command("search", *DIGITS, "--supernet", "fairnas", *run).code == 2
