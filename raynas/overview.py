@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
-from raynas.costs import Constraint, CostTable, flops_table, params_table
+from raynas.costs import Constraint, CostTable
 from raynas.errors import is_whole, require
 from raynas.evaluation.settings import Evaluation
 from raynas.preparation import open_evaluator, prepare, require_seed
@@ -131,9 +131,8 @@ def describe(
         begun = time.perf_counter()
         evaluator.score_again(wanted[:1])
         seconds = time.perf_counter() - begun
-        scores = evaluator.score_in_full(wanted)
-    tables = {table.name: table for table in (flops_table(supernet), params_table(supernet))}
-    tables |= limits.tables
+        scores = prepared.problem.priced(evaluator.score_in_full(wanted))
+    tables = prepared.problem.tables
     return Overview(
         supernet.space.choices,
         supernet.space.count(),
@@ -170,7 +169,7 @@ def evaluate(
         architectures: one choice per block each.
 
     Returns:
-        One score per architecture, in the order given.
+        One score per architecture, with its costs, in the order given.
 
     Raises:
         InputError: as `raynas.search`, or an architecture that the supernet does not have.
@@ -185,4 +184,4 @@ def evaluate(
     )
     wanted = [supernet.space.validate(each) for each in architectures]
     with open_evaluator(prepared, workers, pool, ledger) as evaluator:
-        return evaluator.score_in_full(wanted)
+        return prepared.problem.priced(evaluator.score_in_full(wanted))

@@ -29,9 +29,10 @@ PerSampleFunction = Callable[["Tensor", "Tensor"], "tuple[Tensor, Tensor]"]
 
 RECORDED = frozenset((
     "architecture", "correct", "loss", "finite", "samples", "objectives", "flops", "params",
-    "costs", "names", "strategy", "finished", "generations", "evaluations", "legal_architectures",
-    "frozen", "seconds", "final_seconds", "gpu_hours", "energy_j", "workers", "seed",
-    "skipped_images", "not_finite", "finalists", "inputs", "batch", "not_written",
+    "costs", "names", "front", "strategy", "finished", "generations", "evaluations",
+    "legal_architectures", "frozen", "seconds", "final_seconds", "gpu_hours", "energy_j",
+    "workers", "seed", "skipped_images", "not_finite", "finalists", "inputs", "batch",
+    "not_written",
 ))  # fmt: skip
 """Names of other things in the records of scores and results, where objectives stand by theirs."""
 

@@ -80,7 +80,7 @@ CHECKPOINTS: list[tuple[Callable[[Path], None], tuple[str, ...]]] = [
             "instead of (16,)",
         ),
     ),
-    (make_foreign_builder, ("a recipe for one of ['spos'], got os.system.",)),
+    (make_foreign_builder, ("a recipe for one of ['fairnas', ", "'spos'], got os.system.")),
     (make_foreign_recipe, ("a recipe that spos can be built from, got ", "'colour'")),
     (make_other_images, ("calibration images: expected shape (1, 28, 28)", "got (1, 8, 8).")),
     (make_other_classes, ("supernet: expected 10 classes, as digits has, got 7.",)),

@@ -1,30 +1,13 @@
-"""The README's Python examples and command lines run as they stand there."""
+"""The README's Python examples run as they stand there, and what it names exists."""
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    """The README's code blocks of one language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command with this environment's executables."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+from readme_blocks import README, ROOT, blocks, run
 
 
 @pytest.mark.ray
@@ -35,22 +18,6 @@ def test_python_example_runs(number: int, tmp_path: Path) -> None:
     done = run([sys.executable, "-W", "error", "example.py"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d", done.stdout) or "print(" not in example
-
-
-@pytest.mark.ray
-def test_raynas_commands_run(tmp_path: Path) -> None:
-    commands = [
-        line
-        for block in blocks("bash")
-        for line in block.replace("\\\n", " ").splitlines()
-        if line.startswith("raynas ")
-    ]
-    assert len(commands) == 13
-    for command in commands:
-        done = run(shlex.split(command), tmp_path)
-        assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs/cli/best/model.pt2").exists()
-    assert (tmp_path / "runs/cli/scores.parquet").exists()
 
 
 def test_other_commands_name_what_exists() -> None:
