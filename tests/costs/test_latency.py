@@ -77,7 +77,7 @@ def test_tables_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert Latency(at_most=0.01, table=file) == Latency(at_most=0.01, table=table())
 
 
-SECONDS = ((0.02, 0.08), (0.08, 0.02))
+SECONDS = ((0.005, 0.02), (0.02, 0.005))
 
 
 class Sleeps(nn.Module):

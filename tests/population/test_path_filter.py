@@ -64,8 +64,9 @@ def shake(supernet: ChainSupernet, seed: int) -> None:
                 tensor.add_(noise if name.endswith("running_var") else noise - 0.1)
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.ray)])
-@pytest.mark.parametrize("seed", [2, 3, 5])
+@pytest.mark.parametrize(
+    ("seed", "workers"), [(2, 0), (3, 0), (5, 0), pytest.param(2, 2, marks=pytest.mark.ray)]
+)
 def test_losses_follow_the_weights(seed: int, workers: int, request: pytest.FixtureRequest) -> None:
     if workers:
         request.getfixturevalue("ray_cluster")
