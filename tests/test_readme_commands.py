@@ -17,7 +17,13 @@ SYSTEMS = "runs/greedy"
     ("systems", "count", "made"),
     [
         (False, 9, ("runs/cli/best/model.pt2", "runs/cli/scores.parquet")),
-        (True, 4, ("runs/greedy/latency.json", "runs/greedy/subnets/00/model.pt2")),
+        # `commands/test_systems.py` runs the same commands in this process.
+        pytest.param(
+            True,
+            4,
+            ("runs/greedy/latency.json", "runs/greedy/subnets/00/model.pt2"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["one search after another", "the papers' systems"],
 )
