@@ -107,13 +107,7 @@ def prepare(
     require_kind(given, Evaluation, "evaluation", "Write it as raynas.Evaluation(bits=16).")
     judged = classification_or(task, supernet.num_classes)
     require_same_classes(supernet, data)
-    require(
-        len(data.validation) > 0,
-        "data",
-        "at least one validation shard",
-        f"none in {data.name}",
-        "Give the search samples to score candidates on.",
-    )
+    require_validation(data)
     supernet.check(judged)
     protocol = protocol_for(supernet, given)
     resolve_device(protocol.device)
@@ -150,6 +144,17 @@ def require_calibration(data: SearchData) -> None:
     # Those that are decoded on access are counted only.
     require_batches(
         [shard.rows for shard in shards] if are_in_memory(shards) else [2] * len(shards)
+    )
+
+
+def require_validation(data: SearchData) -> None:
+    """Raise `InputError` unless there are samples to score candidates on."""
+    require(
+        len(data.validation) > 0,
+        "data",
+        "at least one validation shard",
+        f"none in {data.name}",
+        "Give the search samples to score candidates on.",
     )
 
 

@@ -47,6 +47,11 @@ class Score:
         return next(iter(self.objectives.values()))
 
     @property
+    def usable(self) -> bool:
+        """Whether it is a number that others compare with."""
+        return self.finite and isfinite(self.value) and isfinite(self.loss)
+
+    @property
     def top1(self) -> float:
         """The share of correct samples; `KeyError` where the task is no classification."""
         return self.objectives["top1"]
@@ -114,6 +119,6 @@ def rank_key(score: Score) -> tuple[bool, float, float, Architecture]:
     depend on that of the input.
     """
     value = score.value
-    usable = score.finite and isfinite(value) and isfinite(score.loss)
+    usable = score.usable
     first = inf if value != value else -value
     return (not usable, first, score.loss if usable else inf, score.architecture)

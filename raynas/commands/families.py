@@ -8,6 +8,7 @@ from typing import Any
 
 import raynas
 from raynas.errors import require
+from raynas.preparation import require_validation
 
 FAMILIES = ("spos", "proxylessnas", "fairnas", "greedynas", "greedynas-se")
 """Names that `--supernet` takes."""
@@ -38,13 +39,7 @@ def image_size(data: raynas.data.SearchData) -> tuple[int, int]:
     Raises:
         InputError: samples of another kind, or none.
     """
-    require(
-        len(data.validation) > 0,
-        "data",
-        "at least one validation shard",
-        f"none in {data.name}",
-        "Give the search samples to score candidates on.",
-    )
+    require_validation(data)
     features = data.validation[0].features
     shape = features.shape[1:]
     square = features.dtype == "uint8" and len(shape) == 3 and shape[0] in (1, 3)

@@ -39,8 +39,8 @@ PRESETS: Mapping[str, Preset] = {
     "imagenet": Preset("imagenet", "spos", "IMAGENET"),
 }
 
-BUILDERS = {name: name for name in ("fairnas", "greedynas", "proxylessnas", "spos")}
-"""From the `"builder"` of a recipe to the function in `raynas.supernets`."""
+BUILDERS = ("fairnas", "greedynas", "proxylessnas", "spos")
+"""The functions in `raynas.supernets` that the `"builder"` of a recipe may name."""
 
 
 @final
@@ -286,12 +286,12 @@ def from_recipe(file: Path, recipe: Mapping[str, Any]) -> raynas.ChainSupernet:
     require(
         builder in BUILDERS,
         f"supernet {file}",
-        f"a recipe for one of {sorted(BUILDERS)}",
+        f"a recipe for one of {list(BUILDERS)}",
         builder,
         "Give --supernet package.module:function, which builds it, and the file as --weights.",
     )
     try:
-        built: raynas.ChainSupernet = getattr(raynas.supernets, BUILDERS[builder])(**settings)
+        built: raynas.ChainSupernet = getattr(raynas.supernets, builder)(**settings)
     except TypeError as error:
         raise InputError(
             f"supernet {file}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import final
 
 import numpy as np
@@ -29,7 +28,7 @@ class NonDominated:
 
     def __call__(self, scores: Sequence[Score], count: int) -> tuple[Score, ...]:
         """The `count` scores that survive, best first."""
-        usable = [score for score in scores if is_usable(score)]
+        usable = [score for score in scores if score.usable]
         ranks = ranks_of(usable, self.costs)
         ordered: list[Score] = []
         for rank in range(max(ranks, default=-1) + 1):
@@ -37,7 +36,7 @@ class NonDominated:
             rooms = crowding(points_of(front, self.costs))
             pairs = zip(front, rooms, strict=True)
             ordered += [s for s, _ in sorted(pairs, key=lambda pair: (-pair[1], rank_key(pair[0])))]
-        failed = sorted((score for score in scores if not is_usable(score)), key=rank_key)
+        failed = sorted((score for score in scores if not score.usable), key=rank_key)
         return (*ordered, *failed)[:count]
 
 
@@ -46,7 +45,7 @@ def front_of(scores: Sequence[Score], costs: Sequence[str]) -> tuple[Score, ...]
 
     Of several with the same objective and costs, all belong to the front.
     """
-    usable = [score for score in scores if is_usable(score)]
+    usable = [score for score in scores if score.usable]
     ranks = ranks_of(usable, costs)
     first = [score for score, rank in zip(usable, ranks, strict=True) if rank == 0]
     return tuple(sorted(first, key=rank_key))
@@ -62,7 +61,7 @@ def hypervolume(scores: Sequence[Score], costs: Sequence[str], reference: Sequen
     """
     import moocore
 
-    points = points_of([score for score in scores if is_usable(score)], costs)
+    points = points_of([score for score in scores if score.usable], costs)
     if len(points) == 0:
         return 0.0
     worst = [-reference[0], *reference[1:]]
@@ -117,8 +116,3 @@ def crowding(points: np.ndarray) -> list[float]:
         if width > 0:
             rooms[order[1:-1]] += (ordered[2:] - ordered[:-2]) / width
     return [float(room) for room in rooms]
-
-
-def is_usable(score: Score) -> bool:
-    """Whether a score is a number that others compare with."""
-    return score.finite and isfinite(score.value) and isfinite(score.loss)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import Any, final
 
 import numpy as np
 
 from raynas.errors import InputError, is_whole, require
+from raynas.score import finite_or
 from raynas.space import Architecture, SearchSpace
 
 
@@ -43,7 +45,7 @@ class CandidatePool:
 
     def add(self, path: Architecture, loss: float) -> None:
         """Add a path, or its new loss; losses that are not finite rank last."""
-        self._losses[path] = loss if np.isfinite(loss) else float("inf")
+        self._losses[path] = finite_or(loss, inf)
         if len(self._losses) > self.size:
             del self._losses[max(self._losses, key=self._rank)]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, Protocol, final
 
 import numpy as np
 
 from raynas.errors import is_number, is_whole, require
+from raynas.score import finite_or
 from raynas.space import Architecture, SearchSpace
 from raynas.training.candidate_pool import CandidatePool
 from raynas.training.paths import PathSampler
@@ -194,7 +196,7 @@ class GreedyPaths(PathSampler):
         drawn = self._draw(rng)
         losses = self._scorer.losses(drawn, rng)
         self.evaluations += len(drawn)
-        usable = [loss if np.isfinite(loss) else float("inf") for loss in losses]
+        usable = [finite_or(loss, inf) for loss in losses]
         ranked = sorted(zip(usable, drawn, strict=True))[: self.settings.kept]
         if self.settings.pool:
             for loss, path in ranked:
