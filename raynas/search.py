@@ -63,7 +63,7 @@ def search(
     Args:
         supernet: trained; it is not changed.
         data: calibration, validation and test splits.
-        strategy: `EA`, `RandomSearch`, `CFES`, `PCFES`, or your own `Strategy`.
+        strategy: `EA`, `RandomSearch`, `CFES`, `PCFES`, `NSGA2`, or your own `Strategy`.
         run_dir: the directory of the records; created if missing.
         constraint: which architectures are legal, one limit or several; all if omitted.
         evaluation: the protocol under which candidates are scored; `Evaluation()` if omitted.

@@ -4,5 +4,5 @@
 `options`, `loading`, `named`, `families`, `limits`, `paths`: the data, supernet, functions of a
 user, supernets of the papers, limits and training paths that arguments name; `train`, `search`,
 `describe`, `latency`, `export`, `ledger`: one file per command; `workflow`: the steps that commands
-and experiments share; `terminal`: progress and tables.
+and experiments share; `comparison`: searches side by side; `terminal`: progress and tables.
 """

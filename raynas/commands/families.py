@@ -8,6 +8,7 @@ from typing import Any
 
 import raynas
 from raynas.errors import require
+from raynas.evolution.presets import OF_BUILDER, ChoiceFreezing
 from raynas.preparation import require_validation
 
 FAMILIES = ("spos", "proxylessnas", "fairnas", "greedynas", "greedynas-se")
@@ -69,3 +70,8 @@ def settings_of(name: str, channels: int, size: int) -> tuple[str, Mapping[str, 
         }
     family, _, variant = name.partition("-")
     return family, {**asdict(macro), **({"se": True} if variant else {})}
+
+
+def freezing_of(supernet: raynas.ChainSupernet) -> ChoiceFreezing | None:
+    """The thresholds of the PCF-ES paper for a supernet; `None` for one of no paper."""
+    return OF_BUILDER.get((supernet.recipe or {}).get("builder", ""))

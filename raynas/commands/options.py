@@ -8,7 +8,9 @@ from dataclasses import field, fields, make_dataclass
 from typing import Any, get_type_hints
 
 
-def options_of(kind: type, *, without: Collection[str] = (), unset: bool = False) -> type:
+def options_of(
+    kind: type, *, without: Collection[str] = (), unset: bool | Collection[str] = ()
+) -> type:
     """A twin of a dataclass that holds any values: what a command line gives, before it is checked.
 
     tyro builds its arguments itself, and would wrap an error of theirs in a box. A twin is built
@@ -17,14 +19,16 @@ def options_of(kind: type, *, without: Collection[str] = (), unset: bool = False
     Args:
         kind: a dataclass; its fields have defaults, but for `unset`.
         without: names of fields that a command line cannot give.
-        unset: make every field `None` by default: an omitted option gets its value elsewhere.
+        unset: names of fields that are `None` by default, or whether all are: an omitted option
+            gets its value elsewhere.
     """
     hints = get_type_hints(kind)
     members: list[tuple[str, Any, Any]] = []
     for each in fields(kind):
         if each.name not in without:
-            hint = hints[each.name] | None if unset else hints[each.name]
-            members.append((each.name, hint, field(default=None if unset else each.default)))
+            later = unset if isinstance(unset, bool) else each.name in unset
+            hint = hints[each.name] | None if later else hints[each.name]
+            members.append((each.name, hint, field(default=None if later else each.default)))
     twin = make_dataclass(kind.__name__, members, frozen=True)
     twin.__doc__ = plain_docstring(kind.__doc__ or "")
     return twin

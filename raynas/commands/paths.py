@@ -31,6 +31,7 @@ def open_paths(
     *,
     task: raynas.Task | None = None,
     workers: int | None = 0,
+    filter_samples: int | None = None,
 ) -> Iterator[PathSampler]:
     """A sampler of the paths of a training.
 
@@ -42,6 +43,8 @@ def open_paths(
         settings: of the training.
         task: how the filter judges.
         workers: of the filter; 0 for this process.
+        filter_samples: about how many validation samples it compares paths on; the paper's 1,000
+            if omitted.
 
     Raises:
         InputError: paths that the supernet or the data do not allow.
@@ -54,7 +57,7 @@ def open_paths(
     elif name == "fair":
         yield FairPaths(space)
     else:
-        from raynas.population.path_filter import open_path_filter
+        from raynas.population.path_filter import SAMPLES, open_path_filter
 
         require(
             len(data.validation) > 0,
@@ -63,7 +66,10 @@ def open_paths(
             f"none in {data.name}",
             "Split some off, or train with uniform paths.",
         )
-        with open_path_filter(supernet, data.validation, workers=workers, task=task) as scorer:
+        samples = SAMPLES if filter_samples is None else filter_samples
+        with open_path_filter(
+            supernet, data.validation, workers=workers, task=task, samples=samples
+        ) as scorer:
             yield GreedyPaths(space, scorer, greedy_settings(supernet, data, settings))
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, final
 
 import raynas
+from raynas.commands.families import freezing_of
 from raynas.commands.limits import LimitOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from raynas import Evaluation as EvaluationOptions
 else:
     # The settings of PCF-ES are those of all strategies.
-    StrategyOptions = options_of(raynas.PCFES, without=("survival",))
+    StrategyOptions = options_of(
+        raynas.PCFES, without=("survival",), unset=("threshold", "monitor")
+    )
     EvaluationOptions = options_of(raynas.Evaluation)
 
 
@@ -62,12 +65,15 @@ def search(
         supernet: what is searched.
         run: the search; where torch cannot write all of the best subnet, a line says so, and
             the exit code is 0.
-        settings: of the strategy; random and ea pass over those of freezing, cf over monitor.
+        settings: of the strategy; random and ea pass over those of freezing, cf over monitor. If
+            omitted, --threshold and --monitor are those of the PCF-ES paper for its supernets, 0.7
+            and 3 for all others.
         evaluation: the protocol.
         limits: what is legal.
         front: what nsga2 searches for.
     """
-    chosen = choose_strategy(run.strategy, SimpleNamespace(**vars(settings), **front.settings()))
+    options = SimpleNamespace(**vars(settings), **front.settings())
+    choose_strategy(run.strategy, options)  # What it refuses, it refuses before anything is read.
     protocol = given(raynas.Evaluation, evaluation)
     constraint = limits.constraint()
     directory = run.directory(Path("runs") / Path(data.data.replace(":", ".")).name)
@@ -76,7 +82,7 @@ def search(
     search_and_show(
         network,
         samples,
-        chosen,
+        choose_strategy(run.strategy, options, freezing_of(network)),
         directory,
         constraint=constraint,
         evaluation=protocol,

@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from raynas.files import Record
@@ -83,7 +91,7 @@ def training_progress(console: Console, objective: str = "top1") -> Iterator[Tra
         console: where to.
         objective: the name of the task's first objective.
     """
-    with make_bar(console) as bar:
+    with make_bar(console, TimeRemainingColumn()) as bar:
         yield TrainingProgress(console, bar, objective)
 
 
@@ -102,13 +110,19 @@ def search_progress(console: Console, generations: int) -> Iterator[Observer]:
         yield observe
 
 
-def make_bar(console: Console) -> Progress:
-    """A bar that disappears when it is done, and that only a terminal shows."""
+def make_bar(console: Console, *more: ProgressColumn) -> Progress:
+    """A bar that disappears when it is done, and that only a terminal shows.
+
+    Args:
+        console: the terminal.
+        more: columns behind the time that has passed.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         TimeElapsedColumn(),
+        *more,
         TextColumn("{task.fields[text]}"),
     )
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

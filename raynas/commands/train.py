@@ -35,6 +35,7 @@ def train(
     task: str | None = None,
     paths: PathsName = "uniform",
     workers: int | None = 0,
+    filter_samples: int | None = None,
 ) -> None:
     """Train a supernet path by path, and resume where it was interrupted.
 
@@ -51,6 +52,8 @@ def train(
             paths a step as blocks have choices) or greedy (GreedyNAS: the best of those that are
             compared on validation samples; their pool is written beside out).
         workers: Ray actors that compare greedy paths; 0 for this process.
+        filter_samples: about how many validation samples greedy paths are compared on; 1,000 if
+            omitted.
     """
     terms = training_settings(data.data, settings)
     if not out.exists():
@@ -70,7 +73,16 @@ def train(
         inspect_data(prepare(network, samples, None, protocol, judged))
         if batch_norms(network) and not out.exists():
             warn_unless(partial(require_calibration, samples))
-    train_or_load(network, samples, terms, out, judged, paths=paths, workers=workers)
+    train_or_load(
+        network,
+        samples,
+        terms,
+        out,
+        judged,
+        paths=paths,
+        workers=workers,
+        filter_samples=filter_samples,
+    )
 
 
 def training_settings(data: str, options: TrainingOptions) -> raynas.TrainingSettings:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
 
 import raynas
 from raynas.commands import terminal
-from raynas.commands.options import given
+from raynas.commands.options import chosen, given
 from raynas.commands.parsing import ArgumentError, read_arguments
 from raynas.commands.paths import PathsName, open_paths, write_pool
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
+from raynas.evolution.presets import ChoiceFreezing
 from raynas.files import writing
 from raynas.preparation import require_seed
 from raynas.runlog import CONFIG, RESULT, require_usable
@@ -79,19 +80,29 @@ class RunOptions:
         return {name: getattr(self, name) for name in names}
 
 
-def choose_strategy(name: StrategyName, options: Any) -> Strategy:
+def choose_strategy(
+    name: StrategyName, options: Any, freezing: ChoiceFreezing | None = None
+) -> Strategy:
     """A strategy by its name, with those of the options that it has.
 
     A search for a front keeps as many as its population.
 
+    Args:
+        name: of the strategy.
+        options: their values as attributes; those that are `None` were not given.
+        freezing: the thresholds of cf and pcf that were not given; their defaults if omitted.
+
     Raises:
         InputError: an option out of range.
     """
-    values = vars(options)
+    values = chosen(options)
     if name == "nsga2":
         values = {**values, "top_k": values.get("population", NSGA2.population)}
-    chosen: Strategy = given(STRATEGIES[name], SimpleNamespace(**values))
-    return chosen
+    elif freezing is not None and name in ("cf", "pcf"):
+        suited = freezing.cfes() if name == "cf" else freezing.pcfes()
+        values = {**vars(suited), **values}
+    made: Strategy = given(STRATEGIES[name], SimpleNamespace(**values))
+    return made
 
 
 def make_strategy(name: StrategyName, **settings: Any) -> Strategy:
@@ -126,6 +137,7 @@ def train_or_load(
     *,
     paths: PathsName = "uniform",
     workers: int | None = 0,
+    filter_samples: int | None = None,
 ) -> None:
     """Fill a supernet from a file; if there is none, train it, showing progress, and write it.
 
@@ -137,6 +149,7 @@ def train_or_load(
         weights: the file.
         paths: which paths are trained: uniform, uniform-constraint, fair or greedy.
         workers: that filter greedy ones; 0 for this process.
+        filter_samples: about how many validation samples greedy ones are compared on.
 
     Raises:
         InputError: weights that do not fit or cannot be written there, or a data set without
@@ -158,7 +171,15 @@ def train_or_load(
     require_writable(weights)
     checkpoint = checkpoint_of(weights)
     objective = classification_or(task, supernet.num_classes).objectives[0]
-    with open_paths(paths, supernet, data, settings, task=task, workers=workers) as sampler:
+    with open_paths(
+        paths,
+        supernet,
+        data,
+        settings,
+        task=task,
+        workers=workers,
+        filter_samples=filter_samples,
+    ) as sampler:
         screen.print(
             f"Supernet: training {supernet.space.count():,} architectures on {len(data.train):,} "
             f"samples of {data.name}",

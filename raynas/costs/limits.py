@@ -125,12 +125,27 @@ class Limits:
         if not feasible:
             closest = nearest(self.windows(), self.space.choices)
             costs = ", ".join(f"{show(c)} {name}" for name, c in self.costs(closest).items())
+            broken = "; ".join(str(limit) for limit in self.limits if not limit.allows(closest))
             raise InputError(
                 "constraint",
-                f"limits that some architecture keeps; the nearest, {list(closest)}, has {costs}",
-                "; ".join(map(str, self.limits)),
-                "Widen a limit.",
+                f"limits that some architecture keeps; the nearest, {list(closest)}, has {costs}, "
+                f"and breaks {broken}",
+                f"no architecture that keeps {'; '.join(map(str, self.conflict()))}",
+                "Widen one of these.",
             )
+
+    def conflict(self) -> tuple[Limit, ...]:
+        """Limits that no architecture keeps together, though it does without any one of them.
+
+        Of limits that some architecture keeps, all of them. Where it is unknown whether some of
+        them can be kept, more are named than need be.
+        """
+        kept = self.limits
+        for limit in self.limits:
+            others = tuple(each for each in kept if each is not limit)
+            if Limits(self.space, others).feasible() is False:
+                kept = others
+        return kept
 
     def draw(self, prefix: Architecture, rng: np.random.Generator) -> Iterator[Architecture]:
         """Draw, without end, legal architectures that start with the prefix; nothing without any.

@@ -2,9 +2,11 @@
 
 `strategy`: the interface; `operators`: mutation, crossover and random drawing; `freezing`: choice
 percentages and the freezing tests; `fronts`: non-dominated ranks and crowding; one file per
-algorithm: `random_search`, `spos` (`EA`), `choice_freezing` (`CFES`, `PCFES`), `nsga2` (`NSGA2`).
+algorithm: `random_search`, `spos` (`EA`), `choice_freezing` (`CFES`, `PCFES`), `nsga2` (`NSGA2`);
+`presets`: the thresholds of the papers.
 """
 
+from raynas.evolution import presets
 from raynas.evolution.choice_freezing import CFES, PCFES
 from raynas.evolution.nsga2 import NSGA2
 from raynas.evolution.random_search import RandomSearch
@@ -23,4 +25,5 @@ __all__ = [
     "Score",
     "State",
     "Strategy",
+    "presets",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from raynas.training.settings import TrainingSettings
 
 DIGITS = TrainingSettings(
@@ -17,7 +19,10 @@ FASHION_MNIST = TrainingSettings(
     warmup_epochs=1,
     schedule="cosine",
 )
-"""`spos_28x28` on Fashion-MNIST."""
+"""`spos_28x28`, `proxylessnas_28x28` and `greedynas_28x28` on Fashion-MNIST."""
+
+FASHION_MNIST_FAIR = replace(FASHION_MNIST, epochs=4, learning_rate=0.1, warmup_epochs=0.4)
+"""`fairnas_28x28` on fair paths: six a step, whose gradients are summed."""
 
 CIFAR = TrainingSettings(
     epochs=120, batch_size=128, learning_rate=0.1, warmup_epochs=1, schedule="cosine"

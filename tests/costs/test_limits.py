@@ -171,8 +171,9 @@ def test_an_infeasible_lower_limit_names_the_dearest() -> None:
 def test_a_gap_between_costs_names_the_nearest() -> None:
     table = CostTable("flops", 0, ((0, 100), (0, 10)))
     limits = Limits(SearchSpace((2, 2)), (Limit(table, at_most=60, at_least=20),))
-    with pytest.raises(InputError, match=r"nearest, \[0, 1\], has 10 flops, got flops at least 20"):
+    with pytest.raises(InputError, match=r"nearest, \[0, 1\], has 10 flops, and") as caught:
         limits.require_feasible()
+    assert "got no architecture that keeps flops at least 20 and at most 60" in str(caught.value)
 
 
 def test_limits_that_contradict_each_other_name_the_nearest() -> None:
@@ -182,10 +183,25 @@ def test_limits_that_contradict_each_other_name_the_nearest() -> None:
     with pytest.raises(InputError) as caught:
         limits.require_feasible()
     message = str(caught.value)
-    for part in ("40 flops, 4 params", "flops at most 30; params at least 5", "Widen"):
+    both = "flops at most 30; params at least 5"
+    for part in (f"40 flops, 4 params, and breaks {both}", f"keeps {both}", "Widen"):
         assert part in message
     assert list(limits.draw((), np.random.default_rng(0))) == []
     assert limits.count() == 0
+
+
+def test_only_the_limits_that_contradict_each_other_are_blamed() -> None:
+    flops = CostTable("flops", 0, ((10, 20), (10, 20), (10, 20)))
+    params = CostTable("params", 0, ((1, 2), (1, 2), (1, 2)))
+    latency = CostTable("latency", 0, ((3, 4), (4, 3), (3, 4)))
+    bounds = (Limit(latency, at_most=11, at_least=10), Limit(flops, 40), Limit(params, at_least=5))
+    limits = Limits(SearchSpace((2, 2, 2)), bounds)
+    assert limits.conflict() == bounds[1:]
+    with pytest.raises(InputError) as caught:
+        limits.require_feasible()
+    assert "latency at" not in str(caught.value).split(", got ")[1]
+    kept = Limits(SearchSpace((2, 2, 2)), bounds[:2])
+    assert kept.conflict() == kept.limits
 
 
 def opposed() -> tuple[CostTable, CostTable]:

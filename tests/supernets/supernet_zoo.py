@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raynas.supernets import ChainSupernet, Normalize, greedynas_28x28, spos
+from raynas.supernets import (
+    ChainSupernet,
+    Normalize,
+    fairnas_28x28,
+    greedynas_28x28,
+    proxylessnas_28x28,
+    spos,
+)
 
 
 class SharedConv(nn.Module):
@@ -86,16 +93,19 @@ def grey_spos() -> ChainSupernet:
     )
 
 
+INVERTED = {"image_size": 12, "stages": ((8, 2, 1), (12, 2, 2)), "head_channels": 16}
+
+
 def small_greedynas() -> ChainSupernet:
     """Inverted bottlenecks with and without squeeze-and-excitation, and identity."""
-    return greedynas_28x28(
-        4, se=True, image_size=12, stages=((8, 2, 1), (12, 2, 2)), head_channels=16
-    )
+    return greedynas_28x28(4, se=True, **INVERTED)
 
 
 ZOO: dict[str, Callable[[], ChainSupernet]] = {
     "spos": small_spos,
     "greedynas": small_greedynas,
+    "proxylessnas": lambda: proxylessnas_28x28(4, **INVERTED),
+    "fairnas": lambda: fairnas_28x28(4, **INVERTED),
     "grey spos": grey_spos,
     "sliced": sliced,
     "skipping": skipping,
