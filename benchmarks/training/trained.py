@@ -185,7 +185,11 @@ def run(plan: Plan, paths: Paths, seed: int, images: SearchData, supernet: Chain
     budget = plan.epochs * PARTS * len(parts)
     each = paths.step_cost(supernet.space.choices[0], plan.samples, preset.batch_size)
     epochs = int(budget / (each * steps))
-    settings = replace(preset, epochs=epochs, warmup_epochs=epochs / 20, seed=seed)
+    # The gradients of all fair paths of a step are summed.
+    rate = preset.learning_rate / (3 if paths.kind == "fair" else 1)
+    settings = replace(
+        preset, epochs=epochs, warmup_epochs=epochs / 20, seed=seed, learning_rate=rate
+    )
     with scoring(plan, paths, supernet, images) as scorer:
         sampler = paths.sampler(supernet, scorer, epochs * steps, plan.pool)
         checkpoint = folder / "training.pt"
