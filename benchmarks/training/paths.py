@@ -7,7 +7,7 @@ and the pool contribute (GreedyNAS, Table 4, Net1 to Net6)?
 Protocol: the 12 blocks of 6 choices of `fairnas_28x28`, the one space that all four kinds of paths
 have. A training costs its images, once for each path that sees them, and 1/3.33 of each image that
 the filter evaluates (GreedyNAS, section 5.1). Each gets the steps that the cost of `--epochs`
-epochs of uniform paths pays for, rounded down to a quarter of an epoch, and its learning rate falls
+epochs of uniform paths pays for, rounded down to a twelfth of an epoch, and its learning rate falls
 over these; those that may stop do so by the paper's criterion. The filter compares m = 10 paths, of
 which k = 5 are trained (Net3 trains all of 5), on `--samples` images; 100 beside batches of 64 is
 about the paper's ratio of evaluation to training (1,000 beside 1,024). The warm-up is a tenth.

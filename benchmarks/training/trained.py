@@ -33,7 +33,7 @@ from raynas.training.greedy import PathScorer
 EVALUATION = 1 / 3.33
 """The cost of evaluating an image, over that of training on it (GreedyNAS, section 5.1)."""
 
-PARTS = 4
+PARTS = 12
 """The parts of an epoch after which a training may end."""
 
 
@@ -179,7 +179,7 @@ def run(plan: Plan, paths: Paths, seed: int, images: SearchData, supernet: Chain
     assert images.train is not None
     folder = plan.home / f"seed{seed}" / paths.training
     folder.mkdir(parents=True, exist_ok=True)
-    preset = presets.DIGITS if plan.quick else presets.FASHION_MNIST
+    preset = replace(presets.DIGITS, batch_size=16) if plan.quick else presets.FASHION_MNIST
     parts = Parts(images.train, preset.batch_size)
     steps = len(parts) // preset.batch_size
     budget = plan.epochs * PARTS * len(parts)
