@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,6 @@ def machine() -> dict[str, Any]:
         "ray": version("ray"),
         "raynas": raynas.__version__,
     }
-
-
-def median_and_range(values: Sequence[float]) -> str:
-    """Median, minimum and maximum in words."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
 def five_numbers(values: np.ndarray) -> dict[str, float]:

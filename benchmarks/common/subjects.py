@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 import raynas
 from raynas.commands import workflow
+from raynas.commands.families import build_family
+from raynas.commands.paths import PathsName
 from raynas.report.read import read_run
 from raynas.runlog import RESULT
 from raynas.training import presets
+
+System = Literal["spos", "proxylessnas", "fairnas", "greedynas"]
+
+PATHS: Mapping[str, PathsName] = {"fairnas": "fair", "greedynas": "greedy"}
+"""The paths that a system is trained on, where they are not uniform."""
 
 HOME = Path("runs/fashion_mnist")
 SUPERNET = HOME / "supernet.safetensors"
@@ -22,13 +30,17 @@ QUICK_TRAINING = replace(presets.DIGITS, epochs=12, batch_size=16, learning_rate
 
 THRESHOLD = 0.5
 
+FILTER_SAMPLES = 100
+"""Images that greedy paths are compared on: beside batches of 64 about the paper's ratio."""
+
 
 @dataclass(frozen=True)
 class Source:
     """A trained supernet and its data, which every process finds for itself.
 
-    The 12-block SPOS supernet of `experiments/fashion_mnist_spos.py`; with `quick`, the 8-block one
-    of the handwritten digits, trained for twelve epochs, which takes seconds and downloads nothing.
+    The 12-block supernet of `experiments/fashion_mnist_spos.py`, or of the experiment of another
+    system; with `quick`, one of the handwritten digits, trained for twelve epochs, which takes
+    seconds and downloads nothing.
 
     Args:
         calibration: images for batch-norm statistics.
@@ -36,6 +48,8 @@ class Source:
         weights: the trained weights; trained first if the file is missing.
         folder: with the four idx files of Fashion-MNIST; Debian's if `None`.
         quick: the digits; `weights` and `folder` do not count.
+        system: the paper's supernet.
+        epochs: of its training; the preset's if `None`.
     """
 
     calibration: int
@@ -43,6 +57,8 @@ class Source:
     weights: Path = SUPERNET
     folder: Path | None = None
     quick: bool = False
+    system: System = "spos"
+    epochs: int | None = None
 
     @property
     def home(self) -> Path:
@@ -52,7 +68,9 @@ class Source:
 
     @property
     def constraint(self) -> raynas.FLOPs:
-        """A limit that about half of the space keeps."""
+        """A limit that excludes much of the space."""
+        if self.system != "spos":
+            return raynas.FLOPs(at_most="60%")
         return raynas.FLOPs(at_most=680e3 if self.quick else 3.1e6)
 
     def open(self) -> tuple[raynas.ChainSupernet, raynas.data.SearchData]:
@@ -63,8 +81,14 @@ class Source:
             self.folder, calibration=self.calibration, validation=self.validation
         )
         torch.manual_seed(0)
-        supernet = raynas.supernets.spos_28x28(images.num_classes)
-        workflow.train_or_load(supernet, images, presets.FASHION_MNIST, self.weights)
+        supernet = build_family(self.system, images)
+        fair = self.system == "fairnas"
+        preset = presets.FASHION_MNIST_FAIR if fair else presets.FASHION_MNIST
+        settings = preset if self.epochs is None else workflow.adjust(preset, epochs=self.epochs)
+        workflow.train_or_load(
+            supernet, images, settings, self.weights,
+            paths=PATHS.get(self.system, "uniform"), filter_samples=FILTER_SAMPLES,
+        )  # fmt: skip
         return supernet, images
 
     def _open_digits(self) -> tuple[raynas.ChainSupernet, raynas.data.SearchData]:
@@ -72,9 +96,10 @@ class Source:
             calibration=self.calibration, validation=self.validation, shard_size=50
         )
         torch.manual_seed(0)
-        supernet = raynas.supernets.spos_8x8(images.num_classes)
+        supernet = build_family(self.system, images)
         # Other splits leave other images to train on.
-        weights = QUICK_HOME / f"supernet-{self.calibration}-{self.validation}.safetensors"
+        stem = "supernet" if self.system == "spos" else self.system
+        weights = QUICK_HOME / f"{stem}-{self.calibration}-{self.validation}.safetensors"
         workflow.train_or_load(supernet, images, QUICK_TRAINING, weights)
         return supernet, images
 
@@ -86,14 +111,19 @@ class Subject:
     Args:
         json: receives the raw rows, rewritten as they are measured.
         quick: the handwritten digits, and less of everything, as the top of the script says.
-        supernet: the Fashion-MNIST weights; trained first if the file is missing.
+        supernet: the Fashion-MNIST weights; trained first if the file is missing. Where it is
+            omitted, they are those of the system's experiment.
         data: the folder with the four idx files of Fashion-MNIST; Debian's if omitted.
+        system: the paper's supernet: spos, proxylessnas, fairnas or greedynas.
+        epochs: of its training; the preset's if omitted.
     """
 
     json: Path
     quick: bool = False
-    supernet: Path = SUPERNET
+    supernet: Path | None = None
     data: Path | None = None
+    system: System = "spos"
+    epochs: int | None = None
 
     def source(self, calibration: int, validation: int) -> Source:
         """So many images, or with `quick` 200 + 300 of the digits.
@@ -101,8 +131,12 @@ class Subject:
         All quick runs share one supernet, so that only the first of them trains.
         """
         if self.quick:
-            return Source(200, 300, quick=True)
-        return Source(calibration, validation, self.supernet, self.data)
+            return Source(200, 300, quick=True, system=self.system)
+        home = HOME if self.system == "spos" else HOME.with_name(f"{HOME.name}_{self.system}")
+        weights = self.supernet or home / SUPERNET.name
+        return Source(
+            calibration, validation, weights, self.data, system=self.system, epochs=self.epochs
+        )
 
 
 def recorded_search(

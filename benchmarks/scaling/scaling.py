@@ -55,13 +55,14 @@ from rich.table import Table
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
-from common.reports import machine, median_and_range, write_report
+from common.reports import machine, write_report
 from common.subjects import Source, Subject
 from independent import Helper, open_evaluator, together
 from simulation import PROTOCOL, Job, available_bytes, imagenet_supernet, measure_blocks, simulate
 
 import raynas
 from raynas.commands import workflow
+from raynas.commands.comparison import median_and_range
 from raynas.workers.ray_pool import RayPool
 
 CANDIDATES = 50

@@ -44,11 +44,12 @@ from rich.table import Table
 
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
-from common.reports import machine, median_and_range, write_report
+from common.reports import machine, write_report
 from plain import PlainEvaluator
 
 import raynas
 from raynas.commands import workflow
+from raynas.commands.comparison import median_and_range
 from raynas.devices import resolve_device
 from raynas.errors import require
 from raynas.evaluation.batch_norm import statistics as batch_stats

@@ -81,6 +81,7 @@ def train_and_compare(
     options: ComparisonOptions,
     *,
     paths: PathsName = "uniform",
+    filter_samples: int | None = None,
     constraint: raynas.Constraint | None = None,
 ) -> list[Record]:
     """Train a supernet unless its weights are there, search it in several ways, print the table.
@@ -94,6 +95,7 @@ def train_and_compare(
         weights: the file to read or to write.
         options: of the searches.
         paths: of the training.
+        filter_samples: about how many validation samples greedy paths are compared on.
         constraint: of the searches.
 
     Raises:
@@ -110,7 +112,10 @@ def train_and_compare(
         supernet, data, strategy=strategy, constraint=constraint, seed=options.seeds[0],
         run_dir=home / f"{name}-seed{options.seeds[0]}", workers=options.workers, resume=True,
     )  # fmt: skip
-    workflow.train_or_load(supernet, data, settings, weights, paths=paths, workers=options.workers)
+    workflow.train_or_load(
+        supernet, data, settings, weights,
+        paths=paths, workers=options.workers, filter_samples=filter_samples,
+    )  # fmt: skip
     return compare(
         supernet, data, strategies, home,
         seeds=options.seeds, workers=options.workers, constraint=constraint,
@@ -212,6 +217,8 @@ def ratio(every: Sequence[Record], rows: Sequence[Record], key: str) -> str:
     return median_and_range(values) if values else ""
 
 
-def median_and_range(values: Sequence[float]) -> str:
-    """Median, minimum and maximum in words."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+def median_and_range(values: Sequence[float], digits: int = 2) -> str:
+    """Median, minimum and maximum in words, with so many decimals."""
+    numbers = (statistics.median(values), min(values), max(values))
+    middle, least, most = (f"{number:.{digits}f}" for number in numbers)
+    return f"{middle} ({least}-{most})"
