@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+import raynas
 from raynas.supernets import save, spos, spos_28x28
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,6 +126,27 @@ def test_fashion_mnist_searches_a_given_supernet(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert len(result["architecture"]) == 12
     assert result["flops"] <= 3.1e6
+
+
+@pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("system", "monitor"), [("greedynas", 3), ("fairnas", 2), ("proxylessnas", 3)]
+)
+def test_fashion_mnist_compares_searches_of_a_given_supernet(
+    system: str, monitor: int, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    save(getattr(raynas.supernets, f"{system}_28x28")(), tmp_path / "supernet.safetensors")
+    sizes = ("--calibration", "20", "--validation", "20", "--population", "4", "--generations", "2")
+    options = ("--supernet", "supernet.safetensors", "--strategies", "ea", "pcf", "--workers", "0")
+    done = run(f"fashion_mnist_{system}.py", *options, *sizes, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    row = next(line for line in done.stdout.splitlines() if "│ PCF-ES" in line)
+    assert [cell.strip() for cell in row.split("│")[1:4]] == ["PCF-ES", "0.4", str(monitor)]
+    for name in ("ea", "pcf"):
+        result = json.loads((tmp_path / f"{name}-seed0" / "result.json").read_text())
+        assert len(result["names"]) == 12
 
 
 def test_imagenet_searches_the_full_supernet_from_released_weights(tmp_path: Path) -> None:
