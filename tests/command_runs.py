@@ -1,9 +1,11 @@
-"""The `raynas` command in this process: its exit code and what it prints; and what it can load."""
+"""The `raynas` command, here or by torchrun: its exit code and what it prints; what it can load."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -72,6 +74,22 @@ def done(*arguments: object) -> str:
     ended = command(*arguments)
     assert (ended.code, ended.err) == (0, ""), ended
     return ended.out
+
+
+def torchrun(*arguments: object) -> Finished:
+    """Run something in two processes that torchrun starts, without GPUs, on the loopback."""
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*launcher, "--nproc-per-node", "2", *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 def assert_refused(arguments: Sequence[object], *texts: str, encoding: str = "utf-8") -> None:

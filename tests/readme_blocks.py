@@ -21,10 +21,13 @@ def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command with this environment's executables."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
+    if command[0] == "torchrun":
+        # Its processes want a GPU each, if there are any, and this machine may have a single one.
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 def raynas_commands() -> list[str]:
-    """Every `raynas` command of the README, continued lines joined."""
+    """Every command of the README that runs `raynas`, continued lines joined."""
     lines = [line for block in blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if line.startswith("raynas ")]
+    return [line for line in lines if line.startswith(("raynas ", "torchrun "))]

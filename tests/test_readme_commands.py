@@ -16,7 +16,11 @@ SYSTEMS = "runs/greedy"
 @pytest.mark.parametrize(
     ("systems", "count", "made"),
     [
-        (False, 9, ("runs/cli/best/model.pt2", "runs/cli/scores.parquet")),
+        (
+            False,
+            10,
+            ("runs/cli/best/model.pt2", "runs/cli/scores.parquet", "runs/cli/two.safetensors"),
+        ),
         # `commands/test_systems.py` runs the same commands in this process.
         pytest.param(
             True,

@@ -39,6 +39,9 @@ def train(
 ) -> None:
     """Train a supernet path by path, and resume where it was interrupted.
 
+    On several GPUs: torchrun --nproc-per-node 4 -m raynas train, with the same options. Each
+    process takes an equal part of every batch.
+
     Args:
         data: the samples.
         out: the safetensors file to write; an existing one is not trained again.
@@ -55,34 +58,29 @@ def train(
         filter_samples: about how many validation samples greedy paths are compared on; 1,000 if
             omitted.
     """
-    terms = training_settings(data.data, settings)
-    if not out.exists():
-        require_writable(out)
-    samples = load_data(data, train=True)
     import torch
 
+    from raynas.commands.torchrun import joined
     from raynas.supernets.chain import batch_norms
     from raynas.supernets.recalibration import warn_unless
 
-    torch.manual_seed(terms.seed)
-    network = preset_supernet(data, samples) if supernet is None else build(supernet, samples)
-    judged = load_task(task)
-    if len(samples.validation) > 0:
-        # Whether the data fit shows here, in seconds; a search would say so after the training.
-        protocol = raynas.Evaluation(batch_norm="inherit")
-        inspect_data(prepare(network, samples, None, protocol, judged))
-        if batch_norms(network) and not out.exists():
-            warn_unless(partial(require_calibration, samples))
-    train_or_load(
-        network,
-        samples,
-        terms,
-        out,
-        judged,
-        paths=paths,
-        workers=workers,
-        filter_samples=filter_samples,
-    )
+    with joined() as processes:
+        terms = training_settings(data.data, settings)
+        new = not processes.agree(out.exists)
+        if new:
+            processes.in_first(partial(require_writable, out))
+        samples = load_data(data, train=True)
+        torch.manual_seed(terms.seed)
+        network = preset_supernet(data, samples) if supernet is None else build(supernet, samples)
+        judged = load_task(task)
+        if len(samples.validation) > 0:
+            # Whether the data fit shows here, in seconds; a search would say so after the training.
+            protocol = raynas.Evaluation(batch_norm="inherit")
+            inspect_data(prepare(network, samples, None, protocol, judged))
+            if batch_norms(network) and new and processes.first:
+                warn_unless(partial(require_calibration, samples))
+        filtering = {"workers": workers, "filter_samples": filter_samples}
+        train_or_load(network, samples, terms, out, judged, paths=paths, **filtering)
 
 
 def training_settings(data: str, options: TrainingOptions) -> raynas.TrainingSettings:

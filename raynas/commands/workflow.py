@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
@@ -142,7 +144,7 @@ def train_or_load(
     """Fill a supernet from a file; if there is none, train it, showing progress, and write it.
 
     An interrupted training goes on from the checkpoint beside the file. The pool of a greedy one is
-    written there, too.
+    written there, too. Of several processes that train together, the first reads and writes.
 
     Args:
         supernet, data, settings, task: as those of `raynas.training.train`.
@@ -155,9 +157,11 @@ def train_or_load(
         InputError: weights that do not fit or cannot be written there, or a data set without
             training images.
     """
-    screen = terminal.make_console()
-    if weights.exists():
-        raynas.supernets.load(supernet, weights)
+    from raynas.training.processes import Processes
+
+    processes, screen = Processes.current(), terminal.make_console()
+    if processes.agree(weights.exists):
+        processes.in_first(partial(raynas.supernets.load, supernet, weights))
         screen.print(f"Supernet: reusing {weights}", soft_wrap=True)
         return
     require(
@@ -168,18 +172,13 @@ def train_or_load(
         "Load it with its training images, or give a trained checkpoint.",
     )
     assert data.train is not None
-    require_writable(weights)
+    processes.in_first(partial(require_writable, weights))
     checkpoint = checkpoint_of(weights)
     objective = classification_or(task, supernet.num_classes).objectives[0]
-    with open_paths(
-        paths,
-        supernet,
-        data,
-        settings,
-        task=task,
-        workers=workers,
-        filter_samples=filter_samples,
-    ) as sampler:
+    filtering = {"workers": workers, "filter_samples": filter_samples}
+    opening = open_paths(paths, supernet, data, settings, task=task, **filtering)
+    with ExitStack() as opened:
+        sampler = processes.in_first(partial(opened.enter_context, opening))
         screen.print(
             f"Supernet: training {supernet.space.count():,} architectures on {len(data.train):,} "
             f"samples of {data.name}",
@@ -189,10 +188,14 @@ def train_or_load(
             options: dict[str, Any] = {"task": task, "paths": sampler, "checkpoint": checkpoint}
             options |= {"observer": progress.epoch, "step_observer": progress.step}
             reports = raynas.training.train(supernet, data.train, settings, **options)
-    raynas.supernets.save(supernet, weights)
-    if isinstance(sampler, GreedyPaths):
-        write_pool(weights, sampler)
-    checkpoint.unlink(missing_ok=True)
+
+    def write() -> None:
+        raynas.supernets.save(supernet, weights)
+        if isinstance(sampler, GreedyPaths):
+            write_pool(weights, sampler)
+        checkpoint.unlink(missing_ok=True)
+
+    processes.in_first(write)
     seconds = sum(report.seconds for report in reports)
     name, value = terminal.training_score(objective, reports[-1].accuracy)
     screen.print(

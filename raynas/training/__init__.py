@@ -2,7 +2,7 @@
 
 `settings`: the settings as a value; `presets`: those of this library's supernets; `paths`: drawing
 the paths of a step; `greedy`: filtering them, with a `candidate_pool`; `trainer`: the loop;
-`progress`: its reports; `resume`: its checkpoints.
+`processes`: several that train together; `progress`: reports; `resume`: checkpoints.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ def terms_of(
     settings: TrainingSettings,
     sampler: PathSampler,
     task: Task,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """The terms that a resumed training must have in common with the interrupted one, as JSON."""
     terms = asdict(settings) | {
@@ -42,6 +43,8 @@ def terms_of(
         "digest of the modules": untrained_digest(supernet),
     }
     del terms["device"]
+    if processes > 1:
+        terms["processes"] = processes
     return terms if isinstance(task, Classification) else terms | {"task": identity_of_task(task)}
 
 

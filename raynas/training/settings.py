@@ -19,7 +19,7 @@ class TrainingSettings:
 
     Args:
         epochs: passes over the samples.
-        batch_size: samples per step.
+        batch_size: samples per step, of all processes together.
         learning_rate: the highest, at the end of the warm-up.
         momentum: of Nesterov's method; 0 turns it off.
         weight_decay: of weights with two or more dimensions; biases and batch norms have none.
@@ -29,7 +29,8 @@ class TrainingSettings:
         clip: the largest norm of the gradient; any if `None`.
         seed: determines paths, batches, augmentation and dropout; the initial weights are those of
             the supernet that is given.
-        device: `"cpu"`, `"cuda"`, `"cuda:1"`, …; a GPU where there is one if `None`.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`, …; a GPU where there is one if `None`. Of several
+            processes that train together each takes its own GPU for `"cuda"` and `None`.
 
     Raises:
         InputError: a value out of range.

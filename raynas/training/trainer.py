@@ -12,7 +12,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raynas.data.splits import TrainingImages
 from raynas.errors import require, require_kind
@@ -25,6 +25,7 @@ from raynas.supernets.recalibration import require_recalibratable, warn_unless
 from raynas.task import Task, classification_or
 from raynas.training import resume
 from raynas.training.paths import PathSampler, UniformPaths
+from raynas.training.processes import ALONE, Processes
 from raynas.training.progress import EpochMeter, EpochReport, StepReport
 from raynas.training.settings import TrainingSettings
 
@@ -52,6 +53,15 @@ def train(
     Batch norm that a search could not recalibrate is named in a log warning before the first step;
     `raynas.check_search` finds all that a search would refuse.
 
+    Called in every process of an initialised `torch.distributed` group (as torchrun starts them),
+    with the same arguments, it trains one supernet by DistributedDataParallel, which ends the same
+    to the bit in all. Each process makes every batch and keeps an equal part of it, on a GPU of its
+    own (`LOCAL_RANK`) if there are GPUs, unless the device is `"cpu"`. Gradients are the means over
+    all parts; batch norm sees its part alone, and process 0's statistics are kept. Process 0 draws
+    the paths, reads and writes the checkpoint, and calls the observers; the result depends on the
+    number of processes, too. An error that another process meets alone ends the group as PyTorch
+    ends it: torchrun stops all.
+
     Args:
         supernet: to be trained. It ends in evaluation mode and on the device where it was, also
             when an error is raised.
@@ -61,7 +71,8 @@ def train(
         paths: which paths each step updates; one uniform path if omitted.
         checkpoint: a file that is rewritten after each epoch. If it exists, the training goes on
             from there, and a finished one is only read back. Supernet (but for its weights),
-            images, settings, task and paths must be those that it was begun with.
+            images, settings, task, paths and the number of processes must be those that it was
+            begun with.
         observer: called after each epoch, and its checkpoint, of this call.
         step_observer: called after each step, one step late.
 
@@ -71,8 +82,8 @@ def train(
 
     Raises:
         InputError: a supernet that no search could use, no samples, samples of another shape or
-            type, targets that are none of the task, or a checkpoint that is not from a training on
-            these terms.
+            type, targets that are none of the task, batches that the processes cannot share
+            equally, or a checkpoint that is not from a training on these terms.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
     """
     require_kind(supernet, ChainSupernet, "supernet", "Build one of stem, blocks and head.")
@@ -80,31 +91,46 @@ def train(
     sampler = UniformPaths(supernet.space) if paths is None else paths
     judged = classification_or(task, supernet.num_classes)
     require_images(images)
+    processes = Processes.current()
+    processes.require_share(settings.batch_size, "batch_size")
     # Dropout that ignores evaluation mode is no fault of a training, only of a search.
     supernet.check(judged, stochastic=True)
     home = next(chain(supernet.parameters(), supernet.buffers())).device
     reports: list[EpochReport] = []
-    try:
-        move(supernet, settings.torch_device())
-        optimizer = make_optimizer(supernet, settings)
-        terms: dict[str, Any] = {}
+    terms: dict[str, Any] = {}
+
+    def begin() -> list[EpochReport]:
+        """Read the checkpoint, if there is one already."""
+        if checkpoint is None:
+            return []
+        terms.update(resume.terms_of(supernet, images, settings, sampler, judged, processes.count))
+        if not Path(checkpoint).exists():
+            return []
+        return resume.read(Path(checkpoint), supernet, optimizer, terms, sampler)
+
+    def end_epoch() -> None:
+        """Write the checkpoint, and tell the observer."""
         if checkpoint is not None:
-            terms = resume.terms_of(supernet, images, settings, sampler, judged)
-        if checkpoint is not None and Path(checkpoint).exists():
-            reports = resume.read(Path(checkpoint), supernet, optimizer, terms, sampler)
-        if len(reports) < settings.epochs:
+            resume.write(Path(checkpoint), supernet, optimizer, terms, sampler, reports)
+        if observer is not None:
+            observer(reports[-1])
+
+    try:
+        device = processes.device(settings)
+        move(supernet, device)
+        optimizer = make_optimizer(supernet, settings)
+        reports = processes.agree(begin)
+        processes.copy_optimizer(optimizer)
+        if len(reports) < settings.epochs and processes.first:
             warn_unless(partial(require_recalibratable, supernet))
         supernet.train()
-        training = Training(supernet, judged, settings, sampler, optimizer)
+        model = processes.model(supernet, device)
+        training = Training(supernet, judged, settings, sampler, optimizer, processes, model)
         for epoch in range(len(reports), settings.epochs):
-            if sampler.finished:
+            if processes.agree(lambda: sampler.finished):
                 break
-            report = train_epoch(training, images, epoch, step_observer)
-            reports.append(report)
-            if checkpoint is not None:
-                resume.write(Path(checkpoint), supernet, optimizer, terms, sampler, reports)
-            if observer is not None:
-                observer(report)
+            reports.append(train_epoch(training, images, epoch, device, step_observer))
+            processes.in_first(end_epoch)
     finally:
         supernet.eval().to(home).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return reports
@@ -141,6 +167,8 @@ class Training:
         settings: how.
         sampler: which paths each step updates.
         optimizer: over the supernet's parameters.
+        processes: that train together.
+        model: the supernet in what synchronises its gradients; itself alone if `None`.
     """
 
     supernet: ChainSupernet
@@ -148,20 +176,24 @@ class Training:
     settings: TrainingSettings
     sampler: PathSampler
     optimizer: torch.optim.Optimizer
+    processes: Processes = ALONE
+    model: nn.Module | None = None
 
 
 def train_epoch(
     training: Training,
     images: TrainingImages,
     epoch: int,
+    device: torch.device,
     observer: Callable[[StepReport], None] | None,
 ) -> EpochReport:
     """Train for one pass over the images; `epoch` counts from 0."""
-    settings = training.settings
+    settings, processes = training.settings, training.processes
     rng = np.random.default_rng([settings.seed, epoch, PATHS])
-    device = settings.torch_device()
+    # Other processes draw other masks; one that is alone keeps those it always had.
+    own = [processes.rank] if processes.count > 1 else []
     steps = max(1, len(images) // settings.batch_size)
-    meter = EpochMeter(epoch, settings.epochs, steps, observer)
+    meter = EpochMeter(epoch, settings.epochs, steps, observer if processes.first else None)
     batches = images.batches(settings.batch_size, seed=settings.seed, epoch=epoch)
     step = -1
     for step, (inputs, targets) in enumerate(batches):
@@ -169,12 +201,16 @@ def train_epoch(
         learning_rate = settings.learning_rate_at(epoch * steps + step, steps)
         for group in training.optimizer.param_groups:
             group["lr"] = learning_rate
-        architectures = training.sampler.sample(rng)
-        with seeded(device, settings.seed, epoch, DROPOUT, step):
-            loss, score = update(training, architectures, inputs.to(device), targets.to(device))
+        architectures = processes.agree(partial(training.sampler.sample, rng))
+        part = [processes.share(each).to(device) for each in (inputs, targets)]
+        with seeded(device, settings.seed, epoch, DROPOUT, step, *own):
+            loss, score = update(training, architectures, *part)
         meter.add(loss, score, len(targets), learning_rate)
     require(step >= 0, "images", "at least one batch an epoch", 0, "Yield the only batch as it is.")
-    return meter.report()
+    report = meter.report()
+    processes.copy_buffers(training.supernet)
+    # The seconds are process 0's.
+    return processes.agree(lambda: report)
 
 
 def update(
@@ -184,15 +220,16 @@ def update(
 
     Returns:
         The loss, and the sum over the samples of the task's first objective (the number of images
-        that were right), both means over the paths, as scalars on the device.
+        that were right), both means over the paths, as scalars on the device; of all processes.
     """
     supernet, settings, task = training.supernet, training.settings, training.task
     require(len(architectures) > 0, "paths", "at least one a step", 0, "Sample some.")
+    model = supernet if training.model is None else training.model
     # Choices without a gradient, as opposed to a zero one, get neither decay nor momentum.
     training.optimizer.zero_grad(set_to_none=True)
     losses, scores = [], []
     for architecture in architectures:
-        outputs = supernet(inputs, supernet.space.validate(architecture, "paths"))
+        outputs = model(inputs, supernet.space.validate(architecture, "paths"))
         loss = task.training_loss(outputs, targets, smoothing=settings.label_smoothing)
         loss.backward()
         losses.append(loss.detach())
@@ -201,7 +238,8 @@ def update(
     if settings.clip is not None:
         torch.nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
     training.optimizer.step()
-    return torch.stack(losses).mean(), torch.stack(scores).to(torch.float32).mean()
+    loss, score = torch.stack(losses).mean(), torch.stack(scores).to(torch.float32).mean()
+    return training.processes.total(loss, score)
 
 
 def make_optimizer(supernet: ChainSupernet, settings: TrainingSettings) -> torch.optim.SGD:
