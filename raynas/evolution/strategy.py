@@ -225,6 +225,8 @@ class Strategy(ABC):
     def front(self, scores: Sequence[Score]) -> tuple[Score, ...]:
         """The finalists that the search was for, from their full scores: the best one.
 
+        The first of them is the winner.
+
         Args:
             scores: of the finalists, at least one.
         """
