@@ -91,8 +91,8 @@ class NSGA2(Strategy):
         if self.survival is best_first:
             object.__setattr__(self, "survival", NonDominated(self.costs))
 
-    def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:
-        """Children of the survivors; the initial architectures while there are none.
+    def check(self, problem: Problem) -> None:
+        """See that the problem has the costs, and the choices of the initial architectures.
 
         Raises:
             InputError: a cost that the problem does not have, or an initial architecture of another
@@ -106,13 +106,17 @@ class NSGA2(Strategy):
             unknown,
             "Name a cost that the search knows; one of your own joins by a raynas.Cost limit.",
         )
+        for each in self.initial:
+            problem.space.validate(each, "initial")
+
+    def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:
+        """Children of the survivors; the initial architectures while there are none."""
         parents = [score.architecture for score in state.top]
         taken = {*state.seen, *parents}
         if parents:
             source, bred = "crossover", self.children(problem, parents, rng)
         else:
-            source = "initial"
-            bred = iter([problem.space.validate(each, "initial") for each in self.initial])
+            source, bred = "initial", iter(self.initial)
         found = tuple(islice(unseen(problem, bred, taken, STALE), self.population))
         filled, origins = fill_random(problem, (), self.population - len(found), taken, rng)
         origins = {source: len(found), **origins}

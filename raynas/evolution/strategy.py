@@ -3,6 +3,7 @@
 A strategy holds settings and nothing else. What it has learned is a `State`, a value that goes in
 and comes out, so a search is resumed by telling the recorded scores again::
 
+    strategy.check(problem)
     state = strategy.start()
     while state.finished is None:
         rng = np.random.default_rng([seed, state.generation])
@@ -169,6 +170,13 @@ class Strategy(ABC):
     def start(self) -> State:
         """The state before the first generation."""
         return State()
+
+    def check(self, problem: Problem) -> None:  # noqa: B027
+        """See that the settings suit a problem, before anything is written; none matters here.
+
+        Raises:
+            InputError: in strategies whose settings name something of the problem.
+        """
 
     @abstractmethod
     def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf, nan
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from searching import limited, unconstrained
 
+import raynas
 from raynas.costs import CostTable
 from raynas.errors import InputError
 from raynas.evolution import EA, NSGA2, Score
 from raynas.evolution.fronts import NonDominated, crowding, front_of, hypervolume, ranks_of
+from raynas.testing import small_data, small_supernet
 from raynas.testing.strategies import additive_value, run_strategy
 
 COSTS = ("flops", "params")
@@ -145,16 +150,33 @@ def test_bad_settings_are_refused(options: dict[str, Any], argument: str) -> Non
     assert caught.value.argument == argument
 
 
-@pytest.mark.parametrize(
-    ("options", "argument"),
-    [({"costs": ("joules",)}, "costs"), ({"initial": ((0, 1, 2),)}, "initial")],
-)
+WRONG = [({"costs": ("joules",)}, "costs"), ({"initial": ((0, 1, 2),)}, "initial")]
+"""Settings that name what a problem of two blocks does not have."""
+
+
+@pytest.mark.parametrize(("options", "argument"), WRONG)
 def test_what_the_problem_does_not_have_is_refused(options: dict[str, Any], argument: str) -> None:
-    problem = unconstrained(2, 2)
-    strategy = NSGA2(**options)
     with pytest.raises(InputError) as caught:
-        strategy.ask(problem, strategy.start(), np.random.default_rng(0))
+        NSGA2(**options).check(unconstrained(2, 2))
     assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize(("options", "argument"), WRONG)
+def test_it_is_refused_before_anything_is_written(
+    options: dict[str, Any], argument: str, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"strategy": NSGA2(**options), "run_dir": tmp_path / "run"}
+    scene = small_supernet(blocks=2), small_data()
+    calls: list[Callable[[], object]] = [
+        lambda: raynas.search(*scene, workers=0, **given),
+        lambda: raynas.check_search(*scene, workers=0, **given),
+        lambda: raynas.search_with(Mock(), unconstrained(2, 2), **given),
+    ]
+    for call in calls:
+        with pytest.raises(InputError) as caught:
+            call()
+        assert caught.value.argument == argument
+        assert not list(tmp_path.iterdir())
 
 
 def test_additive_values_are_found_with_costs_ignored() -> None:
