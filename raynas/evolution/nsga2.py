@@ -69,6 +69,7 @@ class NSGA2(Strategy):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_population(self.population)
+        object.__setattr__(self, "top_k", min(self.top_k, self.population))
         named = isinstance(self.costs, list | tuple) and all(isinstance(c, str) for c in self.costs)
         require(
             named and len(self.costs) > 0 and len(set(self.costs)) == len(self.costs),

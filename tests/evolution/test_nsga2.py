@@ -133,6 +133,14 @@ def test_it_begins_with_what_it_is_given() -> None:
     assert proposal.origins["initial"] == 2
 
 
+def test_no_more_survive_than_are_bred() -> None:
+    strategy = NSGA2(population=4, generations=4)
+    steps = run_strategy(strategy, unconstrained(*(3,) * 4))
+    assert [len(step.after.top) for step in steps] == [4] * 4
+    assert strategy.settings()["top_k"] == 4
+    assert NSGA2(population=4, top_k=2).top_k == 2
+
+
 @pytest.mark.parametrize(
     ("options", "argument"),
     [
