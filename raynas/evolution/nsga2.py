@@ -140,14 +140,11 @@ class NSGA2(Strategy):
             yield mutate(child, problem.space, self.mutation_probability, rng)
 
     def finalists(self, state: State) -> tuple[Architecture, ...]:
-        """The front of the survivors, the best first objective first."""
-        return tuple(score.architecture for score in front_of(state.top, self.costs))
+        """The front of the survivors, the best first objective first; see `front`."""
+        return tuple(score.architecture for score in self.front(state.top))
 
     def front(self, scores: Sequence[Score]) -> tuple[Score, ...]:
-        """The finalists that no other one dominates under the full protocol.
-
-        Where none of them has a usable score, the best by rank.
-        """
+        """The scores that no other one dominates; where none is usable, the best by rank."""
         return front_of(scores, self.costs) or best_first(scores, 1)
 
     def settings(self) -> dict[str, Any]:

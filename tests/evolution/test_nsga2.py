@@ -94,6 +94,18 @@ def test_scores_that_are_not_finite_come_last() -> None:
     assert hypervolume([failed], ("flops",), (0.0, 10)) == 0.0
 
 
+def test_a_search_of_nothing_but_failures_has_a_finalist() -> None:
+    problem = unconstrained(2, 2)
+
+    def fail(a: tuple[int, ...]) -> Score:
+        return Score(a, {"top1": nan}, inf, finite=False)
+
+    strategy = NSGA2(population=4, generations=2)
+    end = run_strategy(strategy, problem, 0, fail)[-1].after
+    assert strategy.finalists(end) == ((0, 0),)
+    assert [each.architecture for each in strategy.front(end.top)] == [(0, 0)]
+
+
 def test_hypervolume_by_hand() -> None:
     scores = [scored(0, 0.5, 2), scored(1, 1.0, 6), scored(2, 0.4, 5)]
     assert hypervolume(scores, ("flops",), (0.0, 10)) == pytest.approx(0.5 * 8 + 0.5 * 4)
