@@ -133,6 +133,20 @@ def test_what_is_exported_depends_on_no_state_of_torch(tmp_path: Path) -> None:
     torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("there", ["01", "07", "2"])
+def test_a_front_is_exported_whole_or_not_at_all(there: str, tmp_path: Path) -> None:
+    """Beside what else a numbered folder holds, nobody could tell what the front is."""
+    result = run_search(tmp_path / "run", SETTINGS["random"])
+    other = replace(result.best, architecture=(0,) * 8)
+    folder = tmp_path / "front" / there
+    folder.mkdir(parents=True)
+    (folder / "architecture.json").write_text('{"architecture": [1, 1]}')
+    before = contents(tmp_path / "front")
+    with pytest.raises(InputError, match="^export directory: expected .*" + there):
+        replace(result, front=(result.best, other)).export_front(tmp_path / "front")
+    assert contents(tmp_path / "front") == before
+
+
 class Looped(nn.Module):
     """Takes batches apart in Python, so that a program fits one size."""
 

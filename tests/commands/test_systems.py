@@ -88,6 +88,9 @@ def test_a_front_on_the_command_line(weights: Path, tmp_path: Path) -> None:
     assert [each["architecture"] for each in described] == [m["architecture"] for m in front]
     assert [each["names"] for each in described] == [m["names"] for m in front]
     assert [each["costs"] for each in described] == [m["costs"] for m in front]
+    (exported / "99").mkdir()
+    elsewhere = ("--run-dir", tmp_path / "run", "--all", "--weights", tmp_path / "none")
+    assert_refused((*arguments[:5], *elsewhere, "--out", exported), "directory: expected no numbered")
 
 
 def test_export_by_names(weights: Path, tmp_path: Path) -> None:
