@@ -100,7 +100,8 @@ def points_of(scores: Sequence[Score], costs: Sequence[str]) -> np.ndarray:
 def crowding(points: np.ndarray) -> list[float]:
     """The crowding distance of each point of a front (Deb et al. 2002, section III-B).
 
-    Infinite for those with the least or the largest value of an objective.
+    Infinite for those with the least or the largest value of an objective; one that is the same for
+    all tells nobody apart.
 
     Args:
         points: `[points, objectives]`.
@@ -112,7 +113,7 @@ def crowding(points: np.ndarray) -> list[float]:
         order = np.argsort(column, kind="stable")
         ordered = column[order]
         width = ordered[-1] - ordered[0]
-        rooms[(column == ordered[0]) | (column == ordered[-1])] = np.inf
         if width > 0:
+            rooms[(column == ordered[0]) | (column == ordered[-1])] = np.inf
             rooms[order[1:-1]] += (ordered[2:] - ordered[:-2]) / width
     return [float(room) for room in rooms]

@@ -76,13 +76,16 @@ def test_crowding_by_hand() -> None:
     points = np.array([[0.0, 10.0], [1.0, 4.0], [2.0, 2.0], [10.0, 0.0]])
     assert crowding(points) == [inf, 0.2 + 0.8, 0.9 + 0.4, inf]
     assert crowding(np.zeros((0, 2))) == []
-    assert crowding(np.ones((3, 2))) == [inf] * 3
+    assert crowding(np.ones((3, 2))) == [0.0] * 3
+    assert crowding(np.ones((1, 2))) == [0.0]
 
 
 def test_the_roomier_survive_within_a_rank() -> None:
     scores = [scored(i, v, f) for i, (v, f) in enumerate([(0.9, 10), (0.8, 4), (0.7, 2), (0.1, 0)])]
     kept = NonDominated(("flops",))(scores, 3)
     assert [score.architecture for score in kept] == [(0,), (3,), (2,)]
+    beside = NonDominated(COSTS)(scores, 3)
+    assert beside == kept, "a cost that is the same for all changes nothing"
 
 
 def test_scores_that_are_not_finite_come_last() -> None:
