@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import final
 
 import numpy as np
 
-from raynas.errors import InputError
+from raynas.errors import InputError, is_number, require
 from raynas.score import Score, rank_key
 
 
@@ -58,9 +59,22 @@ def hypervolume(scores: Sequence[Score], costs: Sequence[str], reference: Sequen
         scores: of a front, or any; those that are not finite have none.
         costs: the names of the costs.
         reference: the worst first objective and costs that count, in this order.
+
+    Raises:
+        InputError: a reference of another length or of something else than finite numbers, or a
+            score without one of the costs.
     """
     import moocore
 
+    require(
+        isinstance(reference, Sequence | np.ndarray)
+        and len(reference) == 1 + len(costs)
+        and all(is_number(worst) and isfinite(worst) for worst in reference),
+        "reference",
+        f"finite numbers: the worst first objective, then the worst of {', '.join(costs)}",
+        repr(reference),
+        "Write reference=(0.0, 330e6), for costs=('flops',).",
+    )
     points = points_of([score for score in scores if score.usable], costs)
     if len(points) == 0:
         return 0.0

@@ -90,7 +90,9 @@ def test_a_front_on_the_command_line(weights: Path, tmp_path: Path) -> None:
     assert [each["costs"] for each in described] == [m["costs"] for m in front]
     (exported / "99").mkdir()
     elsewhere = ("--run-dir", tmp_path / "run", "--all", "--weights", tmp_path / "none")
-    assert_refused((*arguments[:5], *elsewhere, "--out", exported), "directory: expected no numbered")
+    assert_refused(
+        (*arguments[:5], *elsewhere, "--out", exported), "directory: expected no numbered"
+    )
 
 
 def test_export_by_names(weights: Path, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from searching import limited, unconstrained
 import raynas
 from raynas.costs import CostTable
 from raynas.errors import InputError
-from raynas.evolution import EA, NSGA2, Score
-from raynas.evolution.fronts import NonDominated, crowding, front_of, hypervolume, ranks_of
+from raynas.evolution import EA, NSGA2, Score, hypervolume
+from raynas.evolution.fronts import NonDominated, crowding, front_of, ranks_of
 from raynas.testing import small_data, small_supernet
 from raynas.testing.strategies import additive_value, run_strategy
 
@@ -112,6 +112,12 @@ def test_a_search_of_nothing_but_failures_has_a_finalist() -> None:
 def test_hypervolume_by_hand() -> None:
     scores = [scored(0, 0.5, 2), scored(1, 1.0, 6), scored(2, 0.4, 5)]
     assert hypervolume(scores, ("flops",), (0.0, 10)) == pytest.approx(0.5 * 8 + 0.5 * 4)
+
+
+@pytest.mark.parametrize("reference", [(0.0,), (0.0, 10, 1), (0.0, nan), (0.0, inf), ("0", 1), 7])
+def test_a_reference_without_a_number_for_each_objective_is_refused(reference: Any) -> None:
+    with pytest.raises(InputError, match=r"^reference: expected finite numbers"):
+        hypervolume([scored(0, 0.5, 2)], ("flops",), reference)
 
 
 def test_the_search_finds_the_front_of_an_additive_problem() -> None:
