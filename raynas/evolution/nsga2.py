@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
-from raynas.errors import is_number, require
+from raynas.errors import InputError, is_number, require
 from raynas.evolution.fronts import NonDominated, front_of
 from raynas.evolution.operators import (
     STALE,
@@ -29,7 +29,7 @@ from raynas.evolution.strategy import (
     best_first,
 )
 from raynas.score import Score
-from raynas.space import Architecture
+from raynas.space import Architecture, as_choices
 
 
 @final
@@ -79,7 +79,7 @@ class NSGA2(Strategy):
             "Write costs=('flops',).",
         )
         object.__setattr__(self, "costs", tuple(self.costs))
-        object.__setattr__(self, "initial", tuple(tuple(each) for each in self.initial))
+        object.__setattr__(self, "initial", as_architectures(self.initial))
         for name in ("crossover_probability", "mutation_probability"):
             value = getattr(self, name)
             require(
@@ -153,3 +153,21 @@ class NSGA2(Strategy):
         if self.survival == NonDominated(self.costs):
             del values["survival"]
         return {**values, "costs": list(self.costs), "initial": [list(a) for a in self.initial]}
+
+
+def as_architectures(initial: Sequence[Sequence[int]]) -> tuple[Architecture, ...]:
+    """Initial architectures, of any space, as tuples of ints.
+
+    Raises:
+        InputError: something else than a list of architectures.
+    """
+    try:
+        listed = [tuple(each) for each in initial]
+    except TypeError:
+        raise InputError(
+            "initial",
+            "a list of architectures",
+            repr(initial),
+            "Write initial=((0, 1, 2), (0, 2, 2)), or leave it out.",
+        ) from None
+    return tuple(as_choices(each, "initial") for each in listed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from math import inf, nan
 from pathlib import Path
@@ -162,6 +163,12 @@ def test_no_more_survive_than_are_bred() -> None:
     assert NSGA2(population=4, top_k=2).top_k == 2
 
 
+def test_initial_architectures_may_be_an_array() -> None:
+    strategy = NSGA2(initial=np.array([[0, 1], [1, 1]]))
+    assert strategy == NSGA2(initial=((0, 1), (1, 1)))
+    assert json.loads(json.dumps(strategy.settings()))["initial"] == [[0, 1], [1, 1]]
+
+
 @pytest.mark.parametrize(
     ("options", "argument"),
     [
@@ -171,6 +178,10 @@ def test_no_more_survive_than_are_bred() -> None:
         ({"crossover_probability": 1.5}, "crossover_probability"),
         ({"mutation_probability": nan}, "mutation_probability"),
         ({"population": 0}, "population"),
+        ({"initial": None}, "initial"),
+        ({"initial": (3, 4)}, "initial"),
+        ({"initial": "01"}, "initial"),
+        ({"initial": ((0.5, 1),)}, "initial"),
     ],
 )
 def test_bad_settings_are_refused(options: dict[str, Any], argument: str) -> None:
