@@ -84,6 +84,16 @@ def test_only_a_finished_run_of_this_supernet_and_data_is_loaded(tmp_path: Path)
         load_result(tmp_path / "run", small_supernet(), replace(small_data(), name="other"))
 
 
+def test_a_result_of_an_earlier_version_is_neither_loaded_nor_resumed(tmp_path: Path) -> None:
+    result = run_search(tmp_path, SETTINGS["random"])
+    earlier = {name: value for name, value in result.record.items() if name != "front"}
+    (tmp_path / "result.json").write_text(json.dumps(earlier))
+    with pytest.raises(InputError, match=r"run_dir: .*without front .*an earlier version"):
+        load_result(tmp_path, small_supernet(), small_data())
+    with pytest.raises(InputError, match=r"run_dir: .*without front .*an earlier version"):
+        run_search(tmp_path, SETTINGS["random"], resume=True)
+
+
 def test_other_images_under_the_same_name_are_refused(tmp_path: Path) -> None:
     for name in ("cf, inherited", "ea, limited"):
         run_dir, data = tmp_path / name, small_data()
