@@ -23,6 +23,7 @@ from raynas.preparation import (
     prepare,
     require_seed,
     require_strategy,
+    require_suited,
 )
 from raynas.replay import replay
 from raynas.runlog import CONFIG, RunLog, require_resumable, require_same, require_usable
@@ -88,7 +89,7 @@ def search(
     require_flags(resume=resume, progress=progress)
     require_strategy(strategy)
     prepared = prepare(supernet, data, constraint, evaluation, task)
-    strategy.check(prepared.problem)
+    require_suited(strategy, prepared.problem)
     require_seed(seed)
     directory = as_path(run_dir, "run_dir")
     require_usable(directory, resume=resume)
@@ -218,7 +219,7 @@ def check_search(
     require_usable(directory, resume=resume)
     if strategy is not None:
         require_strategy(strategy)
-        strategy.check(prepared.problem)
+        require_suited(strategy, prepared.problem)
         require_same_settings(directory, configuration(prepared, strategy, seed))
     if ledger is not None:
         ledger_file.require_usable(as_path(ledger, "ledger"))

@@ -50,7 +50,8 @@ class NSGA2(Strategy):
         population: architectures per generation.
         generations: the generation limit.
         top_k: how many survive a generation; the population if that is smaller.
-        costs: the names of the costs: `"flops"`, `"params"`, or a limited one.
+        costs: the names of the costs: `"flops"`, `"params"`, or that of a `Cost` or `Latency` in
+            the constraint, which needs no bound then.
         crossover_probability: that a child has two parents rather than one.
         mutation_probability: that mutation changes a block.
         initial: architectures to begin with, best first, such as a pool; those that are not legal
@@ -92,6 +93,10 @@ class NSGA2(Strategy):
         if self.survival is best_first:
             object.__setattr__(self, "survival", NonDominated(self.costs))
 
+    def minimised(self) -> tuple[str, ...]:
+        """The named costs."""
+        return self.costs
+
     def check(self, problem: Problem) -> None:
         """See that the problem has the costs, and the choices of the initial architectures.
 
@@ -105,7 +110,8 @@ class NSGA2(Strategy):
             "costs",
             f"names among {', '.join(problem.tables) or 'none'}",
             unknown,
-            "Name a cost that the search knows; one of your own joins by a raynas.Cost limit.",
+            "Name a cost that the search knows; others join as constraint=raynas.Cost(table), or "
+            "raynas.Latency(table=…) (--latency-table, --limits).",
         )
         for each in self.initial:
             problem.space.validate(each, "initial")

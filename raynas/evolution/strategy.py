@@ -171,6 +171,10 @@ class Strategy(ABC):
         """The state before the first generation."""
         return State()
 
+    def minimised(self) -> tuple[str, ...]:
+        """The names of the costs that are minimised beside the first objective; none here."""
+        return ()
+
     def check(self, problem: Problem) -> None:  # noqa: B027
         """See that the settings suit a problem, before anything is written; none matters here.
 
