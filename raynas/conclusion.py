@@ -13,12 +13,13 @@ from raynas.metering import Meter
 from raynas.preparation import Prepared
 from raynas.result import SearchResult, result_from
 from raynas.runlog import RunLog
-from raynas.score import Score, rank_key
+from raynas.score import Score
 
 
 def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
     """Choose the winner among the finalists under the full protocol, test it once, and record it.
 
+    The winner is the first member of the strategy's front.
     Their scores so far are of different prefixes, samples and precisions, and were selected for
     being high, so none of them decides. The test split is read for the winner alone, and so never
     steers what is found.
@@ -39,8 +40,16 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         "Let survival keep the best, and finalists name them.",
     )
     scores = run.problem.priced(evaluator.score_in_full(finalists))
-    test = evaluator.test(min(scores, key=rank_key).architecture)
-    record = result_record(run, state, prepared, scores, test, meter)
+    front = run.strategy.front(scores)
+    require(
+        len(front) > 0,
+        "strategy",
+        "a front of at least one finalist",
+        "none",
+        "Let front return some of the scores that it is given, the best first.",
+    )
+    test = evaluator.test(front[0].architecture)
+    record = result_record(run, state, prepared, scores, front, test, meter)
     run.log.finish(record)
     return result_from(record, prepared)
 
@@ -50,11 +59,22 @@ def result_record(
     state: State,
     prepared: Prepared,
     scores: Sequence[Score],
+    front: Sequence[Score],
     test: Score | None,
     meter: Meter,
 ) -> Record:
-    """The content of `result.json`, from full scores of the finalists and the winner's test."""
-    winner = min(scores, key=rank_key)
+    """The content of `result.json`.
+
+    Args:
+        run: that has ended.
+        state: its last one.
+        prepared: supernet, data and limits of the search.
+        scores: of the finalists in full.
+        front: those of them that the search was for; the first is the winner.
+        test: the winner's.
+        meter: of the end of the search.
+    """
+    winner = front[0]
     full_seconds = meter.seconds
     energy = total_energy(run.log, meter)
     seconds = sum(metrics["seconds"] for metrics in run.log.metrics) + full_seconds
@@ -81,7 +101,7 @@ def result_record(
         "seed": run.seed,
         "skipped_images": skipped_images(prepared.data),
         "not_finite": count_not_finite(generations),
-        "front": [named(prepared, score) for score in run.strategy.front(scores)],
+        "front": [named(prepared, score) for score in front],
         "finalists": [named(prepared, score) for score in scores],
     }  # fmt: skip
 

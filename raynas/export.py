@@ -6,7 +6,7 @@ import copy
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -199,7 +199,7 @@ def export_subnet(
     return Exported(target, tuple(files), refused, batch)
 
 
-def require_target(target: Path, architecture: Architecture) -> None:
+def require_target(target: Path, architecture: Sequence[int]) -> None:
     """See that an export may be written to a directory; creates nothing.
 
     Raises:
@@ -227,6 +227,28 @@ def require_target(target: Path, architecture: Architecture) -> None:
         f"{target}, which holds {held}",
         "Export into another directory.",
     )
+
+
+def require_targets(directory: Path, architectures: Sequence[Sequence[int]]) -> list[Path]:
+    """Folders `00`, `01`, … for the exports of several architectures; creates nothing.
+
+    Raises:
+        InputError: as `require_target`, or another numbered folder is there, so that it could not
+            be told from these.
+    """
+    folders = [directory / f"{index:02d}" for index in range(len(architectures))]
+    for folder, architecture in zip(folders, architectures, strict=True):
+        require_target(folder, architecture)
+    there = sorted(each.name for each in directory.iterdir()) if directory.is_dir() else []
+    foreign = [name for name in there if name.isdecimal() and directory / name not in folders]
+    require(
+        not foreign,
+        "export directory",
+        f"no numbered folder in {directory} but those of {len(folders)} architectures",
+        ", ".join(foreign),
+        "Export into another directory, or remove them.",
+    )
+    return folders
 
 
 def replace_files(target: Path, files: Mapping[str, bytes]) -> None:

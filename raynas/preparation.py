@@ -234,6 +234,25 @@ def require_strategy(strategy: Strategy) -> None:
     require_kind(strategy, Strategy, "strategy", "Write it as strategy=raynas.PCFES().")
 
 
+def require_suited(strategy: Strategy, problem: Problem) -> None:
+    """See that a strategy suits a problem, and does something with every cost that is stated.
+
+    Raises:
+        InputError: as `Strategy.check`, or a cost that it does not minimise is stated without a
+            bound.
+    """
+    strategy.check(problem)
+    costs = (limit.table.name for limit in problem.limits.limits if not limit.bounded)
+    idle = [name for name in costs if name not in strategy.minimised()]
+    require(
+        not idle,
+        "constraint",
+        f"a bound on {', '.join(idle)}, or a strategy that minimises it",
+        f"neither, with {type(strategy).__name__}",
+        "State at_most or at_least, or name it in raynas.NSGA2(costs=…).",
+    )
+
+
 def require_same_classes(supernet: ChainSupernet, data: SearchData) -> None:
     """Raise `InputError` unless the supernet has one logit for each class of the data."""
     require(

@@ -12,7 +12,7 @@ from raynas.data.splits import SearchData
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Strategy
-from raynas.export import Exported, PartialExportError, export_architecture
+from raynas.export import Exported, PartialExportError, export_architecture, require_targets
 from raynas.files import Record
 from raynas.generation import Observer
 from raynas.preparation import Prepared
@@ -141,10 +141,12 @@ class SearchResult:
         """Write every member of the front to a folder of its own: `00`, the best one, `01`, ….
 
         Raises:
-            InputError: as `export`.
+            InputError: as `export`; or one of the folders, or another numbered one, holds something
+                else, and nothing has been written.
             PartialExportError: torch refuses a module; all else has been written, of all members.
         """
-        folders = [Path(directory) / f"{index:02d}" for index in range(len(self.front))]
+        members = [member.architecture for member in self.front]
+        folders = require_targets(Path(directory), members)
         refused: PartialExportError | None = None
         for folder, member in zip(folders, self.front, strict=True):
             try:

@@ -23,6 +23,7 @@ from raynas.preparation import (
     prepare,
     require_seed,
     require_strategy,
+    require_suited,
 )
 from raynas.replay import replay
 from raynas.runlog import CONFIG, RunLog, require_resumable, require_same, require_usable
@@ -88,6 +89,7 @@ def search(
     require_flags(resume=resume, progress=progress)
     require_strategy(strategy)
     prepared = prepare(supernet, data, constraint, evaluation, task)
+    require_suited(strategy, prepared.problem)
     require_seed(seed)
     directory = as_path(run_dir, "run_dir")
     require_usable(directory, resume=resume)
@@ -134,6 +136,7 @@ def search_with(
     """
     require_flags(resume=resume)
     require_strategy(strategy)
+    strategy.check(problem)
     require_seed(seed)
     config = {
         "format": FORMAT,
@@ -197,7 +200,7 @@ def check_search(
 ) -> int | None:
     """See that a search can be run, before the long work of training its supernet.
 
-    Args: as those of `search`; `strategy` only where a run may be resumed.
+    Args: as those of `search`; without a `strategy`, its settings are not looked at.
 
     Returns:
         The exact number of legal architectures; `None` where it cannot be counted.
@@ -216,6 +219,7 @@ def check_search(
     require_usable(directory, resume=resume)
     if strategy is not None:
         require_strategy(strategy)
+        require_suited(strategy, prepared.problem)
         require_same_settings(directory, configuration(prepared, strategy, seed))
     if ledger is not None:
         ledger_file.require_usable(as_path(ledger, "ledger"))

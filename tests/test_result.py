@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from raynas.costs import flops_table, params_table, resolve_limits
-from raynas.evolution import Problem, State
+from raynas.errors import InputError
+from raynas.evolution import Problem, Proposal, RandomSearch, Score, State, Strategy
 from raynas.replay import recorded_scores
 from raynas.result import SearchResult
 from raynas.shards.shard import Shard
@@ -202,3 +204,32 @@ def test_without_a_test_split(tmp_path: Path) -> None:
     result = run_search(tmp_path, data=small_data(test=0))
     assert result.best.test_top1 is None
     assert strict_json(tmp_path / "result.json")["test_top5"] is None
+
+
+@dataclass(frozen=True)
+class Backwards(Strategy):
+    """A random search for the worst finalist."""
+
+    members: int = 2
+
+    def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:
+        return RandomSearch(self.population, self.generations).ask(problem, state, rng)
+
+    def front(self, scores: Sequence[Score]) -> tuple[Score, ...]:
+        return tuple(sorted(scores, key=lambda score: score.value)[: self.members])
+
+
+def test_the_winner_is_the_first_member_of_the_front(tmp_path: Path) -> None:
+    setting = Setting(Backwards(population=8, generations=1, top_k=8))
+    result = run_search(tmp_path / "run", setting)
+    worst = sorted(result.record["finalists"], key=lambda score: score["top1"])[:2]
+    assert worst[0]["top1"] < max(score["top1"] for score in result.record["finalists"])
+    assert [list(m.architecture) for m in result.front] == [s["architecture"] for s in worst]
+    assert result.best is result.front[0]
+    assert result.best.test_top1 is not None
+
+
+def test_a_front_without_members_is_refused(tmp_path: Path) -> None:
+    setting = Setting(Backwards(population=2, generations=1, members=0))
+    with pytest.raises(InputError, match=r"^strategy: expected a front of at least one finalist"):
+        run_search(tmp_path, setting)

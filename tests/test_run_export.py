@@ -84,6 +84,16 @@ def test_only_a_finished_run_of_this_supernet_and_data_is_loaded(tmp_path: Path)
         load_result(tmp_path / "run", small_supernet(), replace(small_data(), name="other"))
 
 
+def test_a_result_of_an_earlier_version_is_neither_loaded_nor_resumed(tmp_path: Path) -> None:
+    result = run_search(tmp_path, SETTINGS["random"])
+    earlier = {name: value for name, value in result.record.items() if name != "front"}
+    (tmp_path / "result.json").write_text(json.dumps(earlier))
+    with pytest.raises(InputError, match=r"run_dir: .*without front .*an earlier version"):
+        load_result(tmp_path, small_supernet(), small_data())
+    with pytest.raises(InputError, match=r"run_dir: .*without front .*an earlier version"):
+        run_search(tmp_path, SETTINGS["random"], resume=True)
+
+
 def test_other_images_under_the_same_name_are_refused(tmp_path: Path) -> None:
     for name in ("cf, inherited", "ea, limited"):
         run_dir, data = tmp_path / name, small_data()
@@ -131,6 +141,20 @@ def test_what_is_exported_depends_on_no_state_of_torch(tmp_path: Path) -> None:
         for name in ("plain", "inference")
     ]
     torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("there", ["01", "07", "2"])
+def test_a_front_is_exported_whole_or_not_at_all(there: str, tmp_path: Path) -> None:
+    """Beside what else a numbered folder holds, nobody could tell what the front is."""
+    result = run_search(tmp_path / "run", SETTINGS["random"])
+    other = replace(result.best, architecture=(0,) * 8)
+    folder = tmp_path / "front" / there
+    folder.mkdir(parents=True)
+    (folder / "architecture.json").write_text('{"architecture": [1, 1]}')
+    before = contents(tmp_path / "front")
+    with pytest.raises(InputError, match="^export directory: expected .*" + there):
+        replace(result, front=(result.best, other)).export_front(tmp_path / "front")
+    assert contents(tmp_path / "front") == before
 
 
 class Looped(nn.Module):

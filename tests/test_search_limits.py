@@ -68,3 +68,18 @@ def test_limits_that_contradict_each_other_are_refused_before_anything_is_writte
     with pytest.raises(InputError, match="constraint: expected "):
         run_search(tmp_path / "run", Setting(PCF), constraint=constraint)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_cost_without_a_bound_is_for_a_strategy_that_minimises_it(tmp_path: Path) -> None:
+    setting = Setting(raynas.NSGA2(population=6, generations=1, costs=("flops", "ms")))
+    result = run_search(tmp_path / "run", setting, constraint=raynas.Cost(MS, "ms"))
+    table = raynas.CostTable("ms", 0, MS)  # type: ignore[arg-type]
+    for member in result.front:
+        assert member.costs["ms"] == table.of(member.architecture)
+    other = raynas.Cost([*MS[:-1], [0.2] * 4], "ms")
+    with pytest.raises(InputError, match=r"constraint\.ms\.table: [0-9a-f]{32} there"):
+        run_search(tmp_path / "run", setting, constraint=other, resume=True)
+    for strategy in (raynas.EA(), raynas.NSGA2(costs=("flops",))):
+        with pytest.raises(InputError, match=r"^constraint: expected a bound on ms, or a strategy"):
+            run_search(tmp_path / "none", Setting(strategy), constraint=raynas.Cost(MS, "ms"))
+    assert not (tmp_path / "none").exists()

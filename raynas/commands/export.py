@@ -59,10 +59,12 @@ def export(
     )
     result = None if run_dir is None else read_run(run_dir).require_result()
     # What needs torch is loaded when the arguments are known to be right.
-    from raynas.export import export_architecture, require_target
+    from raynas.export import export_architecture, require_target, require_targets
     from raynas.result import load_result
 
-    if result is not None and not all:
+    if result is not None and all:
+        require_targets(out, [member["architecture"] for member in result["front"]])
+    elif result is not None:
         require_target(out, result["architecture"])
     samples = load_data(data)
     network, task = supernet.load(data, samples)

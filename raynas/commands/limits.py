@@ -9,6 +9,7 @@ from typing import final
 import raynas
 from raynas.commands.named import call
 from raynas.costs.bounds import Bounds, as_bound
+from raynas.costs.latency import NAME as LATENCY
 from raynas.errors import require
 
 
@@ -24,7 +25,8 @@ class LimitOptions:
         params_at_least: the fewest parameters that it may have.
         latency: the most seconds that a batch may take, by --latency-table.
         latency_at_least: the fewest seconds that it may take.
-        latency_table: the file that raynas latency wrote on the device that will run the network.
+        latency_table: the file that raynas latency wrote on the device that will run the network;
+            without --latency and --latency-at-least, its seconds are one more cost for nsga2.
         latency_batch: the size of batch that the seconds are of.
         latency_device: that device's name, as the table has it; this machine's if omitted.
         limits: package.module:function, which returns limits on costs of your own, one or a list:
@@ -62,19 +64,24 @@ class LimitOptions:
         ]
         return [*counted, *self.measured(), *own_limits(self.limits)] or None
 
+    @property
+    def minimised(self) -> tuple[str, ...]:
+        """The name of the cost that is stated without a bound, if one is."""
+        stated = (self.latency, self.latency_at_least)
+        return (LATENCY,) if self.latency_table is not None and stated == (None, None) else ()
+
     def measured(self) -> list[Bounds]:
-        """The limit on latency, if there is one.
+        """The limit on latency, or the cost without one, if there is a table.
 
         Raises:
-            InputError: a bound without a table, a table without a bound, or a table that cannot be
-                used.
+            InputError: a bound without a table, or a table that cannot be used.
         """
         bounds = (self.latency, self.latency_at_least)
         require(
-            (self.latency_table is None) == (bounds == (None, None)),
+            self.latency_table is not None or bounds == (None, None),
             "latency-table",
-            "a table beside --latency or --latency-at-least, and with none of them none",
-            self.latency_table or "none",
+            "a table beside --latency and --latency-at-least",
+            "none",
             "Measure one with raynas latency.",
         )
         if self.latency_table is None:

@@ -13,7 +13,8 @@ from raynas.commands.limits import LimitOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
 from raynas.commands.paths import read_pool
-from raynas.commands.workflow import RunOptions, choose_strategy, search_and_show
+from raynas.commands.workflow import RunOptions, StrategyName, choose_strategy, search_and_show
+from raynas.errors import require
 
 if TYPE_CHECKING:
     from raynas import PCFES as StrategyOptions
@@ -32,21 +33,37 @@ class FrontOptions:
     """Settings of nsga2 alone.
 
     Args:
-        costs: the costs beside accuracy: flops, params, latency, or one of --limits.
+        costs: the costs beside accuracy: flops (if omitted), params, latency, or one of --limits;
+            a --latency-table without a bound joins them.
         initial: the pool of a greedy training, which the search begins with.
     """
 
-    costs: tuple[str, ...] = ("flops",)
+    costs: tuple[str, ...] = ()
     initial: Path | None = None
 
-    def settings(self) -> dict[str, Any]:
-        """The fields of the strategy.
+    def settings(self, strategy: StrategyName, limits: LimitOptions) -> dict[str, Any]:
+        """The fields of the strategy that are stated here.
+
+        Args:
+            strategy: the name of the one that is used.
+            limits: a latency table among them without a bound is a cost.
 
         Raises:
-            InputError: a file that is no pool.
+            InputError: a file that is no pool, or settings of nsga2 for another strategy.
         """
+        if strategy != "nsga2":
+            table = limits.latency_table if limits.minimised else None
+            for name, value, expected in (
+                ("costs", self.costs, "none"),
+                ("initial", self.initial, "none"),
+                ("latency-table", table, "a table beside --latency or --latency-at-least"),
+            ):
+                remedy = "Search for a front with --strategy nsga2, or leave it out."
+                require(not value, name, f"{expected} with --strategy {strategy}", value, remedy)
+            return {}
+        costs = (*(self.costs or raynas.NSGA2.costs), *limits.minimised)
         pool = () if self.initial is None else read_pool(self.initial)
-        return {"costs": self.costs, "initial": pool}
+        return {"costs": tuple(dict.fromkeys(costs)), "initial": pool}
 
 
 def search(
@@ -72,7 +89,7 @@ def search(
         limits: what is legal.
         front: what nsga2 searches for.
     """
-    options = SimpleNamespace(**vars(settings), **front.settings())
+    options = SimpleNamespace(**vars(settings), **front.settings(run.strategy, limits))
     choose_strategy(run.strategy, options)  # What it refuses, it refuses before anything is read.
     protocol = given(raynas.Evaluation, evaluation)
     constraint = limits.constraint()

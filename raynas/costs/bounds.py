@@ -25,21 +25,26 @@ FORMS = 'a number such as 3.1e6, or a share of the largest architecture such as 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds(ABC):
-    """Bounds on one cost of an architecture, both inclusive; at least one must be given.
+    """Bounds on one cost of an architecture, both inclusive.
+
+    Without a bound, it is a cost for a strategy to minimise; those that every search knows need at
+    least one.
 
     Args:
         at_most: the upper bound: a number, or a share of the largest architecture (`"60%"`).
         at_least: the lower bound, likewise.
 
     Raises:
-        InputError: no bound, one that is neither a finite number nor a share above 0 % and up to
-            100 %, or a lower bound above the upper one.
+        InputError: no bound where one is needed, one that is neither a finite number nor a share
+            above 0 % and up to 100 %, or a lower bound above the upper one.
     """
 
     at_most: Bound | None = None
     at_least: Bound | None = None
     positive: ClassVar[bool] = False
     """Whether the cost is never 0 or below, nor then a bound on it."""
+    needed: ClassVar[bool] = True
+    """Whether a bound must be given."""
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
@@ -49,7 +54,7 @@ class Bounds(ABC):
                 bound = as_bound(bound, f"{kind}({side})", self.positive)
                 object.__setattr__(self, side, bound)
         require(
-            self.at_most is not None or self.at_least is not None,
+            self.at_most is not None or self.at_least is not None or not self.needed,
             kind,
             "at_most, at_least, or both",
             "neither",
@@ -106,7 +111,8 @@ class Cost(Bounds):
         costs: `[block][choice]` costs, or a `CostTable`, which has a base cost, too.
         name: the quantity, in messages and records; if omitted that of the table, or `"cost"`.
 
-    The bounds, `at_most` and `at_least`, are those of `Bounds`.
+    The bounds, `at_most` and `at_least`, are those of `Bounds`; without one, it is for a strategy
+    to minimise.
 
     Raises:
         InputError: as `CostTable` and `Bounds`; or a name that raynas counts itself.
@@ -114,6 +120,7 @@ class Cost(Bounds):
 
     costs: CostTable | Sequence[Sequence[float]]
     name: str | None = None
+    needed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         table = as_table(self.costs, self.name)

@@ -173,7 +173,8 @@ class Latency(Bounds):
         device: the name of the device that the network is for, as the table has it; this machine's
             if `None`, so that a table of another one is not taken for it by mistake.
 
-    The bounds, `at_most` and `at_least`, are those of `Bounds`; numbers must be positive.
+    The bounds, `at_most` and `at_least`, are those of `Bounds`; numbers must be positive. Without
+    one, the seconds are for a strategy to minimise.
 
     Raises:
         InputError: as `Bounds`; no table, or one that was not measured for this batch or on this
@@ -184,6 +185,7 @@ class Latency(Bounds):
     batch: int = 1
     device: str | None = None
     positive: ClassVar[bool] = True
+    needed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -85,6 +85,11 @@ class Limit:
                 "Lower at_least, or raise at_most.",
             )
 
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a bound; without one, it is a cost and no limit."""
+        return self.at_most is not None or self.at_least is not None
+
     @cached_property
     def extras(self) -> tuple[tuple[int, ...], ...]:
         """`[block][choice]` units above the block's cheapest choice."""

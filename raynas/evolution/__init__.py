@@ -8,6 +8,7 @@ algorithm: `random_search`, `spos` (`EA`), `choice_freezing` (`CFES`, `PCFES`), 
 
 from raynas.evolution import presets
 from raynas.evolution.choice_freezing import CFES, PCFES
+from raynas.evolution.fronts import hypervolume
 from raynas.evolution.nsga2 import NSGA2
 from raynas.evolution.random_search import RandomSearch
 from raynas.evolution.spos import EA
@@ -25,5 +26,6 @@ __all__ = [
     "Score",
     "State",
     "Strategy",
+    "hypervolume",
     "presets",
 ]

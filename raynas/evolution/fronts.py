@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import final
 
 import numpy as np
 
-from raynas.errors import InputError
+from raynas.errors import InputError, is_number, require
 from raynas.score import Score, rank_key
 
 
@@ -58,9 +59,22 @@ def hypervolume(scores: Sequence[Score], costs: Sequence[str], reference: Sequen
         scores: of a front, or any; those that are not finite have none.
         costs: the names of the costs.
         reference: the worst first objective and costs that count, in this order.
+
+    Raises:
+        InputError: a reference of another length or of something else than finite numbers, or a
+            score without one of the costs.
     """
     import moocore
 
+    require(
+        isinstance(reference, Sequence | np.ndarray)
+        and len(reference) == 1 + len(costs)
+        and all(is_number(worst) and isfinite(worst) for worst in reference),
+        "reference",
+        f"finite numbers: the worst first objective, then the worst of {', '.join(costs)}",
+        repr(reference),
+        "Write reference=(0.0, 330e6), for costs=('flops',).",
+    )
     points = points_of([score for score in scores if score.usable], costs)
     if len(points) == 0:
         return 0.0
@@ -100,7 +114,8 @@ def points_of(scores: Sequence[Score], costs: Sequence[str]) -> np.ndarray:
 def crowding(points: np.ndarray) -> list[float]:
     """The crowding distance of each point of a front (Deb et al. 2002, section III-B).
 
-    Infinite for those with the least or the largest value of an objective.
+    Infinite for those with the least or the largest value of an objective; one that is the same for
+    all tells nobody apart.
 
     Args:
         points: `[points, objectives]`.
@@ -112,7 +127,7 @@ def crowding(points: np.ndarray) -> list[float]:
         order = np.argsort(column, kind="stable")
         ordered = column[order]
         width = ordered[-1] - ordered[0]
-        rooms[(column == ordered[0]) | (column == ordered[-1])] = np.inf
         if width > 0:
+            rooms[(column == ordered[0]) | (column == ordered[-1])] = np.inf
             rooms[order[1:-1]] += (ordered[2:] - ordered[:-2]) / width
     return [float(room) for room in rooms]

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
-from raynas.errors import is_number, require
+from raynas.errors import InputError, is_number, require
 from raynas.evolution.fronts import NonDominated, front_of
 from raynas.evolution.operators import (
     STALE,
@@ -29,7 +29,7 @@ from raynas.evolution.strategy import (
     best_first,
 )
 from raynas.score import Score
-from raynas.space import Architecture
+from raynas.space import Architecture, as_choices
 
 
 @final
@@ -50,7 +50,8 @@ class NSGA2(Strategy):
         population: architectures per generation.
         generations: the generation limit.
         top_k: how many survive a generation; the population if that is smaller.
-        costs: the names of the costs: `"flops"`, `"params"`, or a limited one.
+        costs: the names of the costs: `"flops"`, `"params"`, or that of a `Cost` or `Latency` in
+            the constraint, which needs no bound then.
         crossover_probability: that a child has two parents rather than one.
         mutation_probability: that mutation changes a block.
         initial: architectures to begin with, best first, such as a pool; those that are not legal
@@ -69,6 +70,7 @@ class NSGA2(Strategy):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_population(self.population)
+        object.__setattr__(self, "top_k", min(self.top_k, self.population))
         named = isinstance(self.costs, list | tuple) and all(isinstance(c, str) for c in self.costs)
         require(
             named and len(self.costs) > 0 and len(set(self.costs)) == len(self.costs),
@@ -78,7 +80,7 @@ class NSGA2(Strategy):
             "Write costs=('flops',).",
         )
         object.__setattr__(self, "costs", tuple(self.costs))
-        object.__setattr__(self, "initial", tuple(tuple(each) for each in self.initial))
+        object.__setattr__(self, "initial", as_architectures(self.initial))
         for name in ("crossover_probability", "mutation_probability"):
             value = getattr(self, name)
             require(
@@ -91,8 +93,12 @@ class NSGA2(Strategy):
         if self.survival is best_first:
             object.__setattr__(self, "survival", NonDominated(self.costs))
 
-    def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:
-        """Children of the survivors; the initial architectures while there are none.
+    def minimised(self) -> tuple[str, ...]:
+        """The named costs."""
+        return self.costs
+
+    def check(self, problem: Problem) -> None:
+        """See that the problem has the costs, and the choices of the initial architectures.
 
         Raises:
             InputError: a cost that the problem does not have, or an initial architecture of another
@@ -104,15 +110,20 @@ class NSGA2(Strategy):
             "costs",
             f"names among {', '.join(problem.tables) or 'none'}",
             unknown,
-            "Name a cost that the search knows; one of your own joins by a raynas.Cost limit.",
+            "Name a cost that the search knows; others join as constraint=raynas.Cost(table), or "
+            "raynas.Latency(table=…) (--latency-table, --limits).",
         )
+        for each in self.initial:
+            problem.space.validate(each, "initial")
+
+    def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:
+        """Children of the survivors; the initial architectures while there are none."""
         parents = [score.architecture for score in state.top]
         taken = {*state.seen, *parents}
         if parents:
             source, bred = "crossover", self.children(problem, parents, rng)
         else:
-            source = "initial"
-            bred = iter([problem.space.validate(each, "initial") for each in self.initial])
+            source, bred = "initial", iter(self.initial)
         found = tuple(islice(unseen(problem, bred, taken, STALE), self.population))
         filled, origins = fill_random(problem, (), self.population - len(found), taken, rng)
         origins = {source: len(found), **origins}
@@ -135,14 +146,11 @@ class NSGA2(Strategy):
             yield mutate(child, problem.space, self.mutation_probability, rng)
 
     def finalists(self, state: State) -> tuple[Architecture, ...]:
-        """The front of the survivors, the best first objective first."""
-        return tuple(score.architecture for score in front_of(state.top, self.costs))
+        """The front of the survivors, the best first objective first; see `front`."""
+        return tuple(score.architecture for score in self.front(state.top))
 
     def front(self, scores: Sequence[Score]) -> tuple[Score, ...]:
-        """The finalists that no other one dominates under the full protocol.
-
-        Where none of them has a usable score, the best by rank.
-        """
+        """The scores that no other one dominates; where none is usable, the best by rank."""
         return front_of(scores, self.costs) or best_first(scores, 1)
 
     def settings(self) -> dict[str, Any]:
@@ -151,3 +159,21 @@ class NSGA2(Strategy):
         if self.survival == NonDominated(self.costs):
             del values["survival"]
         return {**values, "costs": list(self.costs), "initial": [list(a) for a in self.initial]}
+
+
+def as_architectures(initial: Sequence[Sequence[int]]) -> tuple[Architecture, ...]:
+    """Initial architectures, of any space, as tuples of ints.
+
+    Raises:
+        InputError: something else than a list of architectures.
+    """
+    try:
+        listed = [tuple(each) for each in initial]
+    except TypeError:
+        raise InputError(
+            "initial",
+            "a list of architectures",
+            repr(initial),
+            "Write initial=((0, 1, 2), (0, 2, 2)), or leave it out.",
+        ) from None
+    return tuple(as_choices(each, "initial") for each in listed)

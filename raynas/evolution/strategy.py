@@ -3,6 +3,7 @@
 A strategy holds settings and nothing else. What it has learned is a `State`, a value that goes in
 and comes out, so a search is resumed by telling the recorded scores again::
 
+    strategy.check(problem)
     state = strategy.start()
     while state.finished is None:
         rng = np.random.default_rng([seed, state.generation])
@@ -170,6 +171,17 @@ class Strategy(ABC):
         """The state before the first generation."""
         return State()
 
+    def minimised(self) -> tuple[str, ...]:
+        """The names of the costs that are minimised beside the first objective; none here."""
+        return ()
+
+    def check(self, problem: Problem) -> None:  # noqa: B027
+        """See that the settings suit a problem, before anything is written; none matters here.
+
+        Raises:
+            InputError: in strategies whose settings name something of the problem.
+        """
+
     @abstractmethod
     def ask(self, problem: Problem, state: State, rng: np.random.Generator) -> Proposal:
         """Propose the next generation; it depends on nothing but the arguments.
@@ -224,6 +236,8 @@ class Strategy(ABC):
 
     def front(self, scores: Sequence[Score]) -> tuple[Score, ...]:
         """The finalists that the search was for, from their full scores: the best one.
+
+        The first of them is the winner.
 
         Args:
             scores: of the finalists, at least one.

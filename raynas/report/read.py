@@ -10,6 +10,9 @@ from raynas.errors import InputError, require
 from raynas.files import Record, complete_records, read_json
 from raynas.runlog import CONFIG, GENERATIONS, METRICS, RESULT, metrics_of
 
+NEEDED = ("architecture", "objectives", "costs", "names", "front")
+"""Fields of `result.json` that tell a winner and its front; earlier versions lack some of them."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,7 @@ class RunRecords:
         """The result of the search.
 
         Raises:
-            InputError: it has not finished.
+            InputError: it has not finished, or another version wrote the result.
         """
         if self.result is None:
             raise InputError(
@@ -48,6 +51,14 @@ class RunRecords:
                 self.directory,
                 "Continue the search with resume (--resume) until it ends.",
             )
+        missing = [name for name in NEEDED if name not in self.result]
+        require(
+            not missing,
+            "run_dir",
+            f"a {RESULT} as this version of raynas writes it",
+            f"one without {', '.join(missing)} in {self.directory}, of an earlier version",
+            "Search again into another directory, or use the version that wrote it.",
+        )
         return self.result
 
 

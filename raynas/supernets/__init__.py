@@ -2,6 +2,7 @@
 
 `chain`: `ChainSupernet`; `choice_names`: short names of choices; `blocks`, `inverted`: operations
 and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `greedynas`;
+`builder_options`: checks of what these are given;
 `chain_nodes`: modules by name, and copies to examine; `node_runs`: their outputs on examples;
 `checks`, `probing`: whether a supernet can be searched; `recalibration`, `unseen_writes`: whether
 calibration and shared inputs mean the same as in plain PyTorch; `layout`: memory layouts;

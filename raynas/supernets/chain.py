@@ -107,7 +107,7 @@ class ChainSupernet(nn.Module):
         """The shape of one sample: `(channels, height, width)` of images."""
         return self.inputs.shape
 
-    def encode(self, chosen: Sequence[str | int]) -> Architecture:
+    def encode(self, chosen: Iterable[str | int]) -> Architecture:
         """The architecture of one name, or index, for each block, shallowest first.
 
         Raises:
@@ -116,15 +116,12 @@ class ChainSupernet(nn.Module):
         return choice_names.encode(self.names, chosen)
 
     def read(self, text: str) -> Architecture:
-        """The architecture that a text names: `"c7,c5,x"`, or `"2,1,3"`.
+        """The architecture that a text names: `"c7,c5,x"`, `"c7 c5 x"`, or `"2,1,3"`.
 
         Raises:
             InputError: another number of blocks, or a choice that its block does not have.
         """
-        parts = text.replace(" ", "").split(",")
-        if all(part.lstrip("-").isdecimal() for part in parts):
-            return self.space.validate([int(part) for part in parts])
-        return self.encode(parts)
+        return self.encode(choice_names.split(text))
 
     def decode(self, architecture: Sequence[int]) -> tuple[str, ...]:
         """The names of an architecture's choices.

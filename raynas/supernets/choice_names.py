@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from torch import nn
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, is_whole, require
 from raynas.space import Architecture
 
 Names = tuple[tuple[str, ...], ...]
@@ -16,6 +17,13 @@ Names = tuple[tuple[str, ...], ...]
 
 SHORT = re.compile(r"[A-Za-z_][\w.@+/-]{0,31}")
 """A name: no number, so that no index is taken for one, and no comma, so that lists can be read."""
+
+
+INDEX = re.compile("[0-9]{1,9}")
+"""An index as a text; no block has so many choices that it would be longer."""
+
+BETWEEN = re.compile(r"\s*,\s*|\s+")
+"""Separators of the choices of an architecture in a text."""
 
 
 def require_names(names: Sequence[Sequence[str]], choices: Sequence[int]) -> Names:
@@ -79,21 +87,35 @@ def derive_names(choices: Iterable[nn.Module]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def encode(names: Names, chosen: Sequence[str | int]) -> Architecture:
+def encode(names: Names, chosen: Iterable[str | int]) -> Architecture:
     """The architecture of one name, or index, for each block.
 
     Raises:
-        InputError: another number of blocks, or a choice that its block does not have.
+        InputError: something else than a list, another number of blocks, or a choice that its block
+            does not have.
     """
+    ordered = isinstance(chosen, Iterable) and not isinstance(chosen, str | bytes | Set | Mapping)
+    listed = list(chosen) if ordered else []
     require(
-        not isinstance(chosen, str) and len(chosen) == len(names),
+        ordered and len(listed) == len(names),
         "architecture",
-        f"{len(names)} names, one per block",
-        repr(chosen) if isinstance(chosen, str) else f"{len(chosen)}: {list(chosen)}",
+        f"{len(names)} choices, one per block",
+        f"{len(listed)}: {listed}" if ordered else repr(chosen),
         "Name one choice of each block, shallowest first.",
     )
-    found = zip(names, chosen, strict=True)
+    found = zip(names, listed, strict=True)
     return tuple(index_of(block, own, choice) for block, (own, choice) in enumerate(found))
+
+
+def split(text: str) -> list[str]:
+    """The names, or indices, that a text lists between commas or spaces.
+
+    Raises:
+        InputError: no text.
+    """
+    remedy = "Write it as c7,c5,c3,x, or as 2,1,0,3."
+    require(isinstance(text, str), "architecture", "a text", repr(text), remedy)
+    return BETWEEN.split(text.strip())
 
 
 def index_of(block: int, names: Sequence[str], choice: str | int) -> int:
@@ -102,17 +124,15 @@ def index_of(block: int, names: Sequence[str], choice: str | int) -> int:
     Raises:
         InputError: the block has no such choice.
     """
-    if isinstance(choice, str):
-        if choice in names:
-            return names.index(choice)
-        if choice.isdecimal() and int(choice) < len(names):
-            return int(choice)
-    elif type(choice) is not bool and 0 <= choice < len(names):
+    if isinstance(choice, str) and choice in names:
+        return names.index(choice)
+    number = isinstance(choice, str) and INDEX.fullmatch(choice) is not None
+    if (number or is_whole(choice)) and 0 <= int(choice) < len(names):
         return int(choice)
     raise InputError(
         "architecture",
         f"for block {block} one of {', '.join(names)}, or an index from 0 to {len(names) - 1}",
-        repr(choice),
+        reprlib.repr(choice),
         "Choose one that the block has.",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from raynas.supernets.chain import ChainSupernet
-from raynas.supernets.inverted import SMALL, Choices, Macro, build, changed
+from raynas.supernets.inverted import SMALL, Choices, build, changed, macro_of
 
 FAIRNAS_STAGES = ((32, 2, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1))
 """`(channels, blocks, stride of the first block)` of each stage at full size."""
@@ -21,7 +21,7 @@ def fairnas(num_classes: int | None = 1000, **options: Any) -> ChainSupernet:
     Raises:
         InputError: no number of classes, or an option out of range.
     """
-    macro = Macro(**{"stages": FAIRNAS_STAGES, **options})
+    macro = macro_of({"stages": FAIRNAS_STAGES, **options})
     return build(num_classes, macro, Choices(), {"builder": "fairnas"})
 
 

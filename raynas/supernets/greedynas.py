@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from raynas.supernets.chain import ChainSupernet
-from raynas.supernets.inverted import SMALL, Choices, Macro, build, changed
+from raynas.supernets.inverted import SMALL, Choices, build, changed, macro_of
 
 
 def greedynas(num_classes: int | None = 1000, *, se: bool = False, **options: Any) -> ChainSupernet:
@@ -25,7 +25,7 @@ def greedynas(num_classes: int | None = 1000, *, se: bool = False, **options: An
         InputError: no number of classes, or an option out of range.
     """
     recipe = {"builder": "greedynas", "se": se}
-    return build(num_classes, Macro(**options), Choices(se=se, identity=True), recipe)
+    return build(num_classes, macro_of(options), Choices(se=se, identity=True), recipe)
 
 
 def greedynas_28x28(num_classes: int | None = 10, **options: Any) -> ChainSupernet:

@@ -12,8 +12,15 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from raynas.errors import InputError, require
+from raynas.errors import require
 from raynas.supernets.blocks import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from raynas.supernets.builder_options import (
+    require_classes,
+    require_dropout,
+    require_pixels,
+    require_sizes,
+    require_stages,
+)
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.spos import initialize
 
@@ -149,8 +156,8 @@ class Macro:
         std: of pixels scaled to [0, 1], one value per channel.
 
     Raises:
-        InputError: a stage that is not channels, blocks and a stride of 1 or 2, or mean and std of
-            another length than `image_channels`.
+        InputError: a size below 1, a stage that is not channels, blocks and a stride of 1 or 2, no
+            probability, or mean and std of another length than `image_channels`.
     """
 
     image_size: int = 224
@@ -165,21 +172,12 @@ class Macro:
     std: Sequence[float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        require(
-            len(self.mean) == len(self.std) == self.image_channels,
-            "mean and std",
-            f"{self.image_channels} values each, one per image channel",
-            (list(self.mean), list(self.std)),
-            "Give one value per channel.",
-        )
-        for stage in self.stages:
-            require(
-                len(stage) == 3 and min(stage) >= 1 and stage[2] in (1, 2),
-                "stages",
-                "(channels, blocks, stride 1 or 2)",
-                tuple(stage),
-                "Adjust the stage.",
-            )
+        names = ("image_size", "image_channels", "stem_channels", "stem_stride")
+        sizes = (*names, "separable_channels", "head_channels")
+        require_sizes(**{name: getattr(self, name) for name in sizes})
+        require_stages(self.stages)
+        require_dropout(self.dropout)
+        require_pixels(self.mean, self.std, self.image_channels)
 
     def recipe(self) -> dict[str, Any]:
         """All of it as a JSON object."""
@@ -237,6 +235,18 @@ def changed(macro: Macro, options: Mapping[str, Any]) -> dict[str, Any]:
     return {each.name: getattr(macro, each.name) for each in fields(macro)} | dict(options)
 
 
+def macro_of(options: Mapping[str, Any]) -> Macro:
+    """A macro of options by name.
+
+    Raises:
+        InputError: as `Macro`, or an option that it does not have.
+    """
+    known = [each.name for each in fields(Macro)]
+    unknown = [name for name in options if name not in known]
+    require(not unknown, "options", f"some of {', '.join(known)}", unknown, "Mend the names.")
+    return Macro(**options)
+
+
 def build(
     num_classes: int | None, macro: Macro, choices: Choices, recipe: Mapping[str, Any]
 ) -> ChainSupernet:
@@ -251,8 +261,7 @@ def build(
     Raises:
         InputError: no number of classes.
     """
-    if num_classes is None:
-        raise InputError("num_classes", "a number", None, "Classify data that have classes.")
+    classes = require_classes(num_classes)
     stem = nn.Sequential(
         Normalize(macro.mean, macro.std),
         conv(macro.image_channels, macro.stem_channels, 3, macro.stem_stride),
@@ -271,7 +280,7 @@ def build(
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Dropout(macro.dropout),
-        nn.Linear(macro.head_channels, num_classes),
+        nn.Linear(macro.head_channels, classes),
     )
     supernet = ChainSupernet(
         stem,

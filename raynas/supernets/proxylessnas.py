@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from raynas.supernets.chain import ChainSupernet
-from raynas.supernets.inverted import SMALL, Choices, Macro, build, changed
+from raynas.supernets.inverted import SMALL, Choices, build, changed, macro_of
 
 
 def proxylessnas(num_classes: int | None = 1000, **options: Any) -> ChainSupernet:
@@ -22,7 +22,9 @@ def proxylessnas(num_classes: int | None = 1000, **options: Any) -> ChainSuperne
     Raises:
         InputError: no number of classes, or an option out of range.
     """
-    return build(num_classes, Macro(**options), Choices(identity=True), {"builder": "proxylessnas"})
+    return build(
+        num_classes, macro_of(options), Choices(identity=True), {"builder": "proxylessnas"}
+    )
 
 
 def proxylessnas_28x28(num_classes: int | None = 10, **options: Any) -> ChainSupernet:

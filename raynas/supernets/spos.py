@@ -8,8 +8,15 @@ from typing import Any
 
 from torch import nn
 
-from raynas.errors import InputError, require
+from raynas.errors import require
 from raynas.supernets.blocks import IMAGENET_MEAN, IMAGENET_STD, Normalize, ShuffleUnit, conv_bn
+from raynas.supernets.builder_options import (
+    require_classes,
+    require_dropout,
+    require_pixels,
+    require_sizes,
+    require_stages,
+)
 from raynas.supernets.chain import ChainSupernet
 
 SPOS_STAGES = ((64, 4, 2), (160, 4, 2), (320, 8, 2), (640, 4, 2))
@@ -60,28 +67,26 @@ def spos(
         reverse_channels: read RGB images as BGR.
 
     Raises:
-        InputError: no number of classes, channels that are not a multiple of 4, a stride other
-            than 1 or 2, or mean and std of another length than `image_channels`.
+        InputError: no number of classes, a size below 1, channels that are not a multiple of 4, a
+            stride other than 1 or 2, no probability, or mean and std of another length than
+            `image_channels`.
     """
+    require_classes(num_classes)
+    require_sizes(image_size=image_size, image_channels=image_channels)
+    require_sizes(stem_channels=stem_channels, stem_stride=stem_stride, head_channels=head_channels)
+    require_dropout(dropout)
+    require_stages(stages, multiple=4)
+    require_pixels(mean, std, image_channels)
     # All arguments, as JSON holds them.
     recipe = {"builder": "spos", **locals(), "stages": [list(stage) for stage in stages]}
     recipe |= {"mean": list(mean), "std": list(std)}
-    if num_classes is None:
-        raise InputError("num_classes", "a number", None, "Classify data that have classes.")
-    require(
-        len(mean) == len(std) == image_channels,
-        "mean and std",
-        f"{image_channels} values each, one per image channel",
-        (list(mean), list(std)),
-        "Give one value per channel.",
-    )
     stem = nn.Sequential(
         Normalize(mean, std, reverse_channels=reverse_channels),
         *conv_bn(image_channels, stem_channels, 3, stem_stride, relu=True),
     )
     blocks = choice_blocks(stem_channels, stages)
     channels = stages[-1][0] if stages else stem_channels
-    head = classifier(channels, head_channels, dropout, num_classes)
+    head = classifier(channels, head_channels, dropout, require_classes(num_classes))
     shape = (image_channels, image_size, image_size)
     names = [SPOS_NAMES] * len(blocks)
     supernet = ChainSupernet(
@@ -110,16 +115,8 @@ def choice_blocks(inputs: int, stages: Sequence[Sequence[int]]) -> list[list[nn.
         stages: as those of `spos`.
 
     Raises:
-        InputError: a stage that cannot be built.
+        InputError: a stage that is too narrow.
     """
-    for stage in stages:
-        require(
-            len(stage) == 3 and stage[0] % 4 == 0 and stage[1] >= 1 and stage[2] in (1, 2),
-            "stages",
-            "(channels divisible by 4, blocks, stride 1 or 2)",
-            tuple(stage),
-            "Adjust the stage.",
-        )
     blocks: list[list[nn.Module]] = []
     for outputs, repeats, stride in stages:
         require(

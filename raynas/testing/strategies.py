@@ -93,6 +93,7 @@ def run_strategy(
 ) -> list[Step]:
     """Run the loop of a search; `AssertionError` if it goes on beyond its generation limit."""
     scorer = evaluate or pretended_score
+    strategy.check(problem)
     steps: list[Step] = []
     state = strategy.start()
     while state.finished is None:

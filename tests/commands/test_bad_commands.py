@@ -158,14 +158,20 @@ def test_a_run_directory_below_a_file(
     ("options", "text"),
     [
         (("--architecture", "0,0"), "architecture: expected 3 choices, one per block, got 2"),
-        (("--architecture", "0,0,4"), "a choice from 0 to 2 for block 2, got 4."),
-        (("--architecture=-1,0,0",), "a choice from 0 to 2 for block 0, got -1."),
-        (("--architecture", "a,b"), "architecture: expected 3 names, one per block, got 2: ['a', "),
+        (
+            ("--architecture", "0,0,4"),
+            "for block 2 one of identity, sequential_0, sequential_1, or an index from 0",
+        ),
+        (("--architecture=-1,0,0",), "or an index from 0 to 2, got '-1'."),
+        (
+            ("--architecture", "a,b"),
+            "architecture: expected 3 choices, one per block, got 2: ['a', ",
+        ),
         (
             ("--architecture", "0,0,b"),
             "for block 2 one of identity, sequential_0, sequential_1, or",
         ),
-        (("--architecture", ""), "architecture: expected 3 names, one per block, got 1: ['']."),
+        (("--architecture", ""), "architecture: expected 3 choices, one per block, got 1: ['']."),
         ((), "architecture: expected either --architecture or --run-dir, got neither."),
         (("--architecture", "0", "--run-dir", "x"), "or --run-dir, got both."),
         (("--run-dir", "absent"), "run_dir: expected the directory of a search"),
@@ -264,9 +270,10 @@ def test_descriptions_that_cannot_be(
     ("architectures", "text"),
     [
         (("0,0",), "architecture: expected 3 choices, one per block, got 2"),
-        (("0,0,0", "0,0,3"), "a choice from 0 to 2 for block 2, got 3."),
-        (("-1,0,0",), "a choice from 0 to 2 for block 0, got -1."),
-        (("a",), "architecture: expected 3 names, one per block, got 1: ['a']."),
+        (("0,0,0", "0,0,3"), "or an index from 0 to 2, got '3'."),
+        (("-1,0,0",), "or an index from 0 to 2, got '-1'."),
+        (("a",), "architecture: expected 3 choices, one per block, got 1: ['a']."),
+        (("--3,0,0",), "or an index from 0 to 2, got '--3'."),
         ((), "architectures: expected at least one, got none."),
     ],
 )

@@ -88,6 +88,11 @@ def test_a_front_on_the_command_line(weights: Path, tmp_path: Path) -> None:
     assert [each["architecture"] for each in described] == [m["architecture"] for m in front]
     assert [each["names"] for each in described] == [m["names"] for m in front]
     assert [each["costs"] for each in described] == [m["costs"] for m in front]
+    (exported / "99").mkdir()
+    elsewhere = ("--run-dir", tmp_path / "run", "--all", "--weights", tmp_path / "none")
+    assert_refused(
+        (*arguments[:5], *elsewhere, "--out", exported), "directory: expected no numbered"
+    )
 
 
 def test_export_by_names(weights: Path, tmp_path: Path) -> None:
@@ -132,9 +137,25 @@ def test_a_search_within_measured_seconds(weights: Path, table: Path, tmp_path: 
         assert 0.01 * largest <= score["costs"]["latency"] <= 0.9 * largest
 
 
+def test_a_front_of_measured_seconds(weights: Path, table: Path, tmp_path: Path) -> None:
+    """A table alone is one more cost, and limits nothing."""
+    run = ("--strategy", "nsga2", "--run-dir", tmp_path / "run", "--latency-table", table)
+    done("search", *DIGITS, *TINY, "--weights", weights, *SHORT, *run)
+    config = strict_json(tmp_path / "run" / "config.json")
+    assert config["strategy"]["costs"] == ["flops", "latency"]
+    assert set(config["constraint"]["latency"]) == {"table"}
+    result = strict_json(tmp_path / "run" / "result.json")
+    seconds = LatencyTable.load(table).of(1).table()
+    assert result["legal_architectures"] == 27
+    for member in result["front"]:
+        assert member["costs"]["latency"] == seconds.of(tuple(member["architecture"]))
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
+        (("--costs", "flops"), "costs: expected none with --strategy pcf, got ('flops',)"),
+        (("--initial", "none.json"), "initial: expected none with --strategy pcf, got none.json"),
         (("--latency", 1), "latency-table: expected a table beside --latency"),
         (("--latency-table", "TABLE"), "latency-table: expected a table beside --latency"),
         (("--latency", 1, "--latency-table", "none.json"), "table: expected a file that raynas"),

@@ -130,8 +130,20 @@ def test_shares_outside_the_range(text: str) -> None:
 def test_no_bound_at_all() -> None:
     with pytest.raises(InputError, match="FLOPs: expected at_most, at_least, or both, got neither"):
         FLOPs()
-    with pytest.raises(InputError, match="Cost: expected at_most"):
-        Cost(MS)
+    with pytest.raises(InputError, match="Params: expected at_most"):
+        Params()
+
+
+def test_a_cost_without_a_bound_limits_nothing() -> None:
+    net, flops = supernet(), FLOPs(at_most="90%")
+    limits = resolve_limits([Cost(MS, "ms"), flops], net)
+    alone = resolve_limits(flops, net)
+    assert list(limits.tables) == ["ms", "flops"]
+    assert list(limits.enumerate()) == list(alone.enumerate())
+    assert limits.count() == alone.count()
+    draws = [each.draw((), np.random.default_rng(0)) for each in (limits, alone)]
+    assert [next(draws[0]) for _ in range(20)] == [next(draws[1]) for _ in range(20)]
+    assert set(limits.description()["ms"]) == {"table"}
 
 
 @pytest.mark.parametrize(("upper", "lower"), [(3, 4), ("30%", "40%"), (0.1, 0.2)])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from math import inf, nan
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from searching import limited, unconstrained
 
+import raynas
 from raynas.costs import CostTable
 from raynas.errors import InputError
-from raynas.evolution import EA, NSGA2, Score
-from raynas.evolution.fronts import NonDominated, crowding, front_of, hypervolume, ranks_of
+from raynas.evolution import EA, NSGA2, Score, hypervolume
+from raynas.evolution.fronts import NonDominated, crowding, front_of, ranks_of
+from raynas.testing import small_data, small_supernet
 from raynas.testing.strategies import additive_value, run_strategy
 
 COSTS = ("flops", "params")
@@ -71,13 +77,16 @@ def test_crowding_by_hand() -> None:
     points = np.array([[0.0, 10.0], [1.0, 4.0], [2.0, 2.0], [10.0, 0.0]])
     assert crowding(points) == [inf, 0.2 + 0.8, 0.9 + 0.4, inf]
     assert crowding(np.zeros((0, 2))) == []
-    assert crowding(np.ones((3, 2))) == [inf] * 3
+    assert crowding(np.ones((3, 2))) == [0.0] * 3
+    assert crowding(np.ones((1, 2))) == [0.0]
 
 
 def test_the_roomier_survive_within_a_rank() -> None:
     scores = [scored(i, v, f) for i, (v, f) in enumerate([(0.9, 10), (0.8, 4), (0.7, 2), (0.1, 0)])]
     kept = NonDominated(("flops",))(scores, 3)
     assert [score.architecture for score in kept] == [(0,), (3,), (2,)]
+    beside = NonDominated(COSTS)(scores, 3)
+    assert beside == kept, "a cost that is the same for all changes nothing"
 
 
 def test_scores_that_are_not_finite_come_last() -> None:
@@ -89,9 +98,27 @@ def test_scores_that_are_not_finite_come_last() -> None:
     assert hypervolume([failed], ("flops",), (0.0, 10)) == 0.0
 
 
+def test_a_search_of_nothing_but_failures_has_a_finalist() -> None:
+    problem = unconstrained(2, 2)
+
+    def fail(a: tuple[int, ...]) -> Score:
+        return Score(a, {"top1": nan}, inf, finite=False)
+
+    strategy = NSGA2(population=4, generations=2)
+    end = run_strategy(strategy, problem, 0, fail)[-1].after
+    assert strategy.finalists(end) == ((0, 0),)
+    assert [each.architecture for each in strategy.front(end.top)] == [(0, 0)]
+
+
 def test_hypervolume_by_hand() -> None:
     scores = [scored(0, 0.5, 2), scored(1, 1.0, 6), scored(2, 0.4, 5)]
     assert hypervolume(scores, ("flops",), (0.0, 10)) == pytest.approx(0.5 * 8 + 0.5 * 4)
+
+
+@pytest.mark.parametrize("reference", [(0.0,), (0.0, 10, 1), (0.0, nan), (0.0, inf), ("0", 1), 7])
+def test_a_reference_without_a_number_for_each_objective_is_refused(reference: Any) -> None:
+    with pytest.raises(InputError, match=r"^reference: expected finite numbers"):
+        hypervolume([scored(0, 0.5, 2)], ("flops",), reference)
 
 
 def test_the_search_finds_the_front_of_an_additive_problem() -> None:
@@ -128,6 +155,20 @@ def test_it_begins_with_what_it_is_given() -> None:
     assert proposal.origins["initial"] == 2
 
 
+def test_no_more_survive_than_are_bred() -> None:
+    strategy = NSGA2(population=4, generations=4)
+    steps = run_strategy(strategy, unconstrained(*(3,) * 4))
+    assert [len(step.after.top) for step in steps] == [4] * 4
+    assert strategy.settings()["top_k"] == 4
+    assert NSGA2(population=4, top_k=2).top_k == 2
+
+
+def test_initial_architectures_may_be_an_array() -> None:
+    strategy = NSGA2(initial=np.array([[0, 1], [1, 1]]))
+    assert strategy == NSGA2(initial=((0, 1), (1, 1)))
+    assert json.loads(json.dumps(strategy.settings()))["initial"] == [[0, 1], [1, 1]]
+
+
 @pytest.mark.parametrize(
     ("options", "argument"),
     [
@@ -137,6 +178,10 @@ def test_it_begins_with_what_it_is_given() -> None:
         ({"crossover_probability": 1.5}, "crossover_probability"),
         ({"mutation_probability": nan}, "mutation_probability"),
         ({"population": 0}, "population"),
+        ({"initial": None}, "initial"),
+        ({"initial": (3, 4)}, "initial"),
+        ({"initial": "01"}, "initial"),
+        ({"initial": ((0.5, 1),)}, "initial"),
     ],
 )
 def test_bad_settings_are_refused(options: dict[str, Any], argument: str) -> None:
@@ -145,16 +190,33 @@ def test_bad_settings_are_refused(options: dict[str, Any], argument: str) -> Non
     assert caught.value.argument == argument
 
 
-@pytest.mark.parametrize(
-    ("options", "argument"),
-    [({"costs": ("joules",)}, "costs"), ({"initial": ((0, 1, 2),)}, "initial")],
-)
+WRONG = [({"costs": ("joules",)}, "costs"), ({"initial": ((0, 1, 2),)}, "initial")]
+"""Settings that name what a problem of two blocks does not have."""
+
+
+@pytest.mark.parametrize(("options", "argument"), WRONG)
 def test_what_the_problem_does_not_have_is_refused(options: dict[str, Any], argument: str) -> None:
-    problem = unconstrained(2, 2)
-    strategy = NSGA2(**options)
     with pytest.raises(InputError) as caught:
-        strategy.ask(problem, strategy.start(), np.random.default_rng(0))
+        NSGA2(**options).check(unconstrained(2, 2))
     assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize(("options", "argument"), WRONG)
+def test_it_is_refused_before_anything_is_written(
+    options: dict[str, Any], argument: str, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"strategy": NSGA2(**options), "run_dir": tmp_path / "run"}
+    scene = small_supernet(blocks=2), small_data()
+    calls: list[Callable[[], object]] = [
+        lambda: raynas.search(*scene, workers=0, **given),
+        lambda: raynas.check_search(*scene, workers=0, **given),
+        lambda: raynas.search_with(Mock(), unconstrained(2, 2), **given),
+    ]
+    for call in calls:
+        with pytest.raises(InputError) as caught:
+            call()
+        assert caught.value.argument == argument
+        assert not list(tmp_path.iterdir())
 
 
 def test_additive_values_are_found_with_costs_ignored() -> None:

@@ -134,6 +134,16 @@ def test_a_search_is_read_before_and_after_its_end(tmp_path: Path) -> None:
     assert ended.metrics[:2] == begun.metrics
 
 
+@pytest.mark.parametrize("missing", ["front", "names", "objectives", "costs"])
+def test_a_result_of_an_earlier_version_is_named(missing: str, tmp_path: Path) -> None:
+    whole = {"architecture": [0], "objectives": ["top1"], "costs": {}, "names": ["a"], "front": []}
+    (tmp_path / "config.json").write_text("{}")
+    text = json.dumps({name: value for name, value in whole.items() if name != missing})
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(InputError, match=f"run_dir: .*got one without {missing} .*an earlier vers"):
+        read_run(tmp_path).require_result()
+
+
 WRITER = """
 import sys
 from raynas.runlog import RunLog

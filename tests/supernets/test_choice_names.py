@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,6 +93,40 @@ def test_bad_names_are_refused(names: Any, argument: str) -> None:
     with pytest.raises(InputError) as caught:
         chain(names)
     assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize(
+    "text", ["tanh,identity", " tanh , identity", "tanh identity", "1,2", "1 2"]
+)
+def test_texts_are_read_as_tables_print_them(text: str) -> None:
+    assert chain().read(text) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "text", ["--1,0", "-,0", "1,,2", "1;2", "", "9" * 5000 + ",0", "²,0", None]
+)
+def test_texts_that_name_no_architecture_are_refused(text: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        chain().read(text)
+    assert caught.value.argument == "architecture"
+    assert len(str(caught.value)) < 300
+
+
+UNORDERED = [{"relu": 0, "identity": 1}, {"relu", "identity"}, b"01"]
+
+
+NUMBERS = [[1.7, 0], [np.float64(0.9), 0], [np.True_, 0], [True, 0], [None, 0], [[1], 0]]
+
+
+@pytest.mark.parametrize("chosen", [None, 5, *NUMBERS, *UNORDERED])
+def test_what_names_no_choices_is_refused(chosen: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        chain().encode(chosen)
+    assert caught.value.argument == "architecture"
+
+
+def test_indices_may_be_an_array() -> None:
+    assert chain().encode(np.array([1, 2])) == chain().encode(iter([1, 2])) == (1, 2)
 
 
 @pytest.mark.parametrize(

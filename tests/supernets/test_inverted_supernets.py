@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from math import nan
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from raynas.supernets import (
     greedynas_28x28,
     proxylessnas,
     proxylessnas_28x28,
+    spos,
 )
 
 PLAIN = ("e3k3", "e3k5", "e3k7", "e6k3", "e6k5", "e6k7")
@@ -155,17 +158,41 @@ def test_squeeze_and_excitation_costs_a_quarter_of_its_channels() -> None:
     assert flops.blocks[0][se] - flops.blocks[0][plain] == 2 * inside * squeezed
 
 
-@pytest.mark.parametrize(
-    ("options", "argument"),
-    [
-        ({"num_classes": None}, "num_classes"),
-        ({"stages": ((16, 2),)}, "stages"),
-        ({"stages": ((16, 2, 3),)}, "stages"),
-        ({"mean": (0.5, 0.5)}, "mean and std"),
-    ],
-)
-def test_what_cannot_be_built_is_refused(options: dict, argument: str) -> None:
-    for make in (fairnas, greedynas, proxylessnas):
-        with pytest.raises(InputError) as caught:
-            make(**options)
-        assert caught.value.argument == argument
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"num_classes": None}, "num_classes"),
+    ({"num_classes": "10"}, "num_classes"),
+    ({"num_classes": 1}, "num_classes"),
+    ({"image_size": -1}, "image_size"),
+    ({"image_channels": 0, "mean": (), "std": ()}, "image_channels"),
+    ({"stem_channels": 0}, "stem_channels"),
+    ({"stem_stride": 0}, "stem_stride"),
+    ({"head_channels": 1.5}, "head_channels"),
+    ({"dropout": 2}, "dropout"),
+    ({"dropout": nan}, "dropout"),
+    ({"stages": 3}, "stages"),
+    ({"stages": "abc"}, "stages"),
+    ({"stages": ((16, 2),)}, "stages"),
+    ({"stages": ((16, 2, 3),)}, "stages"),
+    ({"stages": ((16, 0, 1),)}, "stages"),
+    ({"stages": (("16", 2, 1),)}, "stages"),
+    ({"mean": (0.5, 0.5)}, "mean and std"),
+    ({"mean": 0.5}, "mean and std"),
+    ({"std": (0.2, 0.0, 0.2)}, "mean and std"),
+    ({"std": (0.2, "0.2", 0.2)}, "mean and std"),
+]
+
+
+@pytest.mark.parametrize(("options", "argument"), WRONG)
+@pytest.mark.parametrize("make", [fairnas, greedynas, proxylessnas, spos])
+def test_what_cannot_be_built_is_refused(
+    make: Callable[..., ChainSupernet], options: dict[str, Any], argument: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        make(**options)
+    assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize("make", [fairnas, fairnas_28x28, greedynas_28x28, proxylessnas])
+def test_an_option_that_there_is_not_is_refused(make: Callable[..., ChainSupernet]) -> None:
+    with pytest.raises(InputError, match=r"options: .*stem_channels.*, got \['stem'\]"):
+        make(stem=8)
