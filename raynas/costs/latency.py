@@ -7,7 +7,6 @@ it. A table belongs to one device and one space, and is refused elsewhere.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from raynas.costs.bounds import Bounds
-from raynas.costs.counting import flops_table, params_table
 from raynas.costs.tables import CostTable
 from raynas.errors import InputError, require
 from raynas.files import as_path, replace_bytes, writing
@@ -23,7 +21,7 @@ from raynas.files import as_path, replace_bytes, writing
 if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
 
-FORMAT = 1
+FORMAT = 2
 """The version of the file of a table."""
 
 NAME = "latency"
@@ -242,14 +240,16 @@ def this_machine() -> tuple[str, ...]:
 
 
 def space_digest(supernet: ChainSupernet) -> str:
-    """A digest of the operations of a space, whatever its weights.
+    """A digest of the operations of a space, whatever the values of its weights.
 
-    It covers samples, multiply-accumulates and parameters of every part.
+    It covers all that a supernet computes with but these: modules, attributes, code, inputs.
+
+    Raises:
+        InputError: modules that cannot be copied.
     """
-    tables = [flops_table(supernet), params_table(supernet)]
-    content = [asdict(supernet.inputs), [[table.base, table.blocks] for table in tables]]
-    text = json.dumps(content, default=list)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    from raynas.supernets.identity import untrained_digest
+
+    return untrained_digest(supernet)
 
 
 def require_format(found: object, source: Path) -> None:

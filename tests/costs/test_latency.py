@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor, nn
 
 from raynas.costs import FLOPs, Latency, LatencyTable, Params, params_table, resolve_limits
@@ -130,8 +129,39 @@ def test_what_takes_longer_is_measured_so() -> None:
 def test_a_table_does_not_hang_on_weights() -> None:
     other = small_supernet(5, blocks=3, choices=2)
     assert space_digest(other) == space_digest(NET)
-    with torch.device("meta"):
-        assert space_digest(small_supernet(blocks=3, choices=2)) == space_digest(NET)
+
+
+def choices_of(*modules: nn.Module) -> ChainSupernet:
+    """One block between a stem and a head."""
+    stem = nn.Sequential(Normalize((0.5,), (0.3,)), nn.Conv2d(1, 2, 1))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
+    return ChainSupernet(stem, [list(modules)], head, image_shape=(1, 5, 5), num_classes=3)
+
+
+def conv(dilation: int, activation: nn.Module) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(2, 2, 3, padding=dilation, dilation=dilation, bias=False), activation
+    )
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        (nn.Identity(), Sleeps(0.0)),
+        (Sleeps(0.0), Sleeps(0.1)),
+        (conv(1, nn.ReLU()), conv(2, nn.ReLU())),
+        (conv(1, nn.ReLU()), conv(1, nn.Hardswish())),
+    ],
+    ids=["class", "attribute", "dilation", "activation"],
+)
+def test_a_table_of_choices_in_another_order_is_refused(modules: tuple[nn.Module, ...]) -> None:
+    """Operations that multiply as often, with as many parameters, take other seconds."""
+    measured = choices_of(*modules)
+    seconds = Measurement(0.001, ((0.001, 0.002),), 0.002, VERIFIED)
+    held = table(space=space_digest(measured), batches={1: seconds})
+    Latency(at_most=1.0, table=held).limit(measured)
+    with pytest.raises(InputError, match="other operations"):
+        Latency(at_most=1.0, table=held).limit(choices_of(*reversed(modules)))
 
 
 def test_a_table_of_another_device_is_refused() -> None:
@@ -167,7 +197,7 @@ def test_a_table_of_other_operations_is_refused() -> None:
         ("[]", "raynas latency"),
         ("{}", "format"),
         (json.dumps({"format": 9}), "format"),
-        (json.dumps({"format": 1, "batches": {"1": {}}}), "raynas latency"),
+        (json.dumps({"format": 2, "batches": {"1": {}}}), "raynas latency"),
     ],
 )
 def test_files_of_something_else_are_refused(tmp_path: Path, content: str, expected: str) -> None:
