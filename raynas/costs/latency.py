@@ -223,20 +223,22 @@ def require_device(table: LatencyTable, device: str | None) -> None:
     require(
         table.device in wanted,
         "table",
-        f"one that was measured on {' or '.join(wanted)}",
+        f"one that was measured on {' or '.join(wanted)}"
+        if wanted
+        else "device=, since the system tells no more of this processor than its architecture",
         f"one of {table.device}",
         f"Measure it there, or say that the network is for it: device={table.device!r}.",
     )
 
 
 def this_machine() -> tuple[str, ...]:
-    """The models of this machine's processor and GPU."""
+    """The models of this machine's processor and GPU, as far as the system names them."""
     import torch
 
-    from raynas.devices import device_model
+    from raynas.devices import cpu_name, device_model
 
-    kinds = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    return tuple(device_model(torch.device(kind)) for kind in kinds)
+    gpus = [device_model(torch.device("cuda"))] if torch.cuda.is_available() else []
+    return tuple(filter(None, [cpu_name(), *gpus]))
 
 
 def space_digest(supernet: ChainSupernet) -> str:
