@@ -104,8 +104,8 @@ class LegalPaths(PathSampler):
         return (draw_within(self.limits, self.space, self.tries, rng),)
 
     def terms(self) -> str:
-        """The limits, with the digests of their tables."""
-        return f"{type(self).__name__}({json.dumps(self.limits.description())})"
+        """The limits, with the digests of their tables, and the tries."""
+        return f"{type(self).__name__}({json.dumps(self.limits.description())}, {self.tries})"
 
 
 @final
