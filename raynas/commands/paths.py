@@ -21,6 +21,9 @@ PathsName = Literal["uniform", "uniform-constraint", "fair", "greedy"]
 WARM_UP = 10
 """The steps of a training for each step of warm-up, where the paper's 10,000 would be more."""
 
+SUFFIXES = (".st", ".safetensors", ".pt")
+"""Ends of the names of weights that the name of their pool goes without."""
+
 
 @contextmanager
 def open_paths(
@@ -93,7 +96,8 @@ def greedy_settings(
 
 def pool_of(weights: Path) -> Path:
     """The file beside the weights that holds the pool of a greedy training."""
-    return weights.with_name(f"{weights.stem}.pool.json")
+    stem = weights.stem if weights.suffix in SUFFIXES else weights.name
+    return weights.with_name(f"{stem}.pool.json")
 
 
 def write_pool(weights: Path, paths: GreedyPaths) -> None:

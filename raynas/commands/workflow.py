@@ -15,7 +15,7 @@ import raynas
 from raynas.commands import terminal
 from raynas.commands.options import chosen, given
 from raynas.commands.parsing import ArgumentError, read_arguments
-from raynas.commands.paths import PathsName, open_paths, write_pool
+from raynas.commands.paths import PathsName, open_paths, pool_of, write_pool
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
 from raynas.evolution.presets import ChoiceFreezing
@@ -189,9 +189,10 @@ def train_or_load(
             options: dict[str, Any] = {"task": task, "paths": sampler, "checkpoint": checkpoint}
             options |= {"observer": progress.epoch, "step_observer": progress.step}
             reports = raynas.training.train(supernet, data.train, settings, **options)
-    raynas.supernets.save(supernet, weights)
     if isinstance(sampler, GreedyPaths):
         write_pool(weights, sampler)
+    # The weights come last: where they are, there is nothing left to write.
+    raynas.supernets.save(supernet, weights)
     checkpoint.unlink(missing_ok=True)
     seconds = sum(report.seconds for report in reports)
     name, value = terminal.training_score(objective, reports[-1].accuracy)
@@ -208,7 +209,7 @@ def checkpoint_of(weights: Path) -> Path:
 
 
 def require_writable(weights: Path) -> None:
-    """See that weights and their checkpoint can be written; leaves nothing behind.
+    """See that weights, their checkpoint and a pool can be written; leaves nothing behind.
 
     Raises:
         InputError: they cannot.
@@ -217,9 +218,11 @@ def require_writable(weights: Path) -> None:
         existing = next(each for each in weights.absolute().parents if each.exists())
         if not existing.is_dir():
             raise NotADirectoryError(f"{existing} is not a directory")
-        for name in (weights.name, checkpoint_of(weights).name):
+        for file in (weights, checkpoint_of(weights), pool_of(weights)):
+            if file.is_dir():
+                raise IsADirectoryError(f"{file} is a directory")
             # The longest name that is written, and what no permission says: a read-only disk.
-            probe = existing / f".{name}.{os.getpid()}.tmp"
+            probe = existing / f".{file.name}.{os.getpid()}.tmp"
             probe.touch()
             probe.unlink()
 

@@ -38,6 +38,40 @@ def test_a_greedy_training_leaves_its_pool(weights: Path) -> None:
     assert read_pool(pool_of(weights)) == tuple(tuple(path) for path, _ in pool)
 
 
+@pytest.mark.parametrize(
+    ("weights", "pool"),
+    [("net.st", "net.pool.json"), ("net.safetensors", "net.pool.json"),
+     ("net.pt", "net.pool.json"), ("net.v1", "net.v1.pool.json"), ("net", "net.pool.json")],
+)  # fmt: skip
+def test_every_version_of_the_weights_has_a_pool_of_its_own(weights: str, pool: str) -> None:
+    assert pool_of(Path("folder", weights)) == Path("folder", pool)
+
+
+def test_a_pool_that_could_not_be_written_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights without their pool would pass for a training that is done."""
+    out = tmp_path / "net.st"
+    arguments = ("train", *DIGITS, *TINY, "--paths", "greedy", "--epochs", 1, "--out", out)
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("raynas.commands.workflow.write_pool", full)
+        assert "No space left on device" in command(*arguments).err
+    assert not out.exists()
+    done(*arguments)
+    assert set(contents(tmp_path)) == {"net.st", "net.pool.json"}
+
+
+def test_the_place_of_the_pool_is_looked_at_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "net.pool.json").mkdir()
+    arguments = ("train", *DIGITS, *TINY, "--paths", "greedy", "--out", tmp_path / "net.st")
+    assert_refused(arguments, "net.pool.json is a directory")
+    assert set(contents(tmp_path)) == set()
+
+
 @pytest.mark.parametrize("paths", ["uniform-constraint", "fair"])
 def test_other_paths(paths: str, tmp_path: Path) -> None:
     out = tmp_path / "supernet.safetensors"
