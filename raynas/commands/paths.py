@@ -18,9 +18,6 @@ from raynas.training.paths import FairPaths, PathSampler, UniformConstraintPaths
 
 PathsName = Literal["uniform", "uniform-constraint", "fair", "greedy"]
 
-WARM_UP = 10
-"""The steps of a training for each step of warm-up, where the paper's 10,000 would be more."""
-
 SUFFIXES = (".st", ".safetensors", ".pt")
 """Ends of the names of weights that the name of their pool goes without."""
 
@@ -82,16 +79,8 @@ def greedy_settings(
     settings: raynas.TrainingSettings,
 ) -> GreedySettings:
     """The paper's settings, shortened to a training of so many epochs."""
-    images = 0 if data.train is None else len(data.train)
-    an_epoch = max(1, images // settings.batch_size)
-    steps = settings.epochs * an_epoch
-    paper = GreedySettings()
-    return GreedySettings(
-        pool=min(paper.pool, supernet.space.count()),
-        warm_up=min(paper.warm_up, steps // WARM_UP),
-        steps=steps,
-        window=an_epoch,
-    )
+    an_epoch = settings.steps_of_epoch(0 if data.train is None else len(data.train))
+    return GreedySettings.for_steps(settings.epochs * an_epoch, supernet.space, window=an_epoch)
 
 
 def pool_of(weights: Path) -> Path:

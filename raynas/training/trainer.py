@@ -71,8 +71,8 @@ def train(
 
     Raises:
         InputError: a supernet that no search could use, no samples, samples of another shape or
-            type, targets that are none of the task, or a checkpoint that is not from a training on
-            these terms.
+            type, targets that are none of the task, paths that need more steps, or a checkpoint
+            that is not from a training on these terms.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
     """
     require_kind(supernet, ChainSupernet, "supernet", "Build one of stem, blocks and head.")
@@ -80,6 +80,7 @@ def train(
     sampler = UniformPaths(supernet.space) if paths is None else paths
     judged = classification_or(task, supernet.num_classes)
     require_images(images)
+    sampler.begin(settings.epochs * settings.steps_of_epoch(len(images)))
     # Dropout that ignores evaluation mode is no fault of a training, only of a search.
     supernet.check(judged, stochastic=True)
     home = next(chain(supernet.parameters(), supernet.buffers())).device
@@ -160,7 +161,7 @@ def train_epoch(
     settings = training.settings
     rng = np.random.default_rng([settings.seed, epoch, PATHS])
     device = settings.torch_device()
-    steps = max(1, len(images) // settings.batch_size)
+    steps = settings.steps_of_epoch(len(images))
     meter = EpochMeter(epoch, settings.epochs, steps, observer)
     batches = images.batches(settings.batch_size, seed=settings.seed, epoch=epoch)
     step = -1
