@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from raynas.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+THREADS = 1024
+"""Intra-op threads that a process may have on the CPU: more would not even start."""
 
 
 def resolve_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """The device of this process; CUDA must be visible to it if it is asked for."""
+    import torch
+
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise InputError(
@@ -23,6 +29,8 @@ def resolve_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
 def device_model(device: torch.device) -> str:
     """The model of the processor or the GPU."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return cpu_model()

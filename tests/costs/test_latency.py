@@ -218,7 +218,10 @@ def test_a_missing_file_and_a_missing_batch_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "argument"),
     [({"batches": ()}, "batches"), ({"batches": (0,)}, "batches"), ({"rounds": 0}, "rounds"),
-     ({"subnets": 0}, "subnets"), ({"threads": 1.5}, "threads")],
+     ({"batches": 5}, "batches"), ({"batches": "12"}, "batches"), ({"batches": (True,)}, "batches"),
+     ({"subnets": 0}, "subnets"), ({"threads": 1.5}, "threads"), ({"threads": 1025}, "threads"),
+     ({"seed": -1}, "seed"), ({"seed": None}, "seed"), ({"device": "gpu"}, "device"),
+     ({"device": "cuda:0"}, "device"), ({"device": []}, "device")],
 )  # fmt: skip
 def test_bad_settings_are_refused(options: dict[str, Any], argument: str) -> None:
     with pytest.raises(InputError) as caught:
