@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 import raynas
 from raynas.costs import flops_table
-from raynas.errors import InputError, require
-from raynas.files import dumps, replace_bytes, writing
-from raynas.space import Architecture
+from raynas.errors import require
 from raynas.training.greedy import GreedyPaths, GreedySettings
 from raynas.training.paths import FairPaths, PathSampler, UniformConstraintPaths, UniformPaths
 
 PathsName = Literal["uniform", "uniform-constraint", "fair", "greedy"]
-
-SUFFIXES = (".st", ".safetensors", ".pt")
-"""Ends of the names of weights that the name of their pool goes without."""
 
 
 @contextmanager
@@ -81,33 +74,3 @@ def greedy_settings(
     """The paper's settings, shortened to a training of so many epochs."""
     an_epoch = settings.steps_of_epoch(0 if data.train is None else len(data.train))
     return GreedySettings.for_steps(settings.epochs * an_epoch, supernet.space, window=an_epoch)
-
-
-def pool_of(weights: Path) -> Path:
-    """The file beside the weights that holds the pool of a greedy training."""
-    stem = weights.stem if weights.suffix in SUFFIXES else weights.name
-    return weights.with_name(f"{stem}.pool.json")
-
-
-def write_pool(weights: Path, paths: GreedyPaths) -> None:
-    """Write the pool of a greedy training beside its weights, the smallest loss first."""
-    target = pool_of(weights)
-    with writing("out", target):
-        replace_bytes(target, dumps(paths.pool.to_json()).encode())
-
-
-def read_pool(file: Path) -> tuple[Architecture, ...]:
-    """The paths of a pool, the smallest loss first.
-
-    Raises:
-        InputError: no such file, or one of something else.
-    """
-    try:
-        return tuple(tuple(map(int, path)) for path, _ in json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            "initial",
-            "the pool that a greedy training wrote beside its weights",
-            f"{file} ({error.strerror if isinstance(error, OSError) else repr(error)})",
-            "Train with --paths greedy, or leave it out.",
-        ) from error

@@ -12,7 +12,7 @@ from raynas.commands.families import freezing_of
 from raynas.commands.limits import LimitOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
-from raynas.commands.paths import read_pool
+from raynas.commands.pool_file import PoolFile, read_pool
 from raynas.commands.workflow import RunOptions, choose_strategy, search_and_show
 
 if TYPE_CHECKING:
@@ -45,8 +45,16 @@ class FrontOptions:
         Raises:
             InputError: a file that is no pool.
         """
-        pool = () if self.initial is None else read_pool(self.initial)
-        return {"costs": self.costs, "initial": pool}
+        pool = self.pool()
+        return {"costs": self.costs, "initial": () if pool is None else pool.paths}
+
+    def pool(self) -> PoolFile | None:
+        """The pool, if one was given.
+
+        Raises:
+            InputError: a file that is no pool.
+        """
+        return None if self.initial is None else read_pool(self.initial)
 
 
 def search(
@@ -79,6 +87,9 @@ def search(
     directory = run.directory(Path("runs") / Path(data.data.replace(":", ".")).name)
     samples = load_data(data)
     network, task = supernet.load(data, samples)
+    pool = front.pool()
+    if pool is not None:
+        pool.require_of(network)
     search_and_show(
         network,
         samples,

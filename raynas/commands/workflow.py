@@ -15,7 +15,8 @@ import raynas
 from raynas.commands import terminal
 from raynas.commands.options import chosen, given
 from raynas.commands.parsing import ArgumentError, read_arguments
-from raynas.commands.paths import PathsName, open_paths, pool_of, write_pool
+from raynas.commands.paths import PathsName, open_paths
+from raynas.commands.pool_file import pool_of, write_pool
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
 from raynas.evolution.presets import ChoiceFreezing
@@ -190,7 +191,7 @@ def train_or_load(
             options |= {"observer": progress.epoch, "step_observer": progress.step}
             reports = raynas.training.train(supernet, data.train, settings, **options)
     if isinstance(sampler, GreedyPaths):
-        write_pool(weights, sampler)
+        write_pool(weights, supernet, sampler)
     # The weights come last: where they are, there is nothing left to write.
     raynas.supernets.save(supernet, weights)
     checkpoint.unlink(missing_ok=True)

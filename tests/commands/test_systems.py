@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from small_search import contents, strict_json
 
 import raynas
 from raynas.commands.families import FAMILIES, build_family, settings_of
-from raynas.commands.paths import greedy_settings, pool_of, read_pool
+from raynas.commands.paths import greedy_settings
+from raynas.commands.pool_file import pool_of, read_pool, write_pool
 from raynas.costs import LatencyTable, resolve_limits
 from raynas.errors import InputError
 from raynas.shards.shard import make_shards
+from raynas.training import GreedyPaths, GreedySettings
 
 SHORT = ("--workers", 0, "--generations", 2, "--population", 6)
 
@@ -32,10 +35,42 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_greedy_training_leaves_its_pool(weights: Path) -> None:
     assert set(contents(weights.parent)) == {"supernet.safetensors", "supernet.pool.json"}
-    pool = json.loads(pool_of(weights).read_text())
+    pool = json.loads(pool_of(weights).read_text())["paths"]
     assert 0 < len(pool) <= 27
     assert [loss for _, loss in pool] == sorted(loss for _, loss in pool)
-    assert read_pool(pool_of(weights)) == tuple(tuple(path) for path, _ in pool)
+    read = read_pool(pool_of(weights))
+    assert read.paths == tuple(tuple(path) for path, _ in pool)
+    supernet = tiny_supernet()
+    raynas.supernets.load(supernet, weights)
+    read.require_of(supernet)
+
+
+def test_a_pool_holds_losses_that_are_not_finite(tmp_path: Path) -> None:
+    supernet = tiny_supernet()
+    settings = GreedySettings.for_steps(9, supernet.space)
+    sampler = GreedyPaths(supernet.space, SimpleNamespace(losses=None), settings)
+    sampler.pool.add((0, 1, 2), 0.5)
+    sampler.pool.add((2, 1, 0), float("nan"))
+    write_pool(tmp_path / "net.st", supernet, sampler)
+    assert strict_json(tmp_path / "net.pool.json")["paths"] == [[[0, 1, 2], 0.5], [[2, 1, 0], None]]
+    assert read_pool(tmp_path / "net.pool.json").paths == ((0, 1, 2), (2, 1, 0))
+
+
+def test_a_pool_of_another_training_is_refused(weights: Path, tmp_path: Path) -> None:
+    """Of other weights, of another space, or of an earlier version, which did not say."""
+    other = tmp_path / "other.st"
+    done("train", *DIGITS, *TINY, "--epochs", 1, "--out", other)
+    run = ("--run-dir", tmp_path / "run", "--strategy", "nsga2", *SHORT)
+    begun = ("search", *DIGITS, *TINY, *run, "--weights")
+    assert_refused((*begun, other, "--initial", pool_of(weights)), "initial: expected the pool of")
+    for changes in ({"choices": [3, 3]}, {"choices": None}, {"paths": 5}):
+        file = tmp_path / "pool.json"
+        file.write_text(json.dumps(json.loads(pool_of(weights).read_text()) | changes))
+        assert_refused((*begun, weights, "--initial", file), "initial: expected")
+    for text in ("[[[0, 1, 2], 0.5]]", "[" * 100_000):
+        file.write_text(text)
+        assert_refused((*begun, weights, "--initial", file), "initial: expected the pool that a")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
