@@ -8,7 +8,8 @@ import pytest
 
 from raynas import devices
 from raynas.costs import Latency, LatencyTable
-from raynas.costs.latency import Measurement, Verification, this_machine
+from raynas.costs.latency import this_machine
+from raynas.costs.latency_table import Measurement, Verification
 from raynas.errors import InputError
 
 CORE = "processor\t: {}\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU part\t: {}\n\n"

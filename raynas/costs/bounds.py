@@ -137,14 +137,19 @@ def as_table(costs: CostTable | Sequence[Sequence[float]], name: str | None) -> 
     else:
         name = "cost" if name is None else name
         table = CostTable(name, 0, as_blocks(costs, f"cost table {name!r}"))
+    require_own_name(table.name, "Cost(name)")
+    return table
+
+
+def require_own_name(name: object, argument: str) -> None:
+    """Raise `InputError` unless a cost has a name, and none that raynas counts itself."""
     require(
-        table.name not in ("flops", "params"),
-        "Cost(name)",
+        isinstance(name, str) and name not in ("", "flops", "params"),
+        argument,
         "a name of its own",
-        repr(table.name),
+        repr(name),
         "Use FLOPs or Params, or name the cost otherwise.",
     )
-    return table
 
 
 Constraint = Bounds | Sequence[Bounds]

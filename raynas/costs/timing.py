@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 
-from raynas.costs.latency import LatencyTable, Measurement, Verification, space_digest
+from raynas.costs.latency import space_digest
+from raynas.costs.latency_table import LatencyTable, Measurement, Verification
 from raynas.devices import THREADS
 from raynas.errors import is_whole, require, require_kind
 
@@ -122,6 +123,7 @@ def measure_latency(
         }
     setting = {
         "threads": chosen.threads if device.type == "cpu" else None,
+        "types": sorted({str(each.dtype) for each in replica.parameters()}),
         "rounds": chosen.rounds,
         "torch": torch.__version__,
     }
