@@ -14,6 +14,7 @@ from small_search import contents, strict_json
 
 import raynas
 from raynas.commands.families import FAMILIES, build_family, settings_of
+from raynas.commands.loading import is_built
 from raynas.commands.paths import greedy_settings
 from raynas.commands.pool_file import pool_of, read_pool, write_pool
 from raynas.costs import LatencyTable, resolve_limits
@@ -247,6 +248,17 @@ def test_families_fit_images_of_any_size(
     rebuilt = {**supernet.recipe}
     assert rebuilt.pop("builder") == family.partition("-")[0]
     assert resolve_limits(raynas.FLOPs(at_most="95%"), supernet).feasible()
+
+
+def test_a_folder_named_like_a_family_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of it may lie there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fairnas").mkdir()
+    assert is_built("fairnas")
+    (tmp_path / "spos").write_text("weights")
+    assert not is_built("spos")
 
 
 def test_families_are_for_square_images_of_bytes() -> None:
