@@ -15,7 +15,7 @@ import raynas
 from raynas.commands import terminal
 from raynas.commands.options import chosen, given
 from raynas.commands.parsing import ArgumentError, read_arguments
-from raynas.commands.paths import PathsName, open_paths
+from raynas.commands.paths import PathsName, greedy_summary, open_paths
 from raynas.commands.pool_file import pool_of, write_pool
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
@@ -139,6 +139,7 @@ def train_or_load(
     paths: PathsName = "uniform",
     workers: int | None = 0,
     filter_samples: int | None = None,
+    greedy: Mapping[str, Any] | None = None,
 ) -> None:
     """Fill a supernet from a file; if there is none, train it, showing progress, and write it.
 
@@ -151,6 +152,7 @@ def train_or_load(
         paths: which paths are trained: uniform, uniform-constraint, fair or greedy.
         workers: that filter greedy ones; 0 for this process.
         filter_samples: about how many validation samples greedy ones are compared on.
+        greedy: settings of greedy ones; see `GreedySettings`.
 
     Raises:
         InputError: weights that do not fit or cannot be written there, or a data set without
@@ -180,6 +182,7 @@ def train_or_load(
         task=task,
         workers=workers,
         filter_samples=filter_samples,
+        greedy=greedy,
     ) as sampler:
         screen.print(
             f"Supernet: training {supernet.space.count():,} architectures on {len(data.train):,} "
@@ -192,6 +195,8 @@ def train_or_load(
             reports = raynas.training.train(supernet, data.train, settings, **options)
     if isinstance(sampler, GreedyPaths):
         write_pool(weights, supernet, sampler)
+        summary = greedy_summary(sampler, len(reports), settings.epochs)
+        screen.print(f"Supernet: {summary}", soft_wrap=True)
     # The weights come last: where they are, there is nothing left to write.
     raynas.supernets.save(supernet, weights)
     checkpoint.unlink(missing_ok=True)

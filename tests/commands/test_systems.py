@@ -125,6 +125,27 @@ def test_greedy_settings_of_a_short_training() -> None:
     assert (settings.sampled, settings.kept, settings.exploit) == (10, 5, 0.8)
 
 
+def test_settings_of_the_filter_on_the_command_line(tmp_path: Path) -> None:
+    """Two of four paths are trained; the pool of three is steady at once, which ends the training."""
+    out = tmp_path / "net.st"
+    options = ("--sampled", 4, "--kept", 2, "--pool", 3, "--warm-up", 0, "--exploit", 0.5)
+    steady = ("--tolerance", 1, "--window", 5, "--filter-samples", 50, "--epochs", 9)
+    arguments = ("train", *DIGITS, *TINY, "--paths", "greedy", "--out", out)
+    told = done(*arguments, *options, *steady)
+    steps = len(raynas.data.digits().train) // 32  # type: ignore[arg-type]
+    scored = 4 * -(-steps // 2)
+    assert f"{scored:,} paths were compared, 3 are in the pool; the pool is steady: 8" in told
+    assert len(read_pool(pool_of(out)).paths) == 3
+    out.unlink()
+    assert_refused((*arguments, "--sampled", 4, "--kept", 5), "kept: expected at most the 4 paths")
+
+
+@pytest.mark.parametrize("option", ["--filter-samples", "--kept", "--warm-up", "--exploit"])
+def test_options_of_the_filter_are_for_greedy_paths(option: str, tmp_path: Path) -> None:
+    arguments = ("train", *DIGITS, *TINY, "--out", tmp_path / "net.st", option, 1)
+    assert_refused(arguments, f"{option[2:]}: expected none beside uniform paths, got 1")
+
+
 def test_fair_paths_need_equally_many_choices(tmp_path: Path) -> None:
     out = tmp_path / "supernet.safetensors"
     arguments = ("train", *DIGITS, "--supernet", "proxylessnas", "--paths", "fair", "--out", out)
