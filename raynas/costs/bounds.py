@@ -182,7 +182,8 @@ def resolve_limits(constraint: Constraint | None, supernet: ChainSupernet) -> Li
             repr(wrong[0]),
             "Write it as constraint=raynas.FLOPs(at_most=330e6).",
         )
-    return Limits(supernet.space, tuple(bounds.limit(supernet) for bounds in stated))
+    limits = tuple(bounds.limit(supernet) for bounds in stated)
+    return Limits(supernet.space, limits, supernet.names)
 
 
 def parse_bound(text: str) -> Bound:

@@ -126,7 +126,7 @@ def test_greedy_settings_of_a_short_training() -> None:
 
 
 def test_settings_of_the_filter_on_the_command_line(tmp_path: Path) -> None:
-    """Two of four paths are trained; the pool of three is steady at once, which ends the training."""
+    """Two of four paths are trained; the pool of three is steady at once and ends it."""
     out = tmp_path / "net.st"
     options = ("--sampled", 4, "--kept", 2, "--pool", 3, "--warm-up", 0, "--exploit", 0.5)
     steady = ("--tolerance", 1, "--window", 5, "--filter-samples", 50, "--epochs", 9)
