@@ -91,6 +91,37 @@ class LimitOptions:
         ]
 
 
+@final
+@dataclass(frozen=True)
+class TableOptions:
+    """Measured seconds that are shown beside scores.
+
+    Args:
+        latency_table: the file that raynas latency wrote on the device that will run the network.
+        latency_batch: the size of batch that the seconds are of.
+        latency_device: that device's name, as the table has it; this machine's if omitted.
+    """
+
+    latency_table: Path | None = None
+    latency_batch: int = 1
+    latency_device: str | None = None
+
+    def latency(self) -> raynas.Latency | None:
+        """The seconds as a limit that every architecture keeps, if there is a table.
+
+        Raises:
+            InputError: a table that cannot be used.
+        """
+        if self.latency_table is None:
+            return None
+        return raynas.Latency(
+            at_most="100%",
+            table=self.latency_table,
+            batch=self.latency_batch,
+            device=self.latency_device,
+        )
+
+
 def own_limits(source: str | None) -> list[Bounds]:
     """The limits that a user's function makes; none without a function.
 

@@ -214,7 +214,8 @@ def test_evaluate_gives_what_the_search_found(home: Path, weights: Path) -> None
     arguments = ("evaluate", *DIGITS, *TINY, "--weights", weights, "--architectures", best)
     expected = f"top1 {result['top1']:.2%}, top5 {result['top5']:.2%}, loss {result['loss']:.4f}"
     names = ",".join(result["names"])
-    assert done(*arguments) == f"{best}  {expected}  {names}\n"
+    costs = f"flops {result['flops']:,}, params {result['params']:,}"
+    assert done(*arguments) == f"{best}  {expected}  {costs}  {names}\n"
     assert done(*arguments[:-1], names) == done(*arguments)
 
 

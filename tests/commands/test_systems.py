@@ -17,7 +17,7 @@ from raynas.commands.families import FAMILIES, build_family, settings_of
 from raynas.commands.loading import is_built
 from raynas.commands.paths import greedy_settings
 from raynas.commands.pool_file import pool_of, read_pool, write_pool
-from raynas.costs import LatencyTable, resolve_limits
+from raynas.costs import LatencyTable, flops_table, params_table, resolve_limits
 from raynas.errors import InputError
 from raynas.shards.shard import make_shards
 from raynas.training import GreedyPaths, GreedySettings
@@ -221,6 +221,17 @@ def test_a_search_within_measured_seconds(weights: Path, table: Path, tmp_path: 
     for score in (s for line in lines for s in json.loads(line)["population"]):
         assert score["costs"]["latency"] == seconds.of(tuple(score["architecture"]))
         assert 0.01 * largest <= score["costs"]["latency"] <= 0.9 * largest
+
+
+def test_evaluations_show_costs_and_measured_seconds(weights: Path, table: Path) -> None:
+    supernet, seconds = tiny_supernet(), LatencyTable.load(table).of(2).table()
+    flops, params = flops_table(supernet), params_table(supernet)
+    of = ("evaluate", *DIGITS, *TINY, "--weights", weights, "--architectures", "0,1,2", "2,2,2")
+    shown = done(*of, "--latency-table", table, "--latency-batch", 2).splitlines()
+    for line, architecture in zip(shown, ((0, 1, 2), (2, 2, 2)), strict=True):
+        costs = [f"{costs.name} {costs.of(architecture):,}" for costs in (flops, params, seconds)]
+        assert f"  {', '.join(costs)}  " in line
+    assert_refused((*of, "--latency-table", table, "--latency-batch", 7), "measured sizes: 1, 2")
 
 
 @pytest.mark.parametrize(
