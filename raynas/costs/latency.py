@@ -70,8 +70,9 @@ class Latency(Bounds):
             self.table.space == space_digest(supernet),
             "table",
             "one of the supernet's space: the same operations and images",
-            "one of other operations or images",
-            "Measure this supernet with raynas latency.",
+            "one of other operations or images, or measured by other versions: "
+            f"Python {self.table.setting.get('python')}, torch {self.table.setting.get('torch')}",
+            "Measure this supernet with raynas latency, under the Python and torch of here.",
         )
         return measured.table(self.name)
 
@@ -103,7 +104,8 @@ def this_machine() -> tuple[str, ...]:
 def space_digest(supernet: ChainSupernet) -> str:
     """A digest of the operations of a space, whatever the values of its weights.
 
-    It covers all that a supernet computes with but these: modules, attributes, code, inputs.
+    It covers all that a supernet computes with but these: modules, attributes, code, inputs. Other
+    versions of Python and torch have other code, and give another digest.
 
     Raises:
         InputError: modules that cannot be copied.

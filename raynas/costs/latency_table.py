@@ -116,7 +116,8 @@ class LatencyTable:
         device: its name, such as the model of the processor or GPU.
         space: a digest of the space; see `space_digest`.
         batches: the measurement for each size of batch.
-        setting: how it was measured: threads, types of weights, rounds, version of torch.
+        setting: how it was measured: threads, types of weights, rounds, versions of Python and
+            torch.
     """
 
     device: str

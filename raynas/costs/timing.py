@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -125,6 +126,7 @@ def measure_latency(
         "threads": chosen.threads if device.type == "cpu" else None,
         "types": sorted({str(each.dtype) for each in replica.parameters()}),
         "rounds": chosen.rounds,
+        "python": platform.python_version(),
         "torch": torch.__version__,
     }
     return LatencyTable(device_model(device), digest, batches, setting)
