@@ -59,6 +59,7 @@ class Overview:
         costs: the range of each cost, by name.
         paths: scores of a few random legal architectures under the full protocol.
         seconds: that one candidate takes, on one worker and by itself.
+        names: of the choices of each block.
     """
 
     blocks: tuple[int, ...]
@@ -67,6 +68,7 @@ class Overview:
     costs: Mapping[str, CostRange]
     paths: tuple[Score, ...]
     seconds: float
+    names: tuple[tuple[str, ...], ...]
 
     def search_seconds(self, candidates: int, workers: int = 1) -> float:
         """About how long a search takes at most: shared prefixes and freezing make it shorter.
@@ -81,15 +83,21 @@ class Overview:
         """Names and values for a person to read."""
         return [
             ("choices of the blocks", " ".join(map(str, self.blocks))),
+            ("their names", "; ".join(" ".join(block) for block in dict.fromkeys(self.names))),
             ("architectures", f"{self.architectures:,}"),
             (
                 "legal architectures",
                 "cannot be counted" if self.legal is None else f"{self.legal:,}",
             ),
             *((name, cost.text()) for name, cost in self.costs.items()),
-            *((f"random path {encode(path.architecture)}", path.text()) for path in self.paths),
+            *((f"random path {encode(path.architecture)}", self.told(path)) for path in self.paths),
             ("seconds a candidate", f"{self.seconds:.3f}, by itself on one worker"),
         ]
+
+    def told(self, path: Score) -> str:
+        """A score, and the names of the choices that it is of."""
+        pairs = zip(self.names, path.architecture, strict=True)
+        return f"{path.text()} ({' '.join(own[choice] for own, choice in pairs)})"
 
     def __str__(self) -> str:
         """A line for each row."""
@@ -140,6 +148,7 @@ def describe(
         {name: cost_range(table) for name, table in tables.items()},
         tuple(scores),
         seconds,
+        supernet.names,
     )
 
 

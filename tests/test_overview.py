@@ -18,6 +18,7 @@ from raynas.costs import flops_table
 from raynas.errors import InputError
 from raynas.evaluation.device import machine
 from raynas.ledger.ledger import Ledger
+from raynas.space import encode
 from raynas.supernets import ChainSupernet, Normalize
 
 
@@ -43,7 +44,12 @@ def test_an_overview_says_what_a_search_would_meet() -> None:
     assert overview.search_seconds(100, workers=2) == pytest.approx(50 * overview.seconds)
     lines = str(overview).splitlines()
     assert lines[0].split() == ["choices", "of", "the", "blocks", "2", "2", "2"]
-    assert sum(line.startswith("random path ") for line in lines) == 3
+    assert lines[1].removeprefix("their names").split() == list(supernet.names[0])
+    assert len(set(supernet.names)) == 1
+    for score in overview.paths:
+        names = " ".join(supernet.decode(score.architecture))
+        shown = f"random path {encode(score.architecture)} {score.text()} ({names})"
+        assert shown in [" ".join(line.split()) for line in lines]
 
 
 def test_a_pool_has_the_protocol_of_a_search_that_names_none(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 import raynas
-from raynas.commands.limits import LimitOptions
+from raynas.commands.limits import LimitOptions, TableOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
 from raynas.commands.terminal import make_console
@@ -91,23 +91,27 @@ def evaluate(
     supernet: SupernetOptions,
     architectures: Sequence[str],
     evaluation: EvaluationOptions,
+    seconds: TableOptions,
     workers: int | None = 0,
     ledger: Path | None = None,
 ) -> None:
-    """Score architectures under the full protocol, as a search scores its finalists.
+    """Score architectures under the full protocol, as a search scores its finalists, with costs.
 
     Args:
         data: the samples.
         supernet: whose architectures they are.
         architectures: one choice per block each, as 2,1,0,3 or c7,c5,c3,x.
         evaluation: the protocol.
+        seconds: a cost beside FLOPs and parameters.
         workers: Ray actors that score; 0 for this process.
         ledger: a file of scores that searches share; what it holds is not evaluated again.
     """
     require(len(architectures) > 0, "architectures", "at least one", "none", "Write it as 2,1,0,3.")
     protocol = given(raynas.Evaluation, evaluation)
+    latency = seconds.latency()
     samples = load_data(data)
     network, task = supernet.load(data, samples)
+    tables = [] if latency is None else [latency.priced(network)]
     scores = raynas.evaluate(
         network,
         samples,
@@ -119,5 +123,8 @@ def evaluate(
     )
     screen = make_console()
     for score in scores:
+        own = {table.name: table.of(score.architecture) for table in tables}
+        costs = ", ".join(f"{name} {cost:,}" for name, cost in {**score.costs, **own}.items())
         names = ",".join(network.decode(score.architecture))
-        screen.print(f"{encode(score.architecture)}  {score.text()}  {names}", soft_wrap=True)
+        shown = (encode(score.architecture), score.text(), costs, names)
+        screen.print("  ".join(shown), soft_wrap=True)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import raynas
-from raynas.errors import require
+from raynas.errors import InputError, require
 from raynas.evolution.presets import OF_BUILDER, ChoiceFreezing
 from raynas.preparation import require_validation
 
 FAMILIES = ("spos", "proxylessnas", "fairnas", "greedynas", "greedynas-se")
 """Names that `--supernet` takes."""
+
+BUILDERS = ("fairnas", "greedynas", "proxylessnas", "spos")
+"""The functions in `raynas.supernets` that the `"builder"` of a recipe may name."""
 
 SPOS = {(1, 8): "spos_8x8", (1, 28): "spos_28x28", (3, 32): "spos_32x32"}
 """The variants of SPOS by channels and size; the paper's for all other images."""
@@ -75,3 +79,26 @@ def settings_of(name: str, channels: int, size: int) -> tuple[str, Mapping[str, 
 def freezing_of(supernet: raynas.ChainSupernet) -> ChoiceFreezing | None:
     """The thresholds of the PCF-ES paper for a supernet; `None` for one of no paper."""
     return OF_BUILDER.get((supernet.recipe or {}).get("builder", ""))
+
+
+def from_recipe(file: Path, recipe: Mapping[str, Any]) -> raynas.ChainSupernet:
+    """The untrained supernet that a file of weights says how to build."""
+    settings = dict(recipe)
+    builder = settings.pop("builder", None)
+    require(
+        builder in BUILDERS,
+        f"supernet {file}",
+        f"a recipe for one of {list(BUILDERS)}",
+        builder,
+        "Give --supernet package.module:function, which builds it, and the file as --weights.",
+    )
+    try:
+        built: raynas.ChainSupernet = getattr(raynas.supernets, builder)(**settings)
+    except TypeError as error:
+        raise InputError(
+            f"supernet {file}",
+            f"a recipe that {builder} can be built from",
+            error,
+            "Use a file that this version of raynas wrote.",
+        ) from error
+    return built

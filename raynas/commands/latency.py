@@ -10,7 +10,7 @@ from rich.table import Table
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
 from raynas.commands.terminal import make_console
-from raynas.costs.latency import LatencyTable
+from raynas.costs.latency_table import LatencyTable
 from raynas.costs.timing import TimingSettings, measure_latency
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def latency(
 
 def latency_table(table: LatencyTable) -> Table:
     """The range of a table's sums and their errors, for each size of batch."""
-    shown = Table(title=f"Latency on {table.device}")
+    threads = table.setting.get("threads")
+    words = [table.device, *([] if threads is None else [f"threads: {threads}"])]
+    shown = Table(title=f"Latency on {', '.join(words)}")
     columns = ("batch", "cheapest", "dearest", "mean error of sums", "largest", "Kendall's τ")
     for column in columns:
         shown.add_column(column, justify="right")

@@ -9,7 +9,6 @@ from typing import final
 import raynas
 from raynas.commands.named import call
 from raynas.costs.bounds import Bounds, as_bound
-from raynas.costs.latency import NAME as LATENCY
 from raynas.errors import require
 
 
@@ -68,7 +67,11 @@ class LimitOptions:
     def minimised(self) -> tuple[str, ...]:
         """The name of the cost that is stated without a bound, if one is."""
         stated = (self.latency, self.latency_at_least)
-        return (LATENCY,) if self.latency_table is not None and stated == (None, None) else ()
+        return (
+            (raynas.Latency.name,)
+            if self.latency_table is not None and stated == (None, None)
+            else ()
+        )
 
     def measured(self) -> list[Bounds]:
         """The limit on latency, or the cost without one, if there is a table.
@@ -96,6 +99,37 @@ class LimitOptions:
                 device=self.latency_device,
             )
         ]
+
+
+@final
+@dataclass(frozen=True)
+class TableOptions:
+    """Measured seconds that are shown beside scores.
+
+    Args:
+        latency_table: the file that raynas latency wrote on the device that will run the network.
+        latency_batch: the size of batch that the seconds are of.
+        latency_device: that device's name, as the table has it; this machine's if omitted.
+    """
+
+    latency_table: Path | None = None
+    latency_batch: int = 1
+    latency_device: str | None = None
+
+    def latency(self) -> raynas.Latency | None:
+        """The seconds as a limit that every architecture keeps, if there is a table.
+
+        Raises:
+            InputError: a table that cannot be used.
+        """
+        if self.latency_table is None:
+            return None
+        return raynas.Latency(
+            at_most="100%",
+            table=self.latency_table,
+            batch=self.latency_batch,
+            device=self.latency_device,
+        )
 
 
 def own_limits(source: str | None) -> list[Bounds]:

@@ -9,8 +9,8 @@ from typing import Any, Literal, final, get_args
 
 import raynas
 from raynas.commands import named
-from raynas.commands.families import FAMILIES, build_family
-from raynas.errors import InputError, require
+from raynas.commands.families import FAMILIES, build_family, from_recipe
+from raynas.errors import require
 
 DataName = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet"]
 
@@ -38,9 +38,6 @@ PRESETS: Mapping[str, Preset] = {
     "cifar100": Preset("cifar100", "spos_32x32", "CIFAR"),
     "imagenet": Preset("imagenet", "spos", "IMAGENET"),
 }
-
-BUILDERS = ("fairnas", "greedynas", "proxylessnas", "spos")
-"""The functions in `raynas.supernets` that the `"builder"` of a recipe may name."""
 
 
 @final
@@ -247,7 +244,7 @@ def load_supernet(
 
 def is_built(source: str) -> bool:
     """Whether a text names a family or a function, and no file that is there."""
-    return named.is_named(source) or (source in FAMILIES and not Path(source).exists())
+    return named.is_named(source) or (source in FAMILIES and not Path(source).is_file())
 
 
 def build(source: str, data: raynas.data.SearchData) -> raynas.ChainSupernet:
@@ -276,27 +273,4 @@ def preset_supernet(options: DataOptions, data: raynas.data.SearchData) -> rayna
     )
     build = getattr(raynas.supernets, PRESETS[options.data].supernet)
     built: raynas.ChainSupernet = build(data.num_classes)
-    return built
-
-
-def from_recipe(file: Path, recipe: Mapping[str, Any]) -> raynas.ChainSupernet:
-    """The untrained supernet that a file of weights says how to build."""
-    settings = dict(recipe)
-    builder = settings.pop("builder", None)
-    require(
-        builder in BUILDERS,
-        f"supernet {file}",
-        f"a recipe for one of {list(BUILDERS)}",
-        builder,
-        "Give --supernet package.module:function, which builds it, and the file as --weights.",
-    )
-    try:
-        built: raynas.ChainSupernet = getattr(raynas.supernets, builder)(**settings)
-    except TypeError as error:
-        raise InputError(
-            f"supernet {file}",
-            f"a recipe that {builder} can be built from",
-            error,
-            "Use a file that this version of raynas wrote.",
-        ) from error
     return built

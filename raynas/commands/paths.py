@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import raynas
 from raynas.costs import flops_table
-from raynas.errors import InputError, require
-from raynas.files import dumps, replace_bytes, writing
-from raynas.space import Architecture
+from raynas.errors import require
 from raynas.training.greedy import GreedyPaths, GreedySettings
 from raynas.training.paths import FairPaths, PathSampler, UniformConstraintPaths, UniformPaths
 
 PathsName = Literal["uniform", "uniform-constraint", "fair", "greedy"]
-
-WARM_UP = 10
-"""The steps of a training for each step of warm-up, where the paper's 10,000 would be more."""
 
 
 @contextmanager
@@ -32,6 +25,7 @@ def open_paths(
     task: raynas.Task | None = None,
     workers: int | None = 0,
     filter_samples: int | None = None,
+    greedy: Mapping[str, Any] | None = None,
 ) -> Iterator[PathSampler]:
     """A sampler of the paths of a training.
 
@@ -45,11 +39,14 @@ def open_paths(
         workers: of the filter; 0 for this process.
         filter_samples: about how many validation samples it compares paths on; the paper's 1,000
             if omitted.
+        greedy: settings of greedy paths that are not to suit the training's length by themselves.
 
     Raises:
-        InputError: paths that the supernet or the data do not allow.
+        InputError: paths that the supernet or the data do not allow, or settings that they do not
+            have.
     """
     space = supernet.space
+    require_greedy(name, {**(greedy or {}), "filter_samples": filter_samples})
     if name == "uniform":
         yield UniformPaths(space)
     elif name == "uniform-constraint":
@@ -70,51 +67,44 @@ def open_paths(
         with open_path_filter(
             supernet, data.validation, workers=workers, task=task, samples=samples
         ) as scorer:
-            yield GreedyPaths(space, scorer, greedy_settings(supernet, data, settings))
+            yield GreedyPaths(space, scorer, greedy_settings(supernet, data, settings, greedy))
 
 
 def greedy_settings(
     supernet: raynas.ChainSupernet,
     data: raynas.data.SearchData,
     settings: raynas.TrainingSettings,
+    changes: Mapping[str, Any] | None = None,
 ) -> GreedySettings:
-    """The paper's settings, shortened to a training of so many epochs."""
-    images = 0 if data.train is None else len(data.train)
-    an_epoch = max(1, images // settings.batch_size)
+    """The paper's settings, shortened to a training of so many epochs, with some changes."""
+    an_epoch = settings.steps_of_epoch(0 if data.train is None else len(data.train))
     steps = settings.epochs * an_epoch
-    paper = GreedySettings()
-    return GreedySettings(
-        pool=min(paper.pool, supernet.space.count()),
-        warm_up=min(paper.warm_up, steps // WARM_UP),
-        steps=steps,
-        window=an_epoch,
+    return GreedySettings.for_steps(
+        steps, supernet.space, **{"window": an_epoch, **(changes or {})}
     )
 
 
-def pool_of(weights: Path) -> Path:
-    """The file beside the weights that holds the pool of a greedy training."""
-    return weights.with_name(f"{weights.stem}.pool.json")
+def require_greedy(name: PathsName, options: Mapping[str, Any]) -> None:
+    """Raise `InputError` for options of greedy paths that were given beside others."""
+    for option, value in options.items():
+        require(
+            name == "greedy" or value is None,
+            option.replace("_", "-"),
+            f"none beside {name} paths",
+            value,
+            "Leave it out, or train with --paths greedy.",
+        )
 
 
-def write_pool(weights: Path, paths: GreedyPaths) -> None:
-    """Write the pool of a greedy training beside its weights, the smallest loss first."""
-    target = pool_of(weights)
-    with writing("out", target):
-        replace_bytes(target, dumps(paths.pool.to_json()).encode())
+def greedy_summary(paths: GreedyPaths, epochs: int, planned: int) -> str:
+    """A sentence on what a greedy training did.
 
-
-def read_pool(file: Path) -> tuple[Architecture, ...]:
-    """The paths of a pool, the smallest loss first.
-
-    Raises:
-        InputError: no such file, or one of something else.
+    Args:
+        paths: of the training.
+        epochs: that it took.
+        planned: the epochs of its settings.
     """
-    try:
-        return tuple(tuple(map(int, path)) for path, _ in json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            "initial",
-            "the pool that a greedy training wrote beside its weights",
-            f"{file} ({error.strerror if isinstance(error, OSError) else repr(error)})",
-            "Train with --paths greedy, or leave it out.",
-        ) from error
+    early = f"; the pool is steady: {planned - epochs} epochs were not needed"
+    return f"{paths.evaluations:,} paths were compared, {len(paths.pool):,} are in the pool" + (
+        early if paths.finished and epochs < planned else ""
+    )

@@ -12,7 +12,7 @@ from raynas.commands.families import freezing_of
 from raynas.commands.limits import LimitOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
-from raynas.commands.paths import read_pool
+from raynas.commands.pool_file import PoolFile, read_pool
 from raynas.commands.workflow import RunOptions, StrategyName, choose_strategy, search_and_show
 from raynas.errors import require
 
@@ -62,8 +62,17 @@ class FrontOptions:
                 require(not value, name, f"{expected} with --strategy {strategy}", value, remedy)
             return {}
         costs = (*(self.costs or raynas.NSGA2.costs), *limits.minimised)
-        pool = () if self.initial is None else read_pool(self.initial)
-        return {"costs": tuple(dict.fromkeys(costs)), "initial": pool}
+        pool = self.pool()
+        initial = () if pool is None else pool.paths
+        return {"costs": tuple(dict.fromkeys(costs)), "initial": initial}
+
+    def pool(self) -> PoolFile | None:
+        """The pool, if one was given.
+
+        Raises:
+            InputError: a file that is no pool.
+        """
+        return None if self.initial is None else read_pool(self.initial)
 
 
 def search(
@@ -96,6 +105,9 @@ def search(
     directory = run.directory(Path("runs") / Path(data.data.replace(":", ".")).name)
     samples = load_data(data)
     network, task = supernet.load(data, samples)
+    pool = front.pool()
+    if pool is not None:
+        pool.require_of(network)
     search_and_show(
         network,
         samples,

@@ -16,21 +16,25 @@ from raynas.commands.loading import (
     preset_supernet,
 )
 from raynas.commands.options import chosen, options_of
-from raynas.commands.paths import PathsName
+from raynas.commands.paths import PathsName, require_greedy
 from raynas.commands.workflow import adjust, require_writable, train_or_load
 from raynas.preparation import inspect_data, prepare, require_calibration, require_seed
 from raynas.training import presets
+from raynas.training.greedy import GreedySettings
 
 if TYPE_CHECKING:
     from raynas import TrainingSettings as TrainingOptions
+    from raynas.training.greedy import GreedySettings as GreedyOptions
 else:
     TrainingOptions = options_of(raynas.TrainingSettings, unset=True)
+    GreedyOptions = options_of(GreedySettings, without=("steps",), unset=True)
 
 
 def train(
     data: DataOptions,
     out: Path,
     settings: TrainingOptions,
+    greedy: GreedyOptions,
     supernet: str | None = None,
     task: str | None = None,
     paths: PathsName = "uniform",
@@ -47,6 +51,8 @@ def train(
         out: the safetensors file to write; an existing one is not trained again.
         settings: how it is trained; as in the data set's preset if omitted. --seed determines the
             initial weights, too.
+        greedy: the filter and the pool of greedy paths; as in the paper, shortened to the length of
+            the training, if omitted.
         supernet: spos, proxylessnas, fairnas, greedynas or greedynas-se, in the size that fits the
             images; or package.module:function, which returns a raynas.ChainSupernet; the SPOS
             supernet of a named data set if omitted.
@@ -66,6 +72,8 @@ def train(
 
     with joined() as processes:
         terms = training_settings(data.data, settings)
+        filtering = chosen(greedy)
+        require_greedy(paths, {**filtering, "filter_samples": filter_samples})
         new = not processes.agree(out.exists)
         if new:
             processes.in_first(partial(require_writable, out))
@@ -79,8 +87,17 @@ def train(
             inspect_data(prepare(network, samples, None, protocol, judged))
             if batch_norms(network) and new and processes.first:
                 warn_unless(partial(require_calibration, samples))
-        filtering = {"workers": workers, "filter_samples": filter_samples}
-        train_or_load(network, samples, terms, out, judged, paths=paths, **filtering)
+        train_or_load(
+            network,
+            samples,
+            terms,
+            out,
+            judged,
+            paths=paths,
+            workers=workers,
+            filter_samples=filter_samples,
+            greedy=filtering,
+        )
 
 
 def training_settings(data: str, options: TrainingOptions) -> raynas.TrainingSettings:

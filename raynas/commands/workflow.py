@@ -17,7 +17,8 @@ import raynas
 from raynas.commands import terminal
 from raynas.commands.options import chosen, given
 from raynas.commands.parsing import ArgumentError, read_arguments
-from raynas.commands.paths import PathsName, open_paths, write_pool
+from raynas.commands.paths import PathsName, greedy_summary, open_paths
+from raynas.commands.pool_file import pool_of, write_pool
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
 from raynas.evolution.presets import ChoiceFreezing
@@ -140,6 +141,7 @@ def train_or_load(
     paths: PathsName = "uniform",
     workers: int | None = 0,
     filter_samples: int | None = None,
+    greedy: Mapping[str, Any] | None = None,
 ) -> None:
     """Fill a supernet from a file; if there is none, train it, showing progress, and write it.
 
@@ -152,6 +154,7 @@ def train_or_load(
         paths: which paths are trained: uniform, uniform-constraint, fair or greedy.
         workers: that filter greedy ones; 0 for this process.
         filter_samples: about how many validation samples greedy ones are compared on.
+        greedy: settings of greedy ones; see `GreedySettings`.
 
     Raises:
         InputError: weights that do not fit or cannot be written there, or a data set without
@@ -175,8 +178,8 @@ def train_or_load(
     processes.in_first(partial(require_writable, weights))
     checkpoint = checkpoint_of(weights)
     objective = classification_or(task, supernet.num_classes).objectives[0]
-    filtering = {"workers": workers, "filter_samples": filter_samples}
-    opening = open_paths(paths, supernet, data, settings, task=task, **filtering)
+    filtering: dict[str, Any] = {"workers": workers, "filter_samples": filter_samples}
+    opening = open_paths(paths, supernet, data, settings, task=task, greedy=greedy, **filtering)
     with ExitStack() as opened:
         sampler = processes.in_first(partial(opened.enter_context, opening))
         screen.print(
@@ -190,9 +193,12 @@ def train_or_load(
             reports = raynas.training.train(supernet, data.train, settings, **options)
 
     def write() -> None:
-        raynas.supernets.save(supernet, weights)
         if isinstance(sampler, GreedyPaths):
-            write_pool(weights, sampler)
+            write_pool(weights, supernet, sampler)
+            summary = greedy_summary(sampler, len(reports), settings.epochs)
+            screen.print(f"Supernet: {summary}", soft_wrap=True)
+        # The weights come last: where they are, there is nothing left to write.
+        raynas.supernets.save(supernet, weights)
         checkpoint.unlink(missing_ok=True)
 
     processes.in_first(write)
@@ -211,7 +217,7 @@ def checkpoint_of(weights: Path) -> Path:
 
 
 def require_writable(weights: Path) -> None:
-    """See that weights and their checkpoint can be written; leaves nothing behind.
+    """See that weights, their checkpoint and a pool can be written; leaves nothing behind.
 
     Raises:
         InputError: they cannot.
@@ -220,9 +226,11 @@ def require_writable(weights: Path) -> None:
         existing = next(each for each in weights.absolute().parents if each.exists())
         if not existing.is_dir():
             raise NotADirectoryError(f"{existing} is not a directory")
-        for name in (weights.name, checkpoint_of(weights).name):
+        for file in (weights, checkpoint_of(weights), pool_of(weights)):
+            if file.is_dir():
+                raise IsADirectoryError(f"{file} is a directory")
             # The longest name that is written, and what no permission says: a read-only disk.
-            probe = existing / f".{name}.{os.getpid()}.tmp"
+            probe = existing / f".{file.name}.{os.getpid()}.tmp"
             probe.touch()
             probe.unlink()
 

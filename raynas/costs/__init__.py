@@ -3,8 +3,8 @@
 `tables`: additive costs; `formulas`: operations that PyTorch's counter does not know; `counting`:
 the costs of a supernet's choices; `bounds`: limits as the user states them; `windows`: one limit,
 and the room it leaves behind a prefix; `limits`: all limits on a supernet, which `sums` count
-exactly, `feasibility` decides by integer programming, and `drawing` draws from; `latency`: measured
-seconds as a cost, and `timing`: measuring them.
+exactly, `feasibility` decides by integer programming, and `drawing` draws from; `latency_table`:
+measured seconds, `latency`: limits on them, and `timing`: measuring them.
 """
 
 from raynas.costs.bounds import (
@@ -17,7 +17,8 @@ from raynas.costs.bounds import (
     resolve_limits,
 )
 from raynas.costs.counting import flops_table, params_table
-from raynas.costs.latency import Latency, LatencyTable
+from raynas.costs.latency import Latency
+from raynas.costs.latency_table import LatencyTable
 from raynas.costs.limits import Limits
 from raynas.costs.tables import CostTable
 from raynas.costs.windows import Limit

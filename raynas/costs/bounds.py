@@ -144,14 +144,19 @@ def as_table(costs: CostTable | Sequence[Sequence[float]], name: str | None) -> 
     else:
         name = "cost" if name is None else name
         table = CostTable(name, 0, as_blocks(costs, f"cost table {name!r}"))
+    require_own_name(table.name, "Cost(name)")
+    return table
+
+
+def require_own_name(name: object, argument: str) -> None:
+    """Raise `InputError` unless a cost has a name, and none that raynas counts itself."""
     require(
-        table.name not in ("flops", "params"),
-        "Cost(name)",
+        isinstance(name, str) and name not in ("", "flops", "params"),
+        argument,
         "a name of its own",
-        repr(table.name),
+        repr(name),
         "Use FLOPs or Params, or name the cost otherwise.",
     )
-    return table
 
 
 Constraint = Bounds | Sequence[Bounds]
@@ -184,7 +189,8 @@ def resolve_limits(constraint: Constraint | None, supernet: ChainSupernet) -> Li
             repr(wrong[0]),
             "Write it as constraint=raynas.FLOPs(at_most=330e6).",
         )
-    return Limits(supernet.space, tuple(bounds.limit(supernet) for bounds in stated))
+    limits = tuple(bounds.limit(supernet) for bounds in stated)
+    return Limits(supernet.space, limits, supernet.names)
 
 
 def parse_bound(text: str) -> Bound:

@@ -9,8 +9,8 @@ an integer program, and are counted exactly in small spaces only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any, final
@@ -44,6 +44,7 @@ class Limits:
         space: the choices of each block.
         limits: on costs of different names; those on the same table are merged. None: every
             architecture is legal.
+        names: of each block's choices, for errors; indices alone if `None`.
 
     Raises:
         InputError: a table of another space, or two tables of one name.
@@ -51,6 +52,7 @@ class Limits:
 
     space: SearchSpace
     limits: tuple[Limit, ...] = ()
+    names: tuple[tuple[str, ...], ...] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         found: dict[str, Limit] = {}
@@ -113,7 +115,7 @@ class Limits:
         Also where that is unknown: a search had better not begin.
         """
         for limit in self.limits:
-            require_possible(limit)
+            require_possible(limit, self.shown)
         feasible = self.feasible()
         require(
             feasible is not None,
@@ -128,11 +130,17 @@ class Limits:
             broken = "; ".join(str(limit) for limit in self.limits if not limit.allows(closest))
             raise InputError(
                 "constraint",
-                f"limits that some architecture keeps; the nearest, {list(closest)}, has {costs}, "
-                f"and breaks {broken}",
+                f"limits that some architecture keeps; the nearest, {self.shown(closest)}, has "
+                f"{costs}, and breaks {broken}",
                 f"no architecture that keeps {'; '.join(map(str, self.conflict()))}",
                 "Widen one of these.",
             )
+
+    def shown(self, architecture: Architecture) -> str:
+        """An architecture in errors: `[2, 0, 1]`, and the names of its choices if known."""
+        pairs = zip(self.names or (), architecture, strict=False)
+        named = " ".join(own[choice] for own, choice in pairs)
+        return f"{list(architecture)} ({named})" if named else str(list(architecture))
 
     def conflict(self) -> tuple[Limit, ...]:
         """Limits that no architecture keeps together, though it does without any one of them.
@@ -237,7 +245,7 @@ def merged(a: Limit, b: Limit) -> Limit:
     return Limit(a.table, min(upper, key=exact, default=None), max(lower, key=exact, default=None))
 
 
-def require_possible(limit: Limit) -> None:
+def require_possible(limit: Limit, shown: Callable[[Architecture], str]) -> None:
     """Raise `InputError`, naming the nearest architecture, if one bound excludes everything."""
     table, window = limit.table, limit.window()
     cheapest, dearest = table.cheapest(), table.dearest()
@@ -246,7 +254,7 @@ def require_possible(limit: Limit) -> None:
             window.high >= 0,
             "constraint",
             f"a limit of at least {show(table.of(cheapest))} {table.name}, the cost of the "
-            f"cheapest architecture {list(cheapest)}",
+            f"cheapest architecture {shown(cheapest)}",
             f"at most {show(limit.at_most)}",
             "Raise the limit.",
         )
@@ -255,7 +263,7 @@ def require_possible(limit: Limit) -> None:
             window.low <= window.room,
             "constraint",
             f"a limit of at most {show(table.of(dearest))} {table.name}, the cost of the "
-            f"dearest architecture {list(dearest)}",
+            f"dearest architecture {shown(dearest)}",
             f"at least {show(limit.at_least)}",
             "Lower the limit.",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 
-from raynas.costs.latency import LatencyTable, Measurement, Verification, space_digest
+from raynas.costs.latency import space_digest
+from raynas.costs.latency_table import LatencyTable, Measurement, Verification
+from raynas.devices import THREADS
 from raynas.errors import is_whole, require, require_kind
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ class TimingSettings:
         seed: of the subnets.
 
     Raises:
-        InputError: a number below 1, or no batches.
+        InputError: a value out of range, or no batches.
     """
 
     batches: tuple[int, ...] = (1, 32)
@@ -50,11 +53,38 @@ class TimingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        sizes: object = self.batches
+        require(
+            isinstance(sizes, list | tuple) and len(sizes) > 0,
+            "batches",
+            "sizes of batch, at least one",
+            repr(sizes),
+            "Use (1, 32).",
+        )
         object.__setattr__(self, "batches", tuple(self.batches))
-        require(len(self.batches) > 0, "batches", "at least one size", "none", "Use (1, 32).")
-        numbers = {"rounds": self.rounds, "subnets": self.subnets, "threads": self.threads}
-        for name, value in (*numbers.items(), *(("batches", size) for size in self.batches)):
-            require(is_whole(value) and value >= 1, name, "at least 1", repr(value), "Raise it.")
+        numbers: dict[str, tuple[Sequence[object], int, int | None]] = {
+            "batches": (self.batches, 1, None),
+            "rounds": ([self.rounds], 1, None),
+            "subnets": ([self.subnets], 1, None),
+            "threads": ([self.threads], 1, THREADS),
+            "seed": ([self.seed], 0, None),
+        }
+        for name, (values, least, most) in numbers.items():
+            for value in values:
+                require(
+                    is_whole(value) and least <= value <= (most or value),
+                    name,
+                    f"a whole number from {least}" + (f" to {most}" if most else ""),
+                    repr(value),
+                    "Change the setting.",
+                )
+        require(
+            self.device in ("auto", "cpu", "cuda"),
+            "device",
+            "'auto' or 'cpu' or 'cuda'",
+            repr(self.device),
+            "Choose one of them.",
+        )
 
 
 def measure_latency(
@@ -94,7 +124,9 @@ def measure_latency(
         }
     setting = {
         "threads": chosen.threads if device.type == "cpu" else None,
+        "types": sorted({str(each.dtype) for each in replica.parameters()}),
         "rounds": chosen.rounds,
+        "python": platform.python_version(),
         "torch": torch.__version__,
     }
     return LatencyTable(device_model(device), digest, batches, setting)

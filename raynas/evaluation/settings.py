@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, final, get_args
 
+from raynas.devices import THREADS
 from raynas.errors import is_number, is_whole, require
 
 Sampling = Literal["top", "weighted", "disagreement", "random"]
@@ -16,9 +17,6 @@ DRIVEN = (
     "fold_batch_norm", "calibration_images",
 )  # fmt: skip
 """Settings that workers do not hold: the driver acts on them, or sends them with each call."""
-
-THREADS = 1024
-"""Intra-op threads that a worker may have: more would not even start."""
 
 
 @final

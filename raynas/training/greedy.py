@@ -91,6 +91,31 @@ class GreedySettings:
                 "The paper uses 0.8 and 0.08.",
             )
 
+    @staticmethod
+    def for_steps(steps: int, space: SearchSpace, **changes: Any) -> GreedySettings:
+        """The paper's settings, shortened to a training and a space.
+
+        The warm-up is a tenth of the training, and so is the window; the pool holds the space. None
+        of them is more than in the paper.
+
+        Args:
+            steps: of the whole training.
+            space: the supernet's search space.
+            changes: of any setting.
+
+        Raises:
+            InputError: as the settings themselves.
+        """
+        paper = GreedySettings()
+        tenth = steps // 10 if is_whole(steps) else 0
+        suited: dict[str, Any] = {
+            "pool": min(paper.pool, space.count()),
+            "warm_up": min(paper.warm_up, tenth),
+            "steps": steps,
+            "window": min(paper.window, max(tenth, 1)),
+        }
+        return GreedySettings(**{**suited, **changes})
+
     def exploit_at(self, step: int) -> float:
         """ε at a step: 0 until the warm-up ends, then rising linearly."""
         if step <= self.warm_up:
@@ -154,6 +179,20 @@ class GreedyPaths(PathSampler):
         if (self._step - settings.warm_up) % settings.window == 0:
             self._compare()
         return (path,)
+
+    def begin(self, steps: int) -> None:
+        """Look whether anything will be filtered in a training.
+
+        Raises:
+            InputError: all of it would be warm-up, and its paths uniform.
+        """
+        require(
+            self.settings.warm_up < steps,
+            "warm_up",
+            f"fewer than the {steps:,} steps of the training",
+            f"{self.settings.warm_up:,}",
+            f"Use GreedySettings.for_steps({steps}, supernet.space), or train longer.",
+        )
 
     @property
     def fresh(self) -> float | None:

@@ -26,6 +26,16 @@ class PathSampler(ABC):
     def sample(self, rng: np.random.Generator) -> tuple[Architecture, ...]:
         """The single paths of one step, at least one, from this generator alone."""
 
+    def begin(self, steps: int) -> None:  # noqa: B027
+        """Look at the length of the training that is about to begin, or to go on.
+
+        Args:
+            steps: of the whole training, if no `finished` ends it before.
+
+        Raises:
+            InputError: a plan that needs more of them.
+        """
+
     def terms(self) -> str:
         """Text that a training checkpoint records, so that it is not resumed with other paths.
 
@@ -104,8 +114,8 @@ class LegalPaths(PathSampler):
         return (draw_within(self.limits, self.space, self.tries, rng),)
 
     def terms(self) -> str:
-        """The limits, with the digests of their tables."""
-        return f"{type(self).__name__}({json.dumps(self.limits.description())})"
+        """The limits, with the digests of their tables, and the tries."""
+        return f"{type(self).__name__}({json.dumps(self.limits.description())}, {self.tries})"
 
 
 @final

@@ -95,6 +95,10 @@ class TrainingSettings:
         )
         return torch.device(name)
 
+    def steps_of_epoch(self, samples: int) -> int:
+        """The steps of one pass over so many samples."""
+        return max(1, samples // self.batch_size)
+
     def learning_rate_at(self, step: int, steps: int) -> float:
         """The learning rate of one step of the whole training.
 

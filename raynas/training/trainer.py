@@ -83,7 +83,8 @@ def train(
     Raises:
         InputError: a supernet that no search could use, no samples, samples of another shape or
             type, targets that are none of the task, batches that the processes cannot share
-            equally, or a checkpoint that is not from a training on these terms.
+            equally, paths that need more steps, or a checkpoint that is not from a training on
+            these terms.
         TrainingDivergedError: the loss is not finite; the last checkpoint is kept.
     """
     require_kind(supernet, ChainSupernet, "supernet", "Build one of stem, blocks and head.")
@@ -93,6 +94,8 @@ def train(
     require_images(images)
     processes = Processes.current()
     processes.require_share(settings.batch_size, "batch_size")
+    steps = settings.epochs * settings.steps_of_epoch(len(images))
+    processes.in_first(partial(sampler.begin, steps))
     # Dropout that ignores evaluation mode is no fault of a training, only of a search.
     supernet.check(judged, stochastic=True)
     home = next(chain(supernet.parameters(), supernet.buffers())).device
@@ -192,7 +195,7 @@ def train_epoch(
     rng = np.random.default_rng([settings.seed, epoch, PATHS])
     # Other processes draw other masks; one that is alone keeps those it always had.
     own = [processes.rank] if processes.count > 1 else []
-    steps = max(1, len(images) // settings.batch_size)
+    steps = settings.steps_of_epoch(len(images))
     meter = EpochMeter(epoch, settings.epochs, steps, observer if processes.first else None)
     batches = images.batches(settings.batch_size, seed=settings.seed, epoch=epoch)
     step = -1

@@ -84,7 +84,8 @@ def test_an_infeasible_constraint(own: tuple[object, ...], tmp_path: Path) -> No
     assert_refused(
         (*base, "--flops", least - 1),
         f"constraint: expected a limit of at least {least:,} flops, the cost of the "
-        f"cheapest architecture [0, 0, 0], got at most {least - 1:,}. Raise",
+        "cheapest architecture [0, 0, 0] (identity identity identity), "
+        f"got at most {least - 1:,}. Raise",
     )
     assert not list(tmp_path.iterdir())
     ended = command(*base, "--flops", least, "--population", 50, "--generations", 3)

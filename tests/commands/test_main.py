@@ -27,7 +27,7 @@ from command_runs import (
 from small_search import contents, determined, history, strict_json
 
 import raynas
-from raynas.commands import loading
+from raynas.commands import families, loading
 from raynas.commands.loading import DataOptions, load_data
 from raynas.commands.main import COMMANDS
 from raynas.commands.options import plain_docstring
@@ -214,7 +214,8 @@ def test_evaluate_gives_what_the_search_found(home: Path, weights: Path) -> None
     arguments = ("evaluate", *DIGITS, *TINY, "--weights", weights, "--architectures", best)
     expected = f"top1 {result['top1']:.2%}, top5 {result['top5']:.2%}, loss {result['loss']:.4f}"
     names = ",".join(result["names"])
-    assert done(*arguments) == f"{best}  {expected}  {names}\n"
+    costs = f"flops {result['flops']:,}, params {result['params']:,}"
+    assert done(*arguments) == f"{best}  {expected}  {costs}  {names}\n"
     assert done(*arguments[:-1], names) == done(*arguments)
 
 
@@ -411,7 +412,7 @@ def test_a_preset_builds_what_it_names(name: str) -> None:
     assert isinstance(settings, raynas.TrainingSettings)
     supernet = getattr(raynas.supernets, preset.supernet)(10)
     assert supernet.num_classes == 10
-    assert supernet.recipe["builder"] in loading.BUILDERS
+    assert supernet.recipe["builder"] in families.BUILDERS
 
 
 def test_training_on_imagenet_asks_for_its_training_images(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +14,13 @@ from small_search import contents, strict_json
 
 import raynas
 from raynas.commands.families import FAMILIES, build_family, settings_of
-from raynas.commands.paths import greedy_settings, pool_of, read_pool
-from raynas.costs import LatencyTable, resolve_limits
+from raynas.commands.loading import is_built
+from raynas.commands.paths import greedy_settings
+from raynas.commands.pool_file import pool_of, read_pool, write_pool
+from raynas.costs import LatencyTable, flops_table, params_table, resolve_limits
 from raynas.errors import InputError
 from raynas.shards.shard import make_shards
+from raynas.training import GreedyPaths, GreedySettings
 
 SHORT = ("--workers", 0, "--generations", 2, "--population", 6)
 
@@ -32,10 +36,76 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_greedy_training_leaves_its_pool(weights: Path) -> None:
     assert set(contents(weights.parent)) == {"supernet.safetensors", "supernet.pool.json"}
-    pool = json.loads(pool_of(weights).read_text())
+    pool = json.loads(pool_of(weights).read_text())["paths"]
     assert 0 < len(pool) <= 27
     assert [loss for _, loss in pool] == sorted(loss for _, loss in pool)
-    assert read_pool(pool_of(weights)) == tuple(tuple(path) for path, _ in pool)
+    read = read_pool(pool_of(weights))
+    assert read.paths == tuple(tuple(path) for path, _ in pool)
+    supernet = tiny_supernet()
+    raynas.supernets.load(supernet, weights)
+    read.require_of(supernet)
+
+
+def test_a_pool_holds_losses_that_are_not_finite(tmp_path: Path) -> None:
+    supernet = tiny_supernet()
+    settings = GreedySettings.for_steps(9, supernet.space)
+    sampler = GreedyPaths(supernet.space, SimpleNamespace(losses=None), settings)
+    sampler.pool.add((0, 1, 2), 0.5)
+    sampler.pool.add((2, 1, 0), float("nan"))
+    write_pool(tmp_path / "net.st", supernet, sampler)
+    assert strict_json(tmp_path / "net.pool.json")["paths"] == [[[0, 1, 2], 0.5], [[2, 1, 0], None]]
+    assert read_pool(tmp_path / "net.pool.json").paths == ((0, 1, 2), (2, 1, 0))
+
+
+def test_a_pool_of_another_training_is_refused(weights: Path, tmp_path: Path) -> None:
+    """Of other weights, of another space, or of an earlier version, which did not say."""
+    other = tmp_path / "other.st"
+    done("train", *DIGITS, *TINY, "--epochs", 1, "--out", other)
+    run = ("--run-dir", tmp_path / "run", "--strategy", "nsga2", *SHORT)
+    begun = ("search", *DIGITS, *TINY, *run, "--weights")
+    assert_refused((*begun, other, "--initial", pool_of(weights)), "initial: expected the pool of")
+    for changes in ({"choices": [3, 3]}, {"choices": None}, {"paths": 5}):
+        file = tmp_path / "pool.json"
+        file.write_text(json.dumps(json.loads(pool_of(weights).read_text()) | changes))
+        assert_refused((*begun, weights, "--initial", file), "initial: expected")
+    for text in ("[[[0, 1, 2], 0.5]]", "[" * 100_000):
+        file.write_text(text)
+        assert_refused((*begun, weights, "--initial", file), "initial: expected the pool that a")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "pool"),
+    [("net.st", "net.pool.json"), ("net.safetensors", "net.pool.json"),
+     ("net.pt", "net.pool.json"), ("net.v1", "net.v1.pool.json"), ("net", "net.pool.json")],
+)  # fmt: skip
+def test_every_version_of_the_weights_has_a_pool_of_its_own(weights: str, pool: str) -> None:
+    assert pool_of(Path("folder", weights)) == Path("folder", pool)
+
+
+def test_a_pool_that_could_not_be_written_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights without their pool would pass for a training that is done."""
+    out = tmp_path / "net.st"
+    arguments = ("train", *DIGITS, *TINY, "--paths", "greedy", "--epochs", 1, "--out", out)
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("raynas.commands.workflow.write_pool", full)
+        assert "No space left on device" in command(*arguments).err
+    assert not out.exists()
+    done(*arguments)
+    assert set(contents(tmp_path)) == {"net.st", "net.pool.json"}
+
+
+def test_the_place_of_the_pool_is_looked_at_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "net.pool.json").mkdir()
+    arguments = ("train", *DIGITS, *TINY, "--paths", "greedy", "--out", tmp_path / "net.st")
+    assert_refused(arguments, "net.pool.json is a directory")
+    assert set(contents(tmp_path)) == set()
 
 
 @pytest.mark.parametrize("paths", ["uniform-constraint", "fair"])
@@ -53,6 +123,27 @@ def test_greedy_settings_of_a_short_training() -> None:
     assert (settings.steps, settings.window) == (3 * an_epoch, an_epoch)
     assert (settings.warm_up, settings.pool) == (3 * an_epoch // 10, 27)
     assert (settings.sampled, settings.kept, settings.exploit) == (10, 5, 0.8)
+
+
+def test_settings_of_the_filter_on_the_command_line(tmp_path: Path) -> None:
+    """Two of four paths are trained; the pool of three is steady at once and ends it."""
+    out = tmp_path / "net.st"
+    options = ("--sampled", 4, "--kept", 2, "--pool", 3, "--warm-up", 0, "--exploit", 0.5)
+    steady = ("--tolerance", 1, "--window", 5, "--filter-samples", 50, "--epochs", 9)
+    arguments = ("train", *DIGITS, *TINY, "--paths", "greedy", "--out", out)
+    told = done(*arguments, *options, *steady)
+    steps = len(raynas.data.digits().train) // 32  # type: ignore[arg-type]
+    scored = 4 * -(-steps // 2)
+    assert f"{scored:,} paths were compared, 3 are in the pool; the pool is steady: 8" in told
+    assert len(read_pool(pool_of(out)).paths) == 3
+    out.unlink()
+    assert_refused((*arguments, "--sampled", 4, "--kept", 5), "kept: expected at most the 4 paths")
+
+
+@pytest.mark.parametrize("option", ["--filter-samples", "--kept", "--warm-up", "--exploit"])
+def test_options_of_the_filter_are_for_greedy_paths(option: str, tmp_path: Path) -> None:
+    arguments = ("train", *DIGITS, *TINY, "--out", tmp_path / "net.st", option, 1)
+    assert_refused(arguments, f"{option[2:]}: expected none beside uniform paths, got 1")
 
 
 def test_fair_paths_need_equally_many_choices(tmp_path: Path) -> None:
@@ -151,6 +242,17 @@ def test_a_front_of_measured_seconds(weights: Path, table: Path, tmp_path: Path)
         assert member["costs"]["latency"] == seconds.of(tuple(member["architecture"]))
 
 
+def test_evaluations_show_costs_and_measured_seconds(weights: Path, table: Path) -> None:
+    supernet, seconds = tiny_supernet(), LatencyTable.load(table).of(2).table()
+    flops, params = flops_table(supernet), params_table(supernet)
+    of = ("evaluate", *DIGITS, *TINY, "--weights", weights, "--architectures", "0,1,2", "2,2,2")
+    shown = done(*of, "--latency-table", table, "--latency-batch", 2).splitlines()
+    for line, architecture in zip(shown, ((0, 1, 2), (2, 2, 2)), strict=True):
+        costs = [f"{costs.name} {costs.of(architecture):,}" for costs in (flops, params, seconds)]
+        assert f"  {', '.join(costs)}  " in line
+    assert_refused((*of, "--latency-table", table, "--latency-batch", 7), "measured sizes: 1, 2")
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -199,6 +301,17 @@ def test_families_fit_images_of_any_size(
     rebuilt = {**supernet.recipe}
     assert rebuilt.pop("builder") == family.partition("-")[0]
     assert resolve_limits(raynas.FLOPs(at_most="95%"), supernet).feasible()
+
+
+def test_a_folder_named_like_a_family_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of it may lie there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fairnas").mkdir()
+    assert is_built("fairnas")
+    (tmp_path / "spos").write_text("weights")
+    assert not is_built("spos")
 
 
 def test_families_are_for_square_images_of_bytes() -> None:

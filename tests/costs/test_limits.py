@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import cases, keeps, listed, naive_cost, upper
 
-from raynas.costs import CostTable, Limit, Limits
+from raynas.costs import Cost, CostTable, Limit, Limits, resolve_limits
 from raynas.costs.limits import FEW
 from raynas.errors import InputError
 from raynas.space import Architecture, SearchSpace
+from raynas.testing.supernets import small_supernet
 
 Case = tuple[Limits, Architecture]
 
@@ -174,6 +175,19 @@ def test_a_gap_between_costs_names_the_nearest() -> None:
     with pytest.raises(InputError, match=r"nearest, \[0, 1\], has 10 flops, and") as caught:
         limits.require_feasible()
     assert "got no architecture that keeps flops at least 20 and at most 60" in str(caught.value)
+
+
+def test_errors_name_choices_where_the_supernet_is_known() -> None:
+    supernet = small_supernet(blocks=2, choices=2)
+    costs, names = ((0, 100), (0, 10)), " ".join(supernet.decode((0, 1)))
+    for bounds, shown in (
+        ({"at_most": -1}, f"cheapest architecture [0, 0] ({' '.join(supernet.decode((0, 0)))})"),
+        ({"at_least": 111}, f"dearest architecture [1, 1] ({' '.join(supernet.decode((1, 1)))})"),
+        ({"at_most": 60, "at_least": 20}, f"the nearest, [0, 1] ({names}), has 10 ms"),
+    ):
+        with pytest.raises(InputError) as caught:
+            resolve_limits(Cost(costs, "ms", **bounds), supernet).require_feasible()
+        assert shown in str(caught.value)
 
 
 def test_limits_that_contradict_each_other_name_the_nearest() -> None:

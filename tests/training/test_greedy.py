@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_training import SETTINGS, digits, small_supernet
 
 from raynas.errors import InputError
 from raynas.space import Architecture, SearchSpace
-from raynas.training import GreedyPaths, GreedySettings
+from raynas.training import GreedyPaths, GreedySettings, train
 from raynas.training.candidate_pool import CandidatePool
 
 SPACE = SearchSpace((3,) * 6)
+SMALL_POOL = GreedySettings(pool=700)
 
 
 class Sums:
@@ -59,6 +61,27 @@ def test_the_warm_up_is_uniform_and_scores_nothing() -> None:
     assert scorer.asked == []
     firsts = [path[0] for path in paths]
     assert all(70 < firsts.count(choice) < 130 for choice in range(3))
+
+
+def test_a_training_that_is_all_warm_up_is_refused() -> None:
+    """Its paths would be uniform, and nobody would notice."""
+    with pytest.raises(InputError, match="fewer than the 18 steps") as caught:
+        train(small_supernet(), digits(), SETTINGS, paths=GreedyPaths(SPACE, Sums(), SMALL_POOL))
+    assert caught.value.argument == "warm_up"
+
+
+def test_settings_suit_the_length_of_a_training() -> None:
+    shortened = GreedySettings.for_steps(18, SPACE, kept=2)
+    assert shortened == GreedySettings(pool=729, kept=2, warm_up=1, steps=18, window=1)
+    assert GreedySettings.for_steps(100_000, SearchSpace((4,) * 20)) == GreedySettings()
+    for wrong in (0, 1.5, "18"):
+        with pytest.raises(InputError, match="steps: expected a whole number, at least 1"):
+            GreedySettings.for_steps(wrong, SPACE)  # type: ignore[arg-type]
+    scorer = Sums()
+    supernet = small_supernet()
+    settings = GreedySettings.for_steps(18, supernet.space, tolerance=None)
+    train(supernet, digits(), SETTINGS, paths=GreedyPaths(supernet.space, scorer, settings))
+    assert len(scorer.asked) == 4, "17 steps behind the warm-up, of five paths each"
 
 
 def test_the_pool_holds_the_smallest_losses_that_were_met() -> None:

@@ -97,8 +97,9 @@ def test_descriptions_tell_samplers_apart() -> None:
         UniformPaths(SPACE),
         LegalPaths(SPACE, limited(6)),
         LegalPaths(SPACE, limited(7)),
+        LegalPaths(SPACE, limited(7), tries=1),
     ]
-    assert len({sampler.terms() for sampler in samplers}) == 3
+    assert len({sampler.terms() for sampler in samplers}) == 4
 
 
 def test_impossible_constraints() -> None:

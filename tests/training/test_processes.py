@@ -11,7 +11,7 @@ from command_runs import Finished, tiny_supernet, torchrun
 from small_training import SETTINGS, digits, same, small_supernet, with_settings
 from together import EXACT, STEPS, exact_supernet, exact_training, timeless
 
-from raynas.commands.paths import pool_of, read_pool
+from raynas.commands.pool_file import pool_of, read_pool
 from raynas.errors import InputError
 from raynas.supernets import load
 from raynas.training import EpochReport, train
