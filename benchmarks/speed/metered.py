@@ -37,7 +37,7 @@ IN_WORKERS = (
     (NodeRunner, "recorded", "statistics"),
     (evaluator, "decode", "copies"),
     (evaluator, "concatenate", "statistics"),
-    (input_check, "channels_last", "copies"),
+    (input_check, "laid_out", "copies"),
     (evaluator, "join_batches", "copies"),
     (outcomes, "judge", "judging"),
 )
