@@ -20,7 +20,7 @@ from raynas.shards.inspection import require_inputs
 from raynas.shards.samples import as_array
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
-from raynas.supernets.layout import own_layouts
+from raynas.supernets.layout import own_layouts, set_layout
 from raynas.supernets.recalibration import require_recalibratable, warn_unless
 from raynas.task import Task, classification_or
 from raynas.training import resume
@@ -106,7 +106,7 @@ def train(
             if observer is not None:
                 observer(report)
     finally:
-        supernet.eval().to(home).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        set_layout(supernet.eval().to(home), torch.contiguous_format)
     return reports
 
 
@@ -127,7 +127,7 @@ def move(supernet: ChainSupernet, device: torch.device) -> None:
     supernet.to(device).eval()
     # Depthwise convolutions run up to twice as fast with channels last.
     if not own_layouts(supernet, device):
-        supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        set_layout(supernet, torch.channels_last)
 
 
 @final
