@@ -62,7 +62,8 @@ class Prepared:
         """The check of every shard as it is read."""
         from raynas.shards.inspection import Inspector
 
-        return Inspector(self.supernet.inputs, self.task)
+        selects = self.evaluation.sample_rate < 1.0
+        return Inspector(self.supernet.inputs, self.task, selects=selects)
 
     def description(self) -> dict[str, Any]:
         """The part of `config.json` on supernet, data, task and constraint."""
