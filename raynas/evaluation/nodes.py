@@ -21,12 +21,12 @@ from raynas.evaluation.batch_norm.statistics import (
     AveragedCalls,
     FixedStatistics,
     Statistics,
-    follows_training,
 )
 from raynas.evaluation.batch_norm.vectors import NodeVectors
 from raynas.evaluation.trie import kind_of
 from raynas.supernets.chain import ChainSupernet, NodeKind, NodePath
 from raynas.supernets.layout import choose_layouts, modules_of
+from raynas.supernets.training_mode import trained_norms
 
 Mode = Statistics | Literal["batch", "inherited"]
 """The batch-norm statistics of a run: given ones, the batch's own, or the supernet's."""
@@ -77,13 +77,14 @@ class NodeRunner:
         self._own_layout = choose_layouts(supernet, device)
         self._own_code = own_kinds(supernet)
         self._counting = counting_kinds(supernet, self._own_code, device)
-        join_pairs(supernet)
         self._modules = modules_of(supernet)
+        trained = {id(norm) for each in self._modules.values() for norm in trained_norms(each)}
+        join_pairs(supernet)
         self._read_norms()
         layers = {id(layer): layer for _, norms in self._nodes.values() for layer in norms.layers}
         for layer in layers.values():
             vars(layer)["forward"] = AveragedCalls(layer)
-        self._layers = [layer for layer in layers.values() if follows_training(layer)]
+        self._layers = [layer for layer in layers.values() if id(layer) in trained]
 
     def take(self, supernet: ChainSupernet, weights: Mapping[str, Tensor]) -> None:
         """Compute with other weights and statistics from now on.

@@ -135,19 +135,6 @@ class AveragedCalls:
         return y
 
 
-def follows_training(norm: _BatchNorm) -> bool:
-    """Whether a layer records statistics when a recalibration switches it to training mode.
-
-    A layer whose `train` was replaced, to freeze it, stays in evaluation mode. The layer ends in
-    evaluation mode.
-    """
-    norm.train()
-    follows = bool(norm.training)
-    norm.eval()
-    vars(norm)["training"] = False
-    return follows
-
-
 def parts_of(vector: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
     """The parts of a vector, one after another, for layers to read or write.
 
