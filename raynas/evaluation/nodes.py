@@ -24,6 +24,7 @@ from raynas.evaluation.batch_norm.statistics import (
 )
 from raynas.evaluation.batch_norm.vectors import NodeVectors
 from raynas.evaluation.trie import kind_of
+from raynas.evaluation.weights import fill
 from raynas.supernets.chain import ChainSupernet, NodeKind, NodePath
 from raynas.supernets.layout import choose_layouts, modules_of
 from raynas.supernets.training_mode import trained_norms
@@ -91,19 +92,10 @@ class NodeRunner:
 
         Args:
             supernet: the replica.
-            weights: parameters and buffers by their names in the state dict.
+            weights: parameters and buffers by their names.
         """
+        fill(supernet, weights, self._device)
         with torch.no_grad():
-            for name, module in supernet.named_modules():
-                for own, tensor in (*module._parameters.items(), *module._buffers.items()):
-                    given = weights.get(f"{name}.{own}" if name else own)
-                    if tensor is None or given is None:
-                        continue
-                    if isinstance(module, _BatchNorm) and own in module._buffers:
-                        # The layer's buffers may be those of a node, which stay as they are.
-                        module._buffers[own] = given.to(self._device, tensor.dtype, copy=True)
-                    else:
-                        tensor.copy_(given)
             self._read_norms()
 
     def _read_norms(self) -> None:
