@@ -19,6 +19,7 @@ from raynas.evaluation import Evaluation
 from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.population.path_filter import PathFilter, groups, open_path_filter
+from raynas.shards.shard import make_shards
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize, spos_8x8
 from raynas.training import GreedyPaths, GreedySettings, TrainingSettings, train
@@ -189,6 +190,24 @@ def test_groups_hold_enough_samples_each() -> None:
         groups([], 8)
     with pytest.raises(InputError, match="samples"):
         groups(shards, 0)
+
+
+def test_samples_that_do_not_fit_are_refused() -> None:
+    supernet = spos_8x8()
+    (shard,) = random_shards(supernet, "validation", 6, 6, seed=0)
+    images, labels = shard.features, shard.labels
+    for given, found, split, message in (
+        ((images / 255).astype(np.float32), labels, "validation", "validation images: .*uint8"),
+        (images[..., 1:], labels, "validation", "validation images: expected shape"),
+        (images, labels + 9, "validation", "validation labels: expected 0 to 9"),
+        (images, labels, "test", "validation: expected shards of the validation split"),
+    ):
+        shards = make_shards(given, found, split=split, shard_size=3)
+        with (
+            pytest.raises(InputError, match=message),
+            open_path_filter(supernet, shards, evaluation=SETTINGS),
+        ):
+            pass
 
 
 def test_other_statistics_are_refused() -> None:
