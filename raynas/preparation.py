@@ -96,7 +96,7 @@ def prepare(
     """
     from raynas.data.splits import SPLITS, SearchData, require_sequence
     from raynas.devices import resolve_device
-    from raynas.evaluation.evaluator import protocol_for
+    from raynas.evaluation.settings import protocol_for
     from raynas.supernets.chain import ChainSupernet
     from raynas.supernets.recalibration import require_recalibratable
 

@@ -22,7 +22,7 @@ from raynas.evaluation.batch_norm.statistics import (
     FixedStatistics,
     Statistics,
 )
-from raynas.evaluation.batch_norm.vectors import NodeVectors
+from raynas.evaluation.batch_norm.vectors import Layer, NodeVectors
 from raynas.evaluation.trie import kind_of
 from raynas.evaluation.weights import fill
 from raynas.supernets.chain import ChainSupernet, NodeKind, NodePath
@@ -150,26 +150,26 @@ class NodeRunner:
         buffers = {path: moments[start:stop] for path, (start, stop) in spans}
         # Among what is copied from the device, since a call that is replayed runs no Python.
         watched = self._watched(paths)
-        silent = torch.zeros(sum(map(len, watched.values())), device=self._device)
-        marks = dict(zip(watched, silent.split([*map(len, watched.values())]), strict=True))
+        calls = torch.ones(sum(map(len, watched.values())), device=self._device)
+        counts = dict(zip(watched, calls.split([*map(len, watched.values())]), strict=True))
 
         def run(path: NodePath, x: Tensor) -> Tensor:
             kind = kind_of(path)
             norms = self._nodes[kind][1]
             norms.set_buffers(buffers[path])
             if kind in self._counting:
-                return self._count(kind, x, buffers[path], marks[path])
+                return self._count(kind, x, buffers[path], counts[path])
             batch_stats.start_averages(norms.layers)
             y = self._call(kind, x)
-            if not norms.uniform or path in marks:
+            if not norms.uniform or path in counts:
                 batch_stats.take_back(norms.layers, buffers[path])
-            if path in marks:
-                norms.mark_unchanged(buffers[path], marks[path])
+            if path in counts:
+                norms.count_calls(buffers[path], counts[path])
             if norms.broken:
                 norms.spoil(buffers[path], [layer.momentum != 1.0 for layer in norms.layers])
             return y
 
-        return run, [*moments, silent]
+        return run, [*moments, calls]
 
     def _call(self, kind: NodeKind, x: Tensor) -> Tensor:
         """Run a module on an input in the layout that it takes."""
@@ -177,12 +177,14 @@ class NodeRunner:
         # Tensors made in inference mode cannot be watched for changes.
         return y.clone() if y.is_inference() else y
 
-    def _count(
-        self, kind: NodeKind, x: Tensor, buffers: Sequence[Tensor], silent: Tensor
-    ) -> Tensor:
+    def _count(self, kind: NodeKind, x: Tensor, buffers: Sequence[Tensor], calls: Tensor) -> Tensor:
         """Run a module under torch's cumulative average, which ends in the buffers.
 
-        Layers that it does not reach are marked by ones.
+        Args:
+            kind: of the module.
+            x: its input.
+            buffers: mean and variance of each layer by turns, which receive what is recorded.
+            calls: `float32[layers]` of ones, which receives how often each was called.
         """
         norms = self._nodes[kind][1]
         layers = norms.layers
@@ -190,9 +192,9 @@ class NodeRunner:
         y = self._call(kind, x)
         counted = batch_stats.stop_counters(layers, counters)
         batch_stats.take_back(layers, buffers)
-        for index in (index for index, ran in enumerate(counted) if not ran):
-            silent[index].fill_(1.0)
-        norms.spoil(buffers, counted)
+        for index in (index for index, count in enumerate(counted) if count != 1):
+            calls[index].fill_(counted[index])
+        norms.spoil(buffers, [count > 0 for count in counted])
         return y
 
     def _watched(self, paths: Sequence[NodePath]) -> dict[NodePath, list[_BatchNorm]]:
@@ -218,7 +220,7 @@ class NodeRunner:
 
     def recorded(
         self, paths: Sequence[NodePath], flat: Tensor
-    ) -> tuple[NodeVectors, frozenset[tuple[NodePath, int]]]:
+    ) -> tuple[NodeVectors, dict[Layer, int]]:
         """Read what nodes recorded, on the host.
 
         Args:
@@ -226,19 +228,22 @@ class NodeRunner:
             flat: what the tensors of `under_batch` hold, one after another.
 
         Returns:
-            Their statistics, and the layers of a user's code that recorded nothing.
+            Their statistics, and how often the layers of a user's code were called, but for those
+            that were once.
         """
         lengths = tuple(self._nodes[kind_of(path)][1].length for path in paths)
-        statistics, silent = np.split(flat.cpu().numpy(), [sum(lengths)])
-        skipped: frozenset[tuple[NodePath, int]] = frozenset()
-        if silent.any():
+        statistics, calls = np.split(flat.cpu().numpy(), [sum(lengths)])
+        unusual: dict[Layer, int] = {}
+        if (calls != 1).any():
             layers = [
-                (path, index)
-                for path, layers in self._watched(paths).items()
-                for index in range(len(layers))
+                Layer(path, 2 * start, 2 * stop)
+                for path in self._watched(paths)
+                for start, stop in pairwise(
+                    accumulate(self._nodes[kind_of(path)][1].sizes, initial=0)
+                )
             ]
-            skipped = frozenset(layers[place] for place in np.flatnonzero(silent))
-        return NodeVectors(tuple(paths), lengths, statistics), skipped
+            unusual = {layers[place]: int(calls[place]) for place in np.flatnonzero(calls != 1)}
+        return NodeVectors(tuple(paths), lengths, statistics), unusual
 
     @contextmanager
     def calibrating(self) -> Iterator[None]:

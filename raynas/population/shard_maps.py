@@ -234,4 +234,4 @@ def merge_shards(results: Sequence[ShardStatistics], blocks: int) -> NodeVectors
         InputError: a layer that recorded in some batches only.
     """
     require_same_layers(results, blocks)
-    return batch_stats.merge([result.statistics for result in results])
+    return batch_stats.merge_calls(results)

@@ -81,6 +81,23 @@ def decode(stored: StoredFeatures, device: torch.device) -> Tensor:
     return dequantize(codes, stored.channels, 4 if packed else 8)
 
 
+def restore(stored: StoredFeatures, device: torch.device, precision: str) -> Tensor:
+    """Stored features on the device, as the blocks before them left them.
+
+    Under autocast some modules give float32 (norms, sums with float32 parameters), and what
+    follows computes otherwise with it. Inputs are left to the stem, as they were given.
+
+    Args:
+        stored: the features.
+        device: receives them.
+        precision: `"float32"`, or the type that autocast computes in.
+    """
+    x = decode(stored, device)
+    if stored.quantization == INPUTS or precision == "float32":
+        return x
+    return x.to(getattr(torch, stored.precision))
+
+
 def copied(values: np.ndarray, device: torch.device) -> Tensor:
     """A copy on the device of what may be a read-only view of a shared store."""
     if device.type == "cpu":

@@ -84,12 +84,11 @@ def require_same_layers(results: Sequence[ShardStatistics], blocks: int) -> None
     Raises:
         InputError: a layer that recorded in some batches only.
     """
-    silent = [result.silent for result in results]
+    silent = [{layer for layer, calls in each.calls.items() if not calls} for each in results]
     some = silent[0].union(*silent) - silent[0].intersection(*silent)
     if some:
-        path, _ = min(some)
         raise InputError(
-            node_name(path, blocks),
+            node_name(min(layer.node for layer in some), blocks),
             "batch norms that run in every batch, or in none",
             "one that runs for some batches only",
             "Let every batch reach it, or evaluate with batch_norm='inherit'.",
