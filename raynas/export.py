@@ -19,7 +19,7 @@ from raynas.errors import InputError, require
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.statistics import Statistics
 from raynas.evaluation.device.numerics import numerics
-from raynas.evaluation.settings import Arithmetic, Evaluation
+from raynas.evaluation.settings import Arithmetic, Evaluation, protocol_for
 from raynas.evaluation.trie import nodes_of
 from raynas.files import plain_number, write_through, writing
 from raynas.inputs import Inputs
@@ -29,6 +29,7 @@ from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.inspection import Inspector
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, batch_norms
+from raynas.supernets.recalibration import require_recalibratable
 from raynas.task import Task, classification_or
 from raynas.workers.open_pool import open_pool
 
@@ -135,15 +136,34 @@ def export_architecture(
         task: of the search; classification if omitted.
 
     Raises:
-        InputError: an architecture that the supernet does not have, images that do not fit it, or
-            a directory that cannot be written to or holds the export of another architecture.
+        InputError: an architecture that the supernet does not have, images that do not fit it, what
+            a search would refuse to recalibrate, or a directory that cannot be written to or holds
+            the export of another architecture.
         PartialExportError: torch refuses the module; all else has been written.
     """
     chosen = supernet.space.validate(architecture)
     require_target(Path(directory), chosen)
+    if protocol_for(supernet, evaluation).batch_norm == "recalibrate":
+        supernet.check(classification_or(task, supernet.num_classes))
+        require_recalibratable(supernet)
+    return export_searched(directory, supernet, data, chosen, evaluation, description, task)
+
+
+def export_searched(
+    directory: Path | str,
+    supernet: ChainSupernet,
+    data: SearchData,
+    architecture: Architecture,
+    evaluation: Evaluation,
+    description: dict[str, Any],
+    task: Task | None = None,
+) -> Exported:
+    """As `export_architecture`, of a supernet that a search has accepted under this protocol."""
+    chosen = supernet.space.validate(architecture)
+    require_target(Path(directory), chosen)
     with numerics(torch.device("cpu"), Arithmetic(threads=evaluation.threads)):
         statistics: Statistics | None = None
-        if evaluation.batch_norm == "recalibrate" and batch_norms(supernet):
+        if protocol_for(supernet, evaluation).batch_norm == "recalibrate":
             judged = classification_or(task, supernet.num_classes)
             inspect = Inspector(supernet.inputs, judged)
             # Nobody reads the pool's digest.

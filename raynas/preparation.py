@@ -62,7 +62,8 @@ class Prepared:
         """The check of every shard as it is read."""
         from raynas.shards.inspection import Inspector
 
-        return Inspector(self.supernet.inputs, self.task)
+        selects = self.evaluation.sample_rate < 1.0
+        return Inspector(self.supernet.inputs, self.task, selects=selects)
 
     def description(self) -> dict[str, Any]:
         """The part of `config.json` on supernet, data, task and constraint."""
@@ -95,7 +96,7 @@ def prepare(
     """
     from raynas.data.splits import SPLITS, SearchData, require_sequence
     from raynas.devices import resolve_device
-    from raynas.evaluation.evaluator import protocol_for
+    from raynas.evaluation.settings import protocol_for
     from raynas.supernets.chain import ChainSupernet
     from raynas.supernets.recalibration import require_recalibratable
 

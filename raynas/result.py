@@ -12,7 +12,7 @@ from raynas.data.splits import SearchData
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Strategy
-from raynas.export import Exported, PartialExportError, export_architecture, require_targets
+from raynas.export import Exported, PartialExportError, export_searched, require_targets
 from raynas.files import Record
 from raynas.generation import Observer
 from raynas.preparation import Prepared
@@ -127,7 +127,7 @@ class SearchResult:
         """
         chosen = self.best if member is None else member
         require_same_supernet(self.supernet, self.identity, "supernet")
-        return export_architecture(
+        return export_searched(
             directory,
             self.supernet,
             self.data,

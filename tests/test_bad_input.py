@@ -25,7 +25,7 @@ import raynas
 from raynas.data import SearchData
 from raynas.data.decoding import DecodedShards
 from raynas.errors import InputError
-from raynas.shards.shard import make_shards
+from raynas.shards.shard import Shard, make_shards
 from raynas.testing.supernets import CLASSES, SHAPE
 
 
@@ -114,6 +114,23 @@ def test_a_check_finds_it_before_any_training(
     arguments: dict[str, Any] = {"run_dir": tmp_path / "run", "workers": 0, **options}
     with pytest.raises(InputError, match=message):
         raynas.check_search(small_supernet(), small_data(), **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_of_samples_beside_a_selection(tmp_path: Path) -> None:
+    first = small_data().validation[0]
+    heavy = Shard.build(
+        first.stored, first.targets, first.samples, np.arange(first.rows), split="validation"
+    )
+    arguments: dict[str, Any] = {
+        "data": replace(small_data(), validation=[heavy]),
+        "evaluation": raynas.Evaluation(sample_rate=0.5, device="cpu"),
+        "run_dir": tmp_path / "run",
+        "workers": 0,
+    }
+    for do, more in ((raynas.check_search, {}), (raynas.search, {"strategy": PCF})):
+        with pytest.raises(InputError, match="validation weights: expected 1 for every sample"):
+            do(small_supernet(), **arguments, **more)
     assert not list(tmp_path.iterdir())
 
 

@@ -22,6 +22,7 @@ from small_search import (
     small_supernet,
 )
 from torch import nn
+from torch.nn import functional
 
 import raynas
 from raynas.errors import InputError
@@ -29,6 +30,7 @@ from raynas.export import export_architecture
 from raynas.result import load_result
 from raynas.shards.shard import Shard, make_shards
 from raynas.space import Architecture
+from raynas.supernets import ChainSupernet
 from raynas.testing.supernets import CLASSES, SHAPE
 
 
@@ -208,6 +210,56 @@ def test_a_wrong_architecture_is_not_exported(
         export_architecture(
             target, small_supernet(), small_data(), architecture, raynas.Evaluation(), {}
         )
+    assert not target.exists()
+
+
+class OwnMomentum(nn.Module):
+    """Averages its statistics with those before by a number of its own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        norm = self.norm
+        return functional.batch_norm(
+            x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training, 0.1
+        )
+
+
+class Draws(nn.Sequential):
+    """A stem that draws random numbers in evaluation mode."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = super().forward(x)
+        return y + torch.rand_like(y)
+
+
+def with_own_momentum() -> ChainSupernet:
+    supernet = small_supernet()
+    with torch.no_grad():
+        channels = supernet.stem(torch.tensor(small_data().validation[0].features)).shape[1]
+    supernet.stem = nn.Sequential(supernet.stem, OwnMomentum(channels)).eval()
+    return supernet
+
+
+def with_noise() -> ChainSupernet:
+    supernet = small_supernet()
+    supernet.stem = Draws(supernet.stem).eval()
+    return supernet
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(with_own_momentum, "stem: .*follow their momentum"), (with_noise, "stem: ")],
+    ids=["recalibration", "check"],
+)
+def test_what_a_search_refuses_to_recalibrate_is_not_exported_recalibrated(
+    make: Callable[[], ChainSupernet], message: str, tmp_path: Path
+) -> None:
+    supernet, target = make(), tmp_path / "best"
+    with pytest.raises(InputError, match=message):
+        export_architecture(target, supernet, small_data(), (0,) * 8, raynas.Evaluation(), {})
     assert not target.exists()
 
 

@@ -35,9 +35,9 @@ IN_WORKERS = (
     (NodeRunner, "under_fixed", "statistics"),
     (NodeRunner, "on_device", "statistics"),
     (NodeRunner, "recorded", "statistics"),
-    (evaluator, "decode", "copies"),
+    (evaluator, "restore", "copies"),
     (evaluator, "concatenate", "statistics"),
-    (input_check, "channels_last", "copies"),
+    (input_check, "laid_out", "copies"),
     (evaluator, "join_batches", "copies"),
     (outcomes, "judge", "judging"),
 )

@@ -15,6 +15,7 @@ from raynas.data.image_folder import (
     ImageFiles,
     folder_path,
     list_images,
+    require_apart,
     require_same_classes,
     visible_folders,
 )
@@ -165,11 +166,13 @@ def held_out_images(root: Path, train: str, val: str | None) -> ImageFiles | Non
     """The images of the folder `val`; `None` if there is none.
 
     Raises:
-        InputError: `val` is missing, and another folder beside `train` may be it.
+        InputError: `val` is missing, and another folder beside `train` may be it; or one of them
+            holds the other.
     """
     if val is None:
         return None
     if (root / val).is_dir():
+        require_apart(root / train, root / val)
         return list_images(root / val)
     alone = (root / train).resolve() == root.resolve()
     others = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -60,8 +61,10 @@ def list_images(folder: Path) -> ImageFiles:
     classes = class_folders(folder)
     numbers = {name: number for number, name in enumerate(classes)}
     listed = make_dataset(str(folder), numbers, IMG_EXTENSIONS, allow_empty=True)
-    # Such as the files that macOS puts beside those it unpacks: ._cat.jpg is no image.
-    samples = [(path, label) for path, label in listed if not Path(path).name.startswith(".")]
+    # Such as the files that macOS puts beside those it unpacks (._cat.jpg is no image), and the
+    # copies in .ipynb_checkpoints.
+    depth = len(folder.parts)
+    samples = [(path, label) for path, label in listed if is_visible(Path(path).parts[depth:])]
     labels = np.array([label for _, label in samples], dtype=np.int64)
     counts = np.bincount(labels, minlength=len(classes))
     empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
@@ -73,6 +76,11 @@ def list_images(folder: Path) -> ImageFiles:
         "Add images to these folders, or remove them.",
     )
     return ImageFiles(tuple(path for path, _ in samples), labels, tuple(classes))
+
+
+def is_visible(parts: Sequence[str]) -> bool:
+    """Whether neither a file nor any folder that it is in is hidden."""
+    return not any(part.startswith(".") for part in parts)
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -107,7 +115,20 @@ def class_folders(folder: Path) -> list[str]:
 def visible_folders(folder: Path) -> list[str]:
     """The names of the folders in a folder, sorted, but for hidden ones."""
     return sorted(
-        each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")
+        each.name for each in folder.iterdir() if each.is_dir() and is_visible([each.name])
+    )
+
+
+def require_apart(train: Path, val: Path) -> None:
+    """Raise `InputError` if two folders are one, or one of them is inside the other."""
+    first, second = train.resolve(), val.resolve()
+    require(
+        first != second and first not in second.parents and second not in first.parents,
+        "val",
+        f"a folder of other images than those of {train}",
+        val,
+        "Held-out images are in a folder beside it; from_folder splits the training images by "
+        "counts for val=None (--val-folder none).",
     )
 
 

@@ -6,7 +6,12 @@ from pathlib import Path
 
 from raynas.data.arrays import TRAIN
 from raynas.data.folders import Decoding
-from raynas.data.image_folder import folder_path, list_images, require_same_classes
+from raynas.data.image_folder import (
+    folder_path,
+    list_images,
+    require_apart,
+    require_same_classes,
+)
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
 from raynas.errors import require_flags
@@ -50,6 +55,7 @@ def imagenet(
     require_flags(train=train)
     decoding = Decoding(image_size, resize, shard_size, threads)
     place = folder_path(root)
+    require_apart(place / "train", place / "val")
     training, held_out = list_images(place / "train"), list_images(place / "val")
     require_same_classes(training, held_out, place)
     sizes = {CALIBRATION: calibration, VALIDATION: validation}

@@ -7,7 +7,6 @@ depends on an earlier call, so any worker can run any call again.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar, final
 
@@ -31,11 +30,11 @@ from raynas.evaluation.scores import Outcomes
 from raynas.evaluation.settings import Arithmetic, Evaluation
 from raynas.evaluation.trie import Node, build_forest, executions, trunk, walk
 from raynas.evaluation.weights import Weights
-from raynas.shards.features import INPUTS, StoredFeatures
+from raynas.shards.features import StoredFeatures
 from raynas.shards.shard import Shard, gather
-from raynas.shards.storage import decode, encode
+from raynas.shards.storage import encode, restore
 from raynas.space import Architecture
-from raynas.supernets.chain import ChainSupernet, NodePath, batch_norms
+from raynas.supernets.chain import ChainSupernet, NodePath
 from raynas.supernets.unseen_writes import unseen_writers
 from raynas.task import Task, classification_or
 
@@ -120,13 +119,13 @@ class Evaluator:
         key = ("calibrate", chosen, shard.prefix, tuple(architectures))
 
         def attempt() -> tuple[Tensor, ...]:
-            inputs = (self._decode(shard.stored, chosen),)
-            return self._launch(key, paths, compute, inputs)
+            x = restore(shard.stored, self.device, chosen.precision)
+            return self._launch(key, paths, compute, (x,))
 
         with numerics(self.device, chosen), undivided(shard.rows), self._nodes.calibrating():
             (flat,) = self._replays.retry_unrecorded(attempt)
-        recorded, silent = self._nodes.recorded(paths, flat)
-        return ShardStatistics(recorded, self._blocks(executed) * shard.rows, silent=silent)
+        recorded, calls = self._nodes.recorded(paths, flat)
+        return ShardStatistics(recorded, self._blocks(executed) * shard.rows, calls=calls)
 
     def score(
         self,
@@ -164,7 +163,8 @@ class Evaluator:
             for start in range(0, shard.rows, size):
                 rows = slice(start, start + size)
                 targets = torch.tensor(shard.targets[rows]).to(self.device)
-                inputs = (self._decode(shard.stored.select_rows(rows), chosen), targets, *on_device)
+                x = restore(shard.stored.select_rows(rows), self.device, chosen.precision)
+                inputs = (x, targets, *on_device)
                 batches.append(self._launch(key, paths, compute, inputs))
             return join_batches(batches)
 
@@ -230,23 +230,17 @@ class Evaluator:
                     store = partial(self._store, shard, paths, run, chosen, shard.rows)
                     features, halvings = self._replays.retry_unrecorded(store), 0
                 flat = concatenate(moments, self.device)
-                recorded, silent = self._nodes.recorded(paths, flat)
+                recorded, calls = self._nodes.recorded(paths, flat)
             else:
                 on_device = self._nodes.on_device(statistics, paths)
                 run = self._nodes.under_fixed(paths, on_device, fold=chosen.fold_batch_norm)
                 store = partial(self._store, shard, paths, run, chosen)
                 features, halvings = self._halving(shard.rows, store)
-                recorded, silent = NodeVectors.join({}), frozenset()
-        advanced = Shard.build(
-            features,
-            shard.targets,
-            shard.samples,
-            shard.weights,
-            split=shard.split,
-            prefix=prefix,
-        )
+                recorded, calls = NodeVectors.join({}), {}
+        kept = (shard.targets, shard.samples, shard.weights)
+        advanced = Shard.build(features, *kept, split=shard.split, prefix=prefix)
         executed = self._blocks(paths) * shard.rows
-        return advanced, ShardStatistics(recorded, executed, halvings, silent)
+        return advanced, ShardStatistics(recorded, executed, halvings, calls)
 
     def _store(
         self, shard: Shard, paths: Sequence[NodePath], run: Run, chosen: Arithmetic, size: int
@@ -255,7 +249,8 @@ class Evaluator:
         step = self._inputs.around(run)
         batches = []
         for start in range(0, shard.rows, size):
-            x = self._decode(shard.stored.select_rows(slice(start, start + size)), chosen)
+            rows = shard.stored.select_rows(slice(start, start + size))
+            x = restore(rows, self.device, chosen.precision)
             for path in paths:
                 x = step(path, x)
             # Scales are those of the whole shard, and the host has room for it.
@@ -299,19 +294,3 @@ class Evaluator:
     def _blocks(self, paths: Sequence[NodePath]) -> int:
         """The number of nodes that are choice blocks."""
         return sum(0 < len(path) <= self.supernet.space.blocks for path in paths)
-
-    def _decode(self, stored: StoredFeatures, arithmetic: Arithmetic) -> Tensor:
-        """Stored features on the device, as the blocks before them left them.
-
-        Under autocast some modules give float32 (norms, sums with float32 parameters), and what
-        follows computes otherwise with it. Inputs are left to the stem, as they were given.
-        """
-        x = decode(stored, self.device)
-        if stored.quantization == INPUTS or arithmetic.precision == "float32":
-            return x
-        return x.to(getattr(torch, stored.precision))
-
-
-def protocol_for(supernet: ChainSupernet, evaluation: Evaluation) -> Evaluation:
-    """The protocol, but that nothing is recalibrated where there is no batch norm."""
-    return evaluation if batch_norms(supernet) else replace(evaluation, batch_norm="inherit")

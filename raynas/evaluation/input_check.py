@@ -11,7 +11,7 @@ from torch import Tensor
 from raynas.errors import InputError
 from raynas.evaluation.nodes import Run
 from raynas.evaluation.trie import kind_of, node_name
-from raynas.shards.storage import channels_last
+from raynas.shards.storage import laid_out
 from raynas.supernets.chain import NodeKind, NodePath
 
 
@@ -63,7 +63,7 @@ class InputCheck:
                 )
             if first:
                 self._remember(place)
-            return channels_last(y)
+            return laid_out(y)
 
         return run_checked
 

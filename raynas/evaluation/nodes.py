@@ -21,12 +21,13 @@ from raynas.evaluation.batch_norm.statistics import (
     AveragedCalls,
     FixedStatistics,
     Statistics,
-    follows_training,
 )
-from raynas.evaluation.batch_norm.vectors import NodeVectors
+from raynas.evaluation.batch_norm.vectors import Layer, NodeVectors
 from raynas.evaluation.trie import kind_of
+from raynas.evaluation.weights import fill
 from raynas.supernets.chain import ChainSupernet, NodeKind, NodePath
 from raynas.supernets.layout import choose_layouts, modules_of
+from raynas.supernets.training_mode import trained_norms
 
 Mode = Statistics | Literal["batch", "inherited"]
 """The batch-norm statistics of a run: given ones, the batch's own, or the supernet's."""
@@ -77,32 +78,24 @@ class NodeRunner:
         self._own_layout = choose_layouts(supernet, device)
         self._own_code = own_kinds(supernet)
         self._counting = counting_kinds(supernet, self._own_code, device)
-        join_pairs(supernet)
         self._modules = modules_of(supernet)
+        trained = {id(norm) for each in self._modules.values() for norm in trained_norms(each)}
+        join_pairs(supernet)
         self._read_norms()
         layers = {id(layer): layer for _, norms in self._nodes.values() for layer in norms.layers}
         for layer in layers.values():
             vars(layer)["forward"] = AveragedCalls(layer)
-        self._layers = [layer for layer in layers.values() if follows_training(layer)]
+        self._layers = [layer for layer in layers.values() if id(layer) in trained]
 
     def take(self, supernet: ChainSupernet, weights: Mapping[str, Tensor]) -> None:
         """Compute with other weights and statistics from now on.
 
         Args:
             supernet: the replica.
-            weights: parameters and buffers by their names in the state dict.
+            weights: parameters and buffers by their names.
         """
+        fill(supernet, weights, self._device)
         with torch.no_grad():
-            for name, module in supernet.named_modules():
-                for own, tensor in (*module._parameters.items(), *module._buffers.items()):
-                    given = weights.get(f"{name}.{own}" if name else own)
-                    if tensor is None or given is None:
-                        continue
-                    if isinstance(module, _BatchNorm) and own in module._buffers:
-                        # The layer's buffers may be those of a node, which stay as they are.
-                        module._buffers[own] = given.to(self._device, tensor.dtype, copy=True)
-                    else:
-                        tensor.copy_(given)
             self._read_norms()
 
     def _read_norms(self) -> None:
@@ -157,26 +150,26 @@ class NodeRunner:
         buffers = {path: moments[start:stop] for path, (start, stop) in spans}
         # Among what is copied from the device, since a call that is replayed runs no Python.
         watched = self._watched(paths)
-        silent = torch.zeros(sum(map(len, watched.values())), device=self._device)
-        marks = dict(zip(watched, silent.split([*map(len, watched.values())]), strict=True))
+        calls = torch.ones(sum(map(len, watched.values())), device=self._device)
+        counts = dict(zip(watched, calls.split([*map(len, watched.values())]), strict=True))
 
         def run(path: NodePath, x: Tensor) -> Tensor:
             kind = kind_of(path)
             norms = self._nodes[kind][1]
             norms.set_buffers(buffers[path])
             if kind in self._counting:
-                return self._count(kind, x, buffers[path], marks[path])
+                return self._count(kind, x, buffers[path], counts[path])
             batch_stats.start_averages(norms.layers)
             y = self._call(kind, x)
-            if not norms.uniform or path in marks:
+            if not norms.uniform or path in counts:
                 batch_stats.take_back(norms.layers, buffers[path])
-            if path in marks:
-                norms.mark_unchanged(buffers[path], marks[path])
+            if path in counts:
+                norms.count_calls(buffers[path], counts[path])
             if norms.broken:
                 norms.spoil(buffers[path], [layer.momentum != 1.0 for layer in norms.layers])
             return y
 
-        return run, [*moments, silent]
+        return run, [*moments, calls]
 
     def _call(self, kind: NodeKind, x: Tensor) -> Tensor:
         """Run a module on an input in the layout that it takes."""
@@ -184,12 +177,14 @@ class NodeRunner:
         # Tensors made in inference mode cannot be watched for changes.
         return y.clone() if y.is_inference() else y
 
-    def _count(
-        self, kind: NodeKind, x: Tensor, buffers: Sequence[Tensor], silent: Tensor
-    ) -> Tensor:
+    def _count(self, kind: NodeKind, x: Tensor, buffers: Sequence[Tensor], calls: Tensor) -> Tensor:
         """Run a module under torch's cumulative average, which ends in the buffers.
 
-        Layers that it does not reach are marked by ones.
+        Args:
+            kind: of the module.
+            x: its input.
+            buffers: mean and variance of each layer by turns, which receive what is recorded.
+            calls: `float32[layers]` of ones, which receives how often each was called.
         """
         norms = self._nodes[kind][1]
         layers = norms.layers
@@ -197,9 +192,9 @@ class NodeRunner:
         y = self._call(kind, x)
         counted = batch_stats.stop_counters(layers, counters)
         batch_stats.take_back(layers, buffers)
-        for index in (index for index, ran in enumerate(counted) if not ran):
-            silent[index].fill_(1.0)
-        norms.spoil(buffers, counted)
+        for index in (index for index, count in enumerate(counted) if count != 1):
+            calls[index].fill_(counted[index])
+        norms.spoil(buffers, [count > 0 for count in counted])
         return y
 
     def _watched(self, paths: Sequence[NodePath]) -> dict[NodePath, list[_BatchNorm]]:
@@ -225,7 +220,7 @@ class NodeRunner:
 
     def recorded(
         self, paths: Sequence[NodePath], flat: Tensor
-    ) -> tuple[NodeVectors, frozenset[tuple[NodePath, int]]]:
+    ) -> tuple[NodeVectors, dict[Layer, int]]:
         """Read what nodes recorded, on the host.
 
         Args:
@@ -233,19 +228,22 @@ class NodeRunner:
             flat: what the tensors of `under_batch` hold, one after another.
 
         Returns:
-            Their statistics, and the layers of a user's code that recorded nothing.
+            Their statistics, and how often the layers of a user's code were called, but for those
+            that were once.
         """
         lengths = tuple(self._nodes[kind_of(path)][1].length for path in paths)
-        statistics, silent = np.split(flat.cpu().numpy(), [sum(lengths)])
-        skipped: frozenset[tuple[NodePath, int]] = frozenset()
-        if silent.any():
+        statistics, calls = np.split(flat.cpu().numpy(), [sum(lengths)])
+        unusual: dict[Layer, int] = {}
+        if (calls != 1).any():
             layers = [
-                (path, index)
-                for path, layers in self._watched(paths).items()
-                for index in range(len(layers))
+                Layer(path, 2 * start, 2 * stop)
+                for path in self._watched(paths)
+                for start, stop in pairwise(
+                    accumulate(self._nodes[kind_of(path)][1].sizes, initial=0)
+                )
             ]
-            skipped = frozenset(layers[place] for place in np.flatnonzero(silent))
-        return NodeVectors(tuple(paths), lengths, statistics), skipped
+            unusual = {layers[place]: int(calls[place]) for place in np.flatnonzero(calls != 1)}
+        return NodeVectors(tuple(paths), lengths, statistics), unusual
 
     @contextmanager
     def calibrating(self) -> Iterator[None]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, final, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, final, get_args
 
 from raynas.devices import THREADS
 from raynas.errors import is_number, is_whole, require
+
+if TYPE_CHECKING:
+    from raynas.supernets.chain import ChainSupernet
 
 Sampling = Literal["top", "weighted", "disagreement", "random"]
 """The mode that selects the samples to keep; see `Evaluation`."""
@@ -196,3 +199,10 @@ class Evaluation:
             precision="bfloat16" if low else "float32",
             device=device,
         )
+
+
+def protocol_for(supernet: ChainSupernet, evaluation: Evaluation) -> Evaluation:
+    """The protocol, but that nothing is recalibrated where there is no batch norm."""
+    from raynas.supernets.chain import batch_norms
+
+    return evaluation if batch_norms(supernet) else replace(evaluation, batch_norm="inherit")

@@ -15,7 +15,7 @@ from raynas.evaluation.selection import Selection
 from raynas.evaluation.settings import Evaluation
 from raynas.space import Architecture
 
-ARITHMETIC = 3
+ARITHMETIC = 4
 """The version of the evaluator's arithmetic; raised with each change that alters bits of scores."""
 
 EXACT = ("prefix_sharing",)

@@ -8,14 +8,16 @@ from typing import final
 
 import numpy as np
 
+from raynas.data.splits import require_fresh
 from raynas.errors import is_whole, require
 from raynas.evaluation.settings import Evaluation
 from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
-from raynas.shards.shard import Shard
+from raynas.shards.inspection import InspectedShards, Inspector
+from raynas.shards.shard import VALIDATION, Shard
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
-from raynas.task import Task
+from raynas.task import Task, classification_or
 from raynas.workers.open_pool import open_pool
 from raynas.workers.training_pool import TrainingPool
 
@@ -39,7 +41,8 @@ class PathFilter:
         samples: about how many of them each round takes.
 
     Raises:
-        InputError: no samples.
+        InputError: no samples, those of another split, or such as do not fit the supernet or the
+            task.
     """
 
     def __init__(
@@ -52,9 +55,16 @@ class PathFilter:
     ) -> None:
         self._supernet = supernet
         self._pool = pool
+        task = classification_or(pool.settings.task, supernet.num_classes)
+        inspector = Inspector(supernet.inputs, task)
+
+        def inspect(shard: Shard) -> None:
+            require_fresh(shard, VALIDATION)
+            inspector(shard)
+
         self._evaluators = [
             PopulationEvaluator(pool, Splits((), group), evaluation, seed=0)
-            for group in groups(validation, samples)
+            for group in groups(InspectedShards(validation, inspect), samples)
         ]
 
     @property
@@ -90,7 +100,7 @@ def open_path_filter(
         samples: about how many samples paths are compared on.
 
     Raises:
-        InputError: no samples, statistics that are not inherited, or as `raynas.open_pool`.
+        InputError: as `PathFilter` and `raynas.open_pool`, or statistics that are not inherited.
     """
     protocol = Evaluation(batch_norm="inherit") if evaluation is None else evaluation
     require(

@@ -23,6 +23,7 @@ from raynas.evaluation.trie import nodes_of
 from raynas.ledger.score_key import frozen
 from raynas.population.frozen_shards import FrozenShards, Split
 from raynas.population.planner import Plan, plan
+from raynas.shards.inspection import require_unweighted
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.workers.calls import Advance, Calibrate, Call, GatherShards, ScoreShard
@@ -95,7 +96,12 @@ class ShardMaps:
         return self.calibrate(shards, [architecture])
 
     def select(self, shards: FrozenShards, selection: Selection) -> FrozenShards:
-        """The samples of depth-0 shards that a selection keeps."""
+        """The samples of depth-0 shards that a selection keeps.
+
+        Raises:
+            InputError: samples with weights of their own.
+        """
+        require_unweighted(shards.validation.weights)
         return replace(
             shards,
             kept=selection.rows if shards.kept is None else shards.kept[selection.rows],
@@ -228,4 +234,4 @@ def merge_shards(results: Sequence[ShardStatistics], blocks: int) -> NodeVectors
         InputError: a layer that recorded in some batches only.
     """
     require_same_layers(results, blocks)
-    return batch_stats.merge([result.statistics for result in results])
+    return batch_stats.merge_calls(results)

@@ -11,7 +11,7 @@ from raynas.errors import InputError, require
 from raynas.inputs import Inputs
 from raynas.shards.lazy import LazyShards
 from raynas.shards.samples import require_finite
-from raynas.shards.shard import Shard
+from raynas.shards.shard import VALIDATION, Shard
 from raynas.task import Classification, Task
 
 
@@ -22,11 +22,13 @@ class Inspector:
     Args:
         inputs: of the supernet.
         task: that targets must fit.
+        selects: whether samples of the validation split are selected, which must count alike.
     """
 
-    def __init__(self, inputs: Inputs, task: Task) -> None:
+    def __init__(self, inputs: Inputs, task: Task, *, selects: bool = False) -> None:
         self._inputs = inputs
         self._task = task
+        self._selects = selects
         self._targets: tuple[np.dtype, tuple[int, ...]] | None = None
 
     def __call__(self, shard: Shard) -> None:
@@ -34,8 +36,11 @@ class Inspector:
 
         Raises:
             InputError: samples of another shape or type, token ids outside the vocabulary, floats
-                that are not finite, or targets that do not fit the task or those seen before.
+                that are not finite, targets that do not fit the task or those seen before, or
+                weights beside a selection.
         """
+        if self._selects and shard.split == VALIDATION:
+            require_unweighted(shard.weights)
         pictures = len(self._inputs.shape) == 3
         require_inputs(
             shard.features, self._inputs, f"{shard.split} {'images' if pictures else 'inputs'}"
@@ -89,6 +94,23 @@ def require_inputs(values: np.ndarray, inputs: Inputs, argument: str) -> None:
             f"{low} to {high}",
             "Give the right vocabulary, and an id of its own to padding.",
         )
+
+
+def require_unweighted(weights: np.ndarray) -> None:
+    """Raise `InputError` unless all validation samples count alike, so that some may be selected.
+
+    A selection gives those that it keeps weights of its own.
+
+    Args:
+        weights: `[n]` importance weights of samples.
+    """
+    require(
+        bool((weights == 1.0).all()),
+        "validation weights",
+        "1 for every sample, beside a sample_rate below 1",
+        f"{weights.min():.6g} to {weights.max():.6g}",
+        "Set sample_rate=1 (and unfrozen_sample_rate=1), or draw the samples by their weights.",
+    )
 
 
 def shape_remedy(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:

@@ -190,6 +190,33 @@ def as_targets(values: object, count: int, argument: str) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
+def as_weights(values: object, argument: str) -> np.ndarray:
+    """Importance weights of samples, float64.
+
+    Args:
+        values: `[n]` numbers.
+        argument: their name in errors.
+
+    Raises:
+        InputError: anything else, numbers below 0, or a sum that is 0 or not finite.
+    """
+    weights = as_array(values, argument)
+    numbers = weights.ndim == 1 and weights.dtype.kind in "biuf" and len(weights) > 0
+    known = weights.astype(np.float64) if numbers else np.full(1, np.nan)
+    with np.errstate(over="ignore"):
+        total = float(known.sum())
+    require(
+        known.min() >= 0.0 and 0.0 < total < np.inf,
+        argument,
+        "finite numbers [n], none below 0 and some above",
+        f"{weights.min()} to {weights.max()}"
+        if numbers
+        else f"{weights.dtype} {list(weights.shape)}",
+        "Give one for each sample; leave out shards whose samples do not count.",
+    )
+    return known
+
+
 def native(array: np.ndarray) -> np.ndarray:
     """The same values in this machine's order of bytes."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

@@ -22,6 +22,7 @@ from raynas.shards.features import StoredFeatures
 from raynas.shards.samples import (
     as_inputs,
     as_targets,
+    as_weights,
     native,
     owned,
     require_storable,
@@ -69,12 +70,12 @@ class Shard:
                 `raynas.inputs.DTYPES` names.
             targets: `[n]` class indices, or integers or floats `[n, …]`; kept as int64 or float32.
             samples: `[n]` ids within the split.
-            weights: `[n]` importance weights; all 1 if omitted.
+            weights: `[n]` importance weights from 0 on, some above; all 1 if omitted.
             split: `"calibration"`, `"validation"` or `"test"`.
             prefix: the choices of the blocks that the features have been through.
 
         Raises:
-            InputError: inputs or targets of another type, or not n of each.
+            InputError: inputs or targets of another type, not n of each, or other weights.
         """
         if isinstance(features, StoredFeatures):
             stored = features
@@ -83,7 +84,7 @@ class Shard:
             stored = StoredFeatures.of_inputs(native(features))
         count = len(stored.values)
         known = as_targets(targets, count, f"{split} targets")
-        ones = np.ones(count) if weights is None else weights
+        importance = np.ones(count) if weights is None else as_weights(weights, f"{split} weights")
         metadata = {"prefix": list(prefix), "split": split, **stored.metadata()}
         if not are_class_indices(known):
             metadata["targets"] = {"dtype": known.dtype.name, "shape": list(known.shape[1:])}
@@ -91,7 +92,7 @@ class Shard:
             "features": tensor_column(stored.values),
             LABEL if are_class_indices(known) else TARGET: column(known),
             "sample": column(np.asarray(samples, dtype=np.int64)),
-            "weight": column(np.asarray(ones, dtype=np.float64)),
+            "weight": column(importance),
         }
         require(
             all(len(array) == count for array in fields.values()),

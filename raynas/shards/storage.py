@@ -75,10 +75,27 @@ def decode(stored: StoredFeatures, device: torch.device) -> Tensor:
     if stored.quantization == INPUTS:
         return channels_last(x)
     if stored.channels is None:
-        return channels_last(x.to(torch.float32))
+        return laid_out(x.to(torch.float32))
     packed = stored.quantization == "affine4"
-    codes = channels_last(unpack_nibbles(x, stored.shape) if packed else x)
+    codes = laid_out(unpack_nibbles(x, stored.shape) if packed else x)
     return dequantize(codes, stored.channels, 4 if packed else 8)
+
+
+def restore(stored: StoredFeatures, device: torch.device, precision: str) -> Tensor:
+    """Stored features on the device, as the blocks before them left them.
+
+    Under autocast some modules give float32 (norms, sums with float32 parameters), and what
+    follows computes otherwise with it. Inputs are left to the stem, as they were given.
+
+    Args:
+        stored: the features.
+        device: receives them.
+        precision: `"float32"`, or the type that autocast computes in.
+    """
+    x = decode(stored, device)
+    if stored.quantization == INPUTS or precision == "float32":
+        return x
+    return x.to(getattr(torch, stored.precision))
 
 
 def copied(values: np.ndarray, device: torch.device) -> Tensor:
@@ -151,9 +168,26 @@ def to_host(x: Tensor) -> np.ndarray:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Feature maps `[n, c, h, w]` with channels last in memory; anything else as it is.
+    """Feature maps `[n, c, h, w]` with channels last in memory, anything else with them in order.
 
     Depthwise convolutions run fastest so. And kernels round differently in other layouts, so that
     an activation must have the same one whether it was just computed or comes from a shard.
     """
-    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous()
+
+
+def laid_out(x: Tensor) -> Tensor:
+    """An activation as `channels_last` gives it, with the strides that follow from its shape.
+
+    A dimension of one value may have any stride in either layout, and the kernels for feature maps
+    of one pixel or channel are chosen by it.
+    """
+    x = channels_last(x)
+    if 1 not in x.shape:
+        return x
+    order = (0, 2, 3, 1) if x.dim() == 4 else tuple(range(x.dim()))
+    strides, step = [0] * x.dim(), 1
+    for dim in reversed(order):
+        strides[dim] = step
+        step *= x.shape[dim]
+    return x.as_strided(x.shape, strides)

@@ -5,8 +5,8 @@ and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `g
 `builder_options`: checks of what these are given;
 `chain_nodes`: modules by name, and copies to examine; `node_runs`: their outputs on examples;
 `checks`, `probing`: whether a supernet can be searched; `recalibration`, `unseen_writes`: whether
-calibration and shared inputs mean the same as in plain PyTorch; `layout`: memory layouts;
-`plain_torch`: torch's state while a supernet is examined.
+calibration and shared inputs mean the same as in plain PyTorch; `training_mode`: batch norms that
+are frozen; `layout`: memory layouts; `plain_torch`: torch's state while a supernet is examined.
 
 `identity`: everything that scores depend on, from `structure` (with `attributes`, `code_facts`,
 `value_walk`, `value_digest`, `tensor_digest`) and `behaviour`. `checkpoints`: saving and filling,

@@ -36,7 +36,7 @@ def choose_layouts(supernet: ChainSupernet, device: torch.device) -> frozenset[N
     kept = {id(part) for kind in own for part in kinds[kind].modules()}
     for module in supernet.modules():
         if id(module) not in kept and not any(id(part) in kept for part in module.modules()):
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            set_layout(module, torch.channels_last)
     return own
 
 
@@ -71,7 +71,7 @@ def takes_channels_last(module: nn.Module, x: Tensor, expected: Tensor) -> bool:
     if x.dim() != 4 and not any(weight.dim() == 4 for weight in module.parameters()):
         return True
     try:
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        set_layout(module, torch.channels_last)
         layout = torch.channels_last if x.dim() == 4 else torch.contiguous_format
         given = x.clone(memory_format=layout)
         found = module(given)
@@ -82,8 +82,16 @@ def takes_channels_last(module: nn.Module, x: Tensor, expected: Tensor) -> bool:
     except Exception:
         same = False
     finally:
-        module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        set_layout(module, torch.contiguous_format)
     return bool(same)
+
+
+def set_layout(module: nn.Module, layout: torch.memory_format) -> None:
+    """Lay out the 4-D parameters and buffers of a module; those of other dimensions stay.
+
+    `Module.to(memory_format=…)` takes the 5-D ones of 3-D convolutions, too, and raises.
+    """
+    module._apply(lambda x: x.to(memory_format=layout) if x.dim() == 4 else x)
 
 
 def is_known(module: nn.Module) -> bool:

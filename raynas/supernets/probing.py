@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.errors import require
 from raynas.supernets.chain_nodes import ChainNode, every_tensor
 from raynas.supernets.node_runs import bits, close, run_node, run_seeded, same_bits
+from raynas.supernets.training_mode import trained_norms
 
 MIXED = 1e-3
 """The share of an output's size by which another sample of the batch must change it."""
@@ -249,12 +249,12 @@ def require_unchanged_input(
 
 
 def probe_under_batch(node: ChainNode, x: Tensor) -> None:
-    """Run a module with its batch norms in training mode, as calibration does.
+    """Run a module with those batch norms in training mode that calibration switches to it.
 
     Raises:
         InputError: it raises then, or changes its input.
     """
-    norms = [module for module in node.module.modules() if isinstance(module, _BatchNorm)]
+    norms = trained_norms(node.module)
     if not norms:
         return
     kept = x.clone()

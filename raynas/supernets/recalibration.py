@@ -29,6 +29,7 @@ from raynas.supernets.chain_nodes import (
 from raynas.supernets.checks import require_own_norms
 from raynas.supernets.node_runs import run_node, run_seeded, same_bits
 from raynas.supernets.plain_torch import plain_torch
+from raynas.supernets.training_mode import trained_norms
 
 if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
@@ -190,11 +191,13 @@ def attempt(
         count: how many batches the layers have seen.
     """
     norms = batch_norms(node.module)
+    trained = trained_norms(node.module)
     held = [(dict(norm._buffers), norm.momentum) for norm in norms]
     for norm, mean, variance in zip(norms, moments[0::2], moments[1::2], strict=True):
         norm._buffers.update(running_mean=mean.clone(), running_var=variance.clone())
         set_counter(norm, count)
         norm.momentum = momentum
+    for norm in trained:
         norm.train()
     try:
         output = run_seeded(node, x.clone())

@@ -20,7 +20,7 @@ from raynas.shards.inspection import require_inputs
 from raynas.shards.samples import as_array
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
-from raynas.supernets.layout import own_layouts
+from raynas.supernets.layout import own_layouts, set_layout
 from raynas.supernets.recalibration import require_recalibratable, warn_unless
 from raynas.task import Task, classification_or
 from raynas.training import resume
@@ -135,7 +135,7 @@ def train(
             reports.append(train_epoch(training, images, epoch, device, step_observer))
             processes.in_first(end_epoch)
     finally:
-        supernet.eval().to(home).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        set_layout(supernet.eval().to(home), torch.contiguous_format)
     return reports
 
 
@@ -156,7 +156,7 @@ def move(supernet: ChainSupernet, device: torch.device) -> None:
     supernet.to(device).eval()
     # Depthwise convolutions run up to twice as fast with channels last.
     if not own_layouts(supernet, device):
-        supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        set_layout(supernet, torch.channels_last)
 
 
 @final

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from raynas.errors import is_whole, require, require_kind
-from raynas.evaluation.evaluator import protocol_for
-from raynas.evaluation.settings import Evaluation
+from raynas.evaluation.settings import Evaluation, protocol_for
 from raynas.supernets.chain import ChainSupernet
 from raynas.task import Task, classification_or
 from raynas.workers.pool import LocalPool, Pool

@@ -89,6 +89,35 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     assert sum(len(rows) for rows in numbers(data).values()) == 40
 
 
+def test_hidden_folders_inside_class_folders_are_passed_over(tmp_path: Path) -> None:
+    """Such as those of notebooks, whose copies would be in other splits than what they are of."""
+    root = tmp_path / ".cache" / "pets"
+    write(root / "train", 20)
+    expected = numbers(load(root))
+    for name in CLASSES:
+        copies = root / "train" / name / ".ipynb_checkpoints" / "deeper"
+        copies.mkdir(parents=True)
+        Image.new("RGB", (9, 8), (255, 0, 0)).save(copies / "00-checkpoint.png")
+    assert numbers(load(root)) == expected
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [("train", "train"), ("train", "./train"), ("train", "link"), (".", "train"), ("train", ".")],
+)
+def test_held_out_images_that_are_trained_on_are_refused(
+    train: str, val: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "train", 20)
+    (tmp_path / "link").symlink_to(tmp_path / "train")
+    with pytest.raises(InputError, match="val: expected a folder of other images") as caught:
+        load(tmp_path, train=train, val=val)
+    assert "val=None" in caught.value.remedy
+    (tmp_path / "val").symlink_to(tmp_path / "train")
+    with pytest.raises(InputError, match="val: expected a folder of other images"):
+        imagenet(tmp_path)
+
+
 def test_a_root_that_is_one_too_deep_names_what_is_there(root: Path) -> None:
     with pytest.raises(InputError, match=r"no such folder, but cats, dogs in .*train=.*root"):
         load(root / "train")

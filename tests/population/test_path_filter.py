@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from random_chains import Scene, build_scene, random_shards
+from torch import Tensor, nn
 
 from raynas.data import ArrayImages
 from raynas.errors import InputError
@@ -18,8 +19,9 @@ from raynas.evaluation import Evaluation
 from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.population.path_filter import PathFilter, groups, open_path_filter
+from raynas.shards.shard import make_shards
 from raynas.space import Architecture
-from raynas.supernets import ChainSupernet, spos_8x8
+from raynas.supernets import ChainSupernet, Normalize, spos_8x8
 from raynas.training import GreedyPaths, GreedySettings, TrainingSettings, train
 from raynas.workers.pool import LocalPool
 from raynas.workers.training_pool import TrainingPool
@@ -81,6 +83,44 @@ def test_losses_follow_the_weights(seed: int, workers: int, request: pytest.Fixt
             expected = plain_losses(given.supernet, list(given.validation), paths)
             np.testing.assert_allclose(found, expected, rtol=2e-5)
             shake(given.supernet, step)
+
+
+class Remembers(nn.Module):
+    """Divides by what training measures, in buffers that no checkpoint has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.register_buffer("rms", torch.ones(()), persistent=False)
+        self.register_buffer("seen", None, persistent=False)
+        self.register_buffer("first", torch.ones(3), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        if self.training:
+            self.rms.mul_(0.5).add_(0.5 * y.detach().square().mean().sqrt())
+            self.seen = self.rms.clone().expand(2)
+            self.first = None
+        scale = self.rms if self.seen is None else self.seen.sum()
+        return y / scale + (0.0 if self.first is None else self.first.sum())
+
+
+def test_losses_follow_buffers_that_are_not_persistent() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        stem = nn.Sequential(Normalize((0.5,) * 3, (0.3,) * 3), nn.Conv2d(3, 4, 3, padding=1))
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+        supernet = ChainSupernet(
+            stem, [[Remembers(), nn.Identity()]], head, image_shape=(3, 6, 6), num_classes=3
+        ).eval()
+    shards = random_shards(supernet, "validation", 12, 6, seed=0)
+    paths: list[Architecture] = [(0,), (1,)]
+    with open_path_filter(supernet, shards, evaluation=SETTINGS) as scorer:
+        for _ in range(2):
+            found = scorer.losses(paths, np.random.default_rng(0))
+            np.testing.assert_allclose(found, plain_losses(supernet, shards, paths), rtol=2e-5)
+            supernet.train()(torch.tensor(shards[0].features), (0,))
+            supernet.eval()
 
 
 def test_the_bits_are_those_of_a_new_evaluator() -> None:
@@ -150,6 +190,24 @@ def test_groups_hold_enough_samples_each() -> None:
         groups([], 8)
     with pytest.raises(InputError, match="samples"):
         groups(shards, 0)
+
+
+def test_samples_that_do_not_fit_are_refused() -> None:
+    supernet = spos_8x8()
+    (shard,) = random_shards(supernet, "validation", 6, 6, seed=0)
+    images, labels = shard.features, shard.labels
+    for given, found, split, message in (
+        ((images / 255).astype(np.float32), labels, "validation", "validation images: .*uint8"),
+        (images[..., 1:], labels, "validation", "validation images: expected shape"),
+        (images, labels + 9, "validation", "validation labels: expected 0 to 9"),
+        (images, labels, "test", "validation: expected shards of the validation split"),
+    ):
+        shards = make_shards(given, found, split=split, shard_size=3)
+        with (
+            pytest.raises(InputError, match=message),
+            open_path_filter(supernet, shards, evaluation=SETTINGS),
+        ):
+            pass
 
 
 def test_other_statistics_are_refused() -> None:

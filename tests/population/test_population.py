@@ -198,6 +198,40 @@ def test_recalibration_needs_shards_of_two_images(images, size):
     assert open_evaluator(broken, batch_norm="inherit").score(scene.candidates(1))[0].finite
 
 
+def weighed(shards: Sequence[Shard], seed: int) -> list[Shard]:
+    """The same samples with importance weights from 0 to 5."""
+    rng = np.random.default_rng(seed)
+    return [
+        Shard.build(s.stored, s.targets, s.samples, rng.uniform(0, 5, s.rows), split=s.split)
+        for s in shards
+    ]
+
+
+def test_weights_of_samples_count_before_and_behind_a_freeze():
+    scene = small_spos()
+    heavy = weighed(scene.validation, seed=4)
+    evaluator = open_evaluator(Scene(scene.supernet, scene.calibration, heavy, 0))
+    architecture = scene.candidates(1)[0]
+    plain = score_plainly(scene.supernet, architecture, scene.calibration, heavy)
+    weights = np.concatenate([shard.weights for shard in heavy])
+    expected = np.average(plain.losses, weights=weights)
+    before = evaluator.score([architecture])[0]
+    assert before.loss == pytest.approx(expected, rel=1e-5)
+    evaluator.freeze(architecture[:2], architecture)
+    assert evaluator.score_again([architecture]) == [before]
+
+
+@pytest.mark.parametrize("mode", ["top", "weighted", "random", "disagreement"])
+def test_weights_of_samples_beside_a_selection_are_refused(mode):
+    scene = small_spos()
+    heavy = Scene(scene.supernet, scene.calibration, weighed(scene.validation, seed=4), 0)
+    evaluator = open_evaluator(heavy, sample_rate=0.5, sampling=mode)
+    architecture = scene.candidates(1)[0]
+    with pytest.raises(InputError, match="validation weights: expected 1 for every sample"):
+        evaluator.freeze(architecture[:2], architecture, [architecture])
+    assert evaluator.prefix == ()
+
+
 def test_prefixes_and_candidates_that_do_not_fit_are_refused():
     scene = small_spos()
     evaluator = open_evaluator(scene)

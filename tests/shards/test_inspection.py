@@ -103,3 +103,13 @@ def test_shards_are_looked_at_when_they_are_read() -> None:
     mixed = InspectedShards([(1, 2)], Inspector(IMAGES, Classification(3)))  # type: ignore[list-item]
     with pytest.raises(InputError, match="a tuple"):
         mixed[0]
+
+
+def test_weights_beside_a_selection() -> None:
+    given = (np.zeros((3, 1, 4, 5), np.uint8), np.zeros(3, int), np.arange(3), np.array([1, 2, 1]))
+    selecting = Inspector(IMAGES, Classification(3), selects=True)
+    with pytest.raises(InputError, match=r"validation weights: .* below 1, got 1 to 2\."):
+        selecting(Shard.build(*given, split="validation"))
+    selecting(Shard.build(*given, split="test"))
+    selecting(shard(given[0]))
+    Inspector(IMAGES, Classification(3))(Shard.build(*given, split="validation"))

@@ -166,6 +166,33 @@ def test_what_a_shard_cannot_hold_is_refused(features, targets, samples, argumen
     assert caught.value.argument == argument
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [1, np.nan, 1],
+        [1, -1, 1],
+        [0, 0, 0],
+        [1, np.inf, 1],
+        [1e308] * 3,
+        np.ones((3, 2)),
+        ["a"] * 3,
+    ],
+    ids=str,
+)
+def test_weights_that_mean_nothing_are_refused(weights):
+    with pytest.raises(InputError) as caught:
+        Shard.build(
+            np.zeros((3, 2), np.uint8), np.zeros(3, int), np.arange(3), weights, split="test"
+        )
+    assert caught.value.argument == "test weights"
+
+
+def test_weights_of_any_numbers_are_kept():
+    for weights in ([0, 2, 1], np.array([0, 2, 1], np.float32), torch.tensor([0.0, 2.0, 1.0])):
+        given = (np.zeros((3, 2), np.uint8), np.zeros(3, int), np.arange(3), weights)
+        assert Shard.build(*given, split="test").weights.tolist() == [0.0, 2.0, 1.0]
+
+
 def test_weights_are_one_if_omitted():
     assert build().weights.tolist() == [1.0, 1.0, 1.0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import prod
 
 import numpy as np
@@ -19,6 +20,7 @@ from raynas.shards.storage import (
     channels_last,
     decode,
     encode,
+    laid_out,
     pack_nibbles,
     unpack_nibbles,
 )
@@ -219,7 +221,35 @@ def test_channels_are_first_in_the_store_and_last_in_memory(bits):
     assert np.array_equal(stored.values, encode(features.contiguous(), bits).values)
 
 
-def test_only_feature_maps_change_their_layout():
-    flat = torch.randn(3, 4).t()
+def test_feature_maps_have_channels_last_and_all_else_is_in_order():
+    flat = torch.randn(3, 4)
     assert channels_last(flat) is flat
+    assert channels_last(flat.t()).stride() == (3, 1)
     assert channels_last(torch.randn(2, 3, 4, 4)).stride() == (48, 1, 12, 3)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 3), (4, 1), (1, 5, 3), (4, 1, 5), (4, 5, 1), (2, 3, 2, 3, 2)]
+)
+def test_an_activation_has_the_strides_of_its_shape(shape):
+    expected = torch.empty(shape).stride()
+    for order in itertools.permutations(range(len(shape))):
+        x = torch.randn([shape[dim] for dim in order]).permute(*np.argsort(order))
+        assert laid_out(x).stride() == expected
+        assert torch.equal(laid_out(x), x)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 1, 1), (2, 1, 4, 5), (1, 3, 1, 5)])
+def test_a_feature_map_has_the_strides_of_its_shape(shape):
+    _, c, h, w = shape
+    for order in itertools.permutations(range(4)):
+        x = torch.randn([shape[dim] for dim in order]).permute(*np.argsort(order))
+        assert laid_out(x).stride() == (c * h * w, 1, w * c, c)
+        assert torch.equal(laid_out(x), x)
+
+
+def test_what_is_laid_out_already_is_not_copied():
+    for x in (torch.randn(3, 4, 5), torch.randn(3, 1, 5), torch.randn(3, 4, 1, 1)):
+        assert laid_out(x).data_ptr() == x.data_ptr()
+    x = torch.randn(3, 4, 5, 6).contiguous(memory_format=torch.channels_last)
+    assert laid_out(x) is x

@@ -20,6 +20,7 @@ from raynas.evaluation.batch_norm.vectors import ShardStatistics
 from raynas.evaluation.trie import node_name
 from raynas.supernets.chain import ChainSupernet, NodeKind, batch_norms
 from raynas.supernets.layout import SAMPLES, is_known, modules_of
+from raynas.supernets.training_mode import trained_norms
 
 
 def own_kinds(supernet: ChainSupernet) -> frozenset[NodeKind]:
@@ -61,9 +62,8 @@ def counting_kinds(
 def counts(module: nn.Module, x: Tensor) -> bool:
     """Whether a module runs with `momentum=None` in its batch norms; it stays as it is."""
     tried = copy.deepcopy(module)
-    norms = batch_norms(tried)
-    start_counters(norms)
-    set_calibrating(norms, True)
+    start_counters(batch_norms(tried))
+    set_calibrating(trained_norms(tried), True)
     try:
         tried(x.clone())
     # Whatever it raises, it is tried again with numbers.
@@ -84,12 +84,11 @@ def require_same_layers(results: Sequence[ShardStatistics], blocks: int) -> None
     Raises:
         InputError: a layer that recorded in some batches only.
     """
-    silent = [result.silent for result in results]
+    silent = [{layer for layer, calls in each.calls.items() if not calls} for each in results]
     some = silent[0].union(*silent) - silent[0].intersection(*silent)
     if some:
-        path, _ = min(some)
         raise InputError(
-            node_name(path, blocks),
+            node_name(min(layer.node for layer in some), blocks),
             "batch norms that run in every batch, or in none",
             "one that runs for some batches only",
             "Let every batch reach it, or evaluate with batch_norm='inherit'.",

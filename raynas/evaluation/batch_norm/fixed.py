@@ -66,16 +66,20 @@ class NodeNorms:
                 for moment in moments[2 * index : 2 * index + 2]:
                     moment.fill_(torch.nan)
 
-    def mark_unchanged(self, moments: Sequence[Tensor], marks: Tensor) -> None:
-        """Mark by ones the layers that still hold the supernet's statistics, which none recorded.
+    def count_calls(self, moments: Sequence[Tensor], calls: Tensor) -> None:
+        """Say how often each layer was called; never, if it still holds the supernet's statistics.
 
         Args:
             moments: mean and variance of each by turns.
-            marks: `float32[layers]`.
+            calls: `float32[layers]`, to be written to.
         """
         own = self.own.split([size for size in self.sizes for _ in range(2)])
         same = [(now == before).all() for now, before in zip(moments, own, strict=True)]
-        marks.copy_(torch.stack(same).view(-1, 2).all(1))
+        calls.copy_(~torch.stack(same).view(-1, 2).all(1))
+        for index, layer in enumerate(self.layers):
+            # Code that calls functions on the buffers of a layer leaves it uncounted.
+            if (counted := batch_stats.counted_calls(layer)) > 1:
+                calls[index].mul_(counted)
 
     @property
     def uniform(self) -> bool:

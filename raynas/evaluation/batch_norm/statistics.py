@@ -1,12 +1,13 @@
 """Batch-norm statistics as values: one vector per node of the trie.
 
 A vector holds the means and the variances of the batch-norm layers of one module, in definition
-order. Calibration normalises each shard with its own statistics, so the merged statistics of a
-node are means over shards, taken in shard order, whatever worker saw which shard: the cumulative
-average of torch's `update_bn`. (SPOS's own search code keeps an exponential average with momentum
-0.1 instead, in which the last ten batches count two thirds.) A layer that runs several times in one
-forward records the mean over its calls; one that records nothing keeps the supernet's statistics.
-Variances are unbiased, as torch's running ones are.
+order. Calibration normalises each shard with its own statistics, so the merged statistics of a node
+are means over shards, taken in shard order, whatever worker saw which shard: the cumulative average
+of torch's `update_bn`. (SPOS's own search code keeps an exponential average with momentum 0.1
+instead, in which the last ten batches count two thirds.) A layer that runs several times in one
+forward records the mean over its calls, and one that runs more often for some shards counts these
+as often; one that records nothing keeps the supernet's statistics. Variances are unbiased, as
+torch's running ones are.
 
 Modules of a user may compute with a layer's buffers, momentum and counter themselves. For them
 torch's own average is switched on (`momentum=None`), from a counter of zero at every forward.
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from raynas.evaluation.batch_norm.vectors import NodeVectors
+from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.supernets.chain import NodePath
 
 Statistics = Mapping[NodePath, np.ndarray]
@@ -71,9 +72,9 @@ def start_counters(norms: Sequence[_BatchNorm]) -> list[Tensor | None]:
     return before
 
 
-def stop_counters(norms: Sequence[_BatchNorm], before: Sequence[Tensor | None]) -> list[bool]:
-    """Put the counters of layers back; whether each of them counted a call."""
-    counted = [bool(norm.num_batches_tracked) for norm in norms]
+def stop_counters(norms: Sequence[_BatchNorm], before: Sequence[Tensor | None]) -> list[int]:
+    """Put the counters of layers back; how many calls each of them counted."""
+    counted = [int(norm._buffers[COUNTER]) for norm in norms]  # type: ignore[arg-type]
     for norm, counter in zip(norms, before, strict=True):
         norm._buffers[COUNTER] = counter
     return counted
@@ -112,6 +113,12 @@ def count_call(norm: _BatchNorm) -> None:
         vars(norm)["momentum"] = momentum / (1.0 + momentum)
 
 
+def counted_calls(norm: _BatchNorm) -> int:
+    """The number of calls of a layer since `start_averages`."""
+    momentum = vars(norm)["momentum"]
+    return round(1.0 / momentum) - 1 if momentum else 0
+
+
 @final
 class AveragedCalls:
     """The `forward` of a batch norm that a module may run several times.
@@ -133,19 +140,6 @@ class AveragedCalls:
         if self._norm.training:
             count_call(self._norm)
         return y
-
-
-def follows_training(norm: _BatchNorm) -> bool:
-    """Whether a layer records statistics when a recalibration switches it to training mode.
-
-    A layer whose `train` was replaced, to freeze it, stays in evaluation mode. The layer ends in
-    evaluation mode.
-    """
-    norm.train()
-    follows = bool(norm.training)
-    norm.eval()
-    vars(norm)["training"] = False
-    return follows
 
 
 def parts_of(vector: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
@@ -193,6 +187,23 @@ def merge(shards: Sequence[Statistics]) -> NodeVectors:
             vectors = NodeVectors.join({path: shard[path] for path in first.paths})
         total += vectors.flat
     return NodeVectors(first.paths, first.sizes, (total / len(shards)).astype(np.float32))
+
+
+def merge_calls(results: Sequence[ShardStatistics]) -> NodeVectors:
+    """As `merge`, but a shard counts as often as it called a layer, where shards differ in that.
+
+    So does torch's cumulative average, which is one over calls.
+    """
+    merged = merge([result.statistics for result in results])
+    counted = {layer for result in results for layer in result.calls}
+    for layer in sorted(counted, key=lambda layer: (layer.node, layer.start)):
+        calls = [result.calls.get(layer, 1) for result in results]
+        if len({*calls}) > 1 and sum(calls) > 0:
+            part = slice(layer.start, layer.stop)
+            vectors = [result.statistics[layer.node][part] for result in results]
+            mean = np.average(np.asarray(vectors, np.float64), axis=0, weights=calls)
+            merged[layer.node][part] = mean
+    return merged
 
 
 def write(norms: Sequence[_BatchNorm], vector: np.ndarray) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
@@ -81,6 +81,16 @@ class NodeVectors(Mapping["NodePath", np.ndarray]):
 
 @final
 @dataclass(frozen=True)
+class Layer:
+    """A batch norm of a node: the part of the node's vector that is its own, start to stop."""
+
+    node: NodePath
+    start: int
+    stop: int
+
+
+@final
+@dataclass(frozen=True)
 class ShardStatistics:
     """Batch-norm statistics from one shard.
 
@@ -88,11 +98,11 @@ class ShardStatistics:
         statistics: `float32[2 * channels]` of every node that was executed, keyed by its path.
         block_forwards: blocks executed, times samples.
         halvings: how often a batch that did not fit in memory was halved.
-        silent: layers of modules of a user that recorded nothing, by their node and their place in
-            it; the supernet's statistics stand for them.
+        calls: how often layers of modules of a user were called, but for those that were once. The
+            supernet's statistics stand for what was not called.
     """
 
     statistics: Mapping[NodePath, np.ndarray]
     block_forwards: int
     halvings: int = 0
-    silent: frozenset[tuple[NodePath, int]] = frozenset()
+    calls: Mapping[Layer, int] = field(default_factory=dict)

@@ -102,16 +102,6 @@ def test_a_layer_that_does_not_run_keeps_what_it_was_given():
     assert (vector[:6] != 7.0).all()
 
 
-def test_a_layer_that_was_frozen_does_not_follow():
-    class Frozen(nn.BatchNorm2d):
-        def train(self, mode: bool = True) -> Frozen:
-            return super().train(False)
-
-    for norm, follows in ((nn.BatchNorm2d(3), True), (Frozen(3), False)):
-        assert batch_stats.follows_training(norm) == follows
-        assert not norm.training
-
-
 def test_written_statistics_are_read_back():
     source, target = layers(), layers()
     vector = np.arange(8, dtype=np.float32)
