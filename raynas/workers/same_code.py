@@ -17,7 +17,7 @@ from raynas.evaluation.device.machine import machine_facts
 from raynas.supernets.behaviour import Behaviour, behaviours
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.chain_nodes import examined_copy, on_meta
-from raynas.supernets.layout import SAMPLES, is_known
+from raynas.supernets.layout import SAMPLES
 from raynas.supernets.plain_torch import plain_torch
 from raynas.supernets.value_digest import value_digest
 from raynas.task import Task
@@ -39,12 +39,14 @@ class Fingerprint:
 
 
 def fingerprint(supernet: ChainSupernet) -> Fingerprint | None:
-    """Run a copy of a supernet on examples; `None` where all its code is a library's, or no copy.
+    """Run a copy of a supernet on examples; `None` where it has no data.
+
+    Code of libraries is run as well: it may be patched, or of another version elsewhere.
 
     Raises:
         InputError: modules that cannot be copied.
     """
-    if is_known(supernet) or on_meta(supernet):
+    if on_meta(supernet):
         return None
     with plain_torch():
         replica = examined_copy(supernet).float()

@@ -41,6 +41,9 @@ class Scaled(nn.Module):
     def forward(self, x):
         return self.norm(x) * {factor}
 
+def hook(module, given, output):
+    return {factor} * output
+
 def judge(outputs, targets):
     return {factor} * outputs[:, 0], outputs[:, 1]
 """
@@ -107,10 +110,33 @@ def test_a_replica_that_computes_something_else_is_refused_by_block(
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_code_of_libraries_is_not_run() -> None:
-    supernet = spos_8x8(10)
-    assert fingerprint(supernet) is None
-    require_same_code(supernet, None)
+@pytest.mark.parametrize(
+    ("place", "name"), [(nn.Hardswish, "forward"), (nn.functional, "hardswish"), (None, "")]
+)
+def test_code_of_libraries_may_be_patched(
+    place: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supernet = chain(nn.Sequential(nn.Conv2d(4, 4, 1), nn.Hardswish()))
+    if place is None:
+        require_same_code(unpack(pack(supernet)), fingerprint(supernet))
+        return
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, lambda *given, **more: given[-1] * 3.0)
+        packed, seen = pack(supernet), fingerprint(supernet)
+    with pytest.raises(InputError, match=r"blocks\[0\]\[1\]: .*other outputs"):
+        require_same_code(unpack(packed), seen)
+
+
+def test_a_hook_that_was_edited_is_refused_by_block(
+    blocks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supernet = chain(nn.Conv2d(4, 4, 1))
+    supernet.node((1,)).register_forward_hook(blocks.hook)
+    packed, seen = pack(supernet), fingerprint(supernet)
+    write(tmp_path, 2.0)
+    monkeypatch.delitem(sys.modules, "edited_blocks")
+    with pytest.raises(InputError, match=r"blocks\[0\]\[1\]: .*other outputs"):
+        require_same_code(unpack(packed), seen)
 
 
 @pytest.mark.ray
