@@ -64,15 +64,24 @@ def require_same_code(replica: ChainSupernet, packed: Fingerprint | None) -> Non
     if packed is None or mine is None:
         return
     exact = mine.machine == packed.machine
+    # Where only one has batch norms, only that one was run under statistics of the batch, too.
+    runs = [[(run.node, run.statistics) for run in each.behaviour] for each in (mine, packed)]
+    if runs[0] != runs[1]:
+        raise other_code("supernet", "other layers of batch norm")
     for here, there in zip(mine.behaviour, packed.behaviour, strict=True):
         if here != there and (exact or not here.resembles(there)):
-            raise InputError(
-                here.node,
-                "modules that compute the same on workers as in the process that starts the search",
-                "other outputs",
-                "Restart Python after a module was edited, and install the same version of it on "
-                "every node.",
-            )
+            raise other_code(here.node, "other outputs")
+
+
+def other_code(argument: str, got: str) -> InputError:
+    """The error for a replica that is not the supernet that was packed."""
+    return InputError(
+        argument,
+        "modules that compute the same on workers as in the process that starts the search",
+        got,
+        "Restart Python after a module was edited, and install the same version of it on every "
+        "node.",
+    )
 
 
 def digest_of_packed(task: bytes) -> str:

@@ -41,6 +41,9 @@ class Scaled(nn.Module):
     def forward(self, x):
         return self.norm(x) * {factor}
 
+class Norm(nn.{norm}):
+    pass
+
 def hook(module, given, output):
     return {factor} * output
 
@@ -57,8 +60,8 @@ require_same_task(unpack(packed, folders), judged)
 """
 
 
-def write(folder: Path, factor: float) -> None:
-    (folder / "edited_blocks.py").write_text(SOURCE.format(factor=factor))
+def write(folder: Path, factor: float, norm: str = "BatchNorm2d") -> None:
+    (folder / "edited_blocks.py").write_text(SOURCE.format(factor=factor, norm=norm))
 
 
 @pytest.fixture
@@ -108,6 +111,18 @@ def test_a_replica_that_computes_something_else_is_refused_by_block(
             require_same_code(replica, packed_here)
     after = replica.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_a_class_that_is_no_batch_norm_any_more_is_refused(
+    blocks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supernet = chain(nn.Sequential(nn.Conv2d(4, 4, 1), blocks.Norm(4)))
+    packed, seen = pack(supernet), fingerprint(supernet)
+    write(tmp_path, 1.0, "InstanceNorm2d")
+    monkeypatch.delitem(sys.modules, "edited_blocks")
+    for given, wanted in ((unpack(packed), seen), (supernet, fingerprint(unpack(packed)))):
+        with pytest.raises(InputError, match="supernet: .*other layers.*Restart Python"):
+            require_same_code(given, wanted)
 
 
 @pytest.mark.parametrize(
