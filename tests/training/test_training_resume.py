@@ -211,6 +211,15 @@ def test_other_modules_with_the_same_tensors(tmp_path: Path) -> None:
     assert same(state(supernet), before)
 
 
+def test_other_means_of_the_inputs(tmp_path: Path) -> None:
+    """No checkpoint holds them: their buffers are not persistent."""
+    path = tmp_path / "training.pt"
+    finished(path)
+    for changes in ({"mean": (0.1,)}, {"std": (0.9,)}):
+        with pytest.raises(InputError, match="digest of the modules"):
+            train(small_supernet(**changes), digits(), with_settings(epochs=1), checkpoint=path)
+
+
 @dataclass(frozen=True)
 class Several(PathSampler):
     """So many uniform paths a step."""

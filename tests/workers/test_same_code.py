@@ -121,7 +121,7 @@ def test_a_class_that_is_no_batch_norm_any_more_is_refused(
     write(tmp_path, 1.0, "InstanceNorm2d")
     monkeypatch.delitem(sys.modules, "edited_blocks")
     for given, wanted in ((unpack(packed), seen), (supernet, fingerprint(unpack(packed)))):
-        with pytest.raises(InputError, match="supernet: .*other layers.*Restart Python"):
+        with pytest.raises(InputError, match=r"supernet: .*other layers.*Restart Python"):
             require_same_code(given, wanted)
 
 
