@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import raynas
@@ -32,6 +33,22 @@ def build_family(name: str, data: raynas.data.SearchData) -> raynas.ChainSuperne
     builder, options = settings_of(name, channels, size)
     built: raynas.ChainSupernet = getattr(raynas.supernets, builder)(data.num_classes, **options)
     return built
+
+
+def is_family(source: str) -> bool:
+    """Whether a text names a family, and no file that is there."""
+    return source in FAMILIES and not Path(source).exists()
+
+
+def require_trained(source: str, weights: Path | None) -> None:
+    """Raise `InputError` for a family without weights: it would be scored as it is drawn."""
+    require(
+        weights is not None or not is_family(source),
+        "weights",
+        f"the file of the trained weights of {source}",
+        "none, so that they would be random",
+        "Give --weights FILE, or the FILE that raynas train wrote as --supernet.",
+    )
 
 
 def image_size(data: raynas.data.SearchData) -> tuple[int, int]:

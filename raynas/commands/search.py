@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, final
 
 import raynas
-from raynas.commands.families import freezing_of
+from raynas.commands.families import freezing_of, require_trained
 from raynas.commands.limits import LimitOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
@@ -74,6 +74,7 @@ def search(
     """
     options = SimpleNamespace(**vars(settings), **front.settings())
     choose_strategy(run.strategy, options)  # What it refuses, it refuses before anything is read.
+    require_trained(supernet.supernet, supernet.weights)
     protocol = given(raynas.Evaluation, evaluation)
     constraint = limits.constraint()
     directory = run.directory(Path("runs") / Path(data.data.replace(":", ".")).name)

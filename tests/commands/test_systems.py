@@ -196,4 +196,25 @@ def test_a_family_is_trained_searched_and_found_by_its_weights(tmp_path: Path) -
     run = ("--workers", 0, "--generations", 1, "--population", 2, "--run-dir", tmp_path / "run")
     table = cells(done("search", *DIGITS, "--supernet", out, *run))
     assert all(name.startswith("e") for name in table["its choices"].split())
-    assert command("search", *DIGITS, "--supernet", "fairnas", *run).code == 2
+    # The run is another one's; the weights fit.
+    named = (*DIGITS, "--supernet", "fairnas", "--weights", out)
+    assert command("search", *named, *run).code == 2
+    done("evaluate", *named, "--architectures", ",".join("0" * len(table["its choices"].split())))
+
+
+@pytest.mark.parametrize(
+    "command_line",
+    [
+        ("search", "--run-dir", "new"),
+        ("evaluate", "--architectures", "0,0"),
+        ("export", "--architecture", "0,0", "--out", "new"),
+    ],
+)
+def test_a_family_is_not_scored_with_random_weights(
+    command_line: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, *options = command_line
+    family = (*DIGITS, "--supernet", "spos", *options)
+    assert_refused((name, *family), "weights: expected the file of the trained weights of spos")
+    assert contents(tmp_path) == {}
