@@ -41,6 +41,9 @@ def terms_of(
         "digest of the images": digest_of_images(images, settings),
         "digest of the modules": untrained_digest(supernet),
     }
+    frozen = [name for name, each in supernet.named_parameters() if not each.requires_grad]
+    if frozen:
+        terms["without a gradient"] = f"{len(frozen)} parameters, {value_digest(frozen)}"
     del terms["device"]
     return terms if isinstance(task, Classification) else terms | {"task": identity_of_task(task)}
 
