@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     # The settings of PCF-ES are those of all strategies.
     StrategyOptions = options_of(
-        raynas.PCFES, without=("survival",), unset=("threshold", "monitor")
+        raynas.PCFES, without=("survival",), unset=("top_k", "threshold", "monitor")
     )
     EvaluationOptions = options_of(raynas.Evaluation)
 
@@ -66,8 +66,8 @@ def search(
         run: the search; where torch cannot write all of the best subnet, a line says so, and
             the exit code is 0.
         settings: of the strategy; random and ea pass over those of freezing, cf over monitor. If
-            omitted, --threshold and --monitor are those of the PCF-ES paper for its supernets, 0.7
-            and 3 for all others.
+            omitted, --top-k is 10, and for nsga2 the population; --threshold and --monitor are
+            those of the PCF-ES paper for its supernets, 0.7 and 3 for all others.
         evaluation: the protocol.
         limits: what is legal.
         front: what nsga2 searches for.

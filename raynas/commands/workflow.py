@@ -85,7 +85,7 @@ def choose_strategy(
 ) -> Strategy:
     """A strategy by its name, with those of the options that it has.
 
-    A search for a front keeps as many as its population.
+    A search for a front keeps as many as its population, unless `top_k` is given.
 
     Args:
         name: of the strategy.
@@ -97,7 +97,7 @@ def choose_strategy(
     """
     values = chosen(options)
     if name == "nsga2":
-        values = {**values, "top_k": values.get("population", NSGA2.population)}
+        values = {"top_k": values.get("population", NSGA2.population), **values}
     elif freezing is not None and name in ("cf", "pcf"):
         suited = freezing.cfes() if name == "cf" else freezing.pcfes()
         values = {**vars(suited), **values}

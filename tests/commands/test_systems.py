@@ -115,6 +115,34 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_a_table_that_cannot_be_written_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[object] = []
+    monkeypatch.setattr(
+        "raynas.commands.latency.measure_latency", lambda *given: measured.append(given)
+    )
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path, tmp_path / "file" / "table.json"):
+        assert_refused(("latency", *DIGITS, *TINY, "--out", out), "out: expected")
+    assert not measured
+
+
+def test_a_table_is_written_into_a_new_folder(table: Path, tmp_path: Path) -> None:
+    held, out = LatencyTable.load(table), tmp_path / "new" / "folder" / "table.json"
+    held.save(out)
+    assert LatencyTable.load(out) == held
+
+
+@pytest.mark.parametrize(("given", "kept"), [((), 3), (("--top-k", 2), 2)])
+def test_a_search_for_a_front_keeps_as_many_as_it_is_told(
+    given: tuple[object, ...], kept: int, weights: Path, tmp_path: Path
+) -> None:
+    run = ("--run-dir", tmp_path, "--strategy", "nsga2", "--population", 3, "--generations", 1)
+    done("search", *DIGITS, *TINY, "--weights", weights, "--workers", 0, *run, *given)
+    assert strict_json(tmp_path / "config.json")["strategy"]["top_k"] == kept
+
+
 def test_a_search_within_measured_seconds(weights: Path, table: Path, tmp_path: Path) -> None:
     held = LatencyTable.load(table)
     assert sorted(held.batches) == [1, 2]

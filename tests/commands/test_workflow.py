@@ -23,7 +23,7 @@ from raynas.commands import workflow
 from raynas.data import SearchData
 from raynas.data.arrays import ArrayImages
 from raynas.errors import InputError
-from raynas.evolution import CFES, EA, PCFES, RandomSearch
+from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch
 from raynas.supernets import ChainSupernet, load
 from raynas.testing.supernets import CLASSES, SHAPE, small_data, small_supernet
 from raynas.training import TrainingDivergedError, TrainingSettings
@@ -232,6 +232,8 @@ def test_strategies_by_name() -> None:
     assert workflow.make_strategy("pcf", **freezing) == PCFES(**freezing)
     assert workflow.make_strategy("pcf") == PCFES()
 
+    assert workflow.make_strategy("nsga2", population=9) == NSGA2(population=9, top_k=9)
+    assert workflow.make_strategy("nsga2", **shared) == NSGA2(**shared)
 
 def test_a_short_training_has_a_short_warm_up() -> None:
     preset = replace(TRAINING, epochs=50, warmup_epochs=2)
