@@ -93,7 +93,7 @@ def greedy_settings(
 
 def pool_of(weights: Path) -> Path:
     """The file beside the weights that holds the pool of a greedy training."""
-    return weights.with_name(f"{weights.stem}.pool.json")
+    return weights.with_name(f"{weights.name}.pool.json")
 
 
 def write_pool(weights: Path, paths: GreedyPaths) -> None:

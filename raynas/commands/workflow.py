@@ -204,7 +204,7 @@ def train_or_load(
 
 def checkpoint_of(weights: Path) -> Path:
     """The checkpoint of an unfinished training, beside the file of its weights."""
-    return weights.with_suffix(".training.pt")
+    return weights.with_name(f"{weights.name}.training.pt")
 
 
 def require_writable(weights: Path) -> None:

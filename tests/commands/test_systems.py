@@ -31,7 +31,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_greedy_training_leaves_its_pool(weights: Path) -> None:
-    assert set(contents(weights.parent)) == {"supernet.safetensors", "supernet.pool.json"}
+    assert set(contents(weights.parent)) == {weights.name, f"{weights.name}.pool.json"}
     pool = json.loads(pool_of(weights).read_text())
     assert 0 < len(pool) <= 27
     assert [loss for _, loss in pool] == sorted(loss for _, loss in pool)

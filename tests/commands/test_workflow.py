@@ -20,6 +20,7 @@ from small_search import PCF, contents, history, records, run_search
 
 import raynas
 from raynas.commands import workflow
+from raynas.commands.paths import pool_of
 from raynas.data import SearchData
 from raynas.data.arrays import ArrayImages
 from raynas.errors import InputError
@@ -270,6 +271,14 @@ def test_nothing_is_left_where_weights_could_be_written(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="out: "):
             workflow.require_writable(tmp_path / name)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="is a directory"):
+        workflow.require_room(tmp_path)
+
+
+def test_trainings_beside_each_other_keep_apart(tmp_path: Path) -> None:
+    names = ("net", "net.v1", "net.v2", "net.st", "net.safetensors")
+    for beside in (workflow.checkpoint_of, pool_of):
+        assert len({beside(tmp_path / name) for name in names}) == len(names)
 
 
 def raising(error: BaseException) -> Callable[[], None]:
