@@ -17,7 +17,7 @@ from raynas.commands.loading import (
 )
 from raynas.commands.options import chosen, options_of
 from raynas.commands.paths import PathsName
-from raynas.commands.workflow import adjust, require_writable, train_or_load
+from raynas.commands.workflow import adjust, require_room, train_or_load
 from raynas.preparation import inspect_data, prepare, require_calibration, require_seed
 from raynas.training import presets
 
@@ -57,7 +57,7 @@ def train(
     """
     terms = training_settings(data.data, settings)
     if not out.exists():
-        require_writable(out)
+        require_room(out)
     samples = load_data(data, train=True)
     import torch
 

@@ -19,7 +19,7 @@ from raynas.commands.paths import PathsName, open_paths, write_pool
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
 from raynas.evolution.presets import ChoiceFreezing
-from raynas.files import writing
+from raynas.files import require_writable
 from raynas.preparation import require_seed
 from raynas.runlog import CONFIG, RESULT, require_usable
 from raynas.task import classification_or
@@ -168,7 +168,7 @@ def train_or_load(
         "Load it with its training images, or give a trained checkpoint.",
     )
     assert data.train is not None
-    require_writable(weights)
+    require_room(weights)
     checkpoint = checkpoint_of(weights)
     objective = classification_or(task, supernet.num_classes).objectives[0]
     with open_paths(
@@ -207,21 +207,9 @@ def checkpoint_of(weights: Path) -> Path:
     return weights.with_name(f"{weights.name}.training.pt")
 
 
-def require_writable(weights: Path) -> None:
-    """See that weights and their checkpoint can be written; leaves nothing behind.
-
-    Raises:
-        InputError: they cannot.
-    """
-    with writing("out", weights):
-        existing = next(each for each in weights.absolute().parents if each.exists())
-        if not existing.is_dir():
-            raise NotADirectoryError(f"{existing} is not a directory")
-        for name in (weights.name, checkpoint_of(weights).name):
-            # The longest name that is written, and what no permission says: a read-only disk.
-            probe = existing / f".{name}.{os.getpid()}.tmp"
-            probe.touch()
-            probe.unlink()
+def require_room(weights: Path) -> None:
+    """Raise `InputError` unless weights and their checkpoint can be written."""
+    require_writable("out", weights, checkpoint_of(weights).name)
 
 
 def search_and_show(

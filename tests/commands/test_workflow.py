@@ -232,9 +232,9 @@ def test_strategies_by_name() -> None:
     assert workflow.make_strategy("cf", **freezing) == CFES(**shared, threshold=0.6)
     assert workflow.make_strategy("pcf", **freezing) == PCFES(**freezing)
     assert workflow.make_strategy("pcf") == PCFES()
-
     assert workflow.make_strategy("nsga2", population=9) == NSGA2(population=9, top_k=9)
     assert workflow.make_strategy("nsga2", **shared) == NSGA2(**shared)
+
 
 def test_a_short_training_has_a_short_warm_up() -> None:
     preset = replace(TRAINING, epochs=50, warmup_epochs=2)
@@ -265,11 +265,11 @@ def test_the_options_of_a_run(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_where_weights_could_be_written(tmp_path: Path) -> None:
-    workflow.require_writable(tmp_path / "new" / "supernet.safetensors")
+    workflow.require_room(tmp_path / "new" / "supernet.safetensors")
     assert not list(tmp_path.iterdir())
     for name in ("x" * 300, "x" * 252):
         with pytest.raises(InputError, match="out: "):
-            workflow.require_writable(tmp_path / name)
+            workflow.require_room(tmp_path / name)
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="is a directory"):
         workflow.require_room(tmp_path)
