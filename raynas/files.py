@@ -101,6 +101,27 @@ def default_permissions(path: Path) -> int:
         os.close(descriptor)
 
 
+def require_writable(argument: str, place: Path, *beside: str) -> None:
+    """See that a file, and others of these names beside it, can be written; leaves nothing behind.
+
+    Folders that are not there yet can be made.
+
+    Raises:
+        InputError: they cannot.
+    """
+    with writing(argument, place):
+        existing = next(each for each in place.absolute().parents if each.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(f"{existing} is not a directory")
+        for name in (place.name, *beside):
+            if place.with_name(name).is_dir():
+                raise IsADirectoryError(f"{place.with_name(name)} is a directory")
+            # The longest name that is written, and what no permission says: a read-only disk.
+            probe = existing / f".{name}.{os.getpid()}.tmp"
+            probe.touch()
+            probe.unlink()
+
+
 def replace_bytes(path: Path, content: bytes) -> None:
     """Replace a file's content at once, so that it is either absent, old, or complete.
 

@@ -257,6 +257,13 @@ def require_suited(strategy: Strategy, problem: Problem) -> None:
 def require_same_classes(supernet: ChainSupernet, data: SearchData) -> None:
     """Raise `InputError` unless the supernet has one logit for each class of the data."""
     require(
+        supernet.num_classes is None or data.num_classes is not None,
+        "supernet",
+        f"no num_classes beside {data.name}, which has no classes",
+        supernet.num_classes,
+        "Leave num_classes out, and give a task, such as raynas.PerSample(function).",
+    )
+    require(
         supernet.num_classes is None or supernet.num_classes == data.num_classes,
         "supernet",
         f"{data.num_classes} classes, as {data.name} has",

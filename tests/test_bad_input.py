@@ -39,6 +39,10 @@ DATA: dict[str, tuple[Callable[[], SearchData], str]] = {
         lambda: replace(small_data(), num_classes=7),
         r"supernet: expected 7 classes, as noise has, got 6\. ",
     ),
+    "no classes": (
+        lambda: replace(small_data(), num_classes=None),
+        r"supernet: expected no num_classes beside noise, .* Leave num_classes out, and give",
+    ),
     "a label too high": (
         lambda: replace(small_data(), validation=shards("validation", [0, 1, CLASSES])),
         r"validation labels: expected 0 to 5, one of 6 classes, got 1 others, the first \[6\]\. ",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 import raynas
+from raynas.commands.families import require_trained
 from raynas.commands.limits import LimitOptions, TableOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
@@ -107,6 +108,7 @@ def evaluate(
         ledger: a file of scores that searches share; what it holds is not evaluated again.
     """
     require(len(architectures) > 0, "architectures", "at least one", "none", "Write it as 2,1,0,3.")
+    require_trained(supernet.supernet, supernet.weights)
     protocol = given(raynas.Evaluation, evaluation)
     latency = seconds.latency()
     samples = load_data(data)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import raynas
+from raynas.commands.families import require_trained
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.terminal import make_console
 from raynas.errors import require
@@ -57,6 +58,7 @@ def export(
         "--all",
         "Name a search whose front is exported.",
     )
+    require_trained(supernet.supernet, supernet.weights)
     result = None if run_dir is None else read_run(run_dir).require_result()
     # What needs torch is loaded when the arguments are known to be right.
     from raynas.export import export_architecture, require_target, require_targets

@@ -38,6 +38,22 @@ def build_family(name: str, data: raynas.data.SearchData) -> raynas.ChainSuperne
     return built
 
 
+def is_family(source: str) -> bool:
+    """Whether a text names a family, and no file that is there."""
+    return source in FAMILIES and not Path(source).is_file()
+
+
+def require_trained(source: str, weights: Path | None) -> None:
+    """Raise `InputError` for a family without weights: it would be scored as it is drawn."""
+    require(
+        weights is not None or not is_family(source),
+        "weights",
+        f"the file of the trained weights of {source}",
+        "none, so that they would be random",
+        "Give --weights FILE, or the FILE that raynas train wrote as --supernet.",
+    )
+
+
 def image_size(data: raynas.data.SearchData) -> tuple[int, int]:
     """The channels and the height of square images.
 

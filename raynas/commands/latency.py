@@ -12,6 +12,7 @@ from raynas.commands.options import given, options_of
 from raynas.commands.terminal import make_console
 from raynas.costs.latency_table import LatencyTable
 from raynas.costs.timing import TimingSettings, measure_latency
+from raynas.files import require_writable
 
 if TYPE_CHECKING:
     from raynas.costs.timing import TimingSettings as TimingOptions
@@ -31,6 +32,7 @@ def latency(
         settings: how it is measured.
     """
     chosen = given(TimingSettings, settings)
+    require_writable("out", out)
     samples = load_data(data)
     network, _ = supernet.load(data, samples)
     screen = make_console()

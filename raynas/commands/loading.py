@@ -9,7 +9,7 @@ from typing import Any, Literal, final, get_args
 
 import raynas
 from raynas.commands import named
-from raynas.commands.families import FAMILIES, build_family, from_recipe
+from raynas.commands.families import FAMILIES, build_family, from_recipe, is_family
 from raynas.errors import require
 
 DataName = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet"]
@@ -85,7 +85,7 @@ class SupernetOptions:
             SPOS one); spos, proxylessnas, fairnas, greedynas or greedynas-se; or
             package.module:function, which returns a raynas.ChainSupernet.
         weights: the file of the trained weights, beside a --supernet that is no file; those that
-            the function leaves in it if omitted.
+            a function leaves in it if omitted. Scores of spos and the like need it.
         task: package.module:function, which returns a raynas.Task; classification if omitted.
     """
 
@@ -244,7 +244,7 @@ def load_supernet(
 
 def is_built(source: str) -> bool:
     """Whether a text names a family or a function, and no file that is there."""
-    return named.is_named(source) or (source in FAMILIES and not Path(source).is_file())
+    return named.is_named(source) or is_family(source)
 
 
 def build(source: str, data: raynas.data.SearchData) -> raynas.ChainSupernet:

@@ -17,9 +17,6 @@ from raynas.supernets.checkpoints import unique_tensors
 from raynas.supernets.tensor_digest import tensor_digest
 from raynas.training.greedy import GreedyPaths
 
-SUFFIXES = (".st", ".safetensors", ".pt")
-"""Ends of the names of weights that the name of their pool goes without."""
-
 
 @final
 @dataclass(frozen=True)
@@ -58,8 +55,7 @@ class PoolFile:
 
 def pool_of(weights: Path) -> Path:
     """The file beside the weights that holds the pool of a greedy training."""
-    stem = weights.stem if weights.suffix in SUFFIXES else weights.name
-    return weights.with_name(f"{stem}.pool.json")
+    return weights.with_name(f"{weights.name}.pool.json")
 
 
 def write_pool(weights: Path, supernet: raynas.ChainSupernet, paths: GreedyPaths) -> None:

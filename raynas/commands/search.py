@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, final
 
 import raynas
-from raynas.commands.families import freezing_of
+from raynas.commands.families import freezing_of, require_trained
 from raynas.commands.limits import LimitOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     # The settings of PCF-ES are those of all strategies.
     StrategyOptions = options_of(
-        raynas.PCFES, without=("survival",), unset=("threshold", "monitor")
+        raynas.PCFES, without=("survival",), unset=("top_k", "threshold", "monitor")
     )
     EvaluationOptions = options_of(raynas.Evaluation)
 
@@ -92,14 +92,15 @@ def search(
         run: the search; where torch cannot write all of the best subnet, a line says so, and
             the exit code is 0.
         settings: of the strategy; random and ea pass over those of freezing, cf over monitor. If
-            omitted, --threshold and --monitor are those of the PCF-ES paper for its supernets, 0.7
-            and 3 for all others.
+            omitted, --top-k is 10, and for nsga2 the population; --threshold and --monitor are
+            those of the PCF-ES paper for its supernets, 0.7 and 3 for all others.
         evaluation: the protocol.
         limits: what is legal.
         front: what nsga2 searches for.
     """
     options = SimpleNamespace(**vars(settings), **front.settings(run.strategy, limits))
     choose_strategy(run.strategy, options)  # What it refuses, it refuses before anything is read.
+    require_trained(supernet.supernet, supernet.weights)
     protocol = given(raynas.Evaluation, evaluation)
     constraint = limits.constraint()
     directory = run.directory(Path("runs") / Path(data.data.replace(":", ".")).name)

@@ -17,7 +17,7 @@ from raynas.commands.loading import (
 )
 from raynas.commands.options import chosen, options_of
 from raynas.commands.paths import PathsName, require_greedy
-from raynas.commands.workflow import adjust, require_writable, train_or_load
+from raynas.commands.workflow import adjust, require_room, train_or_load
 from raynas.preparation import inspect_data, prepare, require_calibration, require_seed
 from raynas.training import presets
 from raynas.training.greedy import GreedySettings
@@ -76,7 +76,7 @@ def train(
         require_greedy(paths, {**filtering, "filter_samples": filter_samples})
         new = not processes.agree(out.exists)
         if new:
-            processes.in_first(partial(require_writable, out))
+            processes.in_first(partial(require_room, out))
         samples = load_data(data, train=True)
         torch.manual_seed(terms.seed)
         network = preset_supernet(data, samples) if supernet is None else build(supernet, samples)

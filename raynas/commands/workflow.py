@@ -22,7 +22,7 @@ from raynas.commands.pool_file import pool_of, write_pool
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
 from raynas.evolution.presets import ChoiceFreezing
-from raynas.files import writing
+from raynas.files import require_writable
 from raynas.preparation import require_seed
 from raynas.runlog import CONFIG, RESULT, require_usable
 from raynas.task import classification_or
@@ -88,7 +88,7 @@ def choose_strategy(
 ) -> Strategy:
     """A strategy by its name, with those of the options that it has.
 
-    A search for a front keeps as many as its population.
+    A search for a front keeps as many as its population, unless `top_k` is given.
 
     Args:
         name: of the strategy.
@@ -100,7 +100,7 @@ def choose_strategy(
     """
     values = chosen(options)
     if name == "nsga2":
-        values = {**values, "top_k": values.get("population", NSGA2.population)}
+        values = {"top_k": values.get("population", NSGA2.population), **values}
     elif freezing is not None and name in ("cf", "pcf"):
         suited = freezing.cfes() if name == "cf" else freezing.pcfes()
         values = {**vars(suited), **values}
@@ -175,7 +175,7 @@ def train_or_load(
         "Load it with its training images, or give a trained checkpoint.",
     )
     assert data.train is not None
-    processes.in_first(partial(require_writable, weights))
+    processes.in_first(partial(require_room, weights))
     checkpoint = checkpoint_of(weights)
     objective = classification_or(task, supernet.num_classes).objectives[0]
     filtering: dict[str, Any] = {"workers": workers, "filter_samples": filter_samples}
@@ -213,26 +213,12 @@ def train_or_load(
 
 def checkpoint_of(weights: Path) -> Path:
     """The checkpoint of an unfinished training, beside the file of its weights."""
-    return weights.with_suffix(".training.pt")
+    return weights.with_name(f"{weights.name}.training.pt")
 
 
-def require_writable(weights: Path) -> None:
-    """See that weights, their checkpoint and a pool can be written; leaves nothing behind.
-
-    Raises:
-        InputError: they cannot.
-    """
-    with writing("out", weights):
-        existing = next(each for each in weights.absolute().parents if each.exists())
-        if not existing.is_dir():
-            raise NotADirectoryError(f"{existing} is not a directory")
-        for file in (weights, checkpoint_of(weights), pool_of(weights)):
-            if file.is_dir():
-                raise IsADirectoryError(f"{file} is a directory")
-            # The longest name that is written, and what no permission says: a read-only disk.
-            probe = existing / f".{file.name}.{os.getpid()}.tmp"
-            probe.touch()
-            probe.unlink()
+def require_room(weights: Path) -> None:
+    """Raise `InputError` unless weights, their checkpoint and a pool can be written."""
+    require_writable("out", weights, checkpoint_of(weights).name, pool_of(weights).name)
 
 
 def search_and_show(

@@ -22,6 +22,7 @@ from raynas.data.image_folder import (
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED
 from raynas.errors import InputError, require
+from raynas.files import as_path
 from raynas.shards.shard import CALIBRATION, TEST, VALIDATION
 
 
@@ -78,6 +79,8 @@ def from_folder(
             8 bits in a channel, or more than 1 % of its split's images are unreadable.
     """
     place = folder_path(root)
+    train = str(as_path(train, "train"))
+    val = None if val is None else str(as_path(val, "val"))
     require_count(image_size, "image_size", 1, "Use a number of pixels such as 224.")
     scaled = round(image_size * 8 / 7) if resize is None else resize
     decoding = Decoding(image_size, scaled, shard_size, threads)

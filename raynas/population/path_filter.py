@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import final
 
 import numpy as np
@@ -55,6 +58,7 @@ class PathFilter:
     ) -> None:
         self._supernet = supernet
         self._pool = pool
+        self._evaluation = evaluation
         task = classification_or(pool.settings.task, supernet.num_classes)
         inspector = Inspector(supernet.inputs, task)
 
@@ -77,6 +81,25 @@ class PathFilter:
         self._pool.take(self._supernet)
         evaluator = self._evaluators[int(rng.integers(len(self._evaluators)))]
         return [score.loss for score in evaluator.score_again(paths)]
+
+    def terms(self) -> str:
+        """The samples by group, and what of protocol and task is not the default.
+
+        A training may go on with other workers, and on another device.
+        """
+        samples = hashlib.blake2b(digest_size=16)
+        for each in self._evaluators:
+            samples.update(each.data_digest.encode())
+        settings, usual = asdict(self._evaluation), asdict(Evaluation(batch_norm="inherit"))
+        own = {
+            name: value
+            for name, value in settings.items()
+            if value != usual[name] and name not in ("device", "threads", "prefix_sharing")
+        }
+        return json.dumps(
+            {"samples": samples.hexdigest(), "task": self._pool.settings.judged} | own,
+            sort_keys=True,
+        )
 
 
 @contextmanager

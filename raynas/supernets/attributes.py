@@ -19,7 +19,8 @@ FOUNDATIONS = frozenset(
 NOT_COMPUTED_WITH = re.compile(
     "__(init|repr|doc|module|qualname|dict|weakref|annotations|annotate|annotate_func|"
     "annotations_cache|parameters|firstlineno|static_attributes|abstractmethods|orig_bases|"
-    "getstate|setstate|reduce|reduce_ex|dataclass_params|dataclass_fields|match_args|hash|slots)__"
+    "getstate|setstate|reduce|reduce_ex|dataclass_params|dataclass_fields|match_args|hash|slots|"
+    "slotnames)__"
     "|extra_repr|_abc_impl"
 )
 """Attributes of classes that no forward uses; a constructor's work shows in the instance."""

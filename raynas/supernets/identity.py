@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import torch
+from torch import Tensor, is_tensor
 
 from raynas.errors import InputError
 from raynas.supernets.behaviour import Behaviour, behaviours
-from raynas.supernets.chain_nodes import every_tensor, examined_copy, on_meta
+from raynas.supernets.chain import batch_norms
+from raynas.supernets.chain_nodes import examined_copy, on_meta
 from raynas.supernets.plain_torch import plain_torch
 from raynas.supernets.structure import attribute_digests, structure_digest
 
@@ -107,7 +109,10 @@ def identity(supernet: ChainSupernet) -> Identity:
 
 
 def untrained_digest(supernet: ChainSupernet) -> str:
-    """A digest of all that a supernet computes with but the values of its parameters and buffers.
+    """A digest of all that a supernet computes with but what a training writes or saves.
+
+    Those are the values of parameters and persistent buffers, and batch-norm statistics. Buffers
+    that no checkpoint holds, such as the means of `Normalize`, are part of the network.
 
     Returns:
         32 hexadecimal digits, the same before, during and after a training.
@@ -117,9 +122,17 @@ def untrained_digest(supernet: ChainSupernet) -> str:
     """
     with plain_torch(), torch.no_grad():
         replica = examined_copy(supernet)
-        for tensor in every_tensor(replica):
+        for tensor in trained_tensors(replica):
             tensor.zero_()
     return identity(replica).structure
+
+
+def trained_tensors(supernet: ChainSupernet) -> Iterator[Tensor]:
+    """Everything that a training writes, or that a checkpoint of it holds."""
+    yield from supernet.parameters()
+    yield from (held for held in supernet.state_dict(keep_vars=True).values() if is_tensor(held))
+    for norm in batch_norms(supernet):
+        yield from (held for held in (norm.running_mean, norm.running_var) if is_tensor(held))
 
 
 def digest(supernet: ChainSupernet) -> str:

@@ -7,6 +7,11 @@ something else. Such modules get inputs and weights as plain PyTorch would give 
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stderr
+from types import BuiltinFunctionType
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -74,7 +79,9 @@ def takes_channels_last(module: nn.Module, x: Tensor, expected: Tensor) -> bool:
         set_layout(module, torch.channels_last)
         layout = torch.channels_last if x.dim() == 4 else torch.contiguous_format
         given = x.clone(memory_format=layout)
-        found = module(given)
+        # Torch.fx prints the code of what fails.
+        with redirect_stderr(io.StringIO()):
+            found = module(given)
         same = found.shape == expected.shape and torch.allclose(
             found, expected, rtol=1e-3, atol=1e-4, equal_nan=True
         )
@@ -95,10 +102,27 @@ def set_layout(module: nn.Module, layout: torch.memory_format) -> None:
 
 
 def is_known(module: nn.Module) -> bool:
-    """Whether every module inside comes with torch, torchvision or this library, as it is."""
-    return all(
-        type(part).__module__.startswith(KNOWN) and "forward" not in vars(part)
-        for part in module.modules()
+    """Whether all that a module runs comes with torch, torchvision or this library, as it is."""
+    return all(runs_known_code(part) for part in module.modules())
+
+
+def runs_known_code(part: nn.Module) -> bool:
+    """Whether what a module runs, its submodules left aside, is code of such a package alone."""
+    # Scripted and traced modules are of torch's classes, whatever code they were made from.
+    if isinstance(part, torch.jit.ScriptModule) or not comes_with_torch(type(part)):
+        return False
+    if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):
+        return False
+    # So are those of torch.fx, whose class has a forward of its own, and classes may be patched.
+    held = [type(part).forward, *vars(part).values()]
+    return all(comes_with_torch(value) for value in held if callable(value))
+
+
+def comes_with_torch(value: Any) -> bool:
+    """Whether a class, a function or an object that can be called is of a known package."""
+    module = getattr(value, "__module__", None)
+    return isinstance(value, BuiltinFunctionType) or (
+        isinstance(module, str) and f"{module}.".startswith(KNOWN)
     )
 
 

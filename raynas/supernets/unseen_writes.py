@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from raynas.supernets.attributes import class_items, is_known, is_known_name, plain_function
@@ -35,6 +37,9 @@ def may_write(module: nn.Module) -> bool:
     """Whether code that a module can be seen to run reads one of the names."""
     if runs_known_code(module):
         return False
+    # TorchScript cannot be read as Python is.
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        return True
     pending = [each for part in module.modules() for each in code_of(part)]
     read: set[int] = set()
     while pending:
@@ -50,21 +55,32 @@ def may_write(module: nn.Module) -> bool:
 
 
 def code_of(value: Any) -> Iterator[FunctionType]:
-    """The Python functions of a module, a class, a function or a method, but for known ones."""
+    """The Python functions of a module, a class or anything that is called, but for known ones."""
     if isinstance(value, nn.Module):
-        for held in vars(value).values():
+        hooks = (*value._forward_pre_hooks.values(), *value._forward_hooks.values())
+        for held in (*vars(value).values(), *hooks):
             if not isinstance(held, type | nn.Module):
                 yield from code_of(held)
         value = type(value)
+    while isinstance(value, partial):
+        value = value.func
+    function = plain_function(value)
     if isinstance(value, type):
         for base in value.__mro__:
-            if not is_known(base):
-                functions = (plain_function(held) for _, held in class_items(base))
-                yield from (function for function in functions if function is not None)
-        return
-    function = plain_function(value)
-    if function is not None and not is_known_name(function.__module__):
+            yield from functions_of(base)
+    elif function is None and callable(value):
+        yield from code_of(type(value))
+    elif function is not None and not is_known_name(function.__module__):
         yield function
+
+
+def functions_of(kind: type) -> Iterator[FunctionType]:
+    """The functions in a class itself; in a known one, those that were put there by others."""
+    known = is_known(kind)
+    for held in vars(kind).values() if known else [held for _, held in class_items(kind)]:
+        function = plain_function(held)
+        if function is not None and not (known and is_known_name(function.__module__)):
+            yield function
 
 
 def called(function: FunctionType, facts: CodeFacts) -> Iterator[FunctionType]:

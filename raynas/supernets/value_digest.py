@@ -78,10 +78,11 @@ class Reach:
         if kind not in self._classes:
             total = hashlib.blake2b(digest_size=16)
             for base in kind.__mro__:
-                total.update(f"{base.__qualname__};".encode())
                 if is_known(base):
-                    total.update(f"{base.__module__};".encode())
+                    total.update(f"{base.__qualname__};{base.__module__};".encode())
                     continue
+                # Not by its full name: a class that travelled by value has lost it.
+                total.update(f"{base.__name__};".encode())
                 self.meet(base)
                 for name, value in class_items(base):
                     function = plain_function(value)
@@ -105,7 +106,7 @@ class Reach:
 
     def _of_class(self, kind: type) -> Iterable[bytes]:
         for name, value in class_items(kind):
-            yield f"{kind.__qualname__}.{name} ".encode() + self.digest(value)
+            yield f"{kind.__name__}.{name} ".encode() + self.digest(value)
 
     def _of_code(self, function: FunctionType) -> Iterable[bytes]:
         facts = self.facts(function.__code__)

@@ -129,7 +129,7 @@ class ValueWalk:
         elif isinstance(value, type):
             self.put("class", self._reach.class_digest(value))
         elif isinstance(value, Enum):
-            self.put("enum", f"{type(value).__qualname__}.{value.name}")
+            self.put("enum", f"{type(value).__name__}.{value.name}")
             self.add(value.value)
         elif isinstance(value, PurePath | re.Pattern | torch.layout | torch.memory_format):
             self.put("text", str(value))

@@ -23,6 +23,9 @@ class PathScorer(Protocol):
     def losses(self, paths: Sequence[Architecture], rng: np.random.Generator) -> list[float]:
         """The mean loss of each path, on samples that the generator chooses."""
 
+    def terms(self) -> str:
+        """Text that changes with whatever else the losses depend on: samples, task, protocol."""
+
 
 @final
 @dataclass(frozen=True)
@@ -143,13 +146,20 @@ class GreedyPaths(PathSampler):
         settings: of the method.
 
     Raises:
-        InputError: a pool larger than the space.
+        InputError: a pool larger than the space, or a scorer that lacks a method.
     """
 
     def __init__(
         self, space: SearchSpace, scorer: PathScorer, settings: GreedySettings | None = None
     ) -> None:
         self.settings = GreedySettings() if settings is None else settings
+        require(
+            all(callable(getattr(scorer, method, None)) for method in ("losses", "terms")),
+            "scorer",
+            "one with losses(paths, rng) and terms(), as open_path_filter gives",
+            f"a {type(scorer).__name__}",
+            "Let terms() return a text that changes with the samples, and with what judges them.",
+        )
         require(
             self.settings.pool <= space.count(),
             "pool",
@@ -206,8 +216,8 @@ class GreedyPaths(PathSampler):
         return limit is not None and self._fresh is not None and self._fresh <= limit
 
     def terms(self) -> str:
-        """The settings."""
-        return f"{type(self).__name__}({asdict(self.settings)})"
+        """The settings, and the terms of the scorer."""
+        return f"{type(self).__name__}({asdict(self.settings)}, {self._scorer.terms()})"
 
     def state(self) -> dict[str, Any]:
         """Everything that was learned so far, as a JSON object for a checkpoint."""

@@ -42,6 +42,9 @@ def terms_of(
         "digest of the images": digest_of_images(images, settings),
         "digest of the modules": untrained_digest(supernet),
     }
+    frozen = [name for name, each in supernet.named_parameters() if not each.requires_grad]
+    if frozen:
+        terms["without a gradient"] = f"{len(frozen)} parameters, {value_digest(frozen)}"
     del terms["device"]
     if processes > 1:
         terms["processes"] = processes

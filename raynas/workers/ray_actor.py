@@ -15,7 +15,7 @@ from raynas.task import Task
 from raynas.workers.calls import Call
 from raynas.workers.pool import make_evaluator
 from raynas.workers.replicas import unpack
-from raynas.workers.same_code import Fingerprint, require_same_code
+from raynas.workers.same_code import Fingerprint, require_same_code, require_same_task
 
 
 @final
@@ -35,6 +35,7 @@ class RemoteEvaluator:
         task: bytes | None = None,
         path: Sequence[str] = (),
         packed: Fingerprint | None = None,
+        judged: str | None = None,
     ) -> dict[str, str]:
         """Unpack this actor's replica and task.
 
@@ -44,15 +45,17 @@ class RemoteEvaluator:
             task: a packed one.
             path: the folders in which the driver looks for modules.
             packed: what the supernet computed where it was packed; not compared if omitted.
+            judged: the `digest_of_packed` task there; likewise.
 
         Returns:
             The machine.
 
         Raises:
             InputError: a module that cannot be imported here, or that computes something else here,
-                or a device that is not here.
+                a task of other code, or a device that is not here.
         """
         given = None if task is None else unpack(task, path)
+        require_same_task(given, judged)
         supernet = unpack(replica, path)
         require_same_code(supernet, packed)
         return self.hold(supernet, evaluation, given)

@@ -29,7 +29,7 @@ from raynas.workers.ray_cluster import node_resources, resolve_workers, worker_r
 from raynas.workers.ray_objects import DEAD, await_any, cause_of
 from raynas.workers.ray_workers import POLL_SECONDS, ActorKind, Worker, Workers
 from raynas.workers.replicas import module_folders, pack, pack_task
-from raynas.workers.same_code import fingerprint
+from raynas.workers.same_code import digest_of_packed, fingerprint
 
 T = TypeVar("T")
 
@@ -125,7 +125,8 @@ class RayPool:
         if replica is None:
             replica, packed = pack(supernet), fingerprint(supernet)
         packed_task = None if task is None else pack_task(task)
-        start = (ray.put(replica), evaluation, packed_task, module_folders(), packed)
+        judged = None if packed_task is None else digest_of_packed(packed_task)
+        start = (ray.put(replica), evaluation, packed_task, module_folders(), packed, judged)
         kind = ActorKind(chosen.actor, self._each, start)
         self._workers = Workers(count, kind, chosen.patience)
 

@@ -35,7 +35,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_greedy_training_leaves_its_pool(weights: Path) -> None:
-    assert set(contents(weights.parent)) == {"supernet.safetensors", "supernet.pool.json"}
+    assert set(contents(weights.parent)) == {weights.name, f"{weights.name}.pool.json"}
     pool = json.loads(pool_of(weights).read_text())["paths"]
     assert 0 < len(pool) <= 27
     assert [loss for _, loss in pool] == sorted(loss for _, loss in pool)
@@ -53,8 +53,11 @@ def test_a_pool_holds_losses_that_are_not_finite(tmp_path: Path) -> None:
     sampler.pool.add((0, 1, 2), 0.5)
     sampler.pool.add((2, 1, 0), float("nan"))
     write_pool(tmp_path / "net.st", supernet, sampler)
-    assert strict_json(tmp_path / "net.pool.json")["paths"] == [[[0, 1, 2], 0.5], [[2, 1, 0], None]]
-    assert read_pool(tmp_path / "net.pool.json").paths == ((0, 1, 2), (2, 1, 0))
+    assert strict_json(tmp_path / "net.st.pool.json")["paths"] == [
+        [[0, 1, 2], 0.5],
+        [[2, 1, 0], None],
+    ]
+    assert read_pool(tmp_path / "net.st.pool.json").paths == ((0, 1, 2), (2, 1, 0))
 
 
 def test_a_pool_of_another_training_is_refused(weights: Path, tmp_path: Path) -> None:
@@ -74,13 +77,9 @@ def test_a_pool_of_another_training_is_refused(weights: Path, tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("weights", "pool"),
-    [("net.st", "net.pool.json"), ("net.safetensors", "net.pool.json"),
-     ("net.pt", "net.pool.json"), ("net.v1", "net.v1.pool.json"), ("net", "net.pool.json")],
-)  # fmt: skip
-def test_every_version_of_the_weights_has_a_pool_of_its_own(weights: str, pool: str) -> None:
-    assert pool_of(Path("folder", weights)) == Path("folder", pool)
+@pytest.mark.parametrize("weights", ["net.st", "net.v1", "net"])
+def test_every_version_of_the_weights_has_a_pool_of_its_own(weights: str) -> None:
+    assert pool_of(Path("folder", weights)) == Path("folder", f"{weights}.pool.json")
 
 
 def test_a_pool_that_could_not_be_written_is_written_later(
@@ -98,13 +97,13 @@ def test_a_pool_that_could_not_be_written_is_written_later(
         assert "No space left on device" in command(*arguments).err
     assert not out.exists()
     done(*arguments)
-    assert set(contents(tmp_path)) == {"net.st", "net.pool.json"}
+    assert set(contents(tmp_path)) == {"net.st", "net.st.pool.json"}
 
 
 def test_the_place_of_the_pool_is_looked_at_before_the_training(tmp_path: Path) -> None:
-    (tmp_path / "net.pool.json").mkdir()
+    (tmp_path / "net.st.pool.json").mkdir()
     arguments = ("train", *DIGITS, *TINY, "--paths", "greedy", "--out", tmp_path / "net.st")
-    assert_refused(arguments, "net.pool.json is a directory")
+    assert_refused(arguments, "net.st.pool.json is a directory")
     assert set(contents(tmp_path)) == set()
 
 
@@ -209,6 +208,34 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "batch 2: round 2 of 2" in shown
     assert "Kendall" in shown
     return out
+
+
+def test_a_table_that_cannot_be_written_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[object] = []
+    monkeypatch.setattr(
+        "raynas.commands.latency.measure_latency", lambda *given: measured.append(given)
+    )
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path, tmp_path / "file" / "table.json"):
+        assert_refused(("latency", *DIGITS, *TINY, "--out", out), "out: expected")
+    assert not measured
+
+
+def test_a_table_is_written_into_a_new_folder(table: Path, tmp_path: Path) -> None:
+    held, out = LatencyTable.load(table), tmp_path / "new" / "folder" / "table.json"
+    held.save(out)
+    assert LatencyTable.load(out) == held
+
+
+@pytest.mark.parametrize(("given", "kept"), [((), 3), (("--top-k", 2), 2)])
+def test_a_search_for_a_front_keeps_as_many_as_it_is_told(
+    given: tuple[object, ...], kept: int, weights: Path, tmp_path: Path
+) -> None:
+    run = ("--run-dir", tmp_path, "--strategy", "nsga2", "--population", 3, "--generations", 1)
+    done("search", *DIGITS, *TINY, "--weights", weights, "--workers", 0, *run, *given)
+    assert strict_json(tmp_path / "config.json")["strategy"]["top_k"] == kept
 
 
 def test_a_search_within_measured_seconds(weights: Path, table: Path, tmp_path: Path) -> None:
@@ -330,4 +357,25 @@ def test_a_family_is_trained_searched_and_found_by_its_weights(tmp_path: Path) -
     run = ("--workers", 0, "--generations", 1, "--population", 2, "--run-dir", tmp_path / "run")
     table = cells(done("search", *DIGITS, "--supernet", out, *run))
     assert all(name.startswith("e") for name in table["its choices"].split())
-    assert command("search", *DIGITS, "--supernet", "fairnas", *run).code == 2
+    # The run is another one's; the weights fit.
+    named = (*DIGITS, "--supernet", "fairnas", "--weights", out)
+    assert command("search", *named, *run).code == 2
+    done("evaluate", *named, "--architectures", ",".join("0" * len(table["its choices"].split())))
+
+
+@pytest.mark.parametrize(
+    "command_line",
+    [
+        ("search", "--run-dir", "new"),
+        ("evaluate", "--architectures", "0,0"),
+        ("export", "--architecture", "0,0", "--out", "new"),
+    ],
+)
+def test_a_family_is_not_scored_with_random_weights(
+    command_line: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, *options = command_line
+    family = (*DIGITS, "--supernet", "spos", *options)
+    assert_refused((name, *family), "weights: expected the file of the trained weights of spos")
+    assert contents(tmp_path) == {}

@@ -20,10 +20,11 @@ from small_search import PCF, contents, history, records, run_search
 
 import raynas
 from raynas.commands import workflow
+from raynas.commands.paths import pool_of
 from raynas.data import SearchData
 from raynas.data.arrays import ArrayImages
 from raynas.errors import InputError
-from raynas.evolution import CFES, EA, PCFES, RandomSearch
+from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch
 from raynas.supernets import ChainSupernet, load
 from raynas.testing.supernets import CLASSES, SHAPE, small_data, small_supernet
 from raynas.training import TrainingDivergedError, TrainingSettings
@@ -231,6 +232,8 @@ def test_strategies_by_name() -> None:
     assert workflow.make_strategy("cf", **freezing) == CFES(**shared, threshold=0.6)
     assert workflow.make_strategy("pcf", **freezing) == PCFES(**freezing)
     assert workflow.make_strategy("pcf") == PCFES()
+    assert workflow.make_strategy("nsga2", population=9) == NSGA2(population=9, top_k=9)
+    assert workflow.make_strategy("nsga2", **shared) == NSGA2(**shared)
 
 
 def test_a_short_training_has_a_short_warm_up() -> None:
@@ -262,12 +265,20 @@ def test_the_options_of_a_run(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_where_weights_could_be_written(tmp_path: Path) -> None:
-    workflow.require_writable(tmp_path / "new" / "supernet.safetensors")
+    workflow.require_room(tmp_path / "new" / "supernet.safetensors")
     assert not list(tmp_path.iterdir())
     for name in ("x" * 300, "x" * 252):
         with pytest.raises(InputError, match="out: "):
-            workflow.require_writable(tmp_path / name)
+            workflow.require_room(tmp_path / name)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="is a directory"):
+        workflow.require_room(tmp_path)
+
+
+def test_trainings_beside_each_other_keep_apart(tmp_path: Path) -> None:
+    names = ("net", "net.v1", "net.v2", "net.st", "net.safetensors")
+    for beside in (workflow.checkpoint_of, pool_of):
+        assert len({beside(tmp_path / name) for name in names}) == len(names)
 
 
 def raising(error: BaseException) -> Callable[[], None]:

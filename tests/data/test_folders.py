@@ -186,3 +186,10 @@ def test_trees_and_options_that_cannot_be(
 ) -> None:
     with pytest.raises(InputError, match=message):
         load(root, **options)
+
+
+@pytest.mark.parametrize("options", [{"train": None}, {"train": 3}, {"val": 3}, {"train": "\0"}])
+def test_folders_that_are_no_names(root: Path, options: dict[str, Any]) -> None:
+    (argument,) = options
+    with pytest.raises(InputError, match=f"{argument}: expected a path"):
+        load(root, **options)

@@ -64,13 +64,14 @@ class Changes(nn.Module):
         return y
 
 
-def build(changing: nn.Module) -> tuple[Evaluator, Shard]:
-    """Three blocks; choice 1 of the second one changes its input."""
+def build(changing: nn.Module, choice: int = 1) -> tuple[Evaluator, Shard]:
+    """Three blocks; this choice of the second one changes its input."""
     torch.manual_seed(0)
     stem = nn.Sequential(Normalize((0.5,) * 3, (0.3,) * 3), nn.Conv2d(3, 3, 1))
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, CLASSES))
     plain = [nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)) for _ in range(4)]
-    blocks = [plain[:2], [plain[2], changing], [plain[3], nn.Identity()]]
+    second = [plain[2], changing][:: 1 if choice else -1]
+    blocks = [plain[:2], second, [plain[3], nn.Identity()]]
     supernet = ChainSupernet(stem, blocks, head, image_shape=(3, 5, 4), num_classes=CLASSES)
     shard = random_shards(supernet, "validation", 6, 6, seed=0)[0]
     return Evaluator(supernet.eval(), Evaluation(device="cpu")), shard
@@ -159,6 +160,10 @@ def test_stems_and_heads_are_named_too(name: str) -> None:
         assert (shard.features == before).all()
 
 
+LARGE = 0.6
+"""More than what reaches the second block from dark images, and less than from bright ones."""
+
+
 class Clips(nn.Module):
     """Clips its input where it is large, which autograd does not see, by a way of its own."""
 
@@ -167,31 +172,47 @@ class Clips(nn.Module):
         self.clip = clip
 
     def forward(self, x: Tensor) -> Tensor:
-        if float(x.max()) > 3.0:
+        if float(x.max()) > LARGE:
             self.clip(x)
         return x + 1.0
 
 
 CLIPS: dict[str, Change] = {
-    "data": lambda x: x.data.clamp_(max=3.0),
-    "an array": lambda x: np.minimum(x.numpy(), 3.0, out=x.numpy()),
-    "dlpack": lambda x: torch.from_dlpack(x).clamp_(max=3.0),
-    "set": lambda x: x.data.set_(x.clamp(max=3.0)),
+    "data": lambda x: x.data.clamp_(max=LARGE),
+    "an array": lambda x: np.minimum(x.numpy(), LARGE, out=x.numpy()),
+    "dlpack": lambda x: torch.from_dlpack(x).clamp_(max=LARGE),
+    "set": lambda x: x.data.set_(x.clamp(max=LARGE)),
 }
 
 
+def by_a_hook(clip: Change) -> nn.Module:
+    """The same in a hook of a module of torch."""
+
+    def hook(module: nn.Module, given: tuple[Tensor]) -> None:
+        if float(given[0].max()) > LARGE:
+            clip(given[0])
+
+    module = nn.Identity()
+    module.register_forward_pre_hook(hook)
+    return module
+
+
+@pytest.mark.parametrize("way", [Clips, by_a_hook])
 @pytest.mark.parametrize("name", CLIPS)
-def test_a_change_of_later_batches_only_reaches_no_other_candidate(name: str) -> None:
-    evaluator, shard = build(Clips(CLIPS[name]))
+def test_a_change_of_later_batches_only_reaches_no_other_candidate(
+    name: str, way: Callable[[Change], nn.Module]
+) -> None:
+    # Choices run in their order.
+    evaluator, shard = build(way(CLIPS[name]), 0)
     pixels = shard.features.copy()
     dark = Shard.build(pixels // 8 + 112, shard.targets, shard.samples, split="validation")
     candidates = [(0, 1, 0), (0, 0, 0), (0, 1, 1), (0, 0, 1)]
     evaluator.score(dark, candidates, "inherited")
     bright = Shard.build(pixels // 8 + 224, shard.targets, shard.samples, split="validation")
     together = evaluator.score(bright, candidates, "inherited").losses
-    alone = build(nn.Identity())[0]
+    alone = build(nn.Identity(), 0)[0]
     for losses, candidate in zip(together, candidates, strict=True):
-        if candidate[1] == 0:
+        if candidate[1] == 1:
             np.testing.assert_allclose(
                 losses, alone.score(bright, [candidate], "inherited").losses[0], rtol=1e-5
             )

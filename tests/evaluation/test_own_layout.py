@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -86,13 +88,42 @@ class Plain(nn.Module):
         return x + self.body(x)
 
 
-KINDS: tuple[type[nn.Module], ...] = (
+class Orders(nn.Module):
+    """Reads its input in the order of memory, by code that torch can trace and script."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.5 * torch.as_strided(x, (x.shape[0], 4, 36), (144, 1, 4)).reshape(x.shape)
+
+
+def hooked() -> nn.Module:
+    """A module of torch with code of a user before it."""
+    module = nn.Conv2d(C, C, 1)
+    module.register_forward_pre_hook(lambda module, given: (Orders()(given[0]),))
+    return module
+
+
+def graph() -> nn.Module:
+    """Code of a user as a module of torch.fx."""
+    return torch.fx.symbolic_trace(Orders())
+
+
+def scripted() -> nn.Module:
+    """Code of a user as TorchScript."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(Orders())
+
+
+KINDS: tuple[Callable[[], nn.Module], ...] = (
     Plain,
     Views,
     Strides,
     AsksForStrides,
     WeightsInOrder,
     WeightsViewed,
+    hooked,
+    graph,
+    scripted,
 )
 
 
@@ -107,7 +138,7 @@ class ViewingHead(nn.Module):
         return self.linear(x.view(x.size(0), -1))
 
 
-def supernet_of(*kinds: type[nn.Module], blocks: int = 2) -> ChainSupernet:
+def supernet_of(*kinds: Callable[[], nn.Module], blocks: int = 2) -> ChainSupernet:
     """Blocks with a choice of every kind, under a head that views."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from random_chains import Scene, build_scene, random_shards
 from torch import Tensor, nn
 
+from raynas import PerSample
 from raynas.data import ArrayImages
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation
@@ -226,11 +228,13 @@ def digits_like(supernet: ChainSupernet) -> ArrayImages:
     return ArrayImages(images, labels)
 
 
-def greedy_training(checkpoint: Path | None = None, stop_after: int = 9) -> tuple[Any, Any]:
+def greedy_training(
+    checkpoint: Path | None = None, stop_after: int = 9, samples: int = 24
+) -> tuple[Any, Any]:
     """A greedy training, interrupted after some epochs; its weights and its pool."""
     torch.manual_seed(0)
     supernet = spos_8x8(stages=((16, 2, 1), (24, 1, 2)), head_channels=16)
-    shards = random_shards(supernet, "validation", 24, 12, seed=0)
+    shards = random_shards(supernet, "validation", samples, 12, seed=0)
     settings = GreedySettings(
         sampled=6, kept=3, pool=8, warm_up=2, steps=12, window=4, tolerance=None
     )
@@ -276,3 +280,43 @@ def test_a_training_ends_when_its_sampler_has_finished() -> None:
         reports = train(supernet, digits_like(supernet), TRAINING, paths=paths)
     assert paths.finished
     assert len(reports) == 1 < TRAINING.epochs
+
+
+def by_margin(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    losses = F.multi_margin_loss(outputs, targets, reduction="none")
+    return -losses, losses
+
+
+def test_terms_tell_filters_apart() -> None:
+    given = scene(2)
+    shards = random_shards(given.supernet, "validation", 12, 4, seed=1)
+
+    def terms(validation: Any = shards, **changes: Any) -> str:
+        options = {"evaluation": SETTINGS, "samples": 8} | changes
+        with open_path_filter(given.supernet, validation, **options) as scorer:
+            return GreedyPaths(given.supernet.space, scorer, GreedySettings(pool=0)).terms()
+
+    usual = terms()
+    assert terms(evaluation=replace(SETTINGS, threads=2, prefix_sharing=False)) == usual
+    shake(given.supernet, 0)
+    assert terms() == usual
+    others = [
+        terms(shards[1:]),
+        terms(random_shards(given.supernet, "validation", 12, 4, seed=2)),
+        terms(samples=4),
+        terms(task=PerSample(by_margin)),
+        terms(evaluation=replace(SETTINGS, fold_batch_norm=True)),
+    ]
+    assert len({usual, *others}) == 1 + len(others)
+
+
+def test_a_scorer_without_terms_is_named() -> None:
+    with pytest.raises(InputError, match="scorer"):
+        GreedyPaths(scene(2).supernet.space, object())  # type: ignore[arg-type]
+
+
+def test_a_greedy_training_is_not_resumed_with_another_filter(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    assert greedy_training(file, stop_after=1) == (None, None)
+    with pytest.raises(InputError, match="paths 'GreedyPaths"):
+        greedy_training(file, samples=36)

@@ -32,6 +32,9 @@ class Sums:
         self.asked.append(list(paths))
         return [float(sum(path)) for path in paths]
 
+    def terms(self) -> str:
+        return "sums"
+
 
 def greedy(scorer: Any = None, **settings: Any) -> GreedyPaths:
     values = {"warm_up": 0, "steps": 1000, "pool": 20, "window": 50, **settings}

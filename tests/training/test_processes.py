@@ -152,7 +152,10 @@ def test_the_command_line_speaks_once(output: Finished, seen: Seen, home: Path) 
         *["Supernet:"] * 2,
     ]
     assert lines[-1] == f"Supernet: reusing {weights}"
-    assert {path.name for path in weights.parent.iterdir()} == {weights.name, "supernet.pool.json"}
+    assert {path.name for path in weights.parent.iterdir()} == {
+        weights.name,
+        f"{weights.name}.pool.json",
+    }
     load(tiny_supernet(), weights)
     assert read_pool(pool_of(weights))
 

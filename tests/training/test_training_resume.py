@@ -211,6 +211,24 @@ def test_other_modules_with_the_same_tensors(tmp_path: Path) -> None:
     assert same(state(supernet), before)
 
 
+def test_other_means_of_the_inputs(tmp_path: Path) -> None:
+    """No checkpoint holds them: their buffers are not persistent."""
+    path = tmp_path / "training.pt"
+    finished(path)
+    for changes in ({"mean": (0.1,)}, {"std": (0.9,)}):
+        with pytest.raises(InputError, match="digest of the modules"):
+            train(small_supernet(**changes), digits(), with_settings(epochs=1), checkpoint=path)
+
+
+def test_other_parameters_that_are_trained(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    finished(path)
+    supernet = small_supernet()
+    supernet.stem.requires_grad_(False)
+    with pytest.raises(InputError, match=r"without a gradient None instead of '[0-9]+ parameters"):
+        train(supernet, digits(), with_settings(epochs=1), checkpoint=path)
+
+
 @dataclass(frozen=True)
 class Several(PathSampler):
     """So many uniform paths a step."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.evaluation.batch_norm.statistics import share_of_call
+from raynas.supernets.layout import runs_known_code
 
 LARGE = 2**17
 """The fewest values of a batch whose statistics are not left to torch's layer, which is as
@@ -212,6 +213,6 @@ def joinable(conv: nn.Module | None, norm: nn.Module | None) -> bool:
         and conv.weight.dtype == torch.float32
         and norm.running_mean is not None
         and norm.track_running_stats
-        and not any(m._forward_hooks or m._forward_pre_hooks for m in (conv, norm))
-        and not any("forward" in vars(m) for m in (conv, norm))
+        and runs_known_code(conv)
+        and runs_known_code(norm)
     )

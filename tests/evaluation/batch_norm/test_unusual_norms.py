@@ -323,6 +323,16 @@ class SomeRaw(RawMomentum):
         return x if len(x) == 4 else super().middle(x)
 
 
+def some_by_a_hook() -> nn.Module:
+    """Modules of torch, whose batch norm a hook leaves out of small batches."""
+    module = nn.Conv2d(WIDTH, WIDTH, 1)
+    module.extra = nn.BatchNorm2d(WIDTH)
+    module.register_forward_hook(
+        lambda conv, given, output: conv.extra(output) if len(output) > 5 else None
+    )
+    return module
+
+
 class Alternating:
     """A pool of several evaluators in this process, each of which sees a part of the shards."""
 
@@ -346,7 +356,7 @@ class Alternating:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("order", [1, -1], ids=["small last", "small first"])
-@pytest.mark.parametrize("block", [SomeBatches, SomeRaw])
+@pytest.mark.parametrize("block", [SomeBatches, SomeRaw, some_by_a_hook])
 def test_a_layer_that_runs_for_some_batches_only_is_refused_whoever_saw_them(
     block: Callable[[], nn.Module], order: int, workers: int
 ) -> None:
