@@ -126,7 +126,7 @@ class LatencyTable:
     setting: Mapping[str, Any]
 
     def save(self, path: Path | str) -> None:
-        """Write the table as JSON; the file appears whole or not at all.
+        """Write the table as JSON, into a new folder if need be; the file is whole or not there.
 
         Raises:
             InputError: it cannot be written.
@@ -134,6 +134,7 @@ class LatencyTable:
         content = {"format": FORMAT, **asdict(self)}
         target = as_path(path, "out")
         with writing("out", target):
+            target.parent.mkdir(parents=True, exist_ok=True)
             replace_bytes(target, (json.dumps(content, indent=1) + "\n").encode())
 
     @staticmethod
