@@ -89,7 +89,7 @@ def test_data_that_do_not_fit(name: str, tmp_path: Path, monkeypatch: pytest.Mon
         (
             {"constraint": raynas.FLOPs(at_most=1499)},
             r"constraint: expected a limit of at least 1,500 flops, the cost of the cheapest "
-            r"architecture \[0, 0, 0, 0, 0, 0, 0, 0\], got at most 1,499\. Raise the limit\.",
+            r"architecture \[0, 0, 0, 0, 0, 0, 0, 0\] \(.*\), got at most 1,499\. Raise the",
         ),
         (
             {"constraint": raynas.Params(at_most=10)},

@@ -25,7 +25,7 @@ class LimitOptions:
         latency: the most seconds that a batch may take, by --latency-table.
         latency_at_least: the fewest seconds that it may take.
         latency_table: the file that raynas latency wrote on the device that will run the network;
-            without --latency and --latency-at-least, its seconds are one more cost for nsga2.
+            without a bound, its seconds are one more cost for nsga2.
         latency_batch: the size of batch that the seconds are of.
         latency_device: that device's name, as the table has it; this machine's if omitted.
         limits: package.module:function, which returns limits on costs of your own, one or a list:

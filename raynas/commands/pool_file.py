@@ -13,8 +13,6 @@ import raynas
 from raynas.errors import InputError, require
 from raynas.files import dumps, replace_bytes, writing
 from raynas.space import Architecture
-from raynas.supernets.checkpoints import unique_tensors
-from raynas.supernets.tensor_digest import tensor_digest
 from raynas.training.greedy import GreedyPaths
 
 
@@ -103,6 +101,10 @@ def read_pool(file: Path) -> PoolFile:
 
 def weights_digest(supernet: raynas.ChainSupernet) -> str:
     """A digest of the weights and buffers by name, but for counters of batches."""
+    # A command line is explained without the second that torch takes to load.
+    from raynas.supernets.checkpoints import unique_tensors
+    from raynas.supernets.tensor_digest import tensor_digest
+
     total = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(unique_tensors(supernet)[0].items()):
         if not name.endswith("num_batches_tracked"):

@@ -49,7 +49,7 @@ def test_a_greedy_training_leaves_its_pool(weights: Path) -> None:
 def test_a_pool_holds_losses_that_are_not_finite(tmp_path: Path) -> None:
     supernet = tiny_supernet()
     settings = GreedySettings.for_steps(9, supernet.space)
-    sampler = GreedyPaths(supernet.space, SimpleNamespace(losses=None), settings)
+    sampler = GreedyPaths(supernet.space, SimpleNamespace(losses=list, terms=str), settings)
     sampler.pool.add((0, 1, 2), 0.5)
     sampler.pool.add((2, 1, 0), float("nan"))
     write_pool(tmp_path / "net.st", supernet, sampler)

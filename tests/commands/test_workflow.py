@@ -20,7 +20,7 @@ from small_search import PCF, contents, history, records, run_search
 
 import raynas
 from raynas.commands import workflow
-from raynas.commands.paths import pool_of
+from raynas.commands.pool_file import pool_of
 from raynas.data import SearchData
 from raynas.data.arrays import ArrayImages
 from raynas.errors import InputError

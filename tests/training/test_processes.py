@@ -149,7 +149,7 @@ def test_the_command_line_speaks_once(output: Finished, seen: Seen, home: Path) 
         "Supernet:",
         "epoch",
         "epoch",
-        *["Supernet:"] * 2,
+        *["Supernet:"] * 3,
     ]
     assert lines[-1] == f"Supernet: reusing {weights}"
     assert {path.name for path in weights.parent.iterdir()} == {

@@ -235,12 +235,12 @@ def test_recordings_make_room_for_shards_too(monkeypatch: pytest.MonkeyPatch):
     replays = Replays(Mimic)
     one, plain = evaluator(scene, replays), evaluator(scene, Replays(None))
     candidates = scene.candidates(3)
-    decode = evaluator_module.decode
+    restore = evaluator_module.restore
 
     def tight(*arguments: Any) -> Tensor:
         if replays._recordings:
             raise NO_MEMORY
-        return decode(*arguments)
+        return restore(*arguments)
 
     def outcomes(evaluator: Evaluator) -> list[bytes]:
         shard, validation = scene.calibration[0], scene.validation[0]
@@ -257,7 +257,7 @@ def test_recordings_make_room_for_shards_too(monkeypatch: pytest.MonkeyPatch):
         assert outcomes(one) == expected
     assert replays.recorded == 2
     with monkeypatch.context() as patch:
-        patch.setattr(evaluator_module, "decode", tight)
+        patch.setattr(evaluator_module, "restore", tight)
         for step in range(4):
             replays.run(step, lambda x: (x + 1,), (torch.zeros(2),))
             for _ in range(2):
