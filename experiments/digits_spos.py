@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import supernet_training, workflow
 
 HOME = Path("runs/digits")
 
@@ -32,7 +32,7 @@ def main(
         threshold: the choice percentage at which blocks freeze (cf, pcf).
     """
     strategy = workflow.make_strategy(run.strategy, threshold=threshold)
-    settings = workflow.adjust(raynas.training.presets.DIGITS, epochs=epochs)
+    settings = supernet_training.adjust(raynas.training.presets.DIGITS, epochs=epochs)
     constraint = raynas.FLOPs(at_most=680e3)
     directory = run.directory(HOME)
     data = raynas.data.digits()
@@ -46,7 +46,7 @@ def main(
         constraint=constraint,
         **run.options(),
     )
-    workflow.train_or_load(network, data, settings, supernet)
+    supernet_training.train_or_load(network, data, settings, supernet)
     workflow.search_and_show(
         network, data, strategy, directory, constraint=constraint, **run.options()
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import comparison, workflow
+from raynas.commands import comparison, supernet_training, workflow
 
 HOME = Path("runs/fashion_mnist_greedynas")
 
@@ -40,7 +40,7 @@ def main(
         filter_samples: validation images, about, that paths are compared on in the training: beside
             batches of 64 as many as the paper's 1,000 beside 1,024.
     """
-    settings = workflow.adjust(raynas.training.presets.FASHION_MNIST, epochs=epochs)
+    settings = supernet_training.adjust(raynas.training.presets.FASHION_MNIST, epochs=epochs)
     images = raynas.data.fashion_mnist(data, calibration=calibration, validation=validation)
     torch.manual_seed(0)
     network = raynas.supernets.greedynas_28x28(images.num_classes)

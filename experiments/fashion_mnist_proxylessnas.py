@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import comparison, workflow
+from raynas.commands import comparison, supernet_training, workflow
 
 HOME = Path("runs/fashion_mnist_proxylessnas")
 
@@ -37,7 +37,7 @@ def main(
         calibration: images for batch-norm statistics.
         validation: images that steer the search.
     """
-    settings = workflow.adjust(raynas.training.presets.FASHION_MNIST, epochs=epochs)
+    settings = supernet_training.adjust(raynas.training.presets.FASHION_MNIST, epochs=epochs)
     images = raynas.data.fashion_mnist(data, calibration=calibration, validation=validation)
     torch.manual_seed(0)
     network = raynas.supernets.proxylessnas_28x28(images.num_classes)

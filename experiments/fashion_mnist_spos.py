@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import supernet_training, workflow
 
 HOME = Path("runs/fashion_mnist")
 
@@ -39,7 +39,7 @@ def main(
         threshold: the choice percentage at which blocks freeze (cf, pcf).
     """
     strategy = workflow.make_strategy(run.strategy, threshold=threshold)
-    settings = workflow.adjust(raynas.training.presets.FASHION_MNIST, epochs=epochs)
+    settings = supernet_training.adjust(raynas.training.presets.FASHION_MNIST, epochs=epochs)
     constraint = raynas.FLOPs(at_most=3.1e6)
     directory = run.directory(HOME)
     images = raynas.data.fashion_mnist(data, calibration=calibration, validation=validation)
@@ -53,7 +53,7 @@ def main(
         constraint=constraint,
         **run.options(),
     )
-    workflow.train_or_load(network, images, settings, supernet)
+    supernet_training.train_or_load(network, images, settings, supernet)
     workflow.search_and_show(
         network, images, strategy, directory, constraint=constraint, **run.options()
     )

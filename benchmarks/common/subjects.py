@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import supernet_training, workflow
 from raynas.commands.families import build_family
 from raynas.commands.paths import PathsName
 from raynas.report.read import read_run
@@ -84,8 +84,10 @@ class Source:
         supernet = build_family(self.system, images)
         fair = self.system == "fairnas"
         preset = presets.FASHION_MNIST_FAIR if fair else presets.FASHION_MNIST
-        settings = preset if self.epochs is None else workflow.adjust(preset, epochs=self.epochs)
-        workflow.train_or_load(
+        settings = (
+            preset if self.epochs is None else supernet_training.adjust(preset, epochs=self.epochs)
+        )
+        supernet_training.train_or_load(
             supernet, images, settings, self.weights,
             paths=PATHS.get(self.system, "uniform"), filter_samples=FILTER_SAMPLES,
         )  # fmt: skip
@@ -100,7 +102,7 @@ class Source:
         # Other splits leave other images to train on.
         stem = "supernet" if self.system == "spos" else self.system
         weights = QUICK_HOME / f"{stem}-{self.calibration}-{self.validation}.safetensors"
-        workflow.train_or_load(supernet, images, QUICK_TRAINING, weights)
+        supernet_training.train_or_load(supernet, images, QUICK_TRAINING, weights)
         return supernet, images
 
 

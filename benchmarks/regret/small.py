@@ -15,7 +15,7 @@ from rich.console import Console
 from table_pool import write_ledger
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import supernet_training
 from raynas.testing.tables import Table, build_table, describe_table
 from raynas.training import presets
 
@@ -101,7 +101,7 @@ def open_bench(folder: Path | None = None) -> Bench:
     stages = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
     supernet = raynas.supernets.spos_28x28(images.num_classes, stages=stages, head_channels=128)
     preset = replace(presets.FASHION_MNIST, epochs=12)
-    workflow.train_or_load(supernet, images, preset, HOME / "supernet.safetensors")
+    supernet_training.train_or_load(supernet, images, preset, HOME / "supernet.safetensors")
     return Bench(supernet, images, HOME)
 
 
@@ -111,5 +111,7 @@ def open_quick_bench() -> Bench:
     torch.manual_seed(0)
     stages = ((16, 3, 1), (32, 2, 2))
     supernet = raynas.supernets.spos_8x8(images.num_classes, stages=stages, head_channels=64)
-    workflow.train_or_load(supernet, images, QUICK_TRAINING, QUICK / "supernet.safetensors")
+    supernet_training.train_or_load(
+        supernet, images, QUICK_TRAINING, QUICK / "supernet.safetensors"
+    )
     return Bench(supernet, images, QUICK)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 from rich.table import Table
 
 import raynas
-from raynas.commands import terminal, workflow
+from raynas.commands import supernet_training, terminal, workflow
 from raynas.commands.families import freezing_of
 from raynas.commands.paths import PathsName
 from raynas.errors import require
@@ -112,7 +112,7 @@ def train_and_compare(
         supernet, data, strategy=strategy, constraint=constraint, seed=options.seeds[0],
         run_dir=home / f"{name}-seed{options.seeds[0]}", workers=options.workers, resume=True,
     )  # fmt: skip
-    workflow.train_or_load(
+    supernet_training.train_or_load(
         supernet, data, settings, weights,
         paths=paths, workers=options.workers, filter_samples=filter_samples,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from raynas.commands.loading import (
 )
 from raynas.commands.options import chosen, options_of
 from raynas.commands.paths import PathsName, require_greedy
-from raynas.commands.workflow import adjust, require_room, train_or_load
+from raynas.commands.supernet_training import adjust, require_room, train_or_load
 from raynas.preparation import inspect_data, prepare, require_calibration, require_seed
 from raynas.training import presets
 from raynas.training.greedy import GreedySettings

@@ -16,14 +16,13 @@ from torch import Tensor, nn
 
 from raynas.data.splits import TrainingImages
 from raynas.errors import require, require_kind
-from raynas.shards.inspection import require_inputs
-from raynas.shards.samples import as_array
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.layout import own_layouts, set_layout
 from raynas.supernets.recalibration import require_recalibratable, warn_unless
 from raynas.task import Task, classification_or
 from raynas.training import resume
+from raynas.training.fitting import require_fitting, require_images
 from raynas.training.paths import PathSampler, UniformPaths
 from raynas.training.processes import ALONE, Processes
 from raynas.training.progress import EpochMeter, EpochReport, StepReport
@@ -139,18 +138,6 @@ def train(
     return reports
 
 
-def require_images(images: TrainingImages) -> None:
-    """Raise `InputError` unless there are samples to train on."""
-    require(
-        hasattr(images, "batches") and hasattr(images, "__len__"),
-        "images",
-        "training samples with len() and batches(), such as data.train",
-        f"a {type(images).__name__}",
-        "Wrap arrays in raynas.data.ArrayImages, or use raynas.data.from_datasets.",
-    )
-    require(len(images) > 0, "images", "at least one image", 0, "Give some images to train on.")
-
-
 def move(supernet: ChainSupernet, device: torch.device) -> None:
     """Move a supernet to a device, laid out as it runs fastest there."""
     supernet.to(device).eval()
@@ -259,34 +246,6 @@ def make_optimizer(supernet: ChainSupernet, settings: TrainingSettings) -> torch
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,
     )
-
-
-def require_fitting(samples: Tensor, targets: Tensor, supernet: ChainSupernet, task: Task) -> None:
-    """Raise `InputError`, with the likely remedy, unless a batch fits the supernet and the task.
-
-    Args:
-        samples: `[n, …]`.
-        targets: `[n, …]`.
-        supernet: its inputs are what the samples must be.
-        task: targets must fit it.
-    """
-    for argument, batch in (("images", samples), ("labels", targets)):
-        require(
-            isinstance(batch, Tensor) and batch.dim() > 0 and batch.dtype != torch.bfloat16,
-            argument,
-            "batches that are tensors [n, …], of a type that numpy has",
-            f"{batch.dtype} {list(batch.shape)}" if isinstance(batch, Tensor) else type(batch),
-            "Yield pairs of tensors.",
-        )
-    require(
-        len(samples) == len(targets) > 0,
-        "images",
-        f"batches of images of shape {supernet.image_shape}, one label each",
-        f"{tuple(samples.shape)} with {len(targets)} labels",
-        "Pair each sample with its target.",
-    )
-    require_inputs(as_array(samples, "images"), supernet.inputs, "images")
-    task.require_targets(as_array(targets, "labels"), "labels")
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def test_a_pool_that_could_not_be_written_is_written_later(
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("raynas.commands.workflow.write_pool", full)
+        patched.setattr("raynas.commands.supernet_training.write_pool", full)
         assert "No space left on device" in command(*arguments).err
     assert not out.exists()
     done(*arguments)

@@ -19,7 +19,7 @@ from command_runs import few_digits, untraceable_supernet
 from small_search import PCF, contents, history, records, run_search
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import supernet_training, workflow
 from raynas.commands.pool_file import pool_of
 from raynas.data import SearchData
 from raynas.data.arrays import ArrayImages
@@ -70,7 +70,7 @@ def test_a_supernet_is_trained_once_and_reused(
 ) -> None:
     path = tmp_path / "deep" / "supernet.safetensors"
     trained, untrained = small_supernet(), weights_of(small_supernet())
-    workflow.train_or_load(trained, training_data(), TRAINING, path)
+    supernet_training.train_or_load(trained, training_data(), TRAINING, path)
     out = capsys.readouterr().out
     assert "training 65,536 architectures on 64 samples of noise" in out
     assert "epoch   3/3" in out
@@ -79,7 +79,7 @@ def test_a_supernet_is_trained_once_and_reused(
     assert set(contents(tmp_path)) == {"deep/supernet.safetensors"}, "no checkpoint is left"
     before = path.read_bytes()
     reused = small_supernet(1)
-    workflow.train_or_load(reused, small_data(), TRAINING, path)
+    supernet_training.train_or_load(reused, small_data(), TRAINING, path)
     assert capsys.readouterr().out == f"Supernet: reusing {path}\n"
     assert weights_of(reused) == weights_of(trained)
     assert path.read_bytes() == before
@@ -89,13 +89,15 @@ def test_an_interrupted_training_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, resumed, path = small_supernet(), small_supernet(), tmp_path / "supernet.safetensors"
-    workflow.train_or_load(whole, training_data(), TRAINING, tmp_path / "whole.safetensors")
+    supernet_training.train_or_load(
+        whole, training_data(), TRAINING, tmp_path / "whole.safetensors"
+    )
     with pytest.raises(KeyboardInterrupt):
-        workflow.train_or_load(resumed, training_data(interrupted_in=2), TRAINING, path)
+        supernet_training.train_or_load(resumed, training_data(interrupted_in=2), TRAINING, path)
     assert not path.exists()
     capsys.readouterr()
     resumed = small_supernet(4)
-    workflow.train_or_load(resumed, training_data(), TRAINING, path)
+    supernet_training.train_or_load(resumed, training_data(), TRAINING, path)
     out = capsys.readouterr().out
     assert "epoch   3/3" in out
     assert "epoch   2/3" not in out, "what was trained is not trained again"
@@ -107,16 +109,16 @@ def test_an_interrupted_training_goes_on(
 
 def test_weights_that_do_not_fit_are_not_trained_over(tmp_path: Path) -> None:
     path = tmp_path / "supernet.safetensors"
-    workflow.train_or_load(small_supernet(), training_data(), TRAINING, path)
+    supernet_training.train_or_load(small_supernet(), training_data(), TRAINING, path)
     before = path.read_bytes()
     with pytest.raises(InputError, match="missing"):
-        workflow.train_or_load(small_supernet(blocks=9), training_data(), TRAINING, path)
+        supernet_training.train_or_load(small_supernet(blocks=9), training_data(), TRAINING, path)
     assert path.read_bytes() == before
 
 
 def test_nothing_to_train_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data: .*training images, got noise"):
-        workflow.train_or_load(
+        supernet_training.train_or_load(
             small_supernet(), small_data(), TRAINING, tmp_path / "deep" / "supernet.safetensors"
         )
     assert not list(tmp_path.iterdir())
@@ -125,7 +127,7 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
 def test_weights_in_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"out: .*use another directory"):
-        workflow.train_or_load(
+        supernet_training.train_or_load(
             small_supernet(), training_data(), TRAINING, tmp_path / "file" / "supernet.safetensors"
         )
 
@@ -238,12 +240,14 @@ def test_strategies_by_name() -> None:
 
 def test_a_short_training_has_a_short_warm_up() -> None:
     preset = replace(TRAINING, epochs=50, warmup_epochs=2)
-    assert workflow.adjust(preset) == preset
-    assert workflow.adjust(preset, epochs=1) == replace(preset, epochs=1, warmup_epochs=0.1)
-    assert workflow.adjust(preset, epochs=30, seed=4) == replace(preset, epochs=30, seed=4)
-    assert workflow.adjust(preset, epochs=3, warmup_epochs=1).warmup_epochs == 1
+    assert supernet_training.adjust(preset) == preset
+    assert supernet_training.adjust(preset, epochs=1) == replace(
+        preset, epochs=1, warmup_epochs=0.1
+    )
+    assert supernet_training.adjust(preset, epochs=30, seed=4) == replace(preset, epochs=30, seed=4)
+    assert supernet_training.adjust(preset, epochs=3, warmup_epochs=1).warmup_epochs == 1
     with pytest.raises(InputError, match="epochs: expected at least 1, got 0"):
-        workflow.adjust(preset, epochs=0)
+        supernet_training.adjust(preset, epochs=0)
 
 
 def test_the_options_of_a_run(tmp_path: Path) -> None:
@@ -265,19 +269,19 @@ def test_the_options_of_a_run(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_where_weights_could_be_written(tmp_path: Path) -> None:
-    workflow.require_room(tmp_path / "new" / "supernet.safetensors")
+    supernet_training.require_room(tmp_path / "new" / "supernet.safetensors")
     assert not list(tmp_path.iterdir())
     for name in ("x" * 300, "x" * 252):
         with pytest.raises(InputError, match="out: "):
-            workflow.require_room(tmp_path / name)
+            supernet_training.require_room(tmp_path / name)
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="is a directory"):
-        workflow.require_room(tmp_path)
+        supernet_training.require_room(tmp_path)
 
 
 def test_trainings_beside_each_other_keep_apart(tmp_path: Path) -> None:
     names = ("net", "net.v1", "net.v2", "net.st", "net.safetensors")
-    for beside in (workflow.checkpoint_of, pool_of):
+    for beside in (supernet_training.checkpoint_of, pool_of):
         assert len({beside(tmp_path / name) for name in names}) == len(names)
 
 
@@ -327,7 +331,7 @@ PATHS = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 SLOW_SEARCH = """
 import time
 from pathlib import Path
-from raynas.commands import workflow
+from raynas.commands import supernet_training, workflow
 from small_search import run_search
 
 def wait(record, metrics):
@@ -379,5 +383,7 @@ def test_ctrl_c(workers: int, tmp_path: Path) -> None:
 
 def test_the_global_generator_of_torch_is_left_alone(tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    workflow.train_or_load(small_supernet(), training_data(), TRAINING, tmp_path / "s.safetensors")
+    supernet_training.train_or_load(
+        small_supernet(), training_data(), TRAINING, tmp_path / "s.safetensors"
+    )
     assert torch.equal(torch.get_rng_state(), before)

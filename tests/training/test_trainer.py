@@ -27,7 +27,8 @@ from raynas.training import (
     TrainingDivergedError,
     train,
 )
-from raynas.training.trainer import make_optimizer, require_fitting
+from raynas.training.fitting import require_fitting
+from raynas.training.trainer import make_optimizer
 
 
 @dataclass

@@ -1,0 +1,120 @@
+"""Training a supernet once, with progress, and filling it from its file afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import raynas
+from raynas.commands import terminal
+from raynas.commands.paths import PathsName, greedy_summary, open_paths
+from raynas.commands.pool_file import pool_of, write_pool
+from raynas.errors import require
+from raynas.files import require_writable
+from raynas.task import classification_or
+from raynas.training.greedy import GreedyPaths
+
+
+def adjust(preset: raynas.TrainingSettings, **changes: Any) -> raynas.TrainingSettings:
+    """Training settings with some changes; the warm-up is at most a tenth, unless it is changed.
+
+    Raises:
+        InputError: a setting out of range.
+    """
+    epochs = changes.get("epochs", preset.epochs)
+    warmup = max(0.0, min(preset.warmup_epochs, epochs / 10))
+    return replace(preset, **{"warmup_epochs": warmup, **changes})
+
+
+def train_or_load(
+    supernet: raynas.ChainSupernet,
+    data: raynas.data.SearchData,
+    settings: raynas.TrainingSettings,
+    weights: Path,
+    task: raynas.Task | None = None,
+    *,
+    paths: PathsName = "uniform",
+    workers: int | None = 0,
+    filter_samples: int | None = None,
+    greedy: Mapping[str, Any] | None = None,
+) -> None:
+    """Fill a supernet from a file; if there is none, train it, showing progress, and write it.
+
+    An interrupted training goes on from the checkpoint beside the file. The pool of a greedy one is
+    written there, too. Of several processes that train together, the first reads and writes.
+
+    Args:
+        supernet, data, settings, task: as those of `raynas.training.train`.
+        weights: the file.
+        paths: which paths are trained: uniform, uniform-constraint, fair or greedy.
+        workers: that filter greedy ones; 0 for this process.
+        filter_samples: about how many validation samples greedy ones are compared on.
+        greedy: settings of greedy ones; see `GreedySettings`.
+
+    Raises:
+        InputError: weights that do not fit or cannot be written there, or a data set without
+            training images.
+    """
+    from raynas.training.processes import Processes
+
+    processes, screen = Processes.current(), terminal.make_console()
+    if processes.agree(weights.exists):
+        processes.in_first(partial(raynas.supernets.load, supernet, weights))
+        screen.print(f"Supernet: reusing {weights}", soft_wrap=True)
+        return
+    require(
+        data.train is not None,
+        "data",
+        "a data set with training images",
+        data.name,
+        "Load it with its training images, or give a trained checkpoint.",
+    )
+    assert data.train is not None
+    processes.in_first(partial(require_room, weights))
+    checkpoint = checkpoint_of(weights)
+    objective = classification_or(task, supernet.num_classes).objectives[0]
+    filtering: dict[str, Any] = {"workers": workers, "filter_samples": filter_samples}
+    opening = open_paths(paths, supernet, data, settings, task=task, greedy=greedy, **filtering)
+    with ExitStack() as opened:
+        sampler = processes.in_first(partial(opened.enter_context, opening))
+        screen.print(
+            f"Supernet: training {supernet.space.count():,} architectures on {len(data.train):,} "
+            f"samples of {data.name}",
+            soft_wrap=True,
+        )
+        with terminal.training_progress(screen, objective) as progress:
+            options: dict[str, Any] = {"task": task, "paths": sampler, "checkpoint": checkpoint}
+            options |= {"observer": progress.epoch, "step_observer": progress.step}
+            reports = raynas.training.train(supernet, data.train, settings, **options)
+
+    def write() -> None:
+        if isinstance(sampler, GreedyPaths):
+            write_pool(weights, supernet, sampler)
+            summary = greedy_summary(sampler, len(reports), settings.epochs)
+            screen.print(f"Supernet: {summary}", soft_wrap=True)
+        # The weights come last: where they are, there is nothing left to write.
+        raynas.supernets.save(supernet, weights)
+        checkpoint.unlink(missing_ok=True)
+
+    processes.in_first(write)
+    seconds = sum(report.seconds for report in reports)
+    name, value = terminal.training_score(objective, reports[-1].accuracy)
+    screen.print(
+        f"Supernet: {len(reports)} epochs in {seconds:.0f} s, training {name} of random paths "
+        f"{value.strip()}; saved to {weights}",
+        soft_wrap=True,
+    )
+
+
+def checkpoint_of(weights: Path) -> Path:
+    """The checkpoint of an unfinished training, beside the file of its weights."""
+    return weights.with_name(f"{weights.name}.training.pt")
+
+
+def require_room(weights: Path) -> None:
+    """Raise `InputError` unless weights, their checkpoint and a pool can be written."""
+    require_writable("out", weights, checkpoint_of(weights).name, pool_of(weights).name)
