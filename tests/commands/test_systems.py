@@ -313,7 +313,13 @@ def test_families_fit_the_digits(family: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "size", "builder"), [(1, 28, "28"), (3, 32, "32"), (3, 224, ""), (3, 64, "")]
+    ("channels", "size", "builder"),
+    [
+        (1, 28, "28"),
+        (3, 32, "32"),
+        (3, 64, ""),
+        pytest.param(3, 224, "", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_fit_images_of_any_size(

@@ -254,7 +254,7 @@ def kept_generator() -> Iterator[None]:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster", "kept_generator")
-@pytest.mark.parametrize("kind", SUPERNETS)
+@pytest.mark.parametrize("kind", ["images", pytest.param("tokens", marks=pytest.mark.slow)])
 def test_histories_on_ray_are_those_of_this_process(kind: str, tmp_path: Path) -> None:
     for workers in (0, 1, 2):
         search(kind, tmp_path / str(workers), workers)

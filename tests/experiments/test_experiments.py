@@ -30,7 +30,9 @@ def run(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[
 def test_digits_trains_searches_exports_and_reuses_the_supernet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = run("digits_spos.py", "--epochs", "2", "--run-dir", "a", cwd=tmp_path)
+    # So low a threshold freezes all blocks soon, and ends the search.
+    early = ("--epochs", "2", "--threshold", "0.3")
+    first = run("digits_spos.py", *early, "--run-dir", "a", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "Supernet: training 65,536 architectures on 937 samples" in first.stdout
     assert "generation   1" in first.stdout
@@ -42,7 +44,6 @@ def test_digits_trains_searches_exports_and_reuses_the_supernet(
         assert (tmp_path / "a" / "best" / name).stat().st_size > 0
     assert ",".join(map(str, result["architecture"])) in first.stdout
 
-    # So low a threshold freezes all blocks at once, and ends the search.
     brief = ("--strategy", "cf", "--threshold", "0.3", "--workers", "0")
     second = run("digits_spos.py", *brief, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
@@ -50,7 +51,7 @@ def test_digits_trains_searches_exports_and_reuses_the_supernet(
     assert len(list((tmp_path / "runs" / "digits").glob("cf-seed0-*/result.json"))) == 1
 
     monkeypatch.chdir(tmp_path)
-    again = ("--epochs", "2", "--run-dir", "a")
+    again = (*early, "--run-dir", "a")
     assert in_this_process("digits_spos.py", *again, patch=monkeypatch) == 2
     assert capsys.readouterr().err.startswith("error: run_dir: expected")
     assert json.loads((tmp_path / "a" / "result.json").read_text()) == result
@@ -115,6 +116,7 @@ def in_this_process(script: str, *arguments: str, patch: pytest.MonkeyPatch) -> 
     return ended.value.code
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
 def test_fashion_mnist_searches_a_given_supernet(tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -149,6 +151,7 @@ def test_fashion_mnist_compares_searches_of_a_given_supernet(
         assert len(result["names"]) == 12
 
 
+@pytest.mark.slow
 def test_imagenet_searches_the_full_supernet_from_released_weights(tmp_path: Path) -> None:
     classes = 3
     make_image_tree(tmp_path / "data", classes)
