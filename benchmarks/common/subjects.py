@@ -64,7 +64,7 @@ class Source:
     def home(self) -> Path:
         """The folder of what is recorded on these images."""
         name = f"recorded-{self.calibration}-{self.validation}"
-        return QUICK_HOME / name if self.quick else HOME / name
+        return QUICK_HOME / name if self.quick else home_of(self.system) / name
 
     @property
     def constraint(self) -> raynas.FLOPs:
@@ -84,12 +84,11 @@ class Source:
         supernet = build_family(self.system, images)
         fair = self.system == "fairnas"
         preset = presets.FASHION_MNIST_FAIR if fair else presets.FASHION_MNIST
-        settings = (
-            preset if self.epochs is None else supernet_training.adjust(preset, epochs=self.epochs)
-        )
+        changes = {} if self.epochs is None else {"epochs": self.epochs}
+        paths = PATHS.get(self.system, "uniform")
         supernet_training.train_or_load(
-            supernet, images, settings, self.weights,
-            paths=PATHS.get(self.system, "uniform"), filter_samples=FILTER_SAMPLES,
+            supernet, images, supernet_training.adjust(preset, **changes), self.weights,
+            paths=paths, filter_samples=FILTER_SAMPLES if paths == "greedy" else None,
         )  # fmt: skip
         return supernet, images
 
@@ -134,11 +133,15 @@ class Subject:
         """
         if self.quick:
             return Source(200, 300, quick=True, system=self.system)
-        home = HOME if self.system == "spos" else HOME.with_name(f"{HOME.name}_{self.system}")
-        weights = self.supernet or home / SUPERNET.name
+        weights = self.supernet or home_of(self.system) / SUPERNET.name
         return Source(
             calibration, validation, weights, self.data, system=self.system, epochs=self.epochs
         )
+
+
+def home_of(system: System) -> Path:
+    """The folder of a system's experiment on Fashion-MNIST."""
+    return HOME if system == "spos" else HOME.with_name(f"{HOME.name}_{system}")
 
 
 def recorded_search(

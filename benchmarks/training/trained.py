@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -216,8 +216,7 @@ def run(plan: Plan, paths: Paths, seed: int, images: SearchData, supernet: Chain
 def scoring(plan: Plan, paths: Paths, supernet: ChainSupernet, images: SearchData) -> Iterator[Any]:
     """The filter of a training, in this process; `None` where none is needed."""
     if paths.kind != "filtered":
-        with nullcontext():
-            yield None
+        yield None
         return
     evaluation = Evaluation(batch_norm="inherit")
     with open_path_filter(
