@@ -112,8 +112,13 @@ def prepare(
     supernet.check(judged)
     protocol = protocol_for(supernet, given)
     resolve_device(protocol.device)
-    tables = {table.name: table for table in (flops_table(supernet), params_table(supernet))}
-    problem = Problem(supernet.space, resolve_limits(constraint, supernet), tables)
+    limits = resolve_limits(constraint, supernet)
+    # What a limit has counted is not counted again.
+    tables = {
+        name: limits.tables.get(name) or count(supernet)
+        for name, count in (("flops", flops_table), ("params", params_table))
+    }
+    problem = Problem(supernet.space, limits, tables)
     prepared = Prepared(supernet, data, problem, protocol, judged)
     if protocol.batch_norm == "recalibrate":
         require_recalibratable(supernet)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_search import PCF, Setting, records, run_search, small_supernet, strict_json
+from small_search import (
+    PCF,
+    Setting,
+    records,
+    run_search,
+    small_data,
+    small_supernet,
+    strict_json,
+)
 
 import raynas
-from raynas.costs import flops_table, params_table
+from raynas.costs import counting, flops_table, params_table
 from raynas.errors import InputError
+from raynas.preparation import prepare
 
 MS = [[(1 + (block + choice) % 4) / 10 for choice in range(4)] for block in range(8)]
 CONSTRAINT = [
@@ -83,3 +92,19 @@ def test_a_cost_without_a_bound_is_for_a_strategy_that_minimises_it(tmp_path: Pa
         with pytest.raises(InputError, match=r"^constraint: expected a bound on ms, or a strategy"):
             run_search(tmp_path / "none", Setting(strategy), constraint=raynas.Cost(MS, "ms"))
     assert not (tmp_path / "none").exists()
+
+
+def test_no_cost_is_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting takes seconds at full size, before anything is shown."""
+    runs: list[object] = []
+
+    def counted(supernet: raynas.ChainSupernet) -> dict[str, counting.ModuleCost]:
+        runs.append(supernet)
+        return real(supernet)
+
+    real = counting.chain_costs
+    monkeypatch.setattr(counting, "chain_costs", counted)
+    limits = [raynas.FLOPs(at_most="80%"), raynas.Params(at_most="90%")]
+    problem = prepare(small_supernet(), small_data(), limits, None, None).problem
+    assert len(runs) == 1
+    assert list(problem.tables) == ["flops", "params"]
