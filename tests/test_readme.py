@@ -45,6 +45,6 @@ def test_experiment_commands_parse(
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     one = script.name.endswith("_spos.py")
-    own = ("--strategy", "--seed", "--resume") if one else ("--strategies", "--seeds")
-    for option in (*own, "--workers", "--run-dir"):
+    own = ("--strategy", "--resume") if one else ()
+    for option in (*own, "--seed", "--workers", "--run-dir"):
         assert option in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,13 @@ else:
     GreedyOptions = options_of(GreedySettings, without=("steps",), unset=True)
 
 
+OF_PATHS: Mapping[tuple[str, PathsName], str] = {
+    ("fashion-mnist", "fair"): "FASHION_MNIST_FAIR",
+    ("imagenet", "greedy"): "IMAGENET_GREEDY",
+}
+"""Training settings in `raynas.training.presets` for a data set and a kind of paths."""
+
+
 def train(
     data: DataOptions,
     out: Path,
@@ -49,8 +57,8 @@ def train(
     Args:
         data: the samples.
         out: the safetensors file to write; an existing one is not trained again.
-        settings: how it is trained; as in the data set's preset if omitted. --seed determines the
-            initial weights, too.
+        settings: how it is trained; as in the preset of the data set and the paths if omitted.
+            --seed determines the initial weights, too.
         greedy: the filter and the pool of greedy paths; as in the paper, shortened to the length of
             the training, if omitted.
         supernet: spos, proxylessnas, fairnas, greedynas or greedynas-se, in the size that fits the
@@ -71,7 +79,7 @@ def train(
     from raynas.supernets.recalibration import warn_unless
 
     with joined() as processes:
-        terms = training_settings(data.data, settings)
+        terms = training_settings(data.data, settings, paths)
         filtering = chosen(greedy)
         require_greedy(paths, {**filtering, "filter_samples": filter_samples})
         new = not processes.agree(out.exists)
@@ -100,13 +108,16 @@ def train(
         )
 
 
-def training_settings(data: str, options: TrainingOptions) -> raynas.TrainingSettings:
-    """The preset of a data set with the options that were given.
+def training_settings(
+    data: str, options: TrainingOptions, paths: PathsName = "uniform"
+) -> raynas.TrainingSettings:
+    """The preset of a data set and of a kind of paths, with the options that were given.
 
     Raises:
         InputError: an option out of range.
     """
     name = PRESETS[data].training if data in PRESETS else "OWN_DATA"
+    name = OF_PATHS.get((data, paths), name)
     preset: raynas.TrainingSettings = getattr(presets, name)
     given = chosen(options)
     require_seed(given.get("seed", preset.seed))

@@ -34,6 +34,13 @@ IMAGENET = TrainingSettings(
 )
 """`spos` on ImageNet (SPOS, section 4)."""
 
+IMAGENET_GREEDY = replace(IMAGENET, epochs=60, learning_rate=0.12, warmup_epochs=0)
+"""`greedynas` on greedy paths of ImageNet (GreedyNAS, section 4.1).
+
+At most as many epochs as its table 4 names: the pool ends the training when it is steady. The paper
+states momentum, learning rate, schedule and batch size; the rest is as for SPOS.
+"""
+
 OWN_DATA = TrainingSettings(
     epochs=60, batch_size=64, learning_rate=0.1, warmup_epochs=1, schedule="cosine"
 )

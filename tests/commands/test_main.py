@@ -27,7 +27,7 @@ from command_runs import (
 from small_search import contents, determined, history, strict_json
 
 import raynas
-from raynas.commands import families, loading
+from raynas.commands import families, loading, train
 from raynas.commands.loading import DataOptions, load_data
 from raynas.commands.main import COMMANDS
 from raynas.commands.options import plain_docstring
@@ -402,6 +402,15 @@ def test_workers_load_a_supernet_of_the_current_folder(weights: Path, tmp_path: 
     ended = program("search", *own, *brief, "--workers", 2, folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert strict_json(tmp_path / "run" / "result.json")["workers"] == 2
+
+
+def test_a_kind_of_paths_may_have_settings_of_its_own() -> None:
+    unset = train.TrainingOptions()
+    for (data, paths), name in train.OF_PATHS.items():
+        own = getattr(raynas.training.presets, name)
+        assert train.training_settings(data, unset, paths) == own
+        other = getattr(raynas.training.presets, loading.PRESETS[data].training)
+        assert train.training_settings(data, unset) == other != own
 
 
 @pytest.mark.parametrize("name", loading.PRESETS)

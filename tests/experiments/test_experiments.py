@@ -152,6 +152,21 @@ def test_fashion_mnist_compares_searches_of_a_given_supernet(
         assert len(result["names"]) == 12
 
 
+@pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
+@pytest.mark.slow
+def test_fashion_mnist_searches_at_the_latency_of_baselines(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save(spos_28x28(), tmp_path / "supernet.safetensors")
+    sizes = ("--calibration", "20", "--validation", "20", "--population", "4", "--generations", "2")
+    files = ("--supernet", "supernet.safetensors", "--run-dir", "run", "--rounds", "2")
+    done = run("fashion_mnist_latency.py", "--workers", "0", *sizes, *files, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("c3", "c5", "c7", "x"):
+        assert f"│ all {name}" in done.stdout
+        result = json.loads((tmp_path / "run" / f"{name}-latency" / "result.json").read_text())
+        assert result["costs"]["latency"] > 0
+
+
 @pytest.mark.slow
 def test_imagenet_searches_the_full_supernet_from_released_weights(tmp_path: Path) -> None:
     classes = 3
