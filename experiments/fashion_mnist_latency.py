@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 import raynas
-from raynas.commands import baselines, supernet_training, terminal, workflow
+from raynas.commands import rivals, supernet_training, terminal, workflow
 from raynas.costs.timing import TimingSettings
 from raynas.evolution.presets import OF_BUILDER
 
@@ -35,7 +35,7 @@ def main(
     workers: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Search a 12-block supernet at the FLOPs and at the latency of baselines.
+    """Search a 12-block supernet at the FLOPs and at the latency of rivals.
 
     Args:
         system: whose blocks and paths.
@@ -70,12 +70,12 @@ def main(
         paths="greedy" if greedy else "uniform", filter_samples=100 if greedy else None,
         workers=workers,
     )  # fmt: skip
-    table = baselines.measured_table(network, directory / "latency.json", timing)
+    table = rivals.measured_table(network, directory / "latency.json", timing)
     latency = raynas.Latency(table=table, batch=batch)
-    found = baselines.search_beside(
+    found = rivals.search_beside(
         network, images, strategy, directory, latency, workers=workers, seed=seed
     )
-    terminal.make_console().print(baselines.rivals_table(found))
+    terminal.make_console().print(rivals.rivals_table(found))
 
 
 if __name__ == "__main__":

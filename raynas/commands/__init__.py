@@ -5,7 +5,7 @@
 user, supernets of the papers, limits and training paths that arguments name; `pool_file`: pools of
 greedy trainings; `train`, `search`, `describe`, `latency`, `export`, `ledger`: one file per
 command; `torchrun`: processes that train together; `supernet_training`, `workflow`: the steps that
-commands and experiments share; `comparison`: searches side by side; `baselines`: searches
+commands and experiments share; `comparison`: searches side by side; `rivals`: searches
 beside given architectures; `terminal`: progress and
 tables.
 """

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import raynas
-from raynas.commands import baselines
+from raynas.commands import rivals
 from raynas.costs.latency import space_digest, this_machine
 from raynas.costs.latency_table import LatencyTable, Measurement, Verification
 from raynas.errors import InputError
@@ -29,8 +29,8 @@ def test_searches_keep_to_the_cost_of_their_baseline(tmp_path: Path) -> None:
     latency = raynas.Latency(table=table, batch=8)
     strategy = raynas.PCFES(population=6, generations=3, top_k=3)
 
-    def run() -> list[baselines.Rivals]:
-        return baselines.search_beside(network, data, strategy, tmp_path, latency, workers=0)
+    def run() -> list[rivals.Rivals]:
+        return rivals.search_beside(network, data, strategy, tmp_path, latency, workers=0)
 
     found = run()
     names = network.names[0]
@@ -46,26 +46,26 @@ def test_searches_keep_to_the_cost_of_their_baseline(tmp_path: Path) -> None:
             assert set(best.costs) == {"flops", "params", "latency"}
     assert [each.found for each in run()] == [each.found for each in found], "read, not run again"
     console = Console(record=True, width=200)
-    console.print(baselines.rivals_table(found))
+    console.print(rivals.rivals_table(found))
     shown = console.export_text()
     assert all(f"all {name}" in shown for name in names)
 
 
 def test_choices_of_one_name_make_the_uniform_architectures() -> None:
     network = raynas.supernets.proxylessnas_28x28()
-    uniform = baselines.uniform_architectures(network)
+    uniform = rivals.uniform_architectures(network)
     assert list(uniform) == ["e3k3", "e3k5", "e3k7", "e6k3", "e6k5", "e6k7"]
     assert network.decode(uniform["e6k5"]) == ("e6k5",) * 12
 
 
 def test_a_table_is_measured_once(tmp_path: Path) -> None:
     network = small_supernet(blocks=2, choices=2)
-    settings = baselines.TimingSettings(batches=(1,), rounds=1, subnets=2, device="cpu")
+    settings = rivals.TimingSettings(batches=(1,), rounds=1, subnets=2, device="cpu")
     path = tmp_path / "new" / "latency.json"
-    table = baselines.measured_table(network, path, settings)
+    table = rivals.measured_table(network, path, settings)
     written = path.read_bytes()
-    assert baselines.measured_table(network, path, settings) == table
+    assert rivals.measured_table(network, path, settings) == table
     assert path.read_bytes() == written
     path.write_text("{}")
     with pytest.raises(InputError, match="table: expected"):
-        baselines.measured_table(network, path, settings)
+        rivals.measured_table(network, path, settings)
