@@ -162,18 +162,29 @@ def export_searched(
     chosen = supernet.space.validate(architecture)
     require_target(Path(directory), chosen)
     with numerics(torch.device("cpu"), Arithmetic(threads=evaluation.threads)):
-        statistics: Statistics | None = None
-        if protocol_for(supernet, evaluation).batch_norm == "recalibrate":
-            judged = classification_or(task, supernet.num_classes)
-            inspect = Inspector(supernet.inputs, judged)
-            # Nobody reads the pool's digest.
-            with open_pool(supernet, evaluation, 0, task=judged, digest="") as pool:
-                splits = Splits(data.calibration, (), inspect=inspect)
-                statistics = PopulationEvaluator(pool, splits, evaluation, 0).statistics(chosen)
+        statistics = statistics_for(supernet, data, chosen, evaluation, task)
         subnet = plain_subnet(supernet, chosen, statistics)
         names = list(supernet.decode(chosen))
         content = {**description, "architecture": list(chosen), "names": names}
         return export_subnet(directory, subnet, supernet.inputs, content).require_complete()
+
+
+def statistics_for(
+    supernet: ChainSupernet,
+    data: SearchData,
+    architecture: Architecture,
+    evaluation: Evaluation,
+    task: Task | None = None,
+) -> Statistics | None:
+    """The batch-norm statistics of one architecture; `None` where they are inherited."""
+    if protocol_for(supernet, evaluation).batch_norm != "recalibrate":
+        return None
+    judged = classification_or(task, supernet.num_classes)
+    inspect = Inspector(supernet.inputs, judged)
+    # Nobody reads the pool's digest.
+    with open_pool(supernet, evaluation, 0, task=judged, digest="") as pool:
+        splits = Splits(data.calibration, (), inspect=inspect)
+        return PopulationEvaluator(pool, splits, evaluation, 0).statistics(architecture)
 
 
 def export_subnet(
