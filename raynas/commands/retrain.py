@@ -161,7 +161,7 @@ def score_of(record: Record, names: list[str]) -> Score:
 
 
 def searched(result: Record, architecture: tuple[int, ...]) -> Record | None:
-    """What a search says of an architecture, if it is among its finalists."""
+    """The record of an architecture in a search, if it is among the finalists."""
     every = (result, *result["front"], *result.get("finalists", ()))
     return next((each for each in every if tuple(each["architecture"]) == architecture), None)
 

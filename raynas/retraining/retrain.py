@@ -170,7 +170,7 @@ class Beginning:
             inspect_data(prepare(self.supernet, self.data, None, self.evaluation, self.task))
 
     def plan(self, settings: TrainingSettings) -> Record:
-        """What is retrained, and how, as JSON; a network that cannot be reset is refused."""
+        """The plan as JSON; a network that cannot be reset is refused."""
         assert self.data.train is not None
         begun: Record = {"weights": "fresh", "rule": getattr(self.rule, "__qualname__", None)}
         if self.inherit:
