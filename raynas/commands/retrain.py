@@ -138,7 +138,7 @@ def member_of(result: Record, member: int) -> Record:
     Raises:
         InputError: the search has no such member.
     """
-    members = result["front"]
+    members: list[Record] = result["front"]
     if len(members) == 1:
         known = {tuple(each["architecture"]): each for each in result.get("finalists", members)}
         names = result["objectives"]
@@ -150,8 +150,7 @@ def member_of(result: Record, member: int) -> Record:
         member,
         "Choose one of them, or name an --architecture.",
     )
-    found: Record = members[member]
-    return found
+    return members[member]
 
 
 def score_of(record: Record, names: list[str]) -> Score:

@@ -220,7 +220,7 @@ def test_another_supernet_or_other_samples_are_refused(
 ) -> None:
     folder = whole.exported.directory
     wider = untraceable_supernet()
-    with pytest.raises(InputError, match="out: .*network: [0-9a-f]{32} there"):
+    with pytest.raises(InputError, match=r"out: .*network: [0-9a-f]{32} there"):
         raynas.retrain(wider, data, FOUND, SETTINGS, folder)
     fewer = raynas.data.digits(calibration=20, validation=41, test=30)
     with pytest.raises(InputError, match=r"out: .*samples\.count: 1707 there"):

@@ -189,7 +189,7 @@ def test_attention_is_reset_as_torch_builds_it() -> None:
 
 
 def test_one_dimension_and_three() -> None:
-    """Batch norm of any kind gets gain and offset; one without statistics has none in the tables."""
+    """Batch norm of any kind gets gain and offset; without statistics it has none in the tables."""
     for norm, shape in ((nn.BatchNorm1d(3, affine=False), (2, 3, 4)),
                         (nn.BatchNorm3d(3, affine=False), (2, 3, 4, 4, 4))):  # fmt: skip
         supernet = ChainSupernet(
