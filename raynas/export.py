@@ -24,14 +24,11 @@ from raynas.evaluation.trie import nodes_of
 from raynas.files import plain_number, write_through, writing
 from raynas.inputs import Inputs
 from raynas.module_files import PROGRAM, WEIGHTS, first_line, program_bytes, weights_bytes
-from raynas.population.evaluated import Splits
-from raynas.population.evaluator import PopulationEvaluator
-from raynas.shards.inspection import Inspector
+from raynas.population.calibration import statistics_for
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, batch_norms
 from raynas.supernets.recalibration import require_recalibratable
 from raynas.task import Task, classification_or
-from raynas.workers.open_pool import open_pool
 
 DESCRIPTION = "architecture.json"
 
@@ -167,24 +164,6 @@ def export_searched(
         names = list(supernet.decode(chosen))
         content = {**description, "architecture": list(chosen), "names": names}
         return export_subnet(directory, subnet, supernet.inputs, content).require_complete()
-
-
-def statistics_for(
-    supernet: ChainSupernet,
-    data: SearchData,
-    architecture: Architecture,
-    evaluation: Evaluation,
-    task: Task | None = None,
-) -> Statistics | None:
-    """The batch-norm statistics of one architecture; `None` where they are inherited."""
-    if protocol_for(supernet, evaluation).batch_norm != "recalibrate":
-        return None
-    judged = classification_or(task, supernet.num_classes)
-    inspect = Inspector(supernet.inputs, judged)
-    # Nobody reads the pool's digest.
-    with open_pool(supernet, evaluation, 0, task=judged, digest="") as pool:
-        splits = Splits(data.calibration, (), inspect=inspect)
-        return PopulationEvaluator(pool, splits, evaluation, 0).statistics(architecture)
 
 
 def export_subnet(

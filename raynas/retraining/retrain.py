@@ -15,9 +15,10 @@ from raynas.data.splits import SearchData
 from raynas.errors import InputError, require, require_flags, require_kind
 from raynas.evaluation.device.numerics import numerics
 from raynas.evaluation.settings import Arithmetic, Evaluation
-from raynas.export import DESCRIPTION, Exported, export_subnet, statistics_for
+from raynas.export import DESCRIPTION, Exported, export_subnet
 from raynas.files import Record, as_path
 from raynas.module_files import PROGRAM, WEIGHTS, first_line
+from raynas.population.calibration import statistics_for
 from raynas.preparation import Prepared, inspect_data, open_evaluator, prepare
 from raynas.result import Best, best_of
 from raynas.retraining import records

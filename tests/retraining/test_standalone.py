@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import raynas
 from raynas.costs import flops_table, params_table
 from raynas.errors import InputError
-from raynas.export import statistics_for
+from raynas.population.calibration import statistics_for
 from raynas.retraining.network import family_rule, reset, standalone
 from raynas.supernets import ChainSupernet, digest, fairnas, greedynas, proxylessnas, spos_8x8
 from raynas.supernets.chain import batch_norms
