@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
@@ -21,6 +22,7 @@ from raynas.files import Record
 from raynas.preparation import require_seed
 from raynas.report.read import read_run
 from raynas.score import Score, rank_key
+from raynas.space import Architecture
 from raynas.training import presets
 
 if TYPE_CHECKING:
@@ -109,19 +111,46 @@ def retrain(
             f"Retraining {' '.join(network.decode(found))} on {samples.name} in {directory}",
             soft_wrap=True,
         )
-        with terminal.training_progress(screen, loaded.task.objectives[0]) as progress:
-            retrained = raynas.retrain(
-                network, samples, found, terms, directory,
-                inherit=inherit, evaluation=loaded.evaluation, task=task,
-                observer=progress.epoch, step_observer=progress.step,
-            )  # fmt: skip
+        retrained = retrain_with_progress(
+            screen, network, samples, found, terms, directory,
+            inherit=inherit, evaluation=loaded.evaluation, task=task,
+        )  # fmt: skip
         screen.print(retrained_table(retrained, searched(result, found)))
         screen.print(f"Network: {directory}", soft_wrap=True)
         if processes.first:
             tell_refused(retrained)
 
 
-def read_architecture(names: list[tuple[str, ...]], text: str) -> tuple[int, ...]:
+def retrain_with_progress(
+    screen: Console,
+    supernet: raynas.ChainSupernet,
+    data: raynas.data.SearchData,
+    architecture: Architecture,
+    settings: raynas.TrainingSettings,
+    out: Path,
+    **options: Any,
+) -> Retrained:
+    """Retrain an architecture as `raynas.retrain` does, with progress and the time that is left.
+
+    Args:
+        screen: where to show it.
+        supernet, data, architecture, settings, out: as those of `raynas.retrain`.
+        options: others of `raynas.retrain`.
+
+    Raises:
+        InputError: as there.
+    """
+    from raynas.task import classification_or
+
+    judged = classification_or(options.get("task"), supernet.num_classes)
+    with terminal.training_progress(screen, judged.objectives[0]) as progress:
+        return raynas.retrain(
+            supernet, data, architecture, settings, out,
+            observer=progress.epoch, step_observer=progress.step, **options,
+        )  # fmt: skip
+
+
+def read_architecture(names: list[tuple[str, ...]], text: str) -> Architecture:
     """The architecture that a text names, of the choices that a search has recorded.
 
     Raises:
@@ -159,7 +188,7 @@ def score_of(record: Record, names: list[str]) -> Score:
     return Score.from_record({name: record[name] for name in kept if name in record})
 
 
-def searched(result: Record, architecture: tuple[int, ...]) -> Record | None:
+def searched(result: Record, architecture: Architecture) -> Record | None:
     """The record of an architecture in a search, if it is among the finalists."""
     every = (result, *result["front"], *result.get("finalists", ()))
     return next((each for each in every if tuple(each["architecture"]) == architecture), None)
