@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from command_runs import linear_supernet, slopes, tiny_supernet, untraceable_supernet
+from command_runs import (
+    closeness,
+    gated_supernet,
+    linear_supernet,
+    slopes,
+    tiny_supernet,
+    untraceable_supernet,
+)
 from safetensors.torch import load_file
 from small_search import contents
 from torch import nn
@@ -284,8 +291,6 @@ def test_what_torch_cannot_write_is_told_and_the_rest_is_there(
 
 
 def test_other_tasks_and_data_without_a_test_split(tmp_path: Path) -> None:
-    from command_runs import closeness
-
     means = replace(slopes(), test=())
     ended = raynas.retrain(
         linear_supernet(), means, (1, 2), replace(SETTINGS, batch_size=16), tmp_path,
@@ -294,3 +299,20 @@ def test_other_tasks_and_data_without_a_test_split(tmp_path: Path) -> None:
     assert ended.best.test_objectives is None
     assert set(ended.best.objectives) == {"closeness"}
     assert ended.record["test_closeness"] is None
+
+
+def test_what_a_search_could_not_recalibrate_is_retrained_without_a_word(
+    data: SearchData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = raynas.retrain(gated_supernet(), data, (1,), replace(SETTINGS, epochs=1), tmp_path)
+    assert ended.best.names == ("gated",)
+    assert not [each for each in caplog.records if each.name.startswith("raynas")]
+    with pytest.raises(InputError, match=r"blocks\[0\]\[1\]: expected batch norms"):
+        raynas.retrain(gated_supernet(), data, (1,), SETTINGS, tmp_path / "tuned", inherit=True)
+    assert not (tmp_path / "tuned").exists()
+    inherited = raynas.Evaluation(batch_norm="inherit")
+    tuned = raynas.retrain(
+        gated_supernet(), data, (1,), replace(SETTINGS, epochs=1), tmp_path / "tuned",
+        inherit=True, evaluation=inherited,
+    )  # fmt: skip
+    assert tuned.record["retraining"]["begins"]["batch_norm"] == "inherit"
