@@ -50,9 +50,11 @@ from raynas.commands import workflow
 from raynas.commands.families import build_family, freezing_of
 from raynas.costs import flops_table, random_near
 from raynas.data.splits import SearchData
+from raynas.errors import require
 from raynas.files import Record
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet
+from raynas.training import FairPaths
 
 SUPERNETS: Mapping[str, Paths] = {
     "uniform": Paths("uniform"),
@@ -122,6 +124,7 @@ def main(
     images = plan.images()
     torch.manual_seed(0)
     space = build_family(plan.system, images)
+    names = named(only, space)
     retraining = Retraining(plan, study.recipe, space, images)
     rng = np.random.default_rng(0)
     drawn = list(dict.fromkeys(space.space.sample(rng) for _ in range(4 * study.subnets)))
@@ -137,7 +140,7 @@ def main(
     }
     write_report(json, report)
     for seed in seeds:
-        for name in only or SUPERNETS:
+        for name in names:
             supernet, _ = trained(plan, SUPERNETS[name], seed, images)
             report["predictions"].append(
                 {
@@ -154,6 +157,20 @@ def main(
                 report["winners"].append({**row, "searched": found})
                 write_report(json, report)
     show(report)
+
+
+def named(only: Sequence[str], space: ChainSupernet) -> tuple[str, ...]:
+    """The supernets to train, which the space allows.
+
+    Raises:
+        InputError: another name, or fair paths of blocks with different numbers of choices.
+    """
+    for name in only:
+        require(name in SUPERNETS, "only", f"some of {', '.join(SUPERNETS)}", name, "Mend it.")
+    names = tuple(only or SUPERNETS)
+    if "fair" in names:
+        FairPaths(space.space)
+    return names
 
 
 def described(plan: Plan) -> Record:
