@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import Annotated, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -329,9 +329,13 @@ def test_help_names_and_explains_every_option_once(name: str) -> None:
     text = " ".join(shown.replace("│", " ").split())
     explained = options_and_words(COMMANDS[name])
     assert {"data", "supernet"} <= set(explained)
+    hints = get_type_hints(COMMANDS[name], include_extras=True)
     for option, words in explained.items():
         flag = f"--{option.replace('_', '-')}"
-        row = re.compile(rf"^[│ ]*{flag}(,| [A-Z\\[{{])", re.MULTILINE)
+        opening = rf"{flag}(,| [A-Z\\[{{])"
+        if get_origin(hints.get(option)) is Annotated:
+            opening = "PATH  "  # An argument without a name.
+        row = re.compile(rf"^[│ ]*{opening}", re.MULTILINE)
         assert len(row.findall(shown)) == 1, flag
         assert " ".join(words.split()).rstrip(".") in text
     for code in ("`", "{None}", "InputError", "OmitArgPrefixes"):

@@ -167,6 +167,26 @@ def test_fashion_mnist_searches_at_the_latency_of_baselines(tmp_path: Path) -> N
         assert result["costs"]["latency"] > 0
 
 
+@pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
+@pytest.mark.slow
+def test_fashion_mnist_retrains_winners_and_baselines(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save(spos_28x28(), tmp_path / "supernet.safetensors")
+    sizes = ("--calibration", "20", "--validation", "20", "--population", "4", "--generations", "2")
+    own = ("--train", "256", "--supernet", "supernet.safetensors", "--retrain-epochs", "1")
+    options = (*own, "--networks", "2", "--strategies", "ea", "--workers", "0")
+    for _ in range(2):
+        done = run("fashion_mnist_retrain.py", *options, *sizes, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        rows = [line.split("│")[1:4] for line in done.stdout.splitlines() if "│" in line]
+        names = [row[0].strip() for row in rows[-4:]]
+        assert names == ["EA, seed 0", "all c3", "random 1", "random 2"]
+    assert "epoch " not in done.stdout, "they are read back"
+    kept = sorted((tmp_path / "retrained-1-epochs").glob("*/architecture.json"))
+    assert len(kept) == 4
+    assert json.loads(kept[0].read_text())["names"] == ["c3"] * 12
+
+
 @pytest.mark.slow
 def test_imagenet_searches_the_full_supernet_from_released_weights(tmp_path: Path) -> None:
     classes = 3
