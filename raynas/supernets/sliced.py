@@ -160,10 +160,10 @@ def slice_convolutions(module: nn.Module, widest: nn.Module) -> None:
                 "Build both with the same layers.",
             )
         parent, _, own = name.rpartition(".")
+        weight: Any = shared.weight
         geometry: dict[str, Any] = {"stride": conv.stride, "padding": conv.padding}
-        sliced = SlicedConv2d(
-            shared.weight, conv.out_channels, conv.in_channels, groups=conv.groups, **geometry
-        )
+        channels = (conv.out_channels, conv.in_channels)
+        sliced = SlicedConv2d(weight, *channels, groups=conv.groups, **geometry)
         setattr(module.get_submodule(parent), own, sliced)
 
 
