@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ def read_blocks(text: str | None) -> Blocks | None:
     """
     if text is None:
         return None
-    if not Path(text).is_file():
+    # Names of many blocks are longer than the system lets a path be.
+    if not os.path.isfile(text):
         from raynas.supernets.choice_names import split
 
         require(

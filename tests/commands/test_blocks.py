@@ -71,6 +71,7 @@ def test_a_supernet_of_given_blocks_is_trained_alone(tmp_path: Path) -> None:
 def test_what_a_command_line_gives(home: Path) -> None:
     assert read_blocks(None) is None
     assert read_blocks("c3, c5 x") == ["c3", "c5", "x"]
+    assert read_blocks(",".join(["c3@0.6"] * 99)) == ["c3@0.6"] * 99
     assert read_blocks(str(home / "architecture.json")) == KINDS
     assert read_blocks(str(home / "indices.json")) == [0, 3]
     pairs = read_blocks(str(home / "pairs.json"))
