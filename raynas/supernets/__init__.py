@@ -2,7 +2,9 @@
 
 `chain`: `ChainSupernet`; `choice_names`: short names of choices; `blocks`, `inverted`: operations
 and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `greedynas`;
-`builder_options`: checks of what these are given;
+`spos_channels`: widths of SPOS, from `sliced`: convolutions that share a weight; `plain_modules`:
+what stands for modules that share in an exported subnet; `builder_options`: checks of what builders
+are given;
 `chain_nodes`: modules by name, and copies to examine; `node_runs`: their outputs on examples;
 `checks`, `probing`: whether a supernet can be searched; `recalibration`, `unseen_writes`: whether
 calibration and shared inputs mean the same as in plain PyTorch; `training_mode`: batch norms that
@@ -21,12 +23,14 @@ from raynas.supernets.fairnas import fairnas, fairnas_28x28
 from raynas.supernets.greedynas import greedynas, greedynas_28x28
 from raynas.supernets.identity import Identity, digest, identity
 from raynas.supernets.proxylessnas import proxylessnas, proxylessnas_28x28
+from raynas.supernets.sliced import SlicedConv2d
 from raynas.supernets.spos import spos, spos_8x8, spos_28x28, spos_32x32
 
 __all__ = [
     "ChainSupernet",
     "Identity",
     "Normalize",
+    "SlicedConv2d",
     "check_supernet",
     "digest",
     "fairnas",

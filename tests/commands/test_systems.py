@@ -321,7 +321,13 @@ def test_families_fit_the_digits(family: str) -> None:
         pytest.param(3, 224, "", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(each, marks=pytest.mark.slow if each == "spos-channels" else ())
+        for each in FAMILIES
+    ],
+)
 def test_families_fit_images_of_any_size(
     family: str, channels: int, size: int, builder: str
 ) -> None:
