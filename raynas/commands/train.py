@@ -16,18 +16,21 @@ from raynas.commands.loading import (
     preset_supernet,
 )
 from raynas.commands.options import chosen, options_of
-from raynas.commands.paths import PathsName, require_greedy
+from raynas.commands.paths import PathsName, require_greedy, require_progressive
 from raynas.commands.supernet_training import adjust, require_room, train_or_load
 from raynas.preparation import inspect_data, prepare, require_calibration, require_seed
 from raynas.training import presets
 from raynas.training.greedy import GreedySettings
+from raynas.training.progressive_paths import ProgressiveSettings
 
 if TYPE_CHECKING:
     from raynas import TrainingSettings as TrainingOptions
     from raynas.training.greedy import GreedySettings as GreedyOptions
+    from raynas.training.progressive_paths import ProgressiveSettings as ProgressiveOptions
 else:
     TrainingOptions = options_of(raynas.TrainingSettings, unset=True)
     GreedyOptions = options_of(GreedySettings, without=("steps",), unset=True)
+    ProgressiveOptions = options_of(ProgressiveSettings, unset=True)
 
 
 def train(
@@ -35,6 +38,7 @@ def train(
     out: Path,
     settings: TrainingOptions,
     greedy: GreedyOptions,
+    progressive: ProgressiveOptions,
     supernet: str | None = None,
     task: str | None = None,
     paths: PathsName = "uniform",
@@ -53,14 +57,17 @@ def train(
             initial weights, too.
         greedy: the filter and the pool of greedy paths; as in the paper, shortened to the length of
             the training, if omitted.
-        supernet: spos, proxylessnas, fairnas, greedynas or greedynas-se, in the size that fits the
-            images; or package.module:function, which returns a raynas.ChainSupernet; the SPOS
-            supernet of a named data set if omitted.
+        progressive: the second stage of progressive paths; as in the paper if omitted.
+        supernet: spos, proxylessnas, fairnas, greedynas, greedynas-se or ponas, in the size that
+            fits the images; or package.module:function, which returns a raynas.ChainSupernet; the
+            SPOS supernet of a named data set if omitted.
         task: package.module:function, which returns a raynas.Task; classification if omitted.
         paths: uniform (SPOS), uniform-constraint (over ten bins of FLOPs), fair (FairNAS: as many
-            paths a step as blocks have choices) or greedy (GreedyNAS: the best of those that are
-            compared on validation samples; their pool is written beside out).
-        workers: Ray actors that compare greedy paths; 0 for this process.
+            paths a step as blocks have choices), greedy (GreedyNAS: the best of those that are
+            compared on validation samples; their pool is written beside out) or progressive (PONAS:
+            the largest path, then the choices of one block after another, whose accuracies are
+            written beside out, for raynas specialize).
+        workers: Ray actors that compare greedy and progressive paths; 0 for this process.
         filter_samples: about how many validation samples greedy paths are compared on; 1,000 if
             omitted.
     """
@@ -72,8 +79,10 @@ def train(
 
     with joined() as processes:
         terms = training_settings(data.data, settings)
-        filtering = chosen(greedy)
+        filtering, tuning = chosen(greedy), chosen(progressive)
         require_greedy(paths, {**filtering, "filter_samples": filter_samples})
+        require_progressive(paths, tuning)
+        ProgressiveSettings(**tuning)
         new = not processes.agree(out.exists)
         if new:
             processes.in_first(partial(require_room, out))
@@ -97,6 +106,7 @@ def train(
             workers=workers,
             filter_samples=filter_samples,
             greedy=filtering,
+            progressive=tuning,
         )
 
 
