@@ -3,8 +3,8 @@
 `main`: the `raynas` command and its subcommands; `parsing`: their arguments, read by tyro;
 `options`, `loading`, `named`, `families`, `limits`, `paths`: the data, supernet, functions of a
 user, supernets of the papers, limits and training paths that arguments name; `pool_file`: pools of
-greedy trainings; `train`, `search`, `describe`, `latency`, `export`, `ledger`: one file per
-command; `torchrun`: processes that train together; `supernet_training`, `workflow`: the steps that
-commands and experiments share; `comparison`: searches side by side; `terminal`: progress and
-tables.
+greedy trainings; `train`, `search`, `specialize`, `describe`, `latency`, `export`, `ledger`: one
+file per command; `torchrun`: processes that train together; `supernet_training`, `workflow`: the
+steps that commands and experiments share; `comparison`: searches side by side; `terminal`: progress
+and tables.
 """

@@ -9,6 +9,7 @@ from raynas.commands.export import export
 from raynas.commands.latency import latency
 from raynas.commands.ledger import ledger
 from raynas.commands.search import search
+from raynas.commands.specialize import specialize
 from raynas.commands.train import train
 from raynas.commands.workflow import run
 
@@ -18,6 +19,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "latency": latency,
     "search": search,
+    "specialize": specialize,
     "export": export,
     "ledger": ledger,
 }

@@ -109,9 +109,9 @@ def cheapest(
         )
         constraints.append(LinearConstraint([row], low, high))
     for architecture in excluded:
-        row = np.zeros(ends[-1])
-        row[starts + np.asarray(architecture)] = 1.0
-        constraints.append(LinearConstraint([row], -np.inf, len(choices) - 1))
+        taken = np.zeros(ends[-1])
+        taken[starts + np.asarray(architecture)] = 1.0
+        constraints.append(LinearConstraint([taken], -np.inf, len(choices) - 1))
     result = milp(
         c=scaled(table),
         integrality=1,
