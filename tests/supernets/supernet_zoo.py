@@ -13,6 +13,7 @@ from raynas.supernets import (
     Normalize,
     fairnas_28x28,
     greedynas_28x28,
+    ponas_28x28,
     proxylessnas_28x28,
     spos,
 )
@@ -106,6 +107,7 @@ ZOO: dict[str, Callable[[], ChainSupernet]] = {
     "greedynas": small_greedynas,
     "proxylessnas": lambda: proxylessnas_28x28(4, **INVERTED),
     "fairnas": lambda: fairnas_28x28(4, **INVERTED),
+    "ponas": lambda: ponas_28x28(4, **INVERTED | {"stages": ((8, 1, 1), (12, 1, 2))}),
     "grey spos": grey_spos,
     "sliced": sliced,
     "skipping": skipping,
