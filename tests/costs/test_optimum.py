@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import cases, listed, naive_cost, tables
-from pytest import approx
 
 from raynas.costs import CostTable, Limit, Limits
 from raynas.costs.optimum import least
@@ -35,7 +34,9 @@ def test_nothing_legal_costs_less(case: tuple[Limits, Architecture], data: st.Da
     assert found.proven
     costs = [naive_cost(table, each) for each in legal]
     room = max(naive_cost(table, table.dearest()) - naive_cost(table, table.cheapest()), 1e-300)
-    assert float((naive_cost(table, found.architecture) - min(costs)) / room) == approx(0, abs=1e-9)
+    assert float((naive_cost(table, found.architecture) - min(costs)) / room) == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 def test_large_spaces_against_a_sum_over_costs() -> None:
@@ -55,7 +56,7 @@ def test_large_spaces_against_a_sum_over_costs() -> None:
     found = least(CostTable("lost", 0, (lost / 50_000).tolist()), limits)
     assert found is not None
     assert found.proven
-    assert found.cost == approx(best.min() / 50_000)
+    assert found.cost == pytest.approx(best.min() / 50_000)
     assert flops.of(found.architecture) <= bound
 
 

@@ -17,9 +17,7 @@ from raynas.space import SearchSpace
 BRIEF = TableSearch(generations=60)
 
 
-def scene(
-    blocks: int, choices: int, share: float = 0.3, seed: int = 0
-) -> tuple[CostTable, Limits]:
+def scene(blocks: int, choices: int, share: float = 0.3, seed: int = 0) -> tuple[CostTable, Limits]:
     """What choices lose and cost: the cheap ones lose more."""
     rng = np.random.default_rng(seed)
     costs = np.sort(rng.integers(1, 1000, (blocks, choices)), axis=1)
@@ -35,9 +33,7 @@ def scene(
 @pytest.mark.parametrize("seed", range(4))
 def test_small_spaces_are_solved(seed: int) -> None:
     lost, limits = scene(4, 3, seed=seed)
-    best = min(
-        lost.of(each) for each in product(range(3), repeat=4) if limits.allows(each)
-    )
+    best = min(lost.of(each) for each in product(range(3), repeat=4) if limits.allows(each))
     found = BRIEF.minimise(lost, limits, np.random.default_rng(seed))
     exact = least(lost, limits)
     assert limits.allows(found.architecture)
