@@ -44,7 +44,7 @@ class VariantScorer(Protocol):
 
     @property
     def alone(self) -> int:
-        """Those that would have been without shared prefixes."""
+        """Blocks that would have been executed without shared prefixes, times samples."""
 
     def scores(self, paths: Sequence[Architecture]) -> list[Score]:
         """The score of each path, in the order given."""
