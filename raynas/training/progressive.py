@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, final
+
+import torch
 
 from raynas.data.splits import TrainingImages
 from raynas.errors import require, require_kind
@@ -72,10 +75,11 @@ def train_progressively(
     every = settings.epochs + supernet.space.blocks * tuning.block_epochs
     for stage in range(begun, 1 + supernet.space.blocks):
         own = settings if stage == 0 else tuning.of_block(settings, stage)
+        seen = images if stage == 0 else part_of(images, tuning.block_samples)
         processes.in_first(partial(walk.enter, stage))
         counted = Counted(len(reports), every, observer, step_observer)
         found = train(
-            supernet, images, own, task=task, paths=paths, checkpoint=walk.beside(stage),
+            supernet, seen, own, task=task, paths=paths, checkpoint=walk.beside(stage),
             observer=counted.epoch, step_observer=counted.step,
         )  # fmt: skip
         reports += map(counted.renumbered, found)
@@ -160,6 +164,36 @@ class Walk:
         own = self.beside(stage)
         if own is not None:
             own.unlink(missing_ok=True)
+
+
+@final
+@dataclass(frozen=True)
+class RandomPart:
+    """Some training samples, others in each epoch.
+
+    Args:
+        images: that they are taken from.
+        samples: how many.
+    """
+
+    images: TrainingImages
+    samples: int
+
+    def __len__(self) -> int:
+        """The number of samples of an epoch."""
+        return self.samples
+
+    def batches(
+        self, batch_size: int, *, seed: int, epoch: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The first batches of an epoch of all samples, whose order is random."""
+        every = self.images.batches(batch_size, seed=seed, epoch=epoch)
+        return islice(every, max(1, self.samples // batch_size))
+
+
+def part_of(images: TrainingImages, samples: int | None) -> TrainingImages:
+    """So many training samples; all if `None`, or if there are no more."""
+    return images if samples is None or samples >= len(images) else RandomPart(images, samples)
 
 
 def stage_checkpoint(checkpoint: Path, stage: int) -> Path:

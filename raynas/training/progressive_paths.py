@@ -60,6 +60,8 @@ class ProgressiveSettings:
 
     Args:
         block_epochs: passes over the samples for each block.
+        block_samples: that such a pass takes, at random; all if omitted. Each is seen by as many
+            paths as the block has choices, so that small trainings need not take all.
         block_learning_rate: which stays as it is; a hundredth of the first stage's if omitted.
         channels: that smaller choices get of the largest: its first ones, or the important ones,
             which the projection weighs most.
@@ -69,13 +71,16 @@ class ProgressiveSettings:
     """
 
     block_epochs: int = 3
+    block_samples: int | None = None
     block_learning_rate: float | None = None
     channels: Literal["first", "important"] = "first"
 
     def __post_init__(self) -> None:
-        rate = self.block_learning_rate
+        rate, samples = self.block_learning_rate, self.block_samples
         for name, valid, expected in (
             ("block_epochs", is_whole(self.block_epochs) and self.block_epochs >= 1, "at least 1"),
+            ("block_samples", samples is None or (is_whole(samples) and samples >= 1),
+             "at least 1"),
             ("block_learning_rate", rate is None or (is_number(rate) and 0 < rate < inf),
              "a positive finite number"),
             ("channels", self.channels in ("first", "important"), "'first' or 'important'"),

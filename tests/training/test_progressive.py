@@ -13,20 +13,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_training import SETTINGS, Images, digits, same, small_supernet, state
+from small_training import (
+    SETTINGS,
+    Images,
+    digits,
+    few_digits,
+    same,
+    small_bottlenecks,
+    small_supernet,
+    state,
+)
 
 import raynas
-from raynas.data import SearchData
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.population.variant_scorer import VariantScorer, open_variant_scorer
 from raynas.score import Score
-from raynas.shards.shard import make_shards
 from raynas.space import Architecture
-from raynas.supernets import ChainSupernet
 from raynas.supernets.checkpoints import weights_digest
 from raynas.supernets.cropping import crop_block
-from raynas.supernets.inverted import SMALLEST, Choices, build, changed, macro_of
 from raynas.training import (
     ProgressivePaths,
     ProgressiveSettings,
@@ -34,6 +39,7 @@ from raynas.training import (
     train,
     train_progressively,
 )
+from raynas.training.progressive import part_of
 
 TRAINING = TrainingSettings(epochs=2, batch_size=32, learning_rate=0.1, seed=3, device="cpu")
 TUNING = ProgressiveSettings(block_epochs=2, block_learning_rate=0.02)
@@ -42,30 +48,8 @@ STEPS = 2
 """Of an epoch."""
 
 
-def small_ponas() -> ChainSupernet:
-    """Three blocks of four choices: expansions 3 and 6, without SE and with it."""
-    sizes = {"stages": ((6, 2, 1), (8, 1, 2)), "stem_channels": 4, "separable_channels": 4}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        macro = macro_of(changed(SMALLEST, {**sizes, "head_channels": 12}))
-        return build(10, macro, Choices(kernels=(3,), se=True), {"builder": "none"})
-
-
 def images() -> Images:
     return digits(32 * STEPS)
-
-
-def data(validation: int = 30, calibration: int = 12) -> SearchData:
-    every = digits(200)
-    parts = {"calibration": calibration, "validation": validation}
-    shards = {
-        split: make_shards(
-            every.pixels[100 : 100 + count], every.labels[100 : 100 + count],
-            split=split, shard_size=10,
-        ) if count else ()
-        for split, count in parts.items()
-    }  # fmt: skip
-    return SearchData("few", 10, shards["calibration"], shards["validation"], ())
 
 
 class Watched:
@@ -87,7 +71,7 @@ class Watched:
 
 def test_the_table_is_what_evaluate_says_of_every_variant_at_that_moment() -> None:
     """Scores, prefixes and suffixes, fairness, weights that move, and what sharing saves."""
-    supernet, given = small_ponas(), data()
+    supernet, given = small_bottlenecks(), few_digits()
     expected: list[list[Score]] = []
     steps: list[tuple[Architecture, ...]] = []
     moments: list[dict[str, Any]] = []
@@ -162,7 +146,7 @@ def trained(
     checkpoint: Path | None = None, stop_at: int | str | None = None, **changes: Any
 ) -> tuple[dict[str, Any], raynas.AccuracyTable, int] | None:
     """A progressive training, ended in an epoch or while the first block is scored."""
-    supernet = small_ponas()
+    supernet = small_bottlenecks()
 
     class Killed(Exception):
         pass
@@ -175,7 +159,7 @@ def trained(
         if stop_at == "scoring":
             raise Killed
 
-    options = {"settings": TRAINING, "tuning": TUNING, "data": data()} | changes
+    options = {"settings": TRAINING, "tuning": TUNING, "data": few_digits()} | changes
     evaluation = Evaluation(batch_norm="inherit", device="cpu")
     with open_variant_scorer(supernet, options["data"], evaluation=evaluation) as opened:
         scorer: Any = Watched(opened, first)
@@ -209,7 +193,7 @@ def test_a_training_that_is_killed_again_and_again_ends_as_if_it_never_was(tmp_p
 
     for change in (
         {"tuning": ProgressiveSettings(block_epochs=1)},
-        {"data": data(20)},
+        {"data": few_digits(20)},
         {"settings": TrainingSettings(epochs=3, batch_size=32, learning_rate=0.1)},
     ):
         with pytest.raises(InputError, match="a training on the same terms"):
@@ -218,11 +202,11 @@ def test_a_training_that_is_killed_again_and_again_ends_as_if_it_never_was(tmp_p
 
 def test_the_largest_path_is_trained_as_any_training_would() -> None:
     """And the first block begins with crops of it."""
-    alone, supernet = small_ponas(), small_ponas()
+    alone, supernet = small_bottlenecks(), small_bottlenecks()
     train(alone, images(), TRAINING, paths=Largest())
     crop_block(alone, 0, 3)
     begun: list[dict[str, Any]] = []
-    with open_variant_scorer(supernet, data()) as scorer:
+    with open_variant_scorer(supernet, few_digits()) as scorer:
         paths = ProgressivePaths(supernet, scorer, TUNING)
         enter = paths.enter
 
@@ -263,7 +247,7 @@ class Said:
 
 
 def told(values: Sequence[float]) -> ProgressivePaths:
-    paths = ProgressivePaths(small_ponas(), Said(values))
+    paths = ProgressivePaths(small_bottlenecks(), Said(values))
     for block in (None, 0, 1, 2):
         paths.enter(block)
         paths.leave()
@@ -275,7 +259,7 @@ def test_scores_that_are_not_finite_are_no_accuracies() -> None:
     table = paths.table()
     assert table.accuracies == ((0.3, None, 0.5, 0.5),) * 3
     assert table.best == (2, 2, 2), "the first of equal ones"
-    copied = ProgressivePaths(small_ponas(), Said(()))
+    copied = ProgressivePaths(small_bottlenecks(), Said(()))
     copied.restore(json.loads(json.dumps(paths.state())))
     assert copied.state() == paths.state()
     assert copied.rows == paths.rows
@@ -284,26 +268,26 @@ def test_scores_that_are_not_finite_are_no_accuracies() -> None:
 
 
 def test_what_cannot_be_trained_is_refused() -> None:
-    supernet = small_ponas()
+    supernet = small_bottlenecks()
     paths = ProgressivePaths(supernet, Said((0.0,) * 4))
     with pytest.raises(InputError, match=r"Train with .*train_progressively"):
         train(supernet, images(), TRAINING, paths=paths)
     with pytest.raises(InputError, match="paths: expected 3 blocks that were trained, got 0"):
         paths.table()
     with pytest.raises(InputError, match="those of the supernet that is trained"):
-        train_progressively(small_ponas(), images(), TRAINING, paths)
+        train_progressively(small_bottlenecks(), images(), TRAINING, paths)
     with pytest.raises(InputError, match="paths: expected a ProgressivePaths"):
         train_progressively(supernet, images(), TRAINING, None)
     with pytest.raises(InputError, match="supernet: expected inverted bottlenecks"):
         ProgressivePaths(small_supernet(), Said(()))
     with (
         pytest.raises(InputError, match="data: expected validation samples"),
-        open_variant_scorer(supernet, data(0)),
+        open_variant_scorer(supernet, few_digits(0)),
     ):
         pass
     with (
         pytest.raises(InputError, match="calibration"),
-        open_variant_scorer(supernet, data(10, 0)),
+        open_variant_scorer(supernet, few_digits(10, 0)),
     ):
         pass
 
@@ -315,6 +299,7 @@ def test_what_cannot_be_trained_is_refused() -> None:
         ({"block_learning_rate": -1.0}, "block_learning_rate"),
         ({"block_learning_rate": nan}, "block_learning_rate"),
         ({"channels": "last"}, "channels"),
+        ({"block_samples": 0}, "block_samples"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], argument: str) -> None:
@@ -330,3 +315,30 @@ def test_settings_of_a_block() -> None:
     assert [first.learning_rate_at(step, 10) for step in (0, 29)] == [first.learning_rate] * 2
     assert len({first.seed, second.seed, SETTINGS.seed}) == 3
     assert first.epochs == 3
+
+
+def test_a_block_may_see_a_part_of_the_samples() -> None:
+    """The first batches of a random order, another in each epoch."""
+    part = part_of(digits(200), 96)
+    assert len(part) == 96
+    epochs = [list(part.batches(32, seed=1, epoch=epoch)) for epoch in (0, 1)]
+    for epoch, batches in enumerate(epochs):
+        every = list(digits(200).batches(32, seed=1, epoch=epoch))
+        assert len(batches) == 3
+        for mine, theirs in zip(batches, every, strict=False):
+            assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
+    whole = digits(50)
+    assert part_of(whole, 50) is part_of(whole, None) is whole
+
+    paths = ProgressivePaths(
+        small_bottlenecks(),
+        Said((0.0,) * 4),
+        ProgressiveSettings(block_epochs=1, block_samples=32),
+    )
+    steps: list[tuple[int, int]] = []
+    train_progressively(
+        paths.supernet, images(), TRAINING, paths,
+        step_observer=lambda step: steps.append((step.epoch, step.steps)),
+    )  # fmt: skip
+    assert steps == [(1, 2), (1, 2), (2, 2), (2, 2), (3, 1), (4, 1), (5, 1)]
