@@ -163,7 +163,7 @@ def one(
     found, seconds = timed(lambda: search.minimise(table.lost, limits, rng))
     best, solving = timed(lambda: least(table.lost, limits))
     return Specialization(
-        "; ".join(map(str, limits.limits)) or "none",
+        "; ".join(str(each) for each in limits.limits if each.bounded) or "none",
         described(found.architecture, seconds),
         tuple(map(float, found.curve)),
         None if best is None else described(best.architecture, solving, best.proven),

@@ -65,9 +65,9 @@ def small_supernet(seed: int = 0, **changes: object) -> ChainSupernet:
         return spos(10, **(arguments | changes))
 
 
-def small_bottlenecks(seed: int = 0) -> ChainSupernet:
-    """Three blocks of four choices: expansions 3 and 6, without SE and with it."""
-    sizes = {"stages": ((6, 2, 1), (8, 1, 2)), "stem_channels": 4, "separable_channels": 4}
+def small_bottlenecks(seed: int = 0, first: int = 2) -> ChainSupernet:
+    """`first` + 1 blocks of four choices: expansions 3 and 6, without SE and with it."""
+    sizes = {"stages": ((6, first, 1), (8, 1, 2)), "stem_channels": 4, "separable_channels": 4}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         macro = macro_of(changed(SMALLEST, {**sizes, "head_channels": 12}))

@@ -60,7 +60,7 @@ def test_a_progressive_training_ends_alike_everywhere(seen: Seen) -> None:
         assert same(each["state"], first["state"])
         assert same(each["read"], first["state"])
         assert each["state reports"] == each["read reports"] == first["state reports"]
-    assert len(first["state reports"]) == 1 + 3
+    assert len(first["state reports"]) == 1 + 2
     assert first["state table"] == first["read table"]
     assert second["state table"] is None
 

@@ -191,7 +191,7 @@ def progressive_training(home: Path, rank: int) -> dict[str, Any]:
     results: dict[str, Any] = {}
     settings = with_settings(epochs=1, warmup_epochs=0)
     for name in ("state", "read"):
-        supernet = small_bottlenecks(rank)
+        supernet = small_bottlenecks(rank, first=1)
         with open_variant_scorer(supernet, few_digits()) as scorer:
             tuning = ProgressiveSettings(block_epochs=1)
             paths = ProgressivePaths(supernet, scorer, tuning) if rank == 0 else None
