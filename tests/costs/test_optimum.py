@@ -15,7 +15,7 @@ from raynas.space import Architecture, SearchSpace
 
 
 @given(cases(), st.data())
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_nothing_legal_costs_less(case: tuple[Limits, Architecture], data: st.DataObject) -> None:
     limits, _ = case
     table = data.draw(tables(limits.space, "lost"))
