@@ -22,6 +22,7 @@ def main(
     supernet: Path = HOME / "supernet.safetensors",
     epochs: int = 120,
     threshold: float = 0.5,
+    population: int = 50,
 ) -> None:
     """Train and search a small SPOS supernet on handwritten digits.
 
@@ -30,8 +31,9 @@ def main(
         supernet: the trained weights; trained first if the file is missing.
         epochs: of the training.
         threshold: the choice percentage at which blocks freeze (cf, pcf).
+        population: candidates of a generation.
     """
-    strategy = workflow.make_strategy(run.strategy, threshold=threshold)
+    strategy = workflow.make_strategy(run.strategy, population=population, threshold=threshold)
     settings = supernet_training.adjust(raynas.training.presets.DIGITS, epochs=epochs)
     constraint = raynas.FLOPs(at_most=680e3)
     directory = run.directory(HOME)

@@ -24,8 +24,8 @@ processor and the GPU. Rooms, in the order in which data flows: `supernets`, `sh
 `data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`, `population`. A search:
 `preparation` checks its arguments, `task_trial` a task among them, `search` is the loop,
 `generation` one turn of it, `replay` its resumption, `conclusion` its end, `result` the winner or
-the front, `export` its product; `overview` looks before it; `specialization` looks
-networks up in a table instead. `report` reads records; `testing` has
+the front, `export` its product, `retraining` trains that for itself; `overview` looks before it;
+`specialization` looks networks up in a table instead. `report` reads records; `testing` has
 contract kits; `commands` is the command line; `cli` and `workflow` are earlier names of its files.
 """
 
@@ -68,6 +68,7 @@ from raynas.task import Classification, PerSample, Task
 if TYPE_CHECKING:
     from raynas import data, supernets, training
     from raynas.population.interface import CandidateEvaluator
+    from raynas.retraining.retrain import retrain
     from raynas.supernets.chain import ChainSupernet
     from raynas.training import TrainingSettings
     from raynas.workers.open_pool import open_pool
@@ -107,6 +108,7 @@ __all__ = [
     "describe",
     "evaluate",
     "open_pool",
+    "retrain",
     "search",
     "search_with",
     "specialize",
@@ -121,6 +123,7 @@ LATER = {
     "ChainSupernet": "raynas.supernets",
     "TrainingSettings": "raynas.training",
     "open_pool": "raynas.workers.open_pool",
+    "retrain": "raynas.retraining.retrain",
 }
 """Names and their modules, which need torch."""
 

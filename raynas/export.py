@@ -24,14 +24,11 @@ from raynas.evaluation.trie import nodes_of
 from raynas.files import plain_number, write_through, writing
 from raynas.inputs import Inputs
 from raynas.module_files import PROGRAM, WEIGHTS, first_line, program_bytes, weights_bytes
-from raynas.population.evaluated import Splits
-from raynas.population.evaluator import PopulationEvaluator
-from raynas.shards.inspection import Inspector
+from raynas.population.calibration import statistics_for
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, batch_norms
 from raynas.supernets.recalibration import require_recalibratable
 from raynas.task import Task, classification_or
-from raynas.workers.open_pool import open_pool
 
 DESCRIPTION = "architecture.json"
 
@@ -162,14 +159,7 @@ def export_searched(
     chosen = supernet.space.validate(architecture)
     require_target(Path(directory), chosen)
     with numerics(torch.device("cpu"), Arithmetic(threads=evaluation.threads)):
-        statistics: Statistics | None = None
-        if protocol_for(supernet, evaluation).batch_norm == "recalibrate":
-            judged = classification_or(task, supernet.num_classes)
-            inspect = Inspector(supernet.inputs, judged)
-            # Nobody reads the pool's digest.
-            with open_pool(supernet, evaluation, 0, task=judged, digest="") as pool:
-                splits = Splits(data.calibration, (), inspect=inspect)
-                statistics = PopulationEvaluator(pool, splits, evaluation, 0).statistics(chosen)
+        statistics = statistics_for(supernet, data, chosen, evaluation, task)
         subnet = plain_subnet(supernet, chosen, statistics)
         names = list(supernet.decode(chosen))
         content = {**description, "architecture": list(chosen), "names": names}

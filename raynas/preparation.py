@@ -179,6 +179,7 @@ def open_evaluator(
         workers, pool, ledger, seed: as those of `raynas.search`.
     """
     from raynas.ledger.ledger import Ledger
+    from raynas.ledger.spaces import PricedSpace
     from raynas.population.evaluated import Known, Splits
     from raynas.population.evaluator import PopulationEvaluator
     from raynas.supernets.value_digest import identity_of_task
@@ -197,6 +198,9 @@ def open_evaluator(
         ledger = None
     with ExitStack() as stack:
         scores = stack.enter_context(Ledger(ledger))
+        if ledger is not None:
+            space = PricedSpace(prepared.supernet.names, prepared.problem.tables)
+            scores.describe(digest, space)
         if pool is None:
             opened = open_pool(prepared.supernet, protocol, workers, task=task, digest=digest)
             pool = stack.enter_context(opened)

@@ -32,7 +32,7 @@ RECORDED = frozenset((
     "costs", "names", "front", "strategy", "finished", "generations", "evaluations",
     "legal_architectures", "frozen", "seconds", "final_seconds", "gpu_hours", "energy_j",
     "workers", "seed", "skipped_images", "not_finite", "finalists", "inputs", "batch",
-    "not_written",
+    "not_written", "retraining",
 ))  # fmt: skip
 """Names of other things in the records of scores and results, where objectives stand by theirs."""
 

@@ -65,6 +65,10 @@ def make_foreign_recipe(path: Path) -> None:
     save_file({"a": torch.zeros(1)}, path, {"recipe": '{"builder": "spos", "colour": 1}'})
 
 
+def make_recipe_of_no_supernet(path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, path, {"recipe": '{"builder": "spos", "stages": 1}'})
+
+
 UNREADABLE = "checkpoint: expected a readable safetensors or torch file"
 CHECKPOINTS: list[tuple[Callable[[Path], None], tuple[str, ...]]] = [
     (make_missing, (UNREADABLE, "No such file")),
@@ -82,6 +86,7 @@ CHECKPOINTS: list[tuple[Callable[[Path], None], tuple[str, ...]]] = [
     ),
     (make_foreign_builder, ("a recipe for one of ['fairnas', ", "'spos'], got os.system.")),
     (make_foreign_recipe, ("a recipe that spos can be built from, got ", "'colour'")),
+    (make_recipe_of_no_supernet, ("supernet.pt: expected a recipe that spos", "got stages: ")),
     (make_other_images, ("calibration images: expected shape (1, 28, 28)", "got (1, 8, 8).")),
     (make_other_classes, ("supernet: expected 10 classes, as digits has, got 7.",)),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -32,11 +33,18 @@ def test_other_commands_name_what_exists() -> None:
         assert (ROOT / name).exists(), name
 
 
-def test_experiment_commands_parse(tmp_path: Path) -> None:
-    for script in sorted((ROOT / "experiments").glob("*.py")):
-        done = run([sys.executable, str(script), "--help"], tmp_path)
-        assert done.returncode == 0, done.stderr
-        one = script.name.endswith("_spos.py")
-        own = ("--strategy", "--seed", "--resume") if one else ("--strategies", "--seeds")
-        for option in (*own, "--workers", "--run-dir"):
-            assert option in done.stdout
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "experiments").glob("*.py")), ids=lambda s: s.stem
+)
+def test_experiment_commands_parse(
+    script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [script.name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    one = script.name.endswith("_spos.py")
+    own = ("--strategy", "--resume") if one else ()
+    for option in (*own, "--seed", "--workers", "--run-dir"):
+        assert option in shown

@@ -88,6 +88,11 @@ def test_a_second_budget_starts_from_what_the_first_search_scored(tmp_path: Path
         (context,) = kept.contexts()
         assert context.architectures == len(scored | wanted)
         assert (context.key.samples, kept.verify()) == (62, [])
+        space = kept.space(context.key.supernet)
+        assert space is not None
+        for record in records(tmp_path / "loose"):
+            for score in record["population"]:
+                assert space.costs(tuple(score["architecture"])) == score["costs"]
 
 
 def test_strategies_share_what_they_scored(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ from scipy.stats import kendalltau, spearmanr
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from common.reports import machine, write_report
+from common.trained import Paths, Plan, kept, trained
 from paths import described
-from trained import Paths, Plan, kept, trained
 
 import raynas
 from raynas.commands import workflow
@@ -86,12 +86,12 @@ def measured(
 
     def measure() -> Record:
         torch.manual_seed(seed)
-        supernet = build_family("fairnas", images)
+        supernet = build_family(plan.system, images)
         if paths is not None:
             supernet, _ = trained(plan, paths, seed, images)
         return {"rows": orders(plan, supernet, seed, images.validation)}
 
-    file = plan.home / f"seed{seed}" / (paths.training if paths else name) / "orders.json"
+    file = plan.folder(seed) / (paths.training if paths else name) / "orders.json"
     return [{"name": name, "seed": seed, **row} for row in kept(file, measure)["rows"]]
 
 

@@ -40,7 +40,7 @@ from rich.table import Table
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from common.reports import machine, write_report
-from trained import Paths, Plan, kept, trained
+from common.trained import Paths, Plan, kept, trained
 
 import raynas
 from raynas.commands import workflow
@@ -98,7 +98,7 @@ def measured(plan: Plan, paths: Paths, seed: int, images: SearchData) -> Record:
     """One training and its search, as one row."""
     supernet, training = trained(plan, paths, seed, images)
     start = "pool" if paths.initial else "random"
-    run_dir = plan.home / f"seed{seed}" / paths.training / f"search-{start}"
+    run_dir = plan.folder(seed) / paths.training / f"search-{start}"
 
     def search() -> Record:
         pool = tuple(map(tuple, training["pool"])) if paths.initial else ()

@@ -114,7 +114,7 @@ def from_recipe(file: Path, recipe: Mapping[str, Any]) -> raynas.ChainSupernet:
     )
     try:
         built: raynas.ChainSupernet = getattr(raynas.supernets, builder)(**settings)
-    except TypeError as error:
+    except (TypeError, InputError) as error:
         raise InputError(
             f"supernet {file}",
             f"a recipe that {builder} can be built from",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,15 +17,16 @@ from raynas.files import file_beside
 from raynas.ledger.ledger import Context, Ledger
 from raynas.ledger.rows import Entry
 from raynas.ledger.score_key import ScoreKey
+from raynas.ledger.spaces import PricedSpace
 from raynas.score import Score
-from raynas.space import encode
+from raynas.space import Architecture, encode
 
 ROWS = 10_000
 """Rows of one group of an exported file."""
 
 COLUMNS = (
-    "supernet", "data", "key", "key_json", "architecture", "choices", "loss", "correct", "samples",
-    "finite",
+    "supernet", "data", "key", "key_json", "architecture", "choices", "names", "loss", "correct",
+    "samples", "finite",
 )  # fmt: skip
 """Columns that every score has."""
 
@@ -38,19 +39,20 @@ def list_scores(path: Positional[Path]) -> None:
     """
     with Ledger(path, read_only=True) as ledger:
         contexts = ledger.contexts()
+        spaces = spaces_of(ledger, [context.key for context in contexts])
     table = Table(title=f"{path}: {sum(context.architectures for context in contexts):,} scores")
     table.add_column("key", overflow="fold")
     for name in ("samples", "architectures", "best"):
         table.add_column(name, justify="right")
-    table.add_column("best architecture", overflow="fold")
+    table.add_column("best architecture, its choices and costs", overflow="fold")
     table.add_column("supernet, data and evaluation", overflow="fold")
     for context in contexts:
-        table.add_row(*cells(context))
+        table.add_row(*cells(context, spaces.get(context.key.supernet)))
     terminal.make_console().print(table)
 
 
 def export_scores(path: Positional[Path], out: Positional[Path]) -> None:
-    """Write all scores of a ledger to a Parquet file, one row each.
+    """Write all scores of a ledger to a Parquet file, one row each, with names and costs.
 
     Args:
         path: the ledger.
@@ -61,7 +63,8 @@ def export_scores(path: Positional[Path], out: Positional[Path]) -> None:
     )
     with Ledger(path, read_only=True) as ledger:
         rows = list(ledger.rows())
-    write_parquet(rows, out)
+        spaces = spaces_of(ledger, [key for key, _ in rows])
+    write_parquet(rows, spaces, out)
     terminal.make_console().print(f"Exported {len(rows):,} scores to {out}", soft_wrap=True)
 
 
@@ -97,7 +100,13 @@ def ledger(command: ListCommand | ExportCommand | VerifyCommand) -> None:
     command()
 
 
-def cells(context: Context) -> tuple[str, ...]:
+def spaces_of(ledger: Ledger, keys: Sequence[ScoreKey]) -> dict[str, PricedSpace]:
+    """Names and costs of the keys' supernets, by digest, as far as searches have told them."""
+    found = {digest: ledger.space(digest) for digest in {key.supernet for key in keys}}
+    return {digest: space for digest, space in found.items() if space is not None}
+
+
+def cells(context: Context, space: PricedSpace | None) -> tuple[str, ...]:
     """A key as the cells of a table."""
     key, best = context.key, context.best
     evaluation = {name: value for name, value in key.evaluation.items() if value is not None}
@@ -108,9 +117,18 @@ def cells(context: Context) -> tuple[str, ...]:
         f"{key.samples:,}",
         f"{context.architectures:,}",
         "" if best is None else shown_value(best),
-        "" if best is None else encode(best.architecture),
+        "" if best is None else described(best.architecture, space),
         ", ".join(f"{name} {shown(value)}" for name, value in named.items()),
     )
+
+
+def described(architecture: Architecture, space: PricedSpace | None) -> str:
+    """An architecture, the names of its choices, and its costs."""
+    if space is None:
+        return encode(architecture)
+    costs = space.costs(architecture).items()
+    told = ", ".join(f"{name} {cost:,}" for name, cost in costs)
+    return f"{encode(architecture)} ({space.named(architecture)}), {told}"
 
 
 def shown_value(score: Score) -> str:
@@ -127,8 +145,12 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def write_parquet(rows: Sequence[tuple[ScoreKey, Entry]], out: Path) -> None:
-    """Write scores as flat columns, one per objective; the file appears whole or not at all.
+def write_parquet(
+    rows: Sequence[tuple[ScoreKey, Entry]], spaces: Mapping[str, PricedSpace], out: Path
+) -> None:
+    """Write scores as flat columns, one per objective and per cost.
+
+    The file appears whole or not at all. Names and costs that no search has told are null.
 
     Raises:
         InputError: the file exists by now, or cannot be written.
@@ -137,27 +159,35 @@ def write_parquet(rows: Sequence[tuple[ScoreKey, Entry]], out: Path) -> None:
     import pyarrow.parquet as pq
 
     names = dict.fromkeys(name for _, entry in rows for name in entry.score.objectives)
+    costs = dict.fromkeys(name for space in spaces.values() for name in space.tables)
     schema = pa.schema(
         [
             *((name, pa.string()) for name in ("supernet", "data", "key", "key_json")),
             ("architecture", pa.string()),
             ("choices", pa.list_(pa.int64())),
+            ("names", pa.string()),
             *((column(name), pa.float64()) for name in names),
             ("loss", pa.float64()),
             *((name, pa.int64()) for name in ("correct", "samples")),
             ("finite", pa.bool_()),
+            *((f"cost_{name}", pa.float64()) for name in costs),
         ]
     )
     with file_beside(out, "out", new=True) as part, pq.ParquetWriter(part, schema) as writer:
         for start in range(0, len(rows), ROWS):
-            group = [flat(key, entry) for key, entry in rows[start : start + ROWS]]
+            group = [
+                flat(key, entry, spaces.get(key.supernet))
+                for key, entry in rows[start : start + ROWS]
+            ]
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def flat(key: ScoreKey, entry: Entry) -> dict[str, Any]:
+def flat(key: ScoreKey, entry: Entry, space: PricedSpace | None) -> dict[str, Any]:
     """One row of the file."""
     score = entry.score
+    costs = {} if space is None else space.costs(score.architecture)
     return {
+        **{f"cost_{name}": float(cost) for name, cost in costs.items()},
         **{column(name): value for name, value in score.objectives.items()},
         "supernet": key.supernet,
         "data": key.data,
@@ -165,6 +195,7 @@ def flat(key: ScoreKey, entry: Entry) -> dict[str, Any]:
         "key_json": key.text,
         "architecture": encode(score.architecture),
         "choices": list(score.architecture),
+        "names": None if space is None else space.named(score.architecture),
         "loss": score.loss,
         "correct": score.correct,
         "samples": score.samples,

@@ -8,6 +8,7 @@ from raynas.commands.describe import describe, evaluate
 from raynas.commands.export import export
 from raynas.commands.latency import latency
 from raynas.commands.ledger import ledger
+from raynas.commands.retrain import retrain
 from raynas.commands.search import search
 from raynas.commands.specialize import specialize
 from raynas.commands.train import train
@@ -21,6 +22,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "search": search,
     "specialize": specialize,
     "export": export,
+    "retrain": retrain,
     "ledger": ledger,
 }
 """The subcommands by name."""

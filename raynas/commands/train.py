@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,14 @@ else:
     ProgressiveOptions = options_of(ProgressiveSettings, unset=True)
 
 
+OF_PATHS: Mapping[tuple[str, PathsName], str] = {
+    ("fashion-mnist", "fair"): "FASHION_MNIST_FAIR",
+    ("fashion-mnist", "progressive"): "FASHION_MNIST_PROGRESSIVE",
+    ("imagenet", "greedy"): "IMAGENET_GREEDY",
+}
+"""Training settings in `raynas.training.presets` for a data set and a kind of paths."""
+
+
 def train(
     data: DataOptions,
     out: Path,
@@ -53,8 +62,8 @@ def train(
     Args:
         data: the samples.
         out: the safetensors file to write; an existing one is not trained again.
-        settings: how it is trained; as in the data set's preset if omitted. --seed determines the
-            initial weights, too.
+        settings: how it is trained; as in the preset of the data set and the paths if omitted.
+            --seed determines the initial weights, too.
         greedy: the filter and the pool of greedy paths; as in the paper, shortened to the length of
             the training, if omitted.
         progressive: the second stage of progressive paths; as in the paper if omitted.
@@ -78,7 +87,7 @@ def train(
     from raynas.supernets.recalibration import warn_unless
 
     with joined() as processes:
-        terms = training_settings(data.data, settings)
+        terms = training_settings(data.data, settings, paths)
         filtering, tuning = chosen(greedy), chosen(progressive)
         require_greedy(paths, {**filtering, "filter_samples": filter_samples})
         require_progressive(paths, tuning)
@@ -110,13 +119,16 @@ def train(
         )
 
 
-def training_settings(data: str, options: TrainingOptions) -> raynas.TrainingSettings:
-    """The preset of a data set with the options that were given.
+def training_settings(
+    data: str, options: TrainingOptions, paths: PathsName = "uniform"
+) -> raynas.TrainingSettings:
+    """The preset of a data set and of a kind of paths, with the options that were given.
 
     Raises:
         InputError: an option out of range.
     """
     name = PRESETS[data].training if data in PRESETS else "OWN_DATA"
+    name = OF_PATHS.get((data, paths), name)
     preset: raynas.TrainingSettings = getattr(presets, name)
     given = chosen(options)
     require_seed(given.get("seed", preset.seed))

@@ -3,12 +3,14 @@
 `tables`: additive costs; `formulas`: operations that PyTorch's counter does not know; `counting`:
 the costs of a supernet's choices; `bounds`: limits as the user states them; `windows`: one limit,
 and the room it leaves behind a prefix; `limits`: all limits on a supernet, which `sums` count
-exactly, `feasibility` decides by integer programming, and `drawing` draws from; `latency_table`:
-measured seconds, `latency`: limits on them, and `timing`: measuring them; `accuracy_table`: what
-choices lose, and `optimum`: the least of a cost within limits.
+exactly, `feasibility` decides by integer programming, and `drawing` draws from; `baselines`:
+architectures to compare with; `latency_table`: measured seconds, `latency`: limits on them, and
+`timing`: measuring them; `accuracy_table`: what choices lose, and `optimum`: the least of a cost
+within limits.
 """
 
 from raynas.costs.accuracy_table import AccuracyTable
+from raynas.costs.baselines import random_near, same_choice
 from raynas.costs.bounds import (
     Bounds,
     Constraint,
@@ -40,5 +42,7 @@ __all__ = [
     "flops_table",
     "params_table",
     "parse_bound",
+    "random_near",
     "resolve_limits",
+    "same_choice",
 ]

@@ -91,13 +91,14 @@ def chain_costs(supernet: ChainSupernet) -> dict[str, ModuleCost]:
 
     with plain_torch():
         replica = examined_copy(supernet)
-        if on_meta(replica):
-            return costs_on(replica.to("meta"), "meta")
+        empty = on_meta(replica)
         try:
-            return costs_on(examined_copy(replica).to("meta"), "meta")
+            return costs_on(replica.to("meta"), "meta")
         # Forwards that look at values, and tensors that are no buffers, fail in many ways.
         except Exception:
-            return costs_on(replica, "cpu")
+            if empty:
+                raise
+            return costs_on(examined_copy(supernet), "cpu")
 
 
 def costs_on(replica: ChainSupernet, device: str) -> dict[str, ModuleCost]:

@@ -19,8 +19,10 @@ from typing import final
 from raynas.errors import InputError, require, require_flags
 from raynas.files import as_path
 from raynas.ledger import file as ledger_file
+from raynas.ledger import spaces
 from raynas.ledger.rows import COLUMNS, Entry, Row, damage, entry_of, row_of, summary
 from raynas.ledger.score_key import ScoreKey, digest_of
+from raynas.ledger.spaces import PricedSpace
 from raynas.score import Score, rank_key
 from raynas.space import Architecture, encode
 
@@ -141,6 +143,16 @@ class Ledger:
             self.add(key(), evaluated)
             entries.update(zip(missing, evaluated, strict=True))
         return [entries[architecture] for architecture in architectures], known
+
+    def describe(self, supernet: str, space: PricedSpace) -> None:
+        """Keep the names and costs of the supernet with a digest, for those who list its scores."""
+        with self._transaction() as connection:
+            spaces.write(connection, supernet, space)
+
+    def space(self, supernet: str) -> PricedSpace | None:
+        """The names and costs of the supernet with a digest; `None` if no search told them."""
+        with ledger_file.errors_of(self.path):
+            return spaces.read(self._connection, supernet)
 
     def counts(self) -> list[tuple[ScoreKey, int]]:
         """Every key in the order added, and how many architectures are scored under it."""

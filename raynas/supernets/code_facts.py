@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,8 +34,9 @@ class CodeFacts:
     stored_globals: frozenset[str]
 
 
+@functools.lru_cache(maxsize=4096)
 def code_facts(code: CodeType) -> CodeFacts:
-    """Read a code object."""
+    """Read a code object, once: equal ones have equal facts, and modules share their classes."""
     total = hashlib.blake2b(digest_size=16)
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     total.update(repr((counts, code.co_varnames[: sum(counts[:3])])).encode())

@@ -97,15 +97,20 @@ def identity(supernet: ChainSupernet) -> Identity:
             replica = examined_copy(supernet)
         except InputError:
             return Identity(structure_digest(supernet, *attribute_digests(supernet)), ())
-        before, reached = attribute_digests(replica)
-        if on_meta(replica):
-            return Identity(structure_digest(replica, before, reached), ())
-        spoilt = examined_copy(replica)
-        seen = behaviours(spoilt.float())
-        after, reached_after = attribute_digests(spoilt)
-        steady = {name: value for name, value in before.items() if after.get(name) == value}
-        # What code leads to may change while it runs as well: a logger, a cache of a library.
-        return Identity(structure_digest(replica, steady, reached & reached_after), seen)
+        return identity_of_copy(replica)
+
+
+def identity_of_copy(replica: ChainSupernet) -> Identity:
+    """The identity of an examined copy, which stays as it is."""
+    before, reached = attribute_digests(replica)
+    if on_meta(replica):
+        return Identity(structure_digest(replica, before, reached), ())
+    spoilt = examined_copy(replica)
+    seen = behaviours(spoilt.float())
+    after, reached_after = attribute_digests(spoilt)
+    steady = {name: value for name, value in before.items() if after.get(name) == value}
+    # What code leads to may change while it runs as well: a logger, a cache of a library.
+    return Identity(structure_digest(replica, steady, reached & reached_after), seen)
 
 
 def untrained_digest(supernet: ChainSupernet) -> str:
@@ -120,11 +125,12 @@ def untrained_digest(supernet: ChainSupernet) -> str:
     Raises:
         InputError: modules that cannot be copied, or a `raynas_identity` that raises.
     """
-    with plain_torch(), torch.no_grad():
+    with plain_torch():
         replica = examined_copy(supernet)
-        for tensor in trained_tensors(replica):
-            tensor.zero_()
-    return identity(replica).structure
+        with torch.no_grad():
+            for tensor in trained_tensors(replica):
+                tensor.zero_()
+        return identity_of_copy(replica).structure
 
 
 def trained_tensors(supernet: ChainSupernet) -> Iterator[Tensor]:

@@ -1,4 +1,9 @@
-"""Training settings of this library's supernets on each data set, unless others are given."""
+"""Training settings of supernets and retrained networks on each data set, unless others are given.
+
+Of the papers, PCF-ES retrains nothing. GreedyNAS retrains its networks with squeeze-and-excitation
+by RMSProp and averages their weights, which `raynas.training.train` does not do; those without it
+are retrained as ProxylessNAS, whose settings it does not state.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +42,34 @@ IMAGENET = TrainingSettings(
 )
 """`spos` on ImageNet (SPOS, section 4)."""
 
+IMAGENET_GREEDY = replace(IMAGENET, epochs=60, learning_rate=0.12, warmup_epochs=0)
+"""`greedynas` on greedy paths of ImageNet (GreedyNAS, section 4.1).
+
+At most as many epochs as its table 4 names: the pool ends the training when it is steady. The paper
+states momentum, learning rate, schedule and batch size; the rest is as for SPOS.
+"""
+
 OWN_DATA = TrainingSettings(
     epochs=60, batch_size=64, learning_rate=0.1, warmup_epochs=1, schedule="cosine"
 )
 """A supernet of one's own on data of one's own: a start, to be tuned."""
+
+RETRAIN_DIGITS = replace(DIGITS, epochs=40, learning_rate=0.1)
+"""One architecture of `spos_8x8` on the handwritten digits, from scratch."""
+
+RETRAIN_FASHION_MNIST = replace(FASHION_MNIST, epochs=12, learning_rate=0.1, warmup_epochs=0.5)
+"""One architecture of the small supernets on Fashion-MNIST, from scratch."""
+
+RETRAIN_CIFAR = replace(CIFAR, epochs=240)
+"""One architecture of `spos_32x32`, twice as long as its supernet, as SPOS does on ImageNet."""
+
+RETRAIN_SPOS = TrainingSettings(epochs=240, batch_size=1024, learning_rate=0.5, schedule="linear")
+"""A network on ImageNet by the recipe of ShuffleNetV2, which SPOS retrains with (section 4)."""
+
+RETRAIN_PONAS = TrainingSettings(
+    epochs=150, batch_size=256, learning_rate=0.045, schedule="cosine", label_smoothing=0.0
+)
+"""A network of PONAS on ImageNet (section 4.1; the epochs are those of its Table 3).
+
+The size of the batch is that of its meta training; for retraining it states none.
+"""

@@ -123,7 +123,8 @@ def train(
         optimizer = make_optimizer(supernet, settings)
         reports = processes.agree(begin)
         processes.copy_optimizer(optimizer)
-        if len(reports) < settings.epochs and processes.first:
+        searched = supernet.space.count() > 1
+        if searched and len(reports) < settings.epochs and processes.first:
             warn_unless(partial(require_recalibratable, supernet))
         supernet.train()
         model = processes.model(supernet, device)

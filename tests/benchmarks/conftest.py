@@ -7,6 +7,6 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 BENCHMARKS = TESTS.parent / "benchmarks"
-FOLDERS = (BENCHMARKS / name for name in ("regret", "speed", "sampling", "scaling"))
+FOLDERS = (BENCHMARKS / name for name in ("regret", "speed", "sampling", "scaling", "prediction"))
 
 sys.path[:0] = [*map(str, FOLDERS), str(BENCHMARKS), str(TESTS)]

@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from command_runs import assert_refused, command
 
+from raynas.costs import CostTable
 from raynas.ledger.ledger import Ledger
 from raynas.ledger.rows import Entry, digest_of_outcomes
 from raynas.ledger.score_key import ScoreKey
+from raynas.ledger.spaces import PricedSpace
 from raynas.score import Score
 
 FULL = ScoreKey("5eed" * 8, "da7a" * 8, {"batch_norm": "inherit", "storage": None}, 10)
@@ -50,6 +52,47 @@ def test_list_shows_each_protocol_and_its_best(path: Path) -> None:
     assert "100.00%" not in words, "logits that are not finite are not the best"
 
 
+TABLES = {
+    "flops": CostTable("flops", 100, ((1, 2), (3, 4, 5), tuple(range(0, 14_000, 1_000)))),
+    "latency": CostTable("latency", 0.5, ((0.25, 0.5), (0, 0, 0.125), (0,) * 14)),
+}
+NAMES = (("c3", "c5"), ("e3", "e6", "identity"), tuple(f"w{k}" for k in range(14)))
+
+
+def test_names_and_costs_are_listed_where_a_search_has_told_them(
+    path: Path, tmp_path: Path
+) -> None:
+    other = replace(FULL, supernet="beef" * 8)
+    with Ledger(path) as ledger:
+        ledger.add(other, [make_entry((1, 2, 1), 7, 0.5)])
+        ledger.describe(FULL.supernet, PricedSpace(NAMES, {"flops": TABLES["flops"]}))
+        ledger.describe(FULL.supernet, PricedSpace(NAMES, {"latency": TABLES["latency"]}))
+        assert ledger.space(FULL.supernet) == PricedSpace(NAMES, TABLES)
+        assert ledger.space(other.supernet) is None
+    words = command("ledger", "list", path).out.replace("│", " ").split()
+    for told in ("1,2,13", "(c5", "identity", "w13),", "13,107,", "1.125"):
+        assert told in words
+    command("ledger", "export", path, tmp_path / "scores.parquet")
+    rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()
+    assert [row["cost_flops"] for row in rows] == [107, 13_107, 104, 107, None]
+    assert [row["cost_latency"] for row in rows] == [1.125, 1.125, 0.75, 1.125, None]
+    assert [row["names"] for row in rows[2:]] == ["c3 e3 w0", "c5 identity w0", None]
+    assert command("ledger", "verify", path).code == 0
+
+
+def test_a_space_that_is_damaged_hides_no_score(path: Path) -> None:
+    with Ledger(path) as ledger:
+        ledger.describe(FULL.supernet, PricedSpace(NAMES, TABLES))
+    for content in ("{", "[]", '{"names": 1, "tables": {}}', '{"names": [], "tables": {"a": 1}}'):
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE spaces SET content = ?", (content,))
+        connection.commit()
+        connection.close()
+        shown = command("ledger", "list", path)
+        assert (shown.code, shown.err) == (0, "")
+        assert "4 scores" in shown.out
+
+
 def test_list_shows_an_empty_ledger(tmp_path: Path) -> None:
     Ledger(tmp_path / "scores").close()
     shown = command("ledger", "list", tmp_path / "scores")
@@ -63,7 +106,7 @@ def test_export_writes_every_score_in_flat_columns(path: Path, tmp_path: Path) -
     assert (done.code, done.out) == (0, f"Exported 4 scores to {out}\n")
     table = pq.read_table(out)
     assert table.column_names == [
-        *("supernet", "data", "key", "key_json", "architecture", "choices"),
+        *("supernet", "data", "key", "key_json", "architecture", "choices", "names"),
         *("top1", "top5", "loss", "correct", "samples", "finite"),
     ]
     rows = table.to_pylist()

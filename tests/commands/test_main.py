@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import Annotated, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ from command_runs import (
 from small_search import contents, determined, history, strict_json
 
 import raynas
-from raynas.commands import families, loading
+from raynas.commands import families, loading, train
 from raynas.commands.loading import DataOptions, load_data
 from raynas.commands.main import COMMANDS
 from raynas.commands.options import plain_docstring
@@ -329,9 +329,13 @@ def test_help_names_and_explains_every_option_once(name: str) -> None:
     text = " ".join(shown.replace("│", " ").split())
     explained = options_and_words(COMMANDS[name])
     assert {"data", "supernet"} <= set(explained)
+    hints = get_type_hints(COMMANDS[name], include_extras=True)
     for option, words in explained.items():
         flag = f"--{option.replace('_', '-')}"
-        row = re.compile(rf"^[│ ]*{flag}(,| [A-Z\\[{{])", re.MULTILINE)
+        opening = rf"{flag}(,| [A-Z\\[{{])"
+        if get_origin(hints.get(option)) is Annotated:
+            opening = "PATH  "  # An argument without a name.
+        row = re.compile(rf"^[│ ]*{opening}", re.MULTILINE)
         assert len(row.findall(shown)) == 1, flag
         assert " ".join(words.split()).rstrip(".") in text
     for code in ("`", "{None}", "InputError", "OmitArgPrefixes"):
@@ -402,6 +406,15 @@ def test_workers_load_a_supernet_of_the_current_folder(weights: Path, tmp_path: 
     ended = program("search", *own, *brief, "--workers", 2, folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert strict_json(tmp_path / "run" / "result.json")["workers"] == 2
+
+
+def test_a_kind_of_paths_may_have_settings_of_its_own() -> None:
+    unset = train.TrainingOptions()
+    for (data, paths), name in train.OF_PATHS.items():
+        own = getattr(raynas.training.presets, name)
+        assert train.training_settings(data, unset, paths) == own
+        other = getattr(raynas.training.presets, loading.PRESETS[data].training)
+        assert train.training_settings(data, unset) == other != own
 
 
 @pytest.mark.parametrize("name", loading.PRESETS)

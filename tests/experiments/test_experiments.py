@@ -31,7 +31,7 @@ def test_digits_trains_searches_exports_and_reuses_the_supernet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # So low a threshold freezes all blocks soon, and ends the search.
-    early = ("--epochs", "2", "--threshold", "0.3")
+    early = ("--epochs", "2", "--threshold", "0.3", "--population", "16")
     first = run("digits_spos.py", *early, "--run-dir", "a", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "Supernet: training 65,536 architectures on 937 samples" in first.stdout
@@ -44,13 +44,12 @@ def test_digits_trains_searches_exports_and_reuses_the_supernet(
         assert (tmp_path / "a" / "best" / name).stat().st_size > 0
     assert ",".join(map(str, result["architecture"])) in first.stdout
 
-    brief = ("--strategy", "cf", "--threshold", "0.3", "--workers", "0")
-    second = run("digits_spos.py", *brief, cwd=tmp_path)
-    assert second.returncode == 0, second.stderr
-    assert "Supernet: reusing" in second.stdout
+    brief = ("--strategy", "cf", "--threshold", "0.3", "--population", "16", "--workers", "0")
+    monkeypatch.chdir(tmp_path)
+    assert in_this_process("digits_spos.py", *brief, patch=monkeypatch) == 0
+    assert "Supernet: reusing" in capsys.readouterr().out
     assert len(list((tmp_path / "runs" / "digits").glob("cf-seed0-*/result.json"))) == 1
 
-    monkeypatch.chdir(tmp_path)
     again = (*early, "--run-dir", "a")
     assert in_this_process("digits_spos.py", *again, patch=monkeypatch) == 2
     assert capsys.readouterr().err.startswith("error: run_dir: expected")
@@ -109,11 +108,13 @@ def test_what_cannot_be_is_said_at_once(
 
 
 def in_this_process(script: str, *arguments: str, patch: pytest.MonkeyPatch) -> object:
-    """Run an experiment that ends early, and return its exit code."""
+    """Run an experiment, and return its exit code."""
     patch.setattr(sys, "argv", [script, *arguments])
-    with pytest.raises(SystemExit) as ended:
+    try:
         runpy.run_path(str(ROOT / "experiments" / script), run_name="__main__")
-    return ended.value.code
+    except SystemExit as ended:
+        return ended.code
+    return 0
 
 
 @pytest.mark.slow
@@ -164,6 +165,41 @@ def test_fashion_mnist_specialises_networks(tmp_path: Path) -> None:
     home = tmp_path / "runs" / "fashion_mnist_ponas"
     assert (home / "supernet.safetensors.table.json").exists()
     assert len(list(home.glob("ea-*-seed0/result.json"))) == 2
+
+
+@pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
+@pytest.mark.slow
+def test_fashion_mnist_searches_at_the_latency_of_baselines(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save(spos_28x28(), tmp_path / "supernet.safetensors")
+    sizes = ("--calibration", "20", "--validation", "20", "--population", "4", "--generations", "2")
+    files = ("--supernet", "supernet.safetensors", "--run-dir", "run", "--rounds", "2")
+    done = run("fashion_mnist_latency.py", "--workers", "0", *sizes, *files, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("c3", "c5", "c7", "x"):
+        assert f"│ all {name}" in done.stdout
+        result = json.loads((tmp_path / "run" / f"{name}-latency" / "result.json").read_text())
+        assert result["costs"]["latency"] > 0
+
+
+@pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
+@pytest.mark.slow
+def test_fashion_mnist_retrains_winners_and_baselines(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save(spos_28x28(), tmp_path / "supernet.safetensors")
+    sizes = ("--calibration", "20", "--validation", "20", "--population", "4", "--generations", "2")
+    own = ("--train", "256", "--supernet", "supernet.safetensors", "--retrain-epochs", "1")
+    options = (*own, "--networks", "2", "--strategies", "ea", "--workers", "0")
+    for _ in range(2):
+        done = run("fashion_mnist_retrain.py", *options, *sizes, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        rows = [line.split("│")[1:4] for line in done.stdout.splitlines() if "│" in line]
+        names = [row[0].strip() for row in rows[-4:]]
+        assert names == ["EA, seed 0", "all c3", "random 1", "random 2"]
+    assert "epoch " not in done.stdout, "they are read back"
+    kept = sorted((tmp_path / "retrained-1-epochs").glob("*/architecture.json"))
+    assert len(kept) == 4
+    assert json.loads(kept[0].read_text())["names"] == ["c3"] * 12
 
 
 @pytest.mark.slow

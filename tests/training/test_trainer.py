@@ -373,7 +373,8 @@ def test_what_a_search_could_not_recalibrate_is_said_before_the_first_step(
     stem, head = Normalize((0.3,), (0.3,)), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     said: list[int] = []
     for choice in (Gated(), nn.BatchNorm2d(1)):
-        supernet = ChainSupernet(stem, [[choice]], head, image_shape=(1, 8, 8), num_classes=10)
+        blocks = [[nn.Identity(), choice]]
+        supernet = ChainSupernet(stem, blocks, head, image_shape=(1, 8, 8), num_classes=10)
         train(
             supernet,
             digits(64),
@@ -382,5 +383,5 @@ def test_what_a_search_could_not_recalibrate_is_said_before_the_first_step(
         )
     assert set(said) == {1}
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "blocks[0][0]: expected batch norms" in warning
+    assert "blocks[0][1]: expected batch norms" in warning
     assert "batch_norm='inherit'" in warning

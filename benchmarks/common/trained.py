@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import raynas
+from common.subjects import System
 from raynas.commands.families import build_family
 from raynas.costs import flops_table
 from raynas.data.splits import SearchData, TrainingImages
@@ -50,6 +51,8 @@ class Plan:
         home: the folder of what is kept.
         data: the folder with the four idx files of Fashion-MNIST; Debian's if omitted.
         quick: the digits, and less of everything.
+        system: the paper's supernet; all blocks of one have equally many choices, as fair paths
+            need it.
     """
 
     epochs: int = 12
@@ -60,6 +63,12 @@ class Plan:
     home: Path = Path("runs/training_paths")
     data: Path | None = None
     quick: bool = False
+    system: System = "fairnas"
+
+    def folder(self, seed: int) -> Path:
+        """The folder of the supernets of one seed."""
+        system = "" if self.system == Plan.system else self.system
+        return self.home / system / f"seed{seed}"
 
     def sized(self) -> Plan:
         """The plan itself, or its quick version."""
@@ -167,8 +176,8 @@ def trained(
 ) -> tuple[ChainSupernet, Record]:
     """A supernet, trained unless it is kept, and what its training did."""
     torch.manual_seed(seed)
-    supernet = build_family("fairnas", images)
-    folder = plan.home / f"seed{seed}" / paths.training
+    supernet = build_family(plan.system, images)
+    folder = plan.folder(seed) / paths.training
     record = kept(folder / "training.json", lambda: run(plan, paths, seed, images, supernet))
     load(supernet, folder / "supernet.safetensors")
     return supernet, record
@@ -177,7 +186,7 @@ def trained(
 def run(plan: Plan, paths: Paths, seed: int, images: SearchData, supernet: ChainSupernet) -> Record:
     """Train, and save the supernet."""
     assert images.train is not None
-    folder = plan.home / f"seed{seed}" / paths.training
+    folder = plan.folder(seed) / paths.training
     folder.mkdir(parents=True, exist_ok=True)
     preset = replace(presets.DIGITS, batch_size=16) if plan.quick else presets.FASHION_MNIST
     parts = Parts(images.train, preset.batch_size)
