@@ -24,9 +24,9 @@ processor and the GPU. Rooms, in the order in which data flows: `supernets`, `sh
 `data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`, `population`. A search:
 `preparation` checks its arguments, `task_trial` a task among them, `search` is the loop,
 `generation` one turn of it, `replay` its resumption, `conclusion` its end, `result` the winner or
-the front, `export` its product, `retraining` trains that for itself; `overview` looks before it.
-`report` reads records; `testing` has contract kits; `commands` is the command line; `cli` and
-`workflow` are earlier names of its files.
+the front, `export` its product, `retraining` trains that for itself; `overview` looks before it;
+`specialization` looks networks up in a table instead. `report` reads records; `testing` has
+contract kits; `commands` is the command line; `cli` and `workflow` are earlier names of its files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from raynas._version import __version__
-from raynas.costs import Cost, CostTable, FLOPs, Latency, LatencyTable, Limits, Params
+from raynas.costs import (
+    AccuracyTable,
+    Cost,
+    CostTable,
+    FLOPs,
+    Latency,
+    LatencyTable,
+    Limits,
+    Params,
+)
 from raynas.errors import InputError
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution import (
@@ -53,6 +62,7 @@ from raynas.inputs import Inputs
 from raynas.overview import describe, evaluate
 from raynas.score import Score
 from raynas.search import check_search, search, search_with
+from raynas.specialization import Specialization, specialize
 from raynas.task import Classification, PerSample, Task
 
 if TYPE_CHECKING:
@@ -68,6 +78,7 @@ __all__ = [
     "EA",
     "NSGA2",
     "PCFES",
+    "AccuracyTable",
     "CandidateEvaluator",
     "ChainSupernet",
     "Classification",
@@ -86,6 +97,7 @@ __all__ = [
     "Proposal",
     "RandomSearch",
     "Score",
+    "Specialization",
     "State",
     "Strategy",
     "Task",
@@ -99,6 +111,7 @@ __all__ = [
     "retrain",
     "search",
     "search_with",
+    "specialize",
     "supernets",
     "training",
 ]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import raynas
 from raynas.commands.main import main
+from raynas.supernets import inverted
 
 DIGITS = ("--data", "digits")
 TINY = ("--supernet", "command_runs:tiny_supernet")
@@ -124,6 +125,14 @@ def tiny_supernet(channels: int = 1, classes: int = 10) -> raynas.ChainSupernet:
         image_shape=(channels, 8, 8),
         num_classes=classes,
     )
+
+
+def tiny_bottlenecks() -> raynas.ChainSupernet:
+    """Two blocks of four choices that can be cropped, on images of 8×8."""
+    options = {"stages": ((6, 1, 1), (8, 1, 2)), "stem_channels": 4, "separable_channels": 4}
+    macro = inverted.macro_of(inverted.changed(inverted.SMALLEST, {**options, "head_channels": 8}))
+    choices = inverted.Choices(kernels=(3,), se=True)
+    return inverted.build(10, macro, choices, {"builder": "tests"})
 
 
 class Gated(nn.Module):

@@ -13,13 +13,15 @@ from raynas.errors import InputError, require
 from raynas.evolution.presets import OF_BUILDER, ChoiceFreezing
 from raynas.preparation import require_validation
 
-FAMILIES = ("spos", "spos-channels", "proxylessnas", "fairnas", "greedynas", "greedynas-se")
+FAMILIES = (
+    "spos", "spos-channels", "proxylessnas", "fairnas", "greedynas", "greedynas-se", "ponas",
+)  # fmt: skip
 """Names that `--supernet` takes."""
 
 CHANNELS = "spos-channels"
 """The family whose channels are searched."""
 
-BUILDERS = ("fairnas", "greedynas", "proxylessnas", "spos")
+BUILDERS = ("fairnas", "greedynas", "ponas", "proxylessnas", "spos")
 """The functions in `raynas.supernets` that the `"builder"` of a recipe may name."""
 
 SPOS = {(1, 8): "spos_8x8", (1, 28): "spos_28x28", (3, 32): "spos_32x32"}
@@ -91,7 +93,7 @@ def settings_of(name: str, channels: int, size: int) -> tuple[str, Mapping[str, 
     searched = {"channels": True} if name == CHANNELS else {}
     if name in ("spos", CHANNELS) and (channels, size) in SPOS:
         return SPOS[channels, size], searched
-    from raynas.supernets.inverted import macro_for
+    from raynas.supernets.inverted import Macro, macro_for
 
     macro = macro_for(channels, size)
     if name in ("spos", CHANNELS):
@@ -103,7 +105,11 @@ def settings_of(name: str, channels: int, size: int) -> tuple[str, Mapping[str, 
             "std": macro.std,
         }
     family, _, variant = name.partition("-")
-    return family, {**asdict(macro), **({"se": True} if variant else {})}
+    options = asdict(macro)
+    if macro.stages == Macro.stages:
+        # The full size of each family is its own: FairNAS and PONAS have 19 blocks, not 21.
+        del options["stages"]
+    return family, {**options, **({"se": True} if variant else {})}
 
 
 def freezing_of(supernet: raynas.ChainSupernet) -> ChoiceFreezing | None:

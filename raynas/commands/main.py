@@ -10,6 +10,7 @@ from raynas.commands.latency import latency
 from raynas.commands.ledger import ledger
 from raynas.commands.retrain import retrain
 from raynas.commands.search import search
+from raynas.commands.specialize import specialize
 from raynas.commands.train import train
 from raynas.commands.workflow import run
 
@@ -19,6 +20,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "latency": latency,
     "search": search,
+    "specialize": specialize,
     "export": export,
     "retrain": retrain,
     "ledger": ledger,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from math import isfinite
@@ -24,7 +23,8 @@ class PoolFile:
     Args:
         file: where it was.
         choices: of each block of the supernet that was trained.
-        weights: the digest of the weights that the training ended with; see `weights_digest`.
+        weights: the digest of the weights that the training ended with; see
+            `raynas.supernets.checkpoints.weights_digest`.
         paths: the smallest loss first.
     """
 
@@ -35,6 +35,9 @@ class PoolFile:
 
     def require_of(self, supernet: raynas.ChainSupernet) -> None:
         """Raise `InputError` unless the pool is from the training of a supernet's weights."""
+        # A command line is explained without the second that torch takes to load.
+        from raynas.supernets.checkpoints import weights_digest
+
         require(
             self.choices == supernet.space.choices,
             "initial",
@@ -66,6 +69,8 @@ def write_pool(weights: Path, supernet: raynas.ChainSupernet, paths: GreedyPaths
         supernet: as it was trained.
         paths: whose pool it is.
     """
+    from raynas.supernets.checkpoints import weights_digest
+
     target = pool_of(weights)
     content = {
         "choices": list(supernet.space.choices),
@@ -97,16 +102,3 @@ def read_pool(file: Path) -> PoolFile:
             f"{file} ({error.strerror if isinstance(error, OSError) else repr(error)})",
             "Train with --paths greedy, or leave it out.",
         ) from error
-
-
-def weights_digest(supernet: raynas.ChainSupernet) -> str:
-    """A digest of the weights and buffers by name, but for counters of batches."""
-    # A command line is explained without the second that torch takes to load.
-    from raynas.supernets.checkpoints import unique_tensors
-    from raynas.supernets.tensor_digest import tensor_digest
-
-    total = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(unique_tensors(supernet)[0].items()):
-        if not name.endswith("num_batches_tracked"):
-            total.update(f"{name}\n".encode() + tensor_digest(tensor))
-    return total.hexdigest()

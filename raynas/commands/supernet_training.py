@@ -11,12 +11,13 @@ from typing import Any
 
 import raynas
 from raynas.commands import terminal
-from raynas.commands.paths import PathsName, greedy_summary, open_paths
+from raynas.commands.paths import PathsName, greedy_summary, open_paths, progressive_summary
 from raynas.commands.pool_file import pool_of, write_pool
 from raynas.errors import require
 from raynas.files import require_writable
 from raynas.task import classification_or
 from raynas.training.greedy import GreedyPaths
+from raynas.training.progressive_paths import ProgressivePaths
 
 
 def adjust(preset: raynas.TrainingSettings, **changes: Any) -> raynas.TrainingSettings:
@@ -41,19 +42,22 @@ def train_or_load(
     workers: int | None = 0,
     filter_samples: int | None = None,
     greedy: Mapping[str, Any] | None = None,
+    progressive: Mapping[str, Any] | None = None,
 ) -> None:
     """Fill a supernet from a file; if there is none, train it, showing progress, and write it.
 
-    An interrupted training goes on from the checkpoint beside the file. The pool of a greedy one is
-    written there, too. Of several processes that train together, the first reads and writes.
+    An interrupted training goes on from the checkpoint beside the file. The pool of a greedy one,
+    and the accuracy table of a progressive one, are written there, too. Of several processes that
+    train together, the first reads and writes.
 
     Args:
         supernet, data, settings, task: as those of `raynas.training.train`.
         weights: the file.
-        paths: which paths are trained: uniform, uniform-constraint, fair or greedy.
-        workers: that filter greedy ones; 0 for this process.
+        paths: which paths are trained: uniform, uniform-constraint, fair, greedy or progressive.
+        workers: that score greedy and progressive ones; 0 for this process.
         filter_samples: about how many validation samples greedy ones are compared on.
         greedy: settings of greedy ones; see `GreedySettings`.
+        progressive: settings of progressive ones; see `ProgressiveSettings`.
 
     Raises:
         InputError: weights that do not fit or cannot be written there, or a data set without
@@ -77,8 +81,9 @@ def train_or_load(
     processes.in_first(partial(require_room, weights))
     checkpoint = checkpoint_of(weights)
     objective = classification_or(task, supernet.num_classes).objectives[0]
-    filtering: dict[str, Any] = {"workers": workers, "filter_samples": filter_samples}
-    opening = open_paths(paths, supernet, data, settings, task=task, greedy=greedy, **filtering)
+    scoring: dict[str, Any] = {"workers": workers, "filter_samples": filter_samples}
+    scoring |= {"greedy": greedy, "progressive": progressive}
+    opening = open_paths(paths, supernet, data, settings, task=task, **scoring)
     with ExitStack() as opened:
         sampler = processes.in_first(partial(opened.enter_context, opening))
         screen.print(
@@ -89,13 +94,22 @@ def train_or_load(
         with terminal.training_progress(screen, objective) as progress:
             options: dict[str, Any] = {"task": task, "paths": sampler, "checkpoint": checkpoint}
             options |= {"observer": progress.epoch, "step_observer": progress.step}
-            reports = raynas.training.train(supernet, data.train, settings, **options)
+            train = (
+                raynas.training.train_progressively
+                if paths == "progressive"
+                else raynas.training.train
+            )
+            reports = train(supernet, data.train, settings, **options)
 
     def write() -> None:
         if isinstance(sampler, GreedyPaths):
             write_pool(weights, supernet, sampler)
             summary = greedy_summary(sampler, len(reports), settings.epochs)
             screen.print(f"Supernet: {summary}", soft_wrap=True)
+        if isinstance(sampler, ProgressivePaths):
+            table = sampler.table()
+            table.save(table_of(weights))
+            screen.print(f"Supernet: {progressive_summary(table)}", soft_wrap=True)
         # The weights come last: where they are, there is nothing left to write.
         raynas.supernets.save(supernet, weights)
         checkpoint.unlink(missing_ok=True)
@@ -115,6 +129,12 @@ def checkpoint_of(weights: Path) -> Path:
     return weights.with_name(f"{weights.name}.training.pt")
 
 
+def table_of(weights: Path) -> Path:
+    """The file beside the weights that holds the accuracy table of a progressive training."""
+    return weights.with_name(f"{weights.name}.table.json")
+
+
 def require_room(weights: Path) -> None:
-    """Raise `InputError` unless weights, their checkpoint and a pool can be written."""
-    require_writable("out", weights, checkpoint_of(weights).name, pool_of(weights).name)
+    """Raise `InputError` unless weights, their checkpoint, a pool and a table can be written."""
+    beside = (checkpoint_of(weights), pool_of(weights), table_of(weights))
+    require_writable("out", weights, *(each.name for each in beside))

@@ -18,22 +18,26 @@ from raynas.commands.loading import (
     preset_supernet,
 )
 from raynas.commands.options import chosen, options_of
-from raynas.commands.paths import PathsName, require_greedy
+from raynas.commands.paths import PathsName, require_greedy, require_progressive
 from raynas.commands.supernet_training import adjust, require_room, train_or_load
 from raynas.preparation import inspect_data, prepare, require_calibration, require_seed
 from raynas.training import presets
 from raynas.training.greedy import GreedySettings
+from raynas.training.progressive_paths import ProgressiveSettings
 
 if TYPE_CHECKING:
     from raynas import TrainingSettings as TrainingOptions
     from raynas.training.greedy import GreedySettings as GreedyOptions
+    from raynas.training.progressive_paths import ProgressiveSettings as ProgressiveOptions
 else:
     TrainingOptions = options_of(raynas.TrainingSettings, unset=True)
     GreedyOptions = options_of(GreedySettings, without=("steps",), unset=True)
+    ProgressiveOptions = options_of(ProgressiveSettings, unset=True)
 
 
 OF_PATHS: Mapping[tuple[str, PathsName], str] = {
     ("fashion-mnist", "fair"): "FASHION_MNIST_FAIR",
+    ("fashion-mnist", "progressive"): "FASHION_MNIST_PROGRESSIVE",
     ("imagenet", "greedy"): "IMAGENET_GREEDY",
 }
 """Training settings in `raynas.training.presets` for a data set and a kind of paths."""
@@ -44,6 +48,7 @@ def train(
     out: Path,
     settings: TrainingOptions,
     greedy: GreedyOptions,
+    progressive: ProgressiveOptions,
     supernet: str | None = None,
     blocks: str | None = None,
     task: str | None = None,
@@ -63,16 +68,19 @@ def train(
             --seed determines the initial weights, too.
         greedy: the filter and the pool of greedy paths; as in the paper, shortened to the length of
             the training, if omitted.
-        supernet: spos, spos-channels, proxylessnas, fairnas, greedynas or greedynas-se, in the size
-            that fits the images; or package.module:function, which returns a
+        progressive: the second stage of progressive paths; as in the paper if omitted.
+        supernet: spos, spos-channels, proxylessnas, fairnas, greedynas, greedynas-se or ponas, in
+            the size that fits the images; or package.module:function, which returns a
             raynas.ChainSupernet; the SPOS supernet of a named data set if omitted.
         blocks: of a supernet whose channels are searched: train those of these blocks alone, given
             as c3,c5,x or as the architecture.json of an exported subnet.
         task: package.module:function, which returns a raynas.Task; classification if omitted.
         paths: uniform (SPOS), uniform-constraint (over ten bins of FLOPs), fair (FairNAS: as many
-            paths a step as blocks have choices) or greedy (GreedyNAS: the best of those that are
-            compared on validation samples; their pool is written beside out).
-        workers: Ray actors that compare greedy paths; 0 for this process.
+            paths a step as blocks have choices), greedy (GreedyNAS: the best of those that are
+            compared on validation samples; their pool is written beside out) or progressive (PONAS:
+            the largest path, then the choices of one block after another, whose accuracies are
+            written beside out, for raynas specialize).
+        workers: Ray actors that compare greedy and progressive paths; 0 for this process.
         filter_samples: about how many validation samples greedy paths are compared on; 1,000 if
             omitted.
     """
@@ -84,8 +92,10 @@ def train(
 
     with joined() as processes:
         terms = training_settings(data.data, settings, paths)
-        filtering = chosen(greedy)
+        filtering, tuning = chosen(greedy), chosen(progressive)
         require_greedy(paths, {**filtering, "filter_samples": filter_samples})
+        require_progressive(paths, tuning)
+        ProgressiveSettings(**tuning)
         kept = read_blocks(blocks)
         if supernet is None:
             require_no_blocks(kept, "no --supernet")
@@ -114,6 +124,7 @@ def train(
             workers=workers,
             filter_samples=filter_samples,
             greedy=filtering,
+            progressive=tuning,
         )
 
 

@@ -5,9 +5,11 @@ the costs of a supernet's choices; `bounds`: limits as the user states them; `wi
 and the room it leaves behind a prefix; `limits`: all limits on a supernet, which `sums` count
 exactly, `feasibility` decides by integer programming, and `drawing` draws from; `baselines`:
 architectures to compare with; `latency_table`: measured seconds, `latency`: limits on them, and
-`timing`: measuring them.
+`timing`: measuring them; `accuracy_table`: what choices lose, and `optimum`: the least of a cost
+within limits.
 """
 
+from raynas.costs.accuracy_table import AccuracyTable
 from raynas.costs.baselines import random_near, same_choice
 from raynas.costs.bounds import (
     Bounds,
@@ -26,6 +28,7 @@ from raynas.costs.tables import CostTable
 from raynas.costs.windows import Limit
 
 __all__ = [
+    "AccuracyTable",
     "Bounds",
     "Constraint",
     "Cost",

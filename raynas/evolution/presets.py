@@ -1,7 +1,8 @@
 """Settings of choice freezing for the supernets of the papers (PCF-ES, Table 1).
 
-ProxylessNAS is not in that table; it searches the space of GreedyNAS, and has its settings. Table 1
-gives CF-ES on FairNAS the threshold 0.5, and PCF-ES 0.4.
+ProxylessNAS is not in that table; it searches the space of GreedyNAS, and has its settings. PONAS,
+which is not there either, has the chain of FairNAS, and its settings. Table 1 gives CF-ES on
+FairNAS the threshold 0.5, and PCF-ES 0.4.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ OF_BUILDER: Mapping[str, ChoiceFreezing] = {
     "spos": SPOS,
     "fairnas": FAIRNAS,
     "greedynas": GREEDYNAS,
+    "ponas": FAIRNAS,
     "proxylessnas": GREEDYNAS,
 }
 """By the function in `raynas.supernets` that builds the supernet."""

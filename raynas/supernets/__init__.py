@@ -1,10 +1,10 @@
 """Supernets: chains of choice blocks, how they are built, saved and loaded.
 
 `chain`: `ChainSupernet`; `choice_names`: short names of choices; `blocks`, `inverted`: operations
-and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `greedynas`;
-`spos_channels`: widths of SPOS, from `sliced`: convolutions that share a weight; `plain_modules`:
-what stands for modules that share in an exported subnet; `builder_options`: checks of what builders
-are given;
+and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `greedynas`,
+`ponas`; `spos_channels`: widths of SPOS, from `sliced`: convolutions that share a weight;
+`plain_modules`: what stands for modules that share in an exported subnet; `builder_options`: checks
+of what builders are given; `cropping`: larger choices as smaller ones;
 `chain_nodes`: modules by name, and copies to examine; `node_runs`: their outputs on examples;
 `checks`, `probing`: whether a supernet can be searched; `recalibration`, `unseen_writes`: whether
 calibration and shared inputs mean the same as in plain PyTorch; `training_mode`: batch norms that
@@ -22,6 +22,7 @@ from raynas.supernets.checks import check_supernet
 from raynas.supernets.fairnas import fairnas, fairnas_28x28
 from raynas.supernets.greedynas import greedynas, greedynas_28x28
 from raynas.supernets.identity import Identity, digest, identity
+from raynas.supernets.ponas import ponas, ponas_8x8, ponas_28x28
 from raynas.supernets.proxylessnas import proxylessnas, proxylessnas_28x28
 from raynas.supernets.sliced import SlicedConv2d
 from raynas.supernets.spos import spos, spos_8x8, spos_28x28, spos_32x32
@@ -39,6 +40,9 @@ __all__ = [
     "greedynas_28x28",
     "identity",
     "load",
+    "ponas",
+    "ponas_8x8",
+    "ponas_28x28",
     "proxylessnas",
     "proxylessnas_28x28",
     "recipe_of",

@@ -11,6 +11,7 @@ supernet must be built for:
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ from raynas.supernets.checkpoint_names import (
 )
 from raynas.supernets.spos_channels import fixed_part
 from raynas.supernets.structure import BATCH_COUNTER
+from raynas.supernets.tensor_digest import tensor_digest
 from raynas.supernets.tensor_files import (
     is_safetensors,
     open_safetensors,
@@ -268,3 +270,12 @@ def unique_tensors(supernet: ChainSupernet) -> tuple[dict[str, Tensor], dict[str
         canonical[name] = first.setdefault(id(tensor), name)
         own.setdefault(canonical[name], tensor)
     return own, canonical
+
+
+def weights_digest(supernet: ChainSupernet) -> str:
+    """A digest of the weights and buffers by name, but for counters of batches."""
+    total = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(unique_tensors(supernet)[0].items()):
+        if not name.endswith("num_batches_tracked"):
+            total.update(f"{name}\n".encode() + tensor_digest(tensor))
+    return total.hexdigest()

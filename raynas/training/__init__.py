@@ -2,8 +2,8 @@
 
 `settings`: the settings as a value; `presets`: those of this library's supernets; `paths`: drawing
 the paths of a step; `greedy`: filtering them, with a `candidate_pool`; `trainer`: the loop;
-`fitting`: the samples it takes; `processes`: several that train together; `progress`: reports;
-`resume`: checkpoints.
+`progressive`: block by block, on `progressive_paths`; `fitting`: the samples it takes;
+`processes`: several that train together; `progress`: reports; `resume`: checkpoints.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         UniformPaths,
     )
     from raynas.training.progress import EpochReport, StepReport, TrainingDivergedError
+    from raynas.training.progressive import train_progressively
+    from raynas.training.progressive_paths import ProgressivePaths, ProgressiveSettings
     from raynas.training.trainer import train
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "GreedySettings",
     "LegalPaths",
     "PathSampler",
+    "ProgressivePaths",
+    "ProgressiveSettings",
     "StepReport",
     "TrainingDivergedError",
     "TrainingSettings",
@@ -40,6 +44,7 @@ __all__ = [
     "UniformPaths",
     "presets",
     "train",
+    "train_progressively",
 ]
 
 LATER = {
@@ -49,11 +54,14 @@ LATER = {
     "GreedySettings": "greedy",
     "LegalPaths": "paths",
     "PathSampler": "paths",
+    "ProgressivePaths": "progressive_paths",
+    "ProgressiveSettings": "progressive_paths",
     "StepReport": "progress",
     "TrainingDivergedError": "progress",
     "UniformConstraintPaths": "paths",
     "UniformPaths": "paths",
     "train": "trainer",
+    "train_progressively": "progressive",
 }
 """Names and their modules, which need torch."""
 

@@ -29,6 +29,9 @@ FASHION_MNIST = TrainingSettings(
 FASHION_MNIST_FAIR = replace(FASHION_MNIST, epochs=4, learning_rate=0.1, warmup_epochs=0.4)
 """`fairnas_28x28` on fair paths: six a step, whose gradients are summed."""
 
+FASHION_MNIST_PROGRESSIVE = replace(FASHION_MNIST, epochs=6, learning_rate=0.1, warmup_epochs=0.6)
+"""`ponas_28x28` on progressive paths: the largest path; `--block-samples 3200` suits it."""
+
 CIFAR = TrainingSettings(
     epochs=120, batch_size=128, learning_rate=0.1, warmup_epochs=1, schedule="cosine"
 )

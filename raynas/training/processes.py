@@ -148,6 +148,11 @@ class Processes:
             for own, given in zip(supernet.buffers(), sent, strict=True):
                 own.copy_(given)
 
+    def copy_state(self, supernet: ChainSupernet) -> None:
+        """Take process 0's weights and buffers, where not all processes have trained them."""
+        if self.count > 1:
+            supernet.load_state_dict(self._tensors_of_first(supernet.state_dict()))
+
     def copy_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Take process 0's momentum."""
         if self.count > 1:

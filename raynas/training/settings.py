@@ -11,6 +11,9 @@ from raynas.errors import is_number, is_whole, require
 if TYPE_CHECKING:
     import torch
 
+SCHEDULES = ("linear", "cosine", "constant")
+"""Ways of the learning rate after the warm-up."""
+
 
 @final
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class TrainingSettings:
         weight_decay: of weights with two or more dimensions; biases and batch norms have none.
         label_smoothing: the probability spread over all classes.
         warmup_epochs: over which the learning rate rises linearly; may be a fraction.
-        schedule: how the learning rate then falls to 0: `"linear"` (SPOS) or `"cosine"`.
+        schedule: how the learning rate then falls to 0: `"linear"` (SPOS) or `"cosine"`; or
+            `"constant"`, which stays (the fine-tuning of PONAS).
         clip: the largest norm of the gradient; any if `None`.
         seed: determines paths, batches, augmentation and dropout; the initial weights are those of
             the supernet that is given.
@@ -43,7 +47,7 @@ class TrainingSettings:
     weight_decay: float = 4e-5
     label_smoothing: float = 0.1
     warmup_epochs: float = 0.0
-    schedule: Literal["linear", "cosine"] = "linear"
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
     clip: float | None = None
     seed: int = 0
     device: str | None = None
@@ -65,7 +69,7 @@ class TrainingSettings:
             ("weight_decay", 0 <= self.weight_decay < math.inf, "a finite number, at least 0"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1"),
             ("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, f"0 to {self.epochs} epochs"),
-            ("schedule", self.schedule in ("linear", "cosine"), "'linear' or 'cosine'"),
+            ("schedule", self.schedule in SCHEDULES, " or ".join(map(repr, SCHEDULES))),
             ("clip", self.clip is None or 0 < self.clip < math.inf, "a positive number, or None"),
             ("seed", self.seed >= 0, "at least 0"),
         )
@@ -109,6 +113,8 @@ class TrainingSettings:
         warmup = self.warmup_epochs * steps
         if step < warmup:
             return self.learning_rate * min(1.0, (step + 1) / warmup)
+        if self.schedule == "constant":
+            return self.learning_rate
         fraction = min(1.0, (step - warmup) / (self.epochs * steps - warmup))
         if self.schedule == "cosine":
             return self.learning_rate * 0.5 * (1 + math.cos(math.pi * fraction))

@@ -154,6 +154,21 @@ def test_fashion_mnist_compares_searches_of_a_given_supernet(
 
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
 @pytest.mark.slow
+def test_fashion_mnist_specialises_networks(tmp_path: Path) -> None:
+    sizes = ("--train", "128", "--calibration", "20", "--validation", "20", "--epochs", "1")
+    options = ("--block-samples", "64", "--population", "4", "--generations", "2")
+    limits = ("--limits", "40%", "60%", "--workers", "0")
+    done = run("fashion_mnist_ponas.py", *sizes, *options, *limits, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("│ flops at most")]
+    assert [row.split("│")[2].strip() for row in rows] == ["genetic", "optimum", "EA"] * 2
+    home = tmp_path / "runs" / "fashion_mnist_ponas"
+    assert (home / "supernet.safetensors.table.json").exists()
+    assert len(list(home.glob("ea-*-seed0/result.json"))) == 2
+
+
+@pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
+@pytest.mark.slow
 def test_fashion_mnist_searches_at_the_latency_of_baselines(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save(spos_28x28(), tmp_path / "supernet.safetensors")

@@ -13,6 +13,7 @@ from raynas.supernets import (
     Normalize,
     fairnas_28x28,
     greedynas_28x28,
+    ponas_28x28,
     proxylessnas_28x28,
     spos,
 )
@@ -111,6 +112,7 @@ ZOO: dict[str, Callable[[], ChainSupernet]] = {
     "greedynas": small_greedynas,
     "proxylessnas": lambda: proxylessnas_28x28(4, **INVERTED),
     "fairnas": lambda: fairnas_28x28(4, **INVERTED),
+    "ponas": lambda: ponas_28x28(4, **INVERTED | {"stages": ((8, 1, 1), (12, 1, 2))}),
     "grey spos": grey_spos,
     "spos, channels": lambda: channel_spos(stages=((12, 1, 2),)),
     "spos, channels of fixed blocks": lambda: channel_spos(blocks=("c5", "x")),

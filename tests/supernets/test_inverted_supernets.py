@@ -22,6 +22,9 @@ from raynas.supernets import (
     fairnas_28x28,
     greedynas,
     greedynas_28x28,
+    ponas,
+    ponas_8x8,
+    ponas_28x28,
     proxylessnas,
     proxylessnas_28x28,
     spos,
@@ -45,18 +48,24 @@ FULL: dict[str, Callable[[], ChainSupernet]] = {
     "fairnas": fairnas,
     "greedynas": greedynas,
     "greedynas, se": lambda: greedynas(se=True),
+    "ponas": ponas,
     "proxylessnas": proxylessnas,
 }
+NINETEEN = ("fairnas", "ponas")
+"""The supernets of 19 blocks, none of which can be left out."""
+
 SPACES = {
     "fairnas": 6**19,
     "greedynas": 6**6 * 7**15,
     "greedynas, se": 12**6 * 13**15,
+    "ponas": 12**19,
     "proxylessnas": 6**6 * 7**15,
 }
 SMALL: dict[str, Callable[[], ChainSupernet]] = {
     "fairnas": fairnas_28x28,
     "greedynas": greedynas_28x28,
     "greedynas, se": lambda: greedynas_28x28(se=True),
+    "ponas": ponas_28x28,
     "proxylessnas": proxylessnas_28x28,
 }
 
@@ -72,10 +81,10 @@ def on_meta(name: str) -> ChainSupernet:
 def test_full_size_spaces(name: str) -> None:
     supernet = on_meta(name)
     assert supernet.space.count() == SPACES[name]
-    first = PLAIN + (SE if "se" in name else ())
+    first = PLAIN + (SE if "se" in name or name == "ponas" else ())
     for block, names in enumerate(supernet.names):
         added = block not in stage_starts(supernet)
-        identity = ("identity",) if added and name != "fairnas" else ()
+        identity = ("identity",) if added and name not in NINETEEN else ()
         assert names == first + identity
 
 
@@ -88,7 +97,7 @@ def stage_starts(supernet: ChainSupernet) -> list[int]:
 def test_macro_architecture(name: str) -> None:
     """The shapes behind every block are those of the paper's table."""
     supernet = on_meta(name)
-    wide = 2 if name == "fairnas" else 4
+    wide = 2 if name in NINETEEN else 4
     channels = [32] * wide + [40] * 4 + [80] * 4 + [96] * 4 + [192] * 4 + [320]
     sizes = [56] * wide + [28] * 4 + [14] * 8 + [7] * 5
     x = supernet.stem(torch.empty((1, 3, 224, 224), dtype=torch.uint8, device="meta"))
@@ -115,6 +124,52 @@ def test_published_networks(name: str, published: str, macs: int, parameters: in
     assert flops_table(supernet).of(architecture) == macs
     assert params_table(supernet).of(architecture) == parameters
     assert supernet.decode(architecture) == tuple(published.split())
+
+
+def bottleneck(
+    inputs: int, outputs: int, size: int, stride: int, kernel: int, expansion: int, se: bool
+) -> tuple[int, int]:
+    """Multiply-accumulates and parameters of an inverted bottleneck on `size`² positions."""
+    inside, after = expansion * inputs, size // stride
+    squeezed = inside // 4
+    macs = inputs * inside * size**2 * (expansion > 1)
+    macs += (kernel**2 + outputs) * inside * after**2 + 2 * inside * squeezed * se
+    params = inputs * inside + 2 * inside if expansion > 1 else 0
+    params += (kernel**2 + 2 + outputs) * inside + 2 * outputs
+    return macs, params + (2 * inside * squeezed + inside + squeezed) * se
+
+
+def test_costs_of_ponas_by_a_formula() -> None:
+    """Table 1 of the paper, written out for paths of one kind of block."""
+    supernet = on_meta("ponas")
+    flops, params = flops_table(supernet), params_table(supernet)
+    for name in (*PLAIN, *SE):
+        path = supernet.encode([name] * 19)
+        assert (flops.of(path), params.of(path)) == costs_of_ponas(name)
+
+
+def costs_of_ponas(name: str) -> tuple[int, int]:
+    """Multiply-accumulates and parameters of the path that takes one choice everywhere."""
+    widths = [32] * 2 + [40] * 4 + [80] * 4 + [96] * 4 + [192] * 4 + [320]
+    halved = [0, 2, 6, 14]
+    inputs, size = 16, 112
+    stem = bottleneck(32, 16, 112, 1, 3, 1, False)
+    total = [27 * 32 * 112**2 + stem[0], 27 * 32 + 2 * 32 + stem[1]]
+    for block, outputs in enumerate(widths):
+        stride = 2 if block in halved else 1
+        kind = (int(name[3]), int(name[1]), name.endswith("se"))
+        for place, cost in enumerate(bottleneck(inputs, outputs, size, stride, *kind)):
+            total[place] += cost
+        inputs, size = outputs, size // stride
+    total[0] += 320 * 1280 * 7**2 + 1280 * 1000
+    total[1] += 320 * 1280 + 2 * 1280 + 1281 * 1000
+    return total[0], total[1]
+
+
+def test_the_smallest_variant_is_for_digits() -> None:
+    supernet = ponas_8x8().eval()
+    assert (supernet.image_shape, supernet.space.choices) == ((1, 8, 8), (12,) * 8)
+    assert supernet(random_images(supernet), (11,) * 8).shape == (3, 10)
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(100, marks=pytest.mark.slow)])
@@ -183,7 +238,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "argument"), WRONG)
-@pytest.mark.parametrize("make", [fairnas, greedynas, proxylessnas, spos])
+@pytest.mark.parametrize("make", [fairnas, greedynas, ponas, proxylessnas, spos])
 def test_what_cannot_be_built_is_refused(
     make: Callable[..., ChainSupernet], options: dict[str, Any], argument: str
 ) -> None:

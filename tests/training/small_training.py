@@ -10,7 +10,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from raynas.data import SearchData
+from raynas.shards.shard import make_shards
 from raynas.supernets import ChainSupernet, spos
+from raynas.supernets.inverted import SMALLEST, Choices, build, changed, macro_of
 from raynas.training import TrainingSettings
 
 SETTINGS = TrainingSettings(
@@ -60,6 +63,28 @@ def small_supernet(seed: int = 0, **changes: object) -> ChainSupernet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return spos(10, **(arguments | changes))
+
+
+def small_bottlenecks(seed: int = 0, first: int = 2) -> ChainSupernet:
+    """`first` + 1 blocks of four choices: expansions 3 and 6, without SE and with it."""
+    sizes = {"stages": ((6, first, 1), (8, 1, 2)), "stem_channels": 4, "separable_channels": 4}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        macro = macro_of(changed(SMALLEST, {**sizes, "head_channels": 12}))
+        return build(10, macro, Choices(kernels=(3,), se=True), {"builder": "tests"})
+
+
+def few_digits(validation: int = 30, calibration: int = 12) -> SearchData:
+    """Digits to calibrate and to score on, beside the first hundred, which are for training."""
+    every = digits(200)
+    shards = {
+        split: make_shards(
+            every.pixels[100 : 100 + count], every.labels[100 : 100 + count],
+            split=split, shard_size=10,
+        ) if count else ()
+        for split, count in (("calibration", calibration), ("validation", validation))
+    }  # fmt: skip
+    return SearchData("few", 10, shards["calibration"], shards["validation"], ())
 
 
 def with_settings(**changes: object) -> TrainingSettings:

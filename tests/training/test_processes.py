@@ -53,6 +53,18 @@ def test_all_processes_end_with_the_same_bits(name: str, seen: Seen) -> None:
     assert first.get("reports") == second.get("reports")
 
 
+def test_a_progressive_training_ends_alike_everywhere(seen: Seen) -> None:
+    """Whoever trained it, or only read what was trained."""
+    first, second = (each["progressive"] for each in seen)
+    for each in (first, second):
+        assert same(each["state"], first["state"])
+        assert same(each["read"], first["state"])
+        assert each["state reports"] == each["read reports"] == first["state reports"]
+    assert len(first["state reports"]) == 1 + 2
+    assert first["state table"] == first["read table"]
+    assert second["state table"] is None
+
+
 def test_observers_and_checkpoints_are_those_of_process_0(seen: Seen, home: Path) -> None:
     first, second = (each["whole"] for each in seen)
     assert first["observed"] == first["reports"]

@@ -80,6 +80,12 @@ def test_the_rate_rises_to_its_highest_and_falls(
     assert settings.learning_rate_at(epochs * steps, steps) == pytest.approx(0, abs=1e-9)
 
 
+def test_a_constant_rate_stays_behind_the_warm_up() -> None:
+    settings = with_settings(epochs=3, warmup_epochs=1, learning_rate=1.0, schedule="constant")
+    rates = [settings.learning_rate_at(step, steps=2) for step in range(6)]
+    assert rates == [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]
+
+
 def test_warm_up_starts_small_and_reaches_the_rate() -> None:
     settings = with_settings(epochs=10, warmup_epochs=2, learning_rate=1.0)
     rates = [settings.learning_rate_at(step, steps=5) for step in range(12)]

@@ -14,13 +14,23 @@ from unittest import mock
 import numpy as np
 import torch
 import torch.distributed as dist
-from small_training import SETTINGS, Images, digits, small_supernet, state, with_settings
+from small_training import (
+    SETTINGS,
+    Images,
+    digits,
+    few_digits,
+    small_bottlenecks,
+    small_supernet,
+    state,
+    with_settings,
+)
 from torch import Tensor, nn
 
 import raynas
 from raynas.commands.main import main
 from raynas.commands.torchrun import joined
 from raynas.population.path_filter import open_path_filter
+from raynas.population.variant_scorer import open_variant_scorer
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize
 from raynas.training import (
@@ -29,9 +39,12 @@ from raynas.training import (
     GreedyPaths,
     GreedySettings,
     PathSampler,
+    ProgressivePaths,
+    ProgressiveSettings,
     StepReport,
     UniformPaths,
     train,
+    train_progressively,
 )
 
 EXACT = with_settings(epochs=3, batch_size=40, clip=1.0)
@@ -173,6 +186,22 @@ def interrupted_training(home: Path, rank: int) -> dict[str, Any]:
     return {"ended": ended, "state": state(supernet), "reports": timeless(reports)}
 
 
+def progressive_training(home: Path, rank: int) -> dict[str, Any]:
+    """A progressive training of other initial weights in each process, and what is read of it."""
+    results: dict[str, Any] = {}
+    settings = with_settings(epochs=1, warmup_epochs=0)
+    for name in ("state", "read"):
+        supernet = small_bottlenecks(rank, first=1)
+        with open_variant_scorer(supernet, few_digits()) as scorer:
+            tuning = ProgressiveSettings(block_epochs=1)
+            paths = ProgressivePaths(supernet, scorer, tuning) if rank == 0 else None
+            options: dict[str, Any] = {"checkpoint": home / "progressive.pt" if paths else None}
+            reports = train_progressively(supernet, digits(64), settings, paths, **options)
+        results |= {name: state(supernet), f"{name} reports": timeless(reports)}
+        results[f"{name} table"] = paths.table() if paths else None
+    return results
+
+
 def random_numbers() -> list[float]:
     """The random numbers that a head draws in the steps of a training, as dropout does."""
     supernet, drawn = small_supernet(), []
@@ -245,6 +274,7 @@ def run_all(home: Path) -> None:
             "whole": whole_training(home, rank),
             "interrupted": interrupted_training(home, rank),
             "random": random_numbers(),
+            "progressive": progressive_training(home, rank),
             "given": given_training(home, rank),
             "refusals": refusals(home, rank),
         }
