@@ -34,7 +34,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from raynas._version import __version__
-from raynas.costs import Cost, CostTable, FLOPs, Latency, LatencyTable, Limits, Params
+from raynas.costs import BitOps, Cost, CostTable, FLOPs, Latency, LatencyTable, Limits, Params
 from raynas.errors import InputError
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution import (
@@ -66,6 +66,7 @@ __all__ = [
     "EA",
     "NSGA2",
     "PCFES",
+    "BitOps",
     "CandidateEvaluator",
     "ChainSupernet",
     "Classification",

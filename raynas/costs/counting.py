@@ -1,4 +1,4 @@
-"""Counting what the choices of a supernet cost: multiply-accumulates and parameters.
+"""Counting what the choices of a supernet cost: multiply-accumulates, parameters, bit operations.
 
 A module that computes or owns something else than the counters see (a slice of shared weights,
 arithmetic of few bits, a custom kernel) says so itself, in a method
@@ -6,7 +6,13 @@ arithmetic of few bits, a custom kernel) says so itself, in a method
     def raynas_cost(self, *inputs: Tensor) -> tuple[int, int] | None
 
 which gets the inputs of its forward and gives multiply-accumulates and parameters of the module
-with all that is in it; `None` leaves both to the counters.
+with all that is in it; `None` leaves both to the counters. Bit operations are never seen: a module
+that computes in few bits states them in a method
+
+    def raynas_bitops(self, *inputs: Tensor) -> int
+
+which gives its multiply-accumulates times the bits of weights and of activations, again with all
+that is in it.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 from raynas.costs.formulas import own_formulas
+from raynas.costs.stated_bits import StatedBitOps, require_bits_stated
 from raynas.costs.tables import CostTable
 from raynas.errors import InputError, require
 
@@ -35,10 +42,12 @@ class ModuleCost:
     Args:
         macs: multiply-accumulates of convolutions, linear layers and matrix products.
         params: parameters, batch norm counted as affine and shared ones once.
+        bitops: bit operations of the modules that state theirs.
     """
 
     macs: int
     params: int
+    bitops: int
 
 
 def flops_table(supernet: ChainSupernet) -> CostTable:
@@ -69,6 +78,20 @@ def params_table(supernet: ChainSupernet) -> CostTable:
         return table_of("params", {name: cost.params for name, cost in costs.items()}, supernet)
     params = {node.name: count_params(node.module) for node in chain_nodes(supernet)}
     return table_of("params", params, supernet)
+
+
+def bitops_table(supernet: ChainSupernet) -> CostTable:
+    """Bit operations for one sample of each choice of each block, of modules that state theirs.
+
+    A multiply-accumulate of weights of w bits and activations of a bits counts w × a times; what
+    states no bits computes in full precision and is not counted, as in the SPOS paper.
+
+    Raises:
+        InputError: as `flops_table`; or no module states bit operations.
+    """
+    require_bits_stated(supernet)
+    costs = chain_costs(supernet)
+    return table_of("bitops", {name: cost.bitops for name, cost in costs.items()}, supernet)
 
 
 def table_of(name: str, costs: dict[str, int], supernet: ChainSupernet) -> CostTable:
@@ -119,14 +142,14 @@ def cost_of(node: ChainNode, x: torch.Tensor) -> tuple[ModuleCost, torch.Tensor]
     """The cost of a module on one input, and its output.
 
     Raises:
-        InputError: the module raises on data, or its `raynas_cost` gives no costs.
+        InputError: the module raises on data, or its `raynas_cost` or `raynas_bitops` gives none.
     """
     from raynas.supernets.chain_nodes import describe_error
 
     try:
         with counter() as count:
-            stated = StatedCosts(node, count)
-            with stated.listening():
+            stated, bits = StatedCosts(node, count), StatedBitOps(node)
+            with stated.listening(), bits.listening():
                 output = node.module(x.clone())
     except InputError:
         raise
@@ -139,7 +162,7 @@ def cost_of(node: ChainNode, x: torch.Tensor) -> tuple[ModuleCost, torch.Tensor]
             "Mend the module: supernet.check() tells more.",
         ) from error
     flops = count.get_total_flops() + stated.correction
-    return ModuleCost(flops // 2, stated.params()), output
+    return ModuleCost(flops // 2, stated.params(), bits.total), output
 
 
 @contextmanager

@@ -32,9 +32,12 @@ class ChainSupernet(nn.Module):
     when it is evaluated. Choices of one block must map inputs of one shape to outputs of one
     shape, must not modify their input in place, and may share weights with each other.
 
-    Two optional methods of any module say what cannot be seen from outside: `raynas_identity(self)`
-    gives a JSON value that belongs to the supernet's identity (`raynas.supernets.identity`), and
-    `raynas_cost(self, *inputs)` multiply-accumulates and parameters (`raynas.costs.counting`).
+    Optional methods of any module say what cannot be seen from outside: `raynas_identity(self)`
+    gives a JSON value that belongs to the supernet's identity (`raynas.supernets.identity`),
+    `raynas_cost(self, *inputs)` multiply-accumulates and parameters, and
+    `raynas_bitops(self, *inputs)` the bit operations of few bits (`raynas.costs.counting`). An
+    attribute `raynas_decayed`, a tuple of names, says which of its parameters decay in training by
+    `TrainingSettings.alpha_decay` (`raynas.training.decay`).
 
     Args:
         stem: maps images (uint8, `[n, c, h, w]`) to the input of the first block.
