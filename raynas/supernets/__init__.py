@@ -1,7 +1,8 @@
 """Supernets: chains of choice blocks, how they are built, saved and loaded.
 
 `chain`: `ChainSupernet`; `choice_names`: short names of choices; `blocks`, `inverted`: operations
-and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `greedynas`;
+and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `greedynas`,
+`resnet_mixed` (of `mixed_blocks`, with `quantizers`);
 `builder_options`: checks of what these are given;
 `chain_nodes`: modules by name, and copies to examine; `node_runs`: their outputs on examples;
 `checks`, `probing`: whether a supernet can be searched; `recalibration`, `unseen_writes`: whether
@@ -21,6 +22,7 @@ from raynas.supernets.fairnas import fairnas, fairnas_28x28
 from raynas.supernets.greedynas import greedynas, greedynas_28x28
 from raynas.supernets.identity import Identity, digest, identity
 from raynas.supernets.proxylessnas import proxylessnas, proxylessnas_28x28
+from raynas.supernets.resnet_mixed import resnet_mixed, resnet_mixed_8x8, resnet_mixed_28x28
 from raynas.supernets.spos import spos, spos_8x8, spos_28x28, spos_32x32
 
 __all__ = [
@@ -38,6 +40,9 @@ __all__ = [
     "proxylessnas",
     "proxylessnas_28x28",
     "recipe_of",
+    "resnet_mixed",
+    "resnet_mixed_8x8",
+    "resnet_mixed_28x28",
     "save",
     "spos",
     "spos_8x8",

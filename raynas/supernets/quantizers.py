@@ -11,10 +11,12 @@ from math import inf
 from typing import Any, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from raynas.errors import is_number, is_whole, require
+from raynas.supernets.sliced import SlicedConv2d
 
 MOST_BITS = 8
 """The most bits that a quantizer takes."""
@@ -159,3 +161,75 @@ class MeanSign(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         """Straight through."""
         return grad
+
+
+@final
+class QuantizedConv2d(nn.Module):
+    """A convolution whose weights have few bits, on inputs that have few bits.
+
+    Its weights stay floats, which training changes, and are quantized as often as it runs. Whoever
+    calls it quantizes the input, since several convolutions may have one input. An exported subnet
+    has its own weights in it, and quantizes them.
+
+    Args:
+        conv: the convolution in floats, zero-padded; a slice is quantized as the slice that it is.
+        weight_bits: of the weights, 1 to 8.
+        input_bits: of the input, 1 to 8; only bit operations are counted with them.
+
+    Raises:
+        InputError: other bits, or another padding than zeros.
+    """
+
+    def __init__(self, conv: SlicedConv2d | nn.Conv2d, weight_bits: int, input_bits: int) -> None:
+        super().__init__()
+        require_bits(weight_bits, "weight_bits")
+        require_bits(input_bits, "input_bits")
+        require(
+            isinstance(conv, SlicedConv2d)
+            or (
+                isinstance(conv, nn.Conv2d)
+                and conv.padding_mode == "zeros"
+                and not isinstance(conv.padding, str)
+            ),
+            "conv",
+            "a convolution that is padded with zeros, by numbers",
+            repr(conv),
+            "Pad its input, or say by how much.",
+        )
+        self.conv = conv
+        self.weight_bits = weight_bits
+        self.input_bits = input_bits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[n, inputs, h, w]` to `[n, outputs, h', w']`."""
+        conv = self.conv
+        if isinstance(conv, SlicedConv2d):
+            return conv.convolve(x, quantized_weight(conv.sliced_weight(), self.weight_bits))
+        weight = quantized_weight(conv.weight, self.weight_bits)
+        assert not isinstance(conv.padding, str)
+        geometry = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        return F.conv2d(x, weight, conv.bias, *geometry)
+
+    def raynas_cost(self, x: Tensor) -> tuple[int, int] | None:
+        """The costs of a slice; those of other convolutions are counted."""
+        return self.conv.raynas_cost(x) if isinstance(self.conv, SlicedConv2d) else None
+
+    def raynas_bitops(self, x: Tensor) -> int:
+        """Multiply-accumulates on an input, times the bits of weights and of inputs."""
+        return self.macs(x) * self.weight_bits * self.input_bits
+
+    def macs(self, x: Tensor) -> int:
+        """Multiply-accumulates on an input."""
+        conv = self.conv
+        if isinstance(conv, SlicedConv2d):
+            return conv.raynas_cost(x)[0]
+        assert not isinstance(conv.padding, str)
+        outputs = len(x) * conv.weight.numel()
+        axes = (x.shape[2:], conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+        for size, kernel, stride, padding, dilation in zip(*axes, strict=True):
+            outputs *= (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        return outputs
+
+    def extra_repr(self) -> str:
+        """The bits, where modules are printed."""
+        return f"weight_bits={self.weight_bits}, input_bits={self.input_bits}"

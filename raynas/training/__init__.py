@@ -2,8 +2,8 @@
 
 `settings`: the settings as a value; `presets`: those of this library's supernets; `paths`: drawing
 the paths of a step; `greedy`: filtering them, with a `candidate_pool`; `trainer`: the loop;
-`fitting`: the samples it takes; `processes`: several that train together; `progress`: reports;
-`resume`: checkpoints.
+`decay`: which parameters decay; `fitting`: the samples it takes; `processes`: several that train
+together; `progress`: reports; `resume`: checkpoints.
 """
 
 from __future__ import annotations
