@@ -29,6 +29,8 @@ from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.inspection import Inspector
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, batch_norms
+from raynas.supernets.chain_nodes import example_batch
+from raynas.supernets.plain_modules import plain_nodes
 from raynas.supernets.recalibration import require_recalibratable
 from raynas.task import Task, classification_or
 from raynas.workers.open_pool import open_pool
@@ -83,6 +85,8 @@ def plain_subnet(
 ) -> nn.Sequential:
     """Copy one architecture, so that it shares nothing with the supernet.
 
+    Modules with a `raynas_plain` are replaced by what that gives (`supernets.plain_modules`).
+
     Args:
         supernet: whose weights it inherits.
         architecture: one choice per block.
@@ -93,8 +97,8 @@ def plain_subnet(
         A `nn.Sequential` on the CPU in evaluation mode: samples `[n, ...]` to outputs.
 
     Raises:
-        InputError: an architecture that the supernet does not have, or modules that cannot be
-            copied.
+        InputError: an architecture that the supernet does not have, modules that cannot be
+            copied, or a `raynas_plain` that gives no module that computes the same.
     """
     chosen = supernet.space.validate(architecture)
     try:
@@ -112,6 +116,9 @@ def plain_subnet(
         with torch.no_grad():
             for module, path in zip(subnet, nodes_of(chosen), strict=True):
                 batch_stats.write(batch_norms(module), statistics[path])
+    # After the statistics, so that a module that stands for others can hold theirs.
+    with torch.no_grad():
+        plain_nodes(subnet, example_batch(supernet, 2))
     return subnet
 
 

@@ -2,8 +2,9 @@
 
 `chain`: `ChainSupernet`; `choice_names`: short names of choices; `blocks`, `inverted`: operations
 and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `greedynas`,
-`resnet_mixed` (of `mixed_blocks`, with `quantizers`);
-`builder_options`: checks of what these are given;
+`resnet_mixed` (of `mixed_blocks`, with `quantizers`); `builder_options`: checks of what these are
+given; `sliced`: convolutions that share a weight; `plain_modules`: what stands for modules that
+share in an exported subnet;
 `chain_nodes`: modules by name, and copies to examine; `node_runs`: their outputs on examples;
 `checks`, `probing`: whether a supernet can be searched; `recalibration`, `unseen_writes`: whether
 calibration and shared inputs mean the same as in plain PyTorch; `training_mode`: batch norms that
@@ -22,13 +23,24 @@ from raynas.supernets.fairnas import fairnas, fairnas_28x28
 from raynas.supernets.greedynas import greedynas, greedynas_28x28
 from raynas.supernets.identity import Identity, digest, identity
 from raynas.supernets.proxylessnas import proxylessnas, proxylessnas_28x28
-from raynas.supernets.resnet_mixed import resnet_mixed, resnet_mixed_8x8, resnet_mixed_28x28
+from raynas.supernets.quantizers import PACT, QuantizedConv2d
+from raynas.supernets.resnet_mixed import (
+    MIXED_BITS,
+    resnet_mixed,
+    resnet_mixed_8x8,
+    resnet_mixed_28x28,
+)
+from raynas.supernets.sliced import SlicedConv2d
 from raynas.supernets.spos import spos, spos_8x8, spos_28x28, spos_32x32
 
 __all__ = [
+    "MIXED_BITS",
+    "PACT",
     "ChainSupernet",
     "Identity",
     "Normalize",
+    "QuantizedConv2d",
+    "SlicedConv2d",
     "check_supernet",
     "digest",
     "fairnas",

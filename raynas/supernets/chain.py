@@ -34,9 +34,10 @@ class ChainSupernet(nn.Module):
 
     Optional methods of any module say what cannot be seen from outside: `raynas_identity(self)`
     gives a JSON value that belongs to the supernet's identity (`raynas.supernets.identity`),
-    `raynas_cost(self, *inputs)` multiply-accumulates and parameters, and
-    `raynas_bitops(self, *inputs)` the bit operations of few bits (`raynas.costs.counting`). An
-    attribute `raynas_decayed`, a tuple of names, says which of its parameters decay in training by
+    `raynas_cost(self, *inputs)` multiply-accumulates and parameters, `raynas_bitops(self, *inputs)`
+    bit operations (`raynas.costs.counting`), and `raynas_plain(self)` a module that computes the
+    same on its own, which an exported subnet has instead (`raynas.supernets.plain_modules`). An
+    attribute `raynas_decayed` names parameters that decay in training by
     `TrainingSettings.alpha_decay` (`raynas.training.decay`).
 
     Args:
