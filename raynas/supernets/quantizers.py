@@ -104,7 +104,8 @@ class ClippedRounding(torch.autograd.Function):
         """Straight through between 0 and alpha; all the rest above it is alpha's."""
         x, alpha = ctx.saved_tensors
         clipped = x >= alpha.clamp(min=LEAST_LEVEL)
-        return grad * ((x > 0) & ~clipped), (grad * clipped).sum(), None
+        inside = torch.where((x > 0) & ~clipped, grad, 0.0)
+        return inside, torch.where(clipped, grad, 0.0).sum(), None
 
 
 def quantized_weight(weight: Tensor, bits: int) -> Tensor:
