@@ -12,14 +12,22 @@ from raynas.errors import InputError, require
 from raynas.evolution.presets import OF_BUILDER, ChoiceFreezing
 from raynas.preparation import require_validation
 
-FAMILIES = ("spos", "proxylessnas", "fairnas", "greedynas", "greedynas-se")
+FAMILIES = (
+    "spos", "proxylessnas", "fairnas", "greedynas", "greedynas-se", "resnet-mixed",
+    "resnet-mixed-34",
+)  # fmt: skip
 """Names that `--supernet` takes."""
 
-BUILDERS = ("fairnas", "greedynas", "proxylessnas", "spos")
+BUILDERS = ("fairnas", "greedynas", "proxylessnas", "resnet_mixed", "spos")
 """The functions in `raynas.supernets` that the `"builder"` of a recipe may name."""
 
 SPOS = {(1, 8): "spos_8x8", (1, 28): "spos_28x28", (3, 32): "spos_32x32"}
 """The variants of SPOS by channels and size; the paper's for all other images."""
+
+MIXED = {
+    (1, 8): "resnet_mixed_8x8", (1, 28): "resnet_mixed_28x28", (3, 32): "resnet_mixed_32x32"
+}  # fmt: skip
+"""The variants of ResNets of mixed precision, likewise."""
 
 
 def build_family(name: str, data: raynas.data.SearchData) -> raynas.ChainSupernet:
@@ -78,17 +86,21 @@ def settings_of(name: str, channels: int, size: int) -> tuple[str, Mapping[str, 
     """The builder in `raynas.supernets` and its options."""
     if name == "spos" and (channels, size) in SPOS:
         return SPOS[channels, size], {}
+    family, _, variant = name.partition("-")
+    depth = {"depth": 34} if name == "resnet-mixed-34" else {}
+    if family == "resnet" and (channels, size) in MIXED:
+        return MIXED[channels, size], depth
     from raynas.supernets.inverted import macro_for
 
     macro = macro_for(channels, size)
-    if name == "spos":
-        return "spos", {
+    if family in ("spos", "resnet"):
+        return "spos" if family == "spos" else "resnet_mixed", {
             "image_size": size,
             "image_channels": channels,
             "mean": macro.mean,
             "std": macro.std,
+            **depth,
         }
-    family, _, variant = name.partition("-")
     return family, {**asdict(macro), **({"se": True} if variant else {})}
 
 

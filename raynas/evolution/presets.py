@@ -1,7 +1,8 @@
 """Settings of choice freezing for the supernets of the papers (PCF-ES, Table 1).
 
-ProxylessNAS is not in that table; it searches the space of GreedyNAS, and has its settings. Table 1
-gives CF-ES on FairNAS the threshold 0.5, and PCF-ES 0.4.
+ProxylessNAS is not in that table; it searches the space of GreedyNAS, and has its settings. ResNets
+of mixed precision, another space of the SPOS paper, have those of SPOS. Table 1 gives CF-ES on
+FairNAS the threshold 0.5, and PCF-ES 0.4.
 """
 
 from __future__ import annotations
@@ -51,5 +52,6 @@ OF_BUILDER: Mapping[str, ChoiceFreezing] = {
     "fairnas": FAIRNAS,
     "greedynas": GREEDYNAS,
     "proxylessnas": GREEDYNAS,
+    "resnet_mixed": SPOS,
 }
 """By the function in `raynas.supernets` that builds the supernet."""

@@ -29,6 +29,7 @@ from raynas.supernets.resnet_mixed import (
     resnet_mixed,
     resnet_mixed_8x8,
     resnet_mixed_28x28,
+    resnet_mixed_32x32,
 )
 from raynas.supernets.sliced import SlicedConv2d
 from raynas.supernets.spos import spos, spos_8x8, spos_28x28, spos_32x32
@@ -55,6 +56,7 @@ __all__ = [
     "resnet_mixed",
     "resnet_mixed_8x8",
     "resnet_mixed_28x28",
+    "resnet_mixed_32x32",
     "save",
     "spos",
     "spos_8x8",

@@ -196,3 +196,23 @@ def resnet_mixed_28x28(num_classes: int | None = 10, **options: Any) -> ChainSup
         "std": (0.3530,),
     }
     return resnet_mixed(num_classes, **variant | options)
+
+
+def resnet_mixed_32x32(num_classes: int | None = 10, **options: Any) -> ChainSupernet:
+    """A small variant for 32×32 colour images (CIFAR): 8 blocks of 18 choices.
+
+    Args:
+        num_classes: the number of logits.
+        options: of `resnet_mixed`, instead of this variant's.
+    """
+    variant: dict[str, Any] = {
+        "image_size": 32,
+        "stem_channels": 32,
+        "stem_kernel": 3,
+        "stem_stride": 1,
+        "stem_pool": False,
+        "stage_channels": (32, 64, 128, 256),
+        "mean": (0.4914, 0.4822, 0.4465),
+        "std": (0.2470, 0.2435, 0.2616),
+    }
+    return resnet_mixed(num_classes, **variant | options)
