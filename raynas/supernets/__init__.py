@@ -1,10 +1,10 @@
 """Supernets: chains of choice blocks, how they are built, saved and loaded.
 
 `chain`: `ChainSupernet`; `choice_names`: short names of choices; `blocks`, `inverted`: operations
-and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `greedynas`,
-`resnet_mixed` (of `mixed_blocks`, with `quantizers`); `builder_options`: checks of what these are
-given; `sliced`: convolutions that share a weight; `plain_modules`: what stands for modules that
-share in an exported subnet;
+and networks of them; one file per family: `spos` (with `spos_channels`), `proxylessnas`, `fairnas`,
+`greedynas`, `resnet_mixed` (of `mixed_blocks`, with `quantizers`); `builder_options`: checks of
+what builders are given; `sliced`: convolutions that share a weight; `plain_modules`: what stands
+for modules that share in an exported subnet;
 `chain_nodes`: modules by name, and copies to examine; `node_runs`: their outputs on examples;
 `checks`, `probing`: whether a supernet can be searched; `recalibration`, `unseen_writes`: whether
 calibration and shared inputs mean the same as in plain PyTorch; `training_mode`: batch norms that

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
@@ -12,6 +12,9 @@ from raynas.errors import require_flags
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+SHUFFLE_KERNELS: Mapping[str, int] = {"c3": 3, "c5": 5, "c7": 7, "x": 3}
+"""The depthwise kernel of every choice of a SPOS block, in their order; x is Xception-like."""
 
 
 @final
@@ -100,18 +103,27 @@ class ShuffleUnit(nn.Module):
         kernel: depthwise kernel size.
         stride: 1 or 2.
         xception: the main branch of choice x instead of choices 3, 5, 7.
+        middle: channels inside the main branch; half of the outputs if `None`.
     """
 
     branch_proj: nn.Sequential | None
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, *, xception: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        *,
+        xception: bool = False,
+        middle: int | None = None,
     ) -> None:
         super().__init__()
         self.stride = stride
         passed = inputs if stride == 2 else inputs // 2
         branch = xception_branch if xception else shuffle_branch
-        self.branch_main = branch(passed, outputs // 2, outputs - passed, kernel, stride)
+        inside = outputs // 2 if middle is None else middle
+        self.branch_main = branch(passed, inside, outputs - passed, kernel, stride)
         self.branch_proj = None
         if stride == 2:
             self.branch_proj = nn.Sequential(

@@ -30,6 +30,7 @@ from raynas.supernets.checkpoint_names import (
     own_names,
     require_raw_bgr,
 )
+from raynas.supernets.spos_channels import fixed_part
 from raynas.supernets.structure import BATCH_COUNTER
 from raynas.supernets.tensor_files import (
     is_safetensors,
@@ -86,6 +87,8 @@ def save(
 def load(supernet: ChainSupernet, path: str | Path) -> None:
     """Fill a supernet, in place, from a checkpoint; its device and recipe stay what they are.
 
+    One with fixed blocks (`spos(channels=True, blocks=…)`) takes its part of a joint one's weights.
+
     Args:
         supernet: to be filled.
         path: a safetensors file, a torch state dict (optionally under a key such as `state_dict`,
@@ -102,7 +105,7 @@ def load(supernet: ChainSupernet, path: str | Path) -> None:
     _, canonical = unique_tensors(supernet)
     given = read_tensors(file)
     tensors, prefix = own_names(given, canonical)
-    pairs = matched(supernet, tensors, file)
+    pairs = matched(supernet, fixed_part(supernet.recipe, tensors), file)
     if is_megvii([name.removeprefix(prefix) for name in given]):
         require_raw_bgr(supernet)
     copy_all(pairs)
@@ -208,7 +211,7 @@ def require_same_recipe(
     differing = [
         f"{key} {recipe[key]}"
         for key in sorted(set(mine) & set(recipe) - FREE_ARGUMENTS)
-        if mine[key] != recipe[key]
+        if mine[key] != recipe[key] and (key, recipe[key]) != ("blocks", None)
     ]
     same_builder = mine.get("builder") == recipe.get("builder")
     require(

@@ -1,15 +1,26 @@
-"""The SPOS supernet: ShuffleNetV2 blocks with four choices each (SPOS, section 4 and table 2)."""
+"""The SPOS supernet: ShuffleNetV2 blocks with four choices each (SPOS, section 4 and table 2).
+
+With `channels=True` every choice comes in eight widths; see `supernets.spos_channels`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 from torch import nn
 
 from raynas.errors import require
-from raynas.supernets.blocks import IMAGENET_MEAN, IMAGENET_STD, Normalize, ShuffleUnit, conv_bn
+from raynas.supernets.blocks import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    SHUFFLE_KERNELS,
+    Normalize,
+    ShuffleUnit,
+    conv_bn,
+)
 from raynas.supernets.builder_options import (
     require_classes,
     require_dropout,
@@ -18,21 +29,21 @@ from raynas.supernets.builder_options import (
     require_stages,
 )
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.sliced import SlicedConv2d
+from raynas.supernets.spos_channels import BlockShape, channel_blocks, fixed_blocks
 
 SPOS_STAGES = ((64, 4, 2), (160, 4, 2), (320, 8, 2), (640, 4, 2))
 """`(channels, blocks, stride of the first block)` of each stage at full size."""
 
-SPOS_NAMES = ("c3", "c5", "c7", "x")
+SPOS_NAMES = tuple(SHUFFLE_KERNELS)
 """The choices of every block: kernels of 3, 5 and 7, and the Xception-like one."""
 
 
 def choices_of_block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     """Choices 0 to 3: depthwise kernels 3, 5 and 7, and the Xception-like choice x."""
     return [
-        ShuffleUnit(inputs, outputs, 3, stride),
-        ShuffleUnit(inputs, outputs, 5, stride),
-        ShuffleUnit(inputs, outputs, 7, stride),
-        ShuffleUnit(inputs, outputs, 3, stride, xception=True),
+        ShuffleUnit(inputs, outputs, kernel, stride, xception=name == "x")
+        for name, kernel in SHUFFLE_KERNELS.items()
     ]
 
 
@@ -49,8 +60,14 @@ def spos(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     reverse_channels: bool = False,
+    channels: bool = False,
+    blocks: Sequence[str | int] | None = None,
 ) -> ChainSupernet:
     """Build the SPOS supernet; the defaults are the paper's, 20 blocks of 4 choices at 224².
+
+    With `channels` the channels in the middle of every block are searched, too (section 4, "Search
+    Space: Channels"): a choice is a pair such as `c3@0.6`, 32 in each block. `supernets.
+    spos_channels` says what the widths are, and what they share.
 
     Args:
         num_classes: the number of logits.
@@ -65,11 +82,16 @@ def spos(
         mean: of pixels scaled to [0, 1], one value per channel.
         std: of pixels scaled to [0, 1], one value per channel.
         reverse_channels: read RGB images as BGR.
+        channels: search the channels, too; the stages then have at least 12.
+        blocks: with `channels`: the choice of every block, by name or index, or as a pair whose
+            width is passed over. Each block then has the eight widths of that choice alone. The
+            weights of a supernet without `blocks` can be loaded into one with them.
 
     Raises:
-        InputError: no number of classes, a size below 1, channels that are not a multiple of 4, a
-            stride other than 1 or 2, no probability, or mean and std of another length than
-            `image_channels`.
+        InputError: no number of classes, a size below 1, channels that are not a multiple of 4 or
+            too few to be searched, a stride other than 1 or 2, no probability, mean and std of
+            another length than `image_channels`, or `blocks` without `channels`, of another
+            number, or with a choice that there is not.
     """
     require_classes(num_classes)
     require_sizes(image_size=image_size, image_channels=image_channels)
@@ -80,17 +102,22 @@ def spos(
     # All arguments, as JSON holds them.
     recipe = {"builder": "spos", **locals(), "stages": [list(stage) for stage in stages]}
     recipe |= {"mean": list(mean), "std": list(std)}
+    # Files of supernets without these stay what they were.
+    del recipe["channels"], recipe["blocks"]
+    shapes = block_shapes(stem_channels, stages)
+    fixed = fixed_blocks(channels, blocks, shapes)
+    if channels:
+        recipe |= {"channels": True, "blocks": fixed}
     stem = nn.Sequential(
         Normalize(mean, std, reverse_channels=reverse_channels),
         *conv_bn(image_channels, stem_channels, 3, stem_stride, relu=True),
     )
-    blocks = choice_blocks(stem_channels, stages)
-    channels = stages[-1][0] if stages else stem_channels
-    head = classifier(channels, head_channels, dropout, require_classes(num_classes))
+    names, choices = channel_blocks(shapes, fixed) if channels else plain_blocks(shapes)
+    width = shapes[-1].outputs if shapes else stem_channels
+    head = classifier(width, head_channels, dropout, require_classes(num_classes))
     shape = (image_channels, image_size, image_size)
-    names = [SPOS_NAMES] * len(blocks)
     supernet = ChainSupernet(
-        stem, blocks, head, image_shape=shape, num_classes=num_classes, names=names, recipe=recipe
+        stem, choices, head, image_shape=shape, num_classes=num_classes, names=names, recipe=recipe
     )
     initialize(supernet)
     return supernet
@@ -107,8 +134,13 @@ def classifier(inputs: int, channels: int, dropout: float, num_classes: int) -> 
     )
 
 
-def choice_blocks(inputs: int, stages: Sequence[Sequence[int]]) -> list[list[nn.Module]]:
-    """The choices of every block of all stages.
+def plain_blocks(shapes: Sequence[BlockShape]) -> tuple[list[Sequence[str]], list[list[nn.Module]]]:
+    """The names and the modules of the choices of every block."""
+    return [SPOS_NAMES] * len(shapes), [choices_of_block(*astuple(shape)) for shape in shapes]
+
+
+def block_shapes(inputs: int, stages: Sequence[Sequence[int]]) -> list[BlockShape]:
+    """The shapes of the blocks of all stages.
 
     Args:
         inputs: the channels that the first block gets.
@@ -117,7 +149,7 @@ def choice_blocks(inputs: int, stages: Sequence[Sequence[int]]) -> list[list[nn.
     Raises:
         InputError: a stage that is too narrow.
     """
-    blocks: list[list[nn.Module]] = []
+    shapes: list[BlockShape] = []
     for outputs, repeats, stride in stages:
         require(
             inputs % 2 == 0 and outputs > (inputs if stride == 2 else inputs // 2),
@@ -127,9 +159,9 @@ def choice_blocks(inputs: int, stages: Sequence[Sequence[int]]) -> list[list[nn.
             "Widen the stage: all channels pass at stride 2, half of them at stride 1.",
         )
         for repeat in range(repeats):
-            blocks.append(choices_of_block(inputs, outputs, stride if repeat == 0 else 1))
+            shapes.append(BlockShape(inputs, outputs, stride if repeat == 0 else 1))
             inputs = outputs
-    return blocks
+    return shapes
 
 
 def spos_8x8(num_classes: int | None = 10, **options: Any) -> ChainSupernet:
@@ -188,10 +220,16 @@ def spos_32x32(num_classes: int | None = 10, **options: Any) -> ChainSupernet:
 
 
 def initialize(supernet: nn.Module) -> None:
-    """Kaiming initialisation of convolutions, small normal weights for linear layers."""
+    """Kaiming initialisation of convolutions, small normal weights for linear layers.
+
+    A weight that choices of several widths slice is drawn once, as that of the widest.
+    """
+    drawn: set[int] = set()
     for module in supernet.modules():
-        if isinstance(module, nn.Conv2d):
-            fan_in = module.weight[0].numel()
-            nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_in))
+        if isinstance(module, nn.Conv2d | SlicedConv2d):
+            if id(module.weight) not in drawn:
+                fan_in = module.weight[0].numel()
+                nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_in))
+                drawn.add(id(module.weight))
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0.0, 0.01)

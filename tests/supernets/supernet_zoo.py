@@ -79,18 +79,23 @@ def small_spos() -> ChainSupernet:
     return spos(7, image_size=16, stem_channels=4, stages=stages, head_channels=24)
 
 
-def grey_spos() -> ChainSupernet:
-    return spos(
-        5,
-        image_size=8,
-        image_channels=1,
-        stem_channels=4,
-        stem_stride=1,
-        stages=((8, 1, 1), (12, 2, 2)),
-        head_channels=16,
-        mean=(0.5,),
-        std=(0.25,),
-    )
+def grey_spos(**options: object) -> ChainSupernet:
+    small = {
+        "image_size": 8,
+        "image_channels": 1,
+        "stem_channels": 4,
+        "stem_stride": 1,
+        "stages": ((8, 1, 1), (12, 2, 2)),
+        "head_channels": 16,
+        "mean": (0.5,),
+        "std": (0.25,),
+    }
+    return spos(5, **small | options)
+
+
+def channel_spos(**options: object) -> ChainSupernet:
+    """Pairs of operations and widths, in a block of each stride."""
+    return grey_spos(stages=((12, 1, 1), (16, 1, 2)), channels=True, **options)
 
 
 INVERTED = {"image_size": 12, "stages": ((8, 2, 1), (12, 2, 2)), "head_channels": 16}
@@ -107,6 +112,8 @@ ZOO: dict[str, Callable[[], ChainSupernet]] = {
     "proxylessnas": lambda: proxylessnas_28x28(4, **INVERTED),
     "fairnas": lambda: fairnas_28x28(4, **INVERTED),
     "grey spos": grey_spos,
+    "spos, channels": channel_spos,
+    "spos, channels of fixed blocks": lambda: channel_spos(blocks=("c5", "x")),
     "sliced": sliced,
     "skipping": skipping,
 }

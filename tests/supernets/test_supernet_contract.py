@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from raynas.costs import flops_table, params_table
 from raynas.errors import InputError
+from raynas.export import plain_subnet
 from raynas.supernets import ChainSupernet, digest
 
 SUPERNETS = {name: scrambled(build()) for name, build in ZOO.items()}
@@ -71,6 +72,14 @@ def test_a_subnet_is_the_same_network(supernet: ChainSupernet) -> None:
 
 
 @torch.no_grad()
+def test_an_exported_subnet_is_the_same_network(supernet: ChainSupernet) -> None:
+    images = random_images(supernet)
+    for architecture in architectures(supernet):
+        subnet = plain_subnet(supernet, architecture, None)
+        assert torch.equal(subnet(images), supernet(images, architecture))
+
+
+@torch.no_grad()
 def test_the_prefix_alone_determines_an_activation(supernet: ChainSupernet) -> None:
     images = random_images(supernet)
     first, second = architectures(supernet, 2)
@@ -118,7 +127,7 @@ def test_copies_and_pickles_compute_the_same(supernet: ChainSupernet) -> None:
 def test_the_cost_tables_add_up_to_the_subnet(name: str, seed: int) -> None:
     supernet, (flops, params) = SUPERNETS[name], TABLES[name]
     architecture = supernet.space.sample(np.random.default_rng(seed))
-    subnet = supernet.subnet(architecture)
+    subnet = plain_subnet(supernet, architecture, None)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         subnet(random_images(supernet, 1))
     assert flops.of(architecture) == counter.get_total_flops() // 2
