@@ -12,10 +12,7 @@ from raynas.errors import InputError, require
 from raynas.evolution.presets import OF_BUILDER, ChoiceFreezing
 from raynas.preparation import require_validation
 
-FAMILIES = (
-    "spos", "proxylessnas", "fairnas", "greedynas", "greedynas-se", "resnet-mixed",
-    "resnet-mixed-34",
-)  # fmt: skip
+FAMILIES = ("spos", "proxylessnas", "fairnas", "greedynas", "greedynas-se", "resnet-mixed")
 """Names that `--supernet` takes."""
 
 BUILDERS = ("fairnas", "greedynas", "proxylessnas", "resnet_mixed", "spos")
@@ -86,21 +83,19 @@ def settings_of(name: str, channels: int, size: int) -> tuple[str, Mapping[str, 
     """The builder in `raynas.supernets` and its options."""
     if name == "spos" and (channels, size) in SPOS:
         return SPOS[channels, size], {}
-    family, _, variant = name.partition("-")
-    depth = {"depth": 34} if name == "resnet-mixed-34" else {}
-    if family == "resnet" and (channels, size) in MIXED:
-        return MIXED[channels, size], depth
+    if name == "resnet-mixed" and (channels, size) in MIXED:
+        return MIXED[channels, size], {}
     from raynas.supernets.inverted import macro_for
 
     macro = macro_for(channels, size)
-    if family in ("spos", "resnet"):
-        return "spos" if family == "spos" else "resnet_mixed", {
+    if name in ("spos", "resnet-mixed"):
+        return name.replace("-", "_"), {
             "image_size": size,
             "image_channels": channels,
             "mean": macro.mean,
             "std": macro.std,
-            **depth,
         }
+    family, _, variant = name.partition("-")
     return family, {**asdict(macro), **({"se": True} if variant else {})}
 
 

@@ -82,8 +82,8 @@ class SupernetOptions:
 
     Args:
         supernet: the file of the trained weights (safetensors, a torch state dict, or the released
-            SPOS one); spos, proxylessnas, fairnas, greedynas, greedynas-se, resnet-mixed or
-            resnet-mixed-34; or package.module:function, which returns a raynas.ChainSupernet.
+            SPOS one); spos, proxylessnas, fairnas, greedynas, greedynas-se or
+            resnet-mixed; or package.module:function, which returns a raynas.ChainSupernet.
         weights: the file of the trained weights, beside a --supernet that is no file; those that
             a function leaves in it if omitted. Scores of spos and the like need it.
         task: package.module:function, which returns a raynas.Task; classification if omitted.

@@ -53,10 +53,9 @@ def train(
             initial weights, too.
         greedy: the filter and the pool of greedy paths; as in the paper, shortened to the length of
             the training, if omitted.
-        supernet: spos, proxylessnas, fairnas, greedynas, greedynas-se, resnet-mixed (of mixed
-            precision) or resnet-mixed-34, in the size that fits the images; or
-            package.module:function, which returns a raynas.ChainSupernet; the SPOS supernet of a
-            named data set if omitted.
+        supernet: spos, proxylessnas, fairnas, greedynas, greedynas-se or resnet-mixed (of mixed
+            precision), in the size that fits the images; or package.module:function, which returns
+            a raynas.ChainSupernet; the SPOS supernet of a named data set if omitted.
         task: package.module:function, which returns a raynas.Task; classification if omitted.
         paths: uniform (SPOS), uniform-constraint (over ten bins of FLOPs), fair (FairNAS: as many
             paths a step as blocks have choices) or greedy (GreedyNAS: the best of those that are
