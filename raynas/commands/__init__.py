@@ -5,6 +5,6 @@
 user, supernets of the papers, limits and training paths that arguments name; `pool_file`: pools of
 greedy trainings; `train`, `search`, `describe`, `latency`, `export`, `ledger`: one file per
 command; `torchrun`: processes that train together; `supernet_training`, `workflow`: the steps that
-commands and experiments share; `comparison`: searches side by side; `terminal`: progress and
-tables.
+commands and experiments share; `comparison`: searches side by side; `baselines`: searches beside
+given architectures; `terminal`: progress and tables.
 """

@@ -17,13 +17,13 @@ that is in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from raynas.costs.formulas import own_formulas
-from raynas.costs.stated_bits import StatedBitOps, require_bits_stated
+from raynas.costs.formulas import counter
+from raynas.costs.stated_bits import StatedBitOps, require_bits_stated, states_bits
 from raynas.costs.tables import CostTable
 from raynas.errors import InputError, require
 
@@ -92,6 +92,33 @@ def bitops_table(supernet: ChainSupernet) -> CostTable:
     require_bits_stated(supernet)
     costs = chain_costs(supernet)
     return table_of("bitops", {name: cost.bitops for name, cost in costs.items()}, supernet)
+
+
+def counted_tables(
+    supernet: ChainSupernet, known: Mapping[str, CostTable] | None = None
+) -> dict[str, CostTable]:
+    """All that is counted of a supernet by name, every module run once at most.
+
+    Args:
+        supernet: counted; bit operations only where its modules state them.
+        known: tables that were counted before.
+
+    Raises:
+        InputError: as `flops_table`.
+    """
+    names = {"flops": "macs", "params": "params"}
+    if states_bits(supernet):
+        names["bitops"] = "bitops"
+    tables = {name: table for name, table in (known or {}).items() if name in names}
+    missing = [name for name in names if name not in tables]
+    if missing == ["params"]:
+        tables["params"] = params_table(supernet)
+    elif missing:
+        costs = chain_costs(supernet)
+        for name in missing:
+            own = {node: getattr(cost, names[name]) for node, cost in costs.items()}
+            tables[name] = table_of(name, own, supernet)
+    return {name: tables[name] for name in names}
 
 
 def table_of(name: str, costs: dict[str, int], supernet: ChainSupernet) -> CostTable:
@@ -163,31 +190,6 @@ def cost_of(node: ChainNode, x: torch.Tensor) -> tuple[ModuleCost, torch.Tensor]
         ) from error
     flops = count.get_total_flops() + stated.correction
     return ModuleCost(flops // 2, stated.params(), bits.total), output
-
-
-@contextmanager
-def counter() -> Iterator[Any]:
-    """PyTorch's counter with our formulas, and attention in operations that it can see."""
-    import warnings
-
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with FlopCounterMode(display=False, custom_mapping=own_formulas()) as count:
-                # What the counter adds to names of modules needs gradients, which we do not use,
-                # and is refused by TorchScript.
-                count.mod_tracker.__exit__(None, None, None)
-                try:
-                    yield count
-                finally:
-                    count.mod_tracker.__enter__()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @final
