@@ -1,10 +1,11 @@
 """The command line: the only room that knows tyro and rich.
 
 `main`: the `raynas` command and its subcommands; `parsing`: their arguments, read by tyro;
-`options`, `loading`, `named`, `families`, `limits`, `paths`: the data, supernet, functions of a
-user, supernets of the papers, limits and training paths that arguments name; `pool_file`: pools of
-greedy trainings; `train`, `search`, `describe`, `latency`, `export`, `ledger`: one file per
-command; `torchrun`: processes that train together; `supernet_training`, `workflow`: the steps that
-commands and experiments share; `comparison`: searches side by side; `baselines`: searches beside
-given architectures; `terminal`: progress and tables.
+`options`, `loading`, `named`, `families`, `blocks`, `limits`, `paths`: the data, supernet,
+functions of a user, supernets of the papers, their blocks, limits and training paths that arguments
+name; `pool_file`: pools of greedy trainings; `train`, `search`, `describe`, `latency`, `export`,
+`ledger`: one file per command; `torchrun`: processes that train together; `supernet_training`,
+`workflow`: the steps that commands and experiments share; `comparison`: searches side by side;
+`channels`: searches of channels beside those of blocks; `baselines`: searches beside given
+architectures; `terminal`: progress and tables.
 """

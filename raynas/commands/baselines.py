@@ -118,7 +118,7 @@ def scored(
 
 
 def found(records: Sequence[Record], baseline: str) -> list[Found]:
-    """What each strategy found within the cost of a baseline: means over its seeds."""
+    """The rows of what each strategy found within a baseline's cost: means over its seeds."""
     rows = []
     for name in dict.fromkeys(record["name"] for record in records):
         own = [record for record in records if record["name"] == name]

@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import raynas
+from raynas.commands.blocks import Blocks, fixed_recipe, require_no_blocks
 from raynas.errors import InputError, require
 from raynas.evolution.presets import OF_BUILDER, ChoiceFreezing
 from raynas.preparation import require_validation
 
-FAMILIES = ("spos", "proxylessnas", "fairnas", "greedynas", "greedynas-se", "resnet-mixed")
+FAMILIES = (
+    "spos", "spos-channels", "proxylessnas", "fairnas", "greedynas", "greedynas-se", "resnet-mixed"
+)  # fmt: skip
 """Names that `--supernet` takes."""
+
+CHANNELS = "spos-channels"
+"""The family whose channels are searched."""
 
 BUILDERS = ("fairnas", "greedynas", "proxylessnas", "resnet_mixed", "spos")
 """The functions in `raynas.supernets` that the `"builder"` of a recipe may name."""
@@ -27,18 +33,26 @@ MIXED = {
 """The variants of ResNets of mixed precision, likewise."""
 
 
-def build_family(name: str, data: raynas.data.SearchData) -> raynas.ChainSupernet:
+def build_family(
+    name: str, data: raynas.data.SearchData, blocks: Blocks | None = None
+) -> raynas.ChainSupernet:
     """An untrained supernet of a paper for images.
 
     Args:
         name: one of `FAMILIES`.
         data: whose classes and image sizes it gets.
+        blocks: of spos-channels: the choice of every block, if they are fixed.
 
     Raises:
-        InputError: samples that are no square images of one or three channels, or no classes.
+        InputError: samples that are no square images of one or three channels, no classes, or
+            blocks that this family does not fix.
     """
+    if name != CHANNELS:
+        require_no_blocks(blocks, f"--supernet {name}")
     channels, size = image_size(data)
     builder, options = settings_of(name, channels, size)
+    if blocks is not None:
+        options = {**options, "blocks": blocks}
     built: raynas.ChainSupernet = getattr(raynas.supernets, builder)(data.num_classes, **options)
     return built
 
@@ -81,15 +95,17 @@ def image_size(data: raynas.data.SearchData) -> tuple[int, int]:
 
 def settings_of(name: str, channels: int, size: int) -> tuple[str, Mapping[str, Any]]:
     """The builder in `raynas.supernets` and its options."""
-    if name == "spos" and (channels, size) in SPOS:
-        return SPOS[channels, size], {}
+    searched = {"channels": True} if name == CHANNELS else {}
+    if name in ("spos", CHANNELS) and (channels, size) in SPOS:
+        return SPOS[channels, size], searched
     if name == "resnet-mixed" and (channels, size) in MIXED:
         return MIXED[channels, size], {}
     from raynas.supernets.inverted import macro_for
 
     macro = macro_for(channels, size)
-    if name in ("spos", "resnet-mixed"):
-        return name.replace("-", "_"), {
+    if name in ("spos", CHANNELS, "resnet-mixed"):
+        return "resnet_mixed" if name == "resnet-mixed" else "spos", {
+            **searched,
             "image_size": size,
             "image_channels": channels,
             "mean": macro.mean,
@@ -104,9 +120,11 @@ def freezing_of(supernet: raynas.ChainSupernet) -> ChoiceFreezing | None:
     return OF_BUILDER.get((supernet.recipe or {}).get("builder", ""))
 
 
-def from_recipe(file: Path, recipe: Mapping[str, Any]) -> raynas.ChainSupernet:
-    """The untrained supernet that a file of weights says how to build."""
-    settings = dict(recipe)
+def from_recipe(
+    file: Path, recipe: Mapping[str, Any], blocks: Blocks | None = None
+) -> raynas.ChainSupernet:
+    """The untrained supernet that a file of weights says how to build, or one of its blocks."""
+    settings = dict(fixed_recipe(file, recipe, blocks))
     builder = settings.pop("builder", None)
     require(
         builder in BUILDERS,

@@ -9,6 +9,7 @@ from typing import Any, Literal, final, get_args
 
 import raynas
 from raynas.commands import named
+from raynas.commands.blocks import Blocks, read_blocks, require_no_blocks
 from raynas.commands.families import FAMILIES, build_family, from_recipe, is_family
 from raynas.errors import require
 
@@ -82,15 +83,18 @@ class SupernetOptions:
 
     Args:
         supernet: the file of the trained weights (safetensors, a torch state dict, or the released
-            SPOS one); spos, proxylessnas, fairnas, greedynas, greedynas-se or
+            SPOS one); spos, spos-channels, proxylessnas, fairnas, greedynas, greedynas-se or
             resnet-mixed; or package.module:function, which returns a raynas.ChainSupernet.
         weights: the file of the trained weights, beside a --supernet that is no file; those that
             a function leaves in it if omitted. Scores of spos and the like need it.
+        blocks: beside spos-channels, or the file of its weights: search the channels of these
+            blocks alone, given as c3,c5,x or as the architecture.json of an exported subnet.
         task: package.module:function, which returns a raynas.Task; classification if omitted.
     """
 
     supernet: str
     weights: Path | None = None
+    blocks: str | None = None
     task: str | None = None
 
     def load(
@@ -99,10 +103,10 @@ class SupernetOptions:
         """The supernet with its weights, and the task.
 
         Raises:
-            InputError: as `load_supernet` and `load_task`.
+            InputError: as `load_supernet`, `load_task` and `read_blocks`.
         """
-        task = load_task(self.task)
-        return load_supernet(self.supernet, options, data, self.weights), task
+        task, blocks = load_task(self.task), read_blocks(self.blocks)
+        return load_supernet(self.supernet, options, data, self.weights, blocks), task
 
     def weights_in_words(self) -> str:
         """Where the weights come from: a supernet that is not trained is not seen otherwise."""
@@ -209,7 +213,11 @@ def load_task(source: str | None) -> raynas.Task | None:
 
 
 def load_supernet(
-    source: str, options: DataOptions, data: raynas.data.SearchData, weights: Path | None = None
+    source: str,
+    options: DataOptions,
+    data: raynas.data.SearchData,
+    weights: Path | None = None,
+    blocks: Blocks | None = None,
 ) -> raynas.ChainSupernet:
     """A supernet with its trained weights.
 
@@ -219,12 +227,13 @@ def load_supernet(
         options: of the data.
         data: whose classes it has.
         weights: for a name or a function: a file to fill the supernet from.
+        blocks: whose channels alone are searched.
 
     Raises:
         InputError: no such file or function, or weights that do not fit.
     """
     if is_built(source):
-        supernet = build(source, data)
+        supernet = build(source, data, blocks)
         if weights is not None:
             raynas.supernets.load(supernet, weights)
         return supernet
@@ -237,7 +246,11 @@ def load_supernet(
     )
     file = Path(source)
     recipe = raynas.supernets.recipe_of(file)
-    supernet = preset_supernet(options, data) if recipe is None else from_recipe(file, recipe)
+    if recipe is None:
+        require_no_blocks(blocks, f"{file}, which does not say how its supernet was built")
+        supernet = preset_supernet(options, data)
+    else:
+        supernet = from_recipe(file, recipe, blocks)
     raynas.supernets.load(supernet, file)
     return supernet
 
@@ -247,14 +260,18 @@ def is_built(source: str) -> bool:
     return named.is_named(source) or is_family(source)
 
 
-def build(source: str, data: raynas.data.SearchData) -> raynas.ChainSupernet:
+def build(
+    source: str, data: raynas.data.SearchData, blocks: Blocks | None = None
+) -> raynas.ChainSupernet:
     """The supernet of a family that fits the data, or the one that a function builds.
 
     Raises:
-        InputError: no such function, or none that builds a supernet; or data that no family fits.
+        InputError: no such function, or none that builds a supernet; or data that no family fits;
+            or blocks beside another family than spos-channels.
     """
     if source in FAMILIES:
-        return build_family(source, data)
+        return build_family(source, data, blocks)
+    require_no_blocks(blocks, f"--supernet {source}")
     return named.make(source, raynas.ChainSupernet, "supernet")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import raynas
+from raynas.commands.blocks import read_blocks, require_no_blocks
 from raynas.commands.loading import (
     PRESETS,
     DataOptions,
@@ -36,6 +37,7 @@ def train(
     settings: TrainingOptions,
     greedy: GreedyOptions,
     supernet: str | None = None,
+    blocks: str | None = None,
     task: str | None = None,
     paths: PathsName = "uniform",
     workers: int | None = 0,
@@ -53,9 +55,12 @@ def train(
             initial weights, too.
         greedy: the filter and the pool of greedy paths; as in the paper, shortened to the length of
             the training, if omitted.
-        supernet: spos, proxylessnas, fairnas, greedynas, greedynas-se or resnet-mixed (of mixed
-            precision), in the size that fits the images; or package.module:function, which returns
-            a raynas.ChainSupernet; the SPOS supernet of a named data set if omitted.
+        supernet: spos, spos-channels, proxylessnas, fairnas, greedynas, greedynas-se or
+            resnet-mixed (of mixed precision), in the size that fits the images; or
+            package.module:function, which returns a raynas.ChainSupernet; the SPOS supernet of a
+            named data set if omitted.
+        blocks: beside spos-channels: train the channels of these blocks alone, given as c3,c5,x or
+            as the architecture.json of an exported subnet.
         task: package.module:function, which returns a raynas.Task; classification if omitted.
         paths: uniform (SPOS), uniform-constraint (over ten bins of FLOPs), fair (FairNAS: as many
             paths a step as blocks have choices) or greedy (GreedyNAS: the best of those that are
@@ -74,12 +79,17 @@ def train(
         terms = training_settings(data.data, settings)
         filtering = chosen(greedy)
         require_greedy(paths, {**filtering, "filter_samples": filter_samples})
+        kept = read_blocks(blocks)
+        if supernet is None:
+            require_no_blocks(kept, "no --supernet")
         new = not processes.agree(out.exists)
         if new:
             processes.in_first(partial(require_room, out))
         samples = load_data(data, train=True)
         torch.manual_seed(terms.seed)
-        network = preset_supernet(data, samples) if supernet is None else build(supernet, samples)
+        network = (
+            preset_supernet(data, samples) if supernet is None else build(supernet, samples, kept)
+        )
         judged = load_task(task)
         if len(samples.validation) > 0:
             # Whether the data fit shows here, in seconds; a search would say so after the training.

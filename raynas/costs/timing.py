@@ -94,7 +94,8 @@ def measure_latency(
 ) -> LatencyTable:
     """Measure every choice of every block, and whole subnets beside them, on this machine.
 
-    Modules run in evaluation mode, as they are, on activations of fixed examples. In each round all
+    Modules run in evaluation mode, as they are exported, on activations of fixed examples: those
+    with a `raynas_plain` are replaced (`raynas.supernets.plain_modules`). In each round all
     parts are timed one after another, so that drifts of the machine meet all of them; a part's
     seconds are the median of its rounds.
 
@@ -104,20 +105,23 @@ def measure_latency(
         observer: is told of each round.
 
     Raises:
-        InputError: no such device, or a module that cannot be copied or run.
+        InputError: no such device, or a module that cannot be copied, made plain or run.
     """
     import torch
 
     from raynas.devices import device_model, resolve_device
     from raynas.supernets.chain import ChainSupernet
     from raynas.supernets.chain_nodes import examined_copy
+    from raynas.supernets.plain_modules import make_plain
     from raynas.torch_state import cpu_threads, plain_state
 
     chosen = TimingSettings() if settings is None else settings
     require_kind(supernet, ChainSupernet, "supernet", "Build one of stem, blocks and head.")
     device = resolve_device(chosen.device)
     digest = space_digest(supernet)
-    replica = examined_copy(supernet).to(device)
+    replica = examined_copy(supernet)
+    make_plain(replica)
+    replica.to(device).eval()
     with plain_state("cpu", "cuda"), cpu_threads(chosen.threads), torch.no_grad():
         batches = {
             size: measure_batch(replica, size, chosen, device, observer) for size in chosen.batches

@@ -34,7 +34,9 @@ class Weights:
             *supernet.named_parameters(remove_duplicate=False),
             *supernet.named_buffers(remove_duplicate=False),
         )
-        return Weights(version, {name: tensor.detach().cpu() for name, tensor in held})
+        # Of a tensor under several names one copy travels.
+        own = {id(tensor): tensor.detach().cpu() for _, tensor in held}
+        return Weights(version, {name: own[id(tensor)] for name, tensor in held})
 
 
 @torch.no_grad()

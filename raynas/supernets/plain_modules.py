@@ -10,11 +10,16 @@ which gives a module that computes the same and shares nothing.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from raynas.errors import InputError, require
 from raynas.supernets.chain_nodes import describe_error, on_meta
+
+if TYPE_CHECKING:
+    from raynas.supernets.chain import ChainSupernet
 
 TOLERANCE = 1e-2
 """The share of the largest output by which a module on its own may differ."""
@@ -33,6 +38,23 @@ def made_plain(module: nn.Module, name: str) -> nn.Module:
         InputError: a `raynas_plain` that raises, or gives no module, by name.
     """
     return _replaced(module, name, {})
+
+
+def make_plain(supernet: ChainSupernet) -> None:
+    """Make every module of a chain plain, such as to measure it as it will be deployed.
+
+    Args:
+        supernet: a copy, which is changed.
+
+    Raises:
+        InputError: as `made_plain`.
+    """
+    supernet.stem = made_plain(supernet.stem, "stem")
+    supernet.head = made_plain(supernet.head, "head")
+    for block, choices in enumerate(supernet.blocks):
+        assert isinstance(choices, nn.ModuleList)
+        for choice, module in enumerate(choices):
+            choices[choice] = made_plain(module, f"blocks[{block}][{choice}]").eval()
 
 
 def states_plain(module: nn.Module) -> bool:

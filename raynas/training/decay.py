@@ -1,4 +1,4 @@
-"""Which parameters decay in training, and by how much."""
+"""The weight decay of each parameter in training."""
 
 from __future__ import annotations
 

@@ -47,8 +47,10 @@ def train(
     """Train a supernet in place.
 
     A choice that no path of a step takes is left exactly as it is: weights, momentum and batch-norm
-    statistics. On the CPU the result depends on the initial weights, the images, the settings and
-    the number of threads only, and not on how often the training was interrupted and resumed.
+    statistics; but for what it shares with one that is taken. Of a weight that choices slice, all
+    decays and moves with its momentum then (`supernets.spos_channels`). On the CPU the result
+    depends on the initial weights, the images, the settings and the number of threads only, and
+    not on how often the training was interrupted and resumed.
 
     Batch norm that a search could not recalibrate is named in a log warning before the first step;
     `raynas.check_search` finds all that a search would refuse.

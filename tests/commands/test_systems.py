@@ -22,14 +22,14 @@ from raynas.errors import InputError
 from raynas.shards.shard import make_shards
 from raynas.training import GreedyPaths, GreedySettings
 
-FAMILY = pytest.mark.parametrize(
-    "family",
-    [
-        # Of so many choices that looking at all of them takes seconds.
-        pytest.param(name, marks=pytest.mark.slow) if name == "resnet-mixed" else name
-        for name in FAMILIES
-    ],
-)
+
+def families(*slow: str) -> pytest.MarkDecorator:
+    """All of them, those that are slow to look at, for their many choices, in the slow tests."""
+    marked = [
+        pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in FAMILIES
+    ]
+    return pytest.mark.parametrize("family", marked)
+
 
 SHORT = ("--workers", 0, "--generations", 2, "--population", 6)
 
@@ -312,7 +312,7 @@ def test_what_cannot_be_searched(
     assert_refused(("search", *DIGITS, *TINY, "--weights", weights, *SHORT, *run, *named), text)
 
 
-@FAMILY
+@families("resnet-mixed")
 def test_families_fit_the_digits(family: str) -> None:
     data = raynas.data.digits()
     supernet = build_family(family, data)
@@ -330,7 +330,7 @@ def test_families_fit_the_digits(family: str) -> None:
         pytest.param(3, 224, "", marks=pytest.mark.slow),
     ],
 )
-@FAMILY
+@families("resnet-mixed", "spos-channels")
 def test_families_fit_images_of_any_size(
     family: str, channels: int, size: int, builder: str
 ) -> None:
@@ -342,7 +342,8 @@ def test_families_fit_images_of_any_size(
         blocks = {"fairnas": (19,), "resnet-mixed": (8,)}
         assert supernet.space.blocks in blocks.get(family, (20, 21))
     rebuilt = {**supernet.recipe}
-    assert rebuilt.pop("builder") == family.removesuffix("-se").replace("-", "_")
+    builders = {"resnet-mixed": "resnet_mixed"}
+    assert rebuilt.pop("builder") == builders.get(family, family.partition("-")[0])
     assert resolve_limits(raynas.FLOPs(at_most="95%"), supernet).feasible()
 
 

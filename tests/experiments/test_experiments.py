@@ -176,6 +176,30 @@ def test_fashion_mnist_searches_below_the_bit_operations_of_baselines(tmp_path: 
         assert table[f"EA, at most {name}"][4] == f"{result['test_top1']:.2%}"
 
 
+@pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
+@pytest.mark.slow
+def test_fashion_mnist_searches_channels_of_a_given_supernet(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save(spos_28x28(channels=True), tmp_path / "supernet.safetensors")
+    sizes = ("--calibration", "20", "--validation", "20", "--population", "4", "--generations", "2")
+    options = ("--supernet", "supernet.safetensors", "--random", "2", "--workers", "0")
+    done = run("fashion_mnist_channels.py", *options, *sizes, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("│") for line in done.stdout.splitlines() if line.startswith("│")]
+    rows = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in lines}
+    assert [int(cells[0]) for cells in rows.values()] == [1, 2, 1, 2, 1, 1, 1]
+    assert rows["all c3@1.0"][1] == "2.513"
+    assert all(float(cells[1]) <= 2.8 for cells in rows.values())
+    found = {
+        name: json.loads((tmp_path / name / "result.json").read_text())["names"]
+        for name in ("c3-channels", "blocks", "joint", "two-step")
+    }
+    assert {name.partition("@")[0] for name in found["c3-channels"]} == {"c3"}
+    assert {name.partition("@")[2] for name in found["blocks"]} == {"1.0"}
+    kinds = [[name.partition("@")[0] for name in found[of]] for of in ("blocks", "two-step")]
+    assert kinds[0] == kinds[1]
+
+
 @pytest.mark.slow
 def test_imagenet_searches_the_full_supernet_from_released_weights(tmp_path: Path) -> None:
     classes = 3

@@ -96,7 +96,7 @@ def grey_spos(**options: object) -> ChainSupernet:
 
 def channel_spos(**options: object) -> ChainSupernet:
     """Pairs of operations and widths, in a block of each stride."""
-    return grey_spos(stages=((12, 1, 1), (16, 1, 2)), channels=True, **options)
+    return grey_spos(**{"stages": ((12, 1, 1), (16, 1, 2)), "channels": True} | options)
 
 
 INVERTED = {"image_size": 12, "stages": ((8, 2, 1), (12, 2, 2)), "head_channels": 16}
@@ -130,7 +130,7 @@ ZOO: dict[str, Callable[[], ChainSupernet]] = {
     "proxylessnas": lambda: proxylessnas_28x28(4, **INVERTED),
     "fairnas": lambda: fairnas_28x28(4, **INVERTED),
     "grey spos": grey_spos,
-    "spos, channels": channel_spos,
+    "spos, channels": lambda: channel_spos(stages=((12, 1, 2),)),
     "spos, channels of fixed blocks": lambda: channel_spos(blocks=("c5", "x")),
     "mixed precision": small_mixed,
     "sliced": sliced,
