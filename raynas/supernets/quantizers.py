@@ -75,7 +75,13 @@ class PACT(nn.Module):
         require_bits(bits)
         require_level(alpha)
         self.bits = bits
-        self.alpha = nn.Parameter(torch.tensor(float(alpha)))
+        self.start = float(alpha)
+        self.alpha = nn.Parameter(torch.tensor(self.start))
+
+    def reset_parameters(self) -> None:
+        """Set the level back to where it started, as before a training from scratch."""
+        with torch.no_grad():
+            self.alpha.fill_(self.start)
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same, each value a multiple of alpha / (2^bits - 1) from 0 to alpha."""

@@ -70,6 +70,15 @@ def test_a_level_that_fell_to_zero_can_rise_again() -> None:
     assert act.alpha.grad.item() == 2
 
 
+def test_a_level_is_set_back_to_its_start() -> None:
+    act = PACT(2, 1.25)
+    with torch.no_grad():
+        act.alpha.fill_(7.0)
+    act.reset_parameters()
+    assert act.alpha.item() == 1.25
+    assert act.alpha.requires_grad
+
+
 def test_what_is_not_finite_stays_so_or_is_clipped() -> None:
     found = PACT(2, 1.5)(torch.tensor([nan, inf, -inf]))
     assert found[0].isnan()
