@@ -87,7 +87,7 @@ class SupernetOptions:
             resnet-mixed; or package.module:function, which returns a raynas.ChainSupernet.
         weights: the file of the trained weights, beside a --supernet that is no file; those that
             a function leaves in it if omitted. Scores of spos and the like need it.
-        blocks: beside spos-channels, or the file of its weights: search the channels of these
+        blocks: of a supernet whose channels are searched, or its weights: search those of these
             blocks alone, given as c3,c5,x or as the architecture.json of an exported subnet.
         task: package.module:function, which returns a raynas.Task; classification if omitted.
     """

@@ -59,8 +59,8 @@ def train(
             resnet-mixed (of mixed precision), in the size that fits the images; or
             package.module:function, which returns a raynas.ChainSupernet; the SPOS supernet of a
             named data set if omitted.
-        blocks: beside spos-channels: train the channels of these blocks alone, given as c3,c5,x or
-            as the architecture.json of an exported subnet.
+        blocks: of a supernet whose channels are searched: train those of these blocks alone, given
+            as c3,c5,x or as the architecture.json of an exported subnet.
         task: package.module:function, which returns a raynas.Task; classification if omitted.
         paths: uniform (SPOS), uniform-constraint (over ten bins of FLOPs), fair (FairNAS: as many
             paths a step as blocks have choices) or greedy (GreedyNAS: the best of those that are

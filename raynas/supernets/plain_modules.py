@@ -37,7 +37,7 @@ def made_plain(module: nn.Module, name: str) -> nn.Module:
     Raises:
         InputError: a `raynas_plain` that raises, or gives no module, by name.
     """
-    return _replaced(module, name, {})
+    return _replaced(module, name, {}) if states_plain(module) else module
 
 
 def make_plain(supernet: ChainSupernet) -> None:
@@ -54,7 +54,7 @@ def make_plain(supernet: ChainSupernet) -> None:
     for block, choices in enumerate(supernet.blocks):
         assert isinstance(choices, nn.ModuleList)
         for choice, module in enumerate(choices):
-            choices[choice] = made_plain(module, f"blocks[{block}][{choice}]").eval()
+            choices[choice] = made_plain(module, f"blocks[{block}][{choice}]")
 
 
 def states_plain(module: nn.Module) -> bool:

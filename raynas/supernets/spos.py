@@ -66,8 +66,8 @@ def spos(
     """Build the SPOS supernet; the defaults are the paper's, 20 blocks of 4 choices at 224².
 
     With `channels` the channels in the middle of every block are searched, too (section 4, "Search
-    Space: Channels"): a choice is a pair such as `c3@0.6`, 32 in each block. `supernets.
-    spos_channels` says what the widths are, and what they share.
+    Space: Channels"): a choice is a pair such as `c3@0.6`, 32 in each block. What the widths are
+    and what they share is told in `supernets.spos_channels`.
 
     Args:
         num_classes: the number of logits.
