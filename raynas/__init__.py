@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 from raynas._version import __version__
 from raynas.costs import (
     AccuracyTable,
+    BitOps,
     Cost,
     CostTable,
     FLOPs,
@@ -79,6 +80,7 @@ __all__ = [
     "NSGA2",
     "PCFES",
     "AccuracyTable",
+    "BitOps",
     "CandidateEvaluator",
     "ChainSupernet",
     "Classification",

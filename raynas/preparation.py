@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from raynas.costs import Constraint, flops_table, params_table, resolve_limits
+from raynas.costs import Constraint, resolve_limits
+from raynas.costs.counting import counted_tables
 from raynas.errors import InputError, is_whole, require, require_kind
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, Strategy
@@ -114,10 +115,7 @@ def prepare(
     resolve_device(protocol.device)
     limits = resolve_limits(constraint, supernet)
     # What a limit has counted is not counted again.
-    tables = {
-        name: limits.tables.get(name) or count(supernet)
-        for name, count in (("flops", flops_table), ("params", params_table))
-    }
+    tables = counted_tables(supernet, limits.tables)
     problem = Problem(supernet.space, limits, tables)
     prepared = Prepared(supernet, data, problem, protocol, judged)
     if protocol.batch_norm == "recalibrate":

@@ -15,17 +15,23 @@ from raynas.preparation import require_validation
 
 FAMILIES = (
     "spos", "spos-channels", "proxylessnas", "fairnas", "greedynas", "greedynas-se", "ponas",
+    "resnet-mixed",
 )  # fmt: skip
 """Names that `--supernet` takes."""
 
 CHANNELS = "spos-channels"
 """The family whose channels are searched."""
 
-BUILDERS = ("fairnas", "greedynas", "ponas", "proxylessnas", "spos")
+BUILDERS = ("fairnas", "greedynas", "ponas", "proxylessnas", "resnet_mixed", "spos")
 """The functions in `raynas.supernets` that the `"builder"` of a recipe may name."""
 
 SPOS = {(1, 8): "spos_8x8", (1, 28): "spos_28x28", (3, 32): "spos_32x32"}
 """The variants of SPOS by channels and size; the paper's for all other images."""
+
+MIXED = {
+    (1, 8): "resnet_mixed_8x8", (1, 28): "resnet_mixed_28x28", (3, 32): "resnet_mixed_32x32"
+}  # fmt: skip
+"""The variants of ResNets of mixed precision, likewise."""
 
 
 def build_family(
@@ -93,11 +99,13 @@ def settings_of(name: str, channels: int, size: int) -> tuple[str, Mapping[str, 
     searched = {"channels": True} if name == CHANNELS else {}
     if name in ("spos", CHANNELS) and (channels, size) in SPOS:
         return SPOS[channels, size], searched
+    if name == "resnet-mixed" and (channels, size) in MIXED:
+        return MIXED[channels, size], {}
     from raynas.supernets.inverted import Macro, macro_for
 
     macro = macro_for(channels, size)
-    if name in ("spos", CHANNELS):
-        return "spos", {
+    if name in ("spos", CHANNELS, "resnet-mixed"):
+        return "resnet_mixed" if name == "resnet-mixed" else "spos", {
             **searched,
             "image_size": size,
             "image_channels": channels,

@@ -22,6 +22,8 @@ class LimitOptions:
         flops_at_least: the fewest multiply-adds that it may have.
         params: the most parameters that an architecture may have.
         params_at_least: the fewest parameters that it may have.
+        bitops: the most bit operations that it may have, in a supernet of quantized modules.
+        bitops_at_least: the fewest bit operations that it may have.
         latency: the most seconds that a batch may take, by --latency-table.
         latency_at_least: the fewest seconds that it may take.
         latency_table: the file that raynas latency wrote on the device that will run the network;
@@ -36,6 +38,8 @@ class LimitOptions:
     flops_at_least: str | None = None
     params: str | None = None
     params_at_least: str | None = None
+    bitops: str | None = None
+    bitops_at_least: str | None = None
     latency: str | None = None
     latency_at_least: str | None = None
     latency_table: Path | None = None
@@ -52,6 +56,7 @@ class LimitOptions:
         stated = (
             (raynas.FLOPs, "flops", self.flops, self.flops_at_least),
             (raynas.Params, "params", self.params, self.params_at_least),
+            (raynas.BitOps, "bitops", self.bitops, self.bitops_at_least),
         )
         counted = [
             kind(

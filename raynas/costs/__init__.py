@@ -1,16 +1,18 @@
 """Costs of architectures, and the limits that make some of them legal.
 
-`tables`: additive costs; `formulas`: operations that PyTorch's counter does not know; `counting`:
-the costs of a supernet's choices; `bounds`: limits as the user states them; `windows`: one limit,
-and the room it leaves behind a prefix; `limits`: all limits on a supernet, which `sums` count
-exactly, `feasibility` decides by integer programming, and `drawing` draws from; `baselines`:
-architectures to compare with; `latency_table`: measured seconds, `latency`: limits on them, and
-`timing`: measuring them; `accuracy_table`: what choices lose, and `optimum`: the least of a cost
-within limits.
+`tables`: additive costs; `formulas`: operations that PyTorch's counter does not know;
+`stated_bits`: those of few bits; `counting`: the costs of a supernet's choices; `bounds`: limits as
+the user states them, `bit_operations`: that on few bits; `windows`: one limit, and the room it
+leaves behind a prefix; `limits`: all limits on a supernet, which `sums` count exactly,
+`feasibility` decides by integer programming, and `drawing` draws from; `baselines`: architectures
+to compare with; `latency_table`: measured seconds, `latency`: limits on them, and `timing`:
+measuring them; `accuracy_table`: what choices lose, and `optimum`: the least of a cost within
+limits.
 """
 
 from raynas.costs.accuracy_table import AccuracyTable
 from raynas.costs.baselines import random_near, same_choice
+from raynas.costs.bit_operations import BitOps
 from raynas.costs.bounds import (
     Bounds,
     Constraint,
@@ -20,7 +22,7 @@ from raynas.costs.bounds import (
     parse_bound,
     resolve_limits,
 )
-from raynas.costs.counting import flops_table, params_table
+from raynas.costs.counting import bitops_table, flops_table, params_table
 from raynas.costs.latency import Latency
 from raynas.costs.latency_table import LatencyTable
 from raynas.costs.limits import Limits
@@ -29,6 +31,7 @@ from raynas.costs.windows import Limit
 
 __all__ = [
     "AccuracyTable",
+    "BitOps",
     "Bounds",
     "Constraint",
     "Cost",
@@ -39,6 +42,7 @@ __all__ = [
     "Limit",
     "Limits",
     "Params",
+    "bitops_table",
     "flops_table",
     "params_table",
     "parse_bound",

@@ -105,7 +105,7 @@ class Params(Bounds):
 @final
 @dataclass(frozen=True)
 class Cost(Bounds):
-    """Any other additive cost: bit operations, measured seconds, one of the user's own.
+    """Any other additive cost: energy, measured seconds, one of the user's own.
 
     Args:
         costs: `[block][choice]` costs, or a `CostTable`, which has a base cost, too.
@@ -151,11 +151,11 @@ def as_table(costs: CostTable | Sequence[Sequence[float]], name: str | None) -> 
 def require_own_name(name: object, argument: str) -> None:
     """Raise `InputError` unless a cost has a name, and none that raynas counts itself."""
     require(
-        isinstance(name, str) and name not in ("", "flops", "params"),
+        isinstance(name, str) and name not in ("", "flops", "params", "bitops"),
         argument,
         "a name of its own",
         repr(name),
-        "Use FLOPs or Params, or name the cost otherwise.",
+        "Use FLOPs, Params or BitOps, or name the cost otherwise.",
     )
 
 
@@ -185,7 +185,7 @@ def resolve_limits(constraint: Constraint | None, supernet: ChainSupernet) -> Li
     if wrong:
         raise InputError(
             "constraint",
-            "FLOPs(…), Params(…), Cost(…), or a list of them",
+            "FLOPs(…), Params(…), BitOps(…), Cost(…), or a list of them",
             repr(wrong[0]),
             "Write it as constraint=raynas.FLOPs(at_most=330e6).",
         )

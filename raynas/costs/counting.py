@@ -1,4 +1,4 @@
-"""Counting what the choices of a supernet cost: multiply-accumulates and parameters.
+"""Counting what the choices of a supernet cost: multiply-accumulates, parameters, bit operations.
 
 A module that computes or owns something else than the counters see (a slice of shared weights,
 arithmetic of few bits, a custom kernel) says so itself, in a method
@@ -6,17 +6,24 @@ arithmetic of few bits, a custom kernel) says so itself, in a method
     def raynas_cost(self, *inputs: Tensor) -> tuple[int, int] | None
 
 which gets the inputs of its forward and gives multiply-accumulates and parameters of the module
-with all that is in it; `None` leaves both to the counters.
+with all that is in it; `None` leaves both to the counters. Bit operations are never seen: a module
+that computes in few bits states them in a method
+
+    def raynas_bitops(self, *inputs: Tensor) -> int
+
+which gives its multiply-accumulates times the bits of weights and of activations, again with all
+that is in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from raynas.costs.formulas import own_formulas
+from raynas.costs.formulas import counter
+from raynas.costs.stated_bits import StatedBitOps, require_bits_stated, states_bits
 from raynas.costs.tables import CostTable
 from raynas.errors import InputError, require
 
@@ -35,10 +42,12 @@ class ModuleCost:
     Args:
         macs: multiply-accumulates of convolutions, linear layers and matrix products.
         params: parameters, batch norm counted as affine and shared ones once.
+        bitops: bit operations of the modules that state theirs.
     """
 
     macs: int
     params: int
+    bitops: int
 
 
 def flops_table(supernet: ChainSupernet) -> CostTable:
@@ -69,6 +78,47 @@ def params_table(supernet: ChainSupernet) -> CostTable:
         return table_of("params", {name: cost.params for name, cost in costs.items()}, supernet)
     params = {node.name: count_params(node.module) for node in chain_nodes(supernet)}
     return table_of("params", params, supernet)
+
+
+def bitops_table(supernet: ChainSupernet) -> CostTable:
+    """Bit operations for one sample of each choice of each block, of modules that state theirs.
+
+    A multiply-accumulate of weights of w bits and activations of a bits counts w × a times; what
+    states no bits computes in full precision and is not counted, as in the SPOS paper.
+
+    Raises:
+        InputError: as `flops_table`; or no module states bit operations.
+    """
+    require_bits_stated(supernet)
+    costs = chain_costs(supernet)
+    return table_of("bitops", {name: cost.bitops for name, cost in costs.items()}, supernet)
+
+
+def counted_tables(
+    supernet: ChainSupernet, known: Mapping[str, CostTable] | None = None
+) -> dict[str, CostTable]:
+    """All that is counted of a supernet by name, every module run once at most.
+
+    Args:
+        supernet: counted; bit operations only where its modules state them.
+        known: tables that were counted before.
+
+    Raises:
+        InputError: as `flops_table`.
+    """
+    names = {"flops": "macs", "params": "params"}
+    if states_bits(supernet):
+        names["bitops"] = "bitops"
+    tables = {name: table for name, table in (known or {}).items() if name in names}
+    missing = [name for name in names if name not in tables]
+    if missing == ["params"]:
+        tables["params"] = params_table(supernet)
+    elif missing:
+        costs = chain_costs(supernet)
+        for name in missing:
+            own = {node: getattr(cost, names[name]) for node, cost in costs.items()}
+            tables[name] = table_of(name, own, supernet)
+    return {name: tables[name] for name in names}
 
 
 def table_of(name: str, costs: dict[str, int], supernet: ChainSupernet) -> CostTable:
@@ -120,14 +170,14 @@ def cost_of(node: ChainNode, x: torch.Tensor) -> tuple[ModuleCost, torch.Tensor]
     """The cost of a module on one input, and its output.
 
     Raises:
-        InputError: the module raises on data, or its `raynas_cost` gives no costs.
+        InputError: the module raises on data, or its `raynas_cost` or `raynas_bitops` gives none.
     """
     from raynas.supernets.chain_nodes import describe_error
 
     try:
         with counter() as count:
-            stated = StatedCosts(node, count)
-            with stated.listening():
+            stated, bits = StatedCosts(node, count), StatedBitOps(node)
+            with stated.listening(), bits.listening():
                 output = node.module(x.clone())
     except InputError:
         raise
@@ -140,32 +190,7 @@ def cost_of(node: ChainNode, x: torch.Tensor) -> tuple[ModuleCost, torch.Tensor]
             "Mend the module: supernet.check() tells more.",
         ) from error
     flops = count.get_total_flops() + stated.correction
-    return ModuleCost(flops // 2, stated.params()), output
-
-
-@contextmanager
-def counter() -> Iterator[Any]:
-    """PyTorch's counter with our formulas, and attention in operations that it can see."""
-    import warnings
-
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with FlopCounterMode(display=False, custom_mapping=own_formulas()) as count:
-                # What the counter adds to names of modules needs gradients, which we do not use,
-                # and is refused by TorchScript.
-                count.mod_tracker.__exit__(None, None, None)
-                try:
-                    yield count
-                finally:
-                    count.mod_tracker.__enter__()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    return ModuleCost(flops // 2, stated.params(), bits.total), output
 
 
 @final

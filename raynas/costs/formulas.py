@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -82,3 +83,28 @@ def own_formulas() -> dict[Any, Callable[..., int]]:
     ]
     found = {getattr(space, name): f for space, name, f in wanted if hasattr(space, name)}
     return {packet: formula for packet, formula in found.items() if packet not in flop_registry}
+
+
+@contextmanager
+def counter() -> Iterator[Any]:
+    """PyTorch's counter with our formulas, and attention in operations that it can see."""
+    import warnings
+
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with FlopCounterMode(display=False, custom_mapping=own_formulas()) as count:
+                # What the counter adds to names of modules needs gradients, which we do not use,
+                # and is refused by TorchScript.
+                count.mod_tracker.__exit__(None, None, None)
+                try:
+                    yield count
+                finally:
+                    count.mod_tracker.__enter__()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

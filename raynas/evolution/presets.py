@@ -1,8 +1,9 @@
 """Settings of choice freezing for the supernets of the papers (PCF-ES, Table 1).
 
 ProxylessNAS is not in that table; it searches the space of GreedyNAS, and has its settings. PONAS,
-which is not there either, has the chain of FairNAS, and its settings. Table 1 gives CF-ES on
-FairNAS the threshold 0.5, and PCF-ES 0.4.
+which is not there either, has the chain of FairNAS, and its settings. ResNets of mixed precision,
+another space of the SPOS paper, have those of SPOS. Table 1 gives CF-ES on FairNAS the threshold
+0.5, and PCF-ES 0.4.
 """
 
 from __future__ import annotations
@@ -53,5 +54,6 @@ OF_BUILDER: Mapping[str, ChoiceFreezing] = {
     "greedynas": GREEDYNAS,
     "ponas": FAIRNAS,
     "proxylessnas": GREEDYNAS,
+    "resnet_mixed": SPOS,
 }
 """By the function in `raynas.supernets` that builds the supernet."""

@@ -1,10 +1,10 @@
 """Supernets: chains of choice blocks, how they are built, saved and loaded.
 
 `chain`: `ChainSupernet`; `choice_names`: short names of choices; `blocks`, `inverted`: operations
-and networks of them; one file per family: `spos`, `proxylessnas`, `fairnas`, `greedynas`,
-`ponas`; `spos_channels`: widths of SPOS, from `sliced`: convolutions that share a weight;
-`plain_modules`: what stands for modules that share in an exported subnet; `builder_options`: checks
-of what builders are given; `cropping`: larger choices as smaller ones;
+and networks of them; one file per family: `spos` (with `spos_channels`), `proxylessnas`, `fairnas`,
+`greedynas`, `ponas`, `resnet_mixed` (of `mixed_blocks`, with `quantizers`); `builder_options`:
+checks of what builders are given; `sliced`: convolutions that share a weight; `plain_modules`: what
+stands for modules that share in an exported subnet; `cropping`: larger choices as smaller ones;
 `chain_nodes`: modules by name, and copies to examine; `node_runs`: their outputs on examples;
 `checks`, `probing`: whether a supernet can be searched; `recalibration`, `unseen_writes`: whether
 calibration and shared inputs mean the same as in plain PyTorch; `training_mode`: batch norms that
@@ -24,13 +24,24 @@ from raynas.supernets.greedynas import greedynas, greedynas_28x28
 from raynas.supernets.identity import Identity, digest, identity
 from raynas.supernets.ponas import ponas, ponas_8x8, ponas_28x28
 from raynas.supernets.proxylessnas import proxylessnas, proxylessnas_28x28
+from raynas.supernets.quantizers import PACT, QuantizedConv2d
+from raynas.supernets.resnet_mixed import (
+    MIXED_BITS,
+    resnet_mixed,
+    resnet_mixed_8x8,
+    resnet_mixed_28x28,
+    resnet_mixed_32x32,
+)
 from raynas.supernets.sliced import SlicedConv2d
 from raynas.supernets.spos import spos, spos_8x8, spos_28x28, spos_32x32
 
 __all__ = [
+    "MIXED_BITS",
+    "PACT",
     "ChainSupernet",
     "Identity",
     "Normalize",
+    "QuantizedConv2d",
     "SlicedConv2d",
     "check_supernet",
     "digest",
@@ -46,6 +57,10 @@ __all__ = [
     "proxylessnas",
     "proxylessnas_28x28",
     "recipe_of",
+    "resnet_mixed",
+    "resnet_mixed_8x8",
+    "resnet_mixed_28x28",
+    "resnet_mixed_32x32",
     "save",
     "spos",
     "spos_8x8",

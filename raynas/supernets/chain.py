@@ -32,11 +32,13 @@ class ChainSupernet(nn.Module):
     when it is evaluated. Choices of one block must map inputs of one shape to outputs of one
     shape, must not modify their input in place, and may share weights with each other.
 
-    Three optional methods of any module say what cannot be seen from outside:
-    `raynas_identity(self)` gives a JSON value that belongs to the supernet's identity
-    (`raynas.supernets.identity`), `raynas_cost(self, *inputs)` multiply-accumulates and parameters
-    (`raynas.costs.counting`), and `raynas_plain(self)` a module that computes the same on its own,
-    which an exported subnet has instead (`raynas.supernets.plain_modules`).
+    Optional methods of any module say what cannot be seen from outside: `raynas_identity(self)`
+    gives a JSON value that belongs to the supernet's identity (`raynas.supernets.identity`),
+    `raynas_cost(self, *inputs)` multiply-accumulates and parameters, `raynas_bitops(self, *inputs)`
+    bit operations (`raynas.costs.counting`), and `raynas_plain(self)` a module that computes the
+    same on its own, which an exported subnet has instead (`raynas.supernets.plain_modules`). An
+    attribute `raynas_decayed` names parameters that decay in training by
+    `TrainingSettings.alpha_decay` (`raynas.training.decay`).
 
     Args:
         stem: maps images (uint8, `[n, c, h, w]`) to the input of the first block.

@@ -24,7 +24,8 @@ FASHION_MNIST = TrainingSettings(
     warmup_epochs=1,
     schedule="cosine",
 )
-"""`spos_28x28`, `proxylessnas_28x28` and `greedynas_28x28` on Fashion-MNIST."""
+"""`spos_28x28`, `proxylessnas_28x28`, `greedynas_28x28` and `resnet_mixed_28x28` on
+Fashion-MNIST."""
 
 FASHION_MNIST_FAIR = replace(FASHION_MNIST, epochs=4, learning_rate=0.1, warmup_epochs=0.4)
 """`fairnas_28x28` on fair paths: six a step, whose gradients are summed."""
@@ -40,7 +41,7 @@ CIFAR = TrainingSettings(
 IMAGENET = TrainingSettings(
     epochs=120, batch_size=1024, learning_rate=0.5, warmup_epochs=1, schedule="cosine"
 )
-"""`spos` on ImageNet (SPOS, section 4)."""
+"""`spos` on ImageNet (SPOS, section 4), which trains all its supernets so, `resnet_mixed` too."""
 
 IMAGENET_GREEDY = replace(IMAGENET, epochs=60, learning_rate=0.12, warmup_epochs=0)
 """`greedynas` on greedy paths of ImageNet (GreedyNAS, section 4.1).

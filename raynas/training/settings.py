@@ -35,6 +35,8 @@ class TrainingSettings:
             the supernet that is given.
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, …; a GPU where there is one if `None`. Of several
             processes that train together each takes its own GPU for `"cuda"` and `None`.
+        alpha_decay: of clipping levels that are learned (PACT), and of whatever modules name in
+            `raynas_decayed`; that of weights if `None`.
 
     Raises:
         InputError: a value out of range.
@@ -51,15 +53,16 @@ class TrainingSettings:
     clip: float | None = None
     seed: int = 0
     device: str | None = None
+    alpha_decay: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "seed"):
             value = getattr(self, name)
             require(is_whole(value), name, "a whole number", repr(value), "Change the setting.")
         for name in ("learning_rate", "momentum", "weight_decay", "label_smoothing",
-                     "warmup_epochs", "clip"):  # fmt: skip
+                     "warmup_epochs", "clip", "alpha_decay"):  # fmt: skip
             value = getattr(self, name)
-            known = is_number(value) or (name == "clip" and value is None)
+            known = is_number(value) or (name in ("clip", "alpha_decay") and value is None)
             require(known, name, "a number", repr(value), "Change the setting.")
         limits = (
             ("epochs", self.epochs >= 1, "at least 1"),
@@ -67,6 +70,11 @@ class TrainingSettings:
             ("learning_rate", 0 < self.learning_rate < math.inf, "a positive finite number"),
             ("momentum", 0 <= self.momentum < 1, "at least 0 and below 1"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "a finite number, at least 0"),
+            (
+                "alpha_decay",
+                self.alpha_decay is None or 0 <= self.alpha_decay < math.inf,
+                "a finite number, at least 0, or None",
+            ),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "at least 0 and below 1"),
             ("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, f"0 to {self.epochs} epochs"),
             ("schedule", self.schedule in SCHEDULES, " or ".join(map(repr, SCHEDULES))),

@@ -22,6 +22,7 @@ from raynas.supernets.layout import own_layouts, set_layout
 from raynas.supernets.recalibration import require_recalibratable, warn_unless
 from raynas.task import Task, classification_or
 from raynas.training import resume
+from raynas.training.decay import parameter_groups
 from raynas.training.fitting import require_fitting, require_images
 from raynas.training.paths import PathSampler, UniformPaths
 from raynas.training.processes import ALONE, Processes
@@ -236,15 +237,9 @@ def update(
 
 
 def make_optimizer(supernet: ChainSupernet, settings: TrainingSettings) -> torch.optim.SGD:
-    """Nesterov's method, with weight decay for weights of two or more dimensions only."""
-    parameters = list(supernet.parameters())
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-    free = [parameter for parameter in parameters if parameter.ndim <= 1]
+    """Nesterov's method, with the weight decay of `parameter_groups`."""
     return torch.optim.SGD(
-        [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": free, "weight_decay": 0.0},
-        ],
+        parameter_groups(supernet, settings),
         lr=settings.learning_rate,
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,

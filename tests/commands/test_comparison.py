@@ -54,7 +54,12 @@ def test_no_ratio_without_the_baseline_and_no_test_score_without_a_test_split() 
 
 @pytest.mark.parametrize(
     ("family", "cf", "pcf", "monitor"),
-    [("spos", 0.7, 0.7, 3), ("fairnas", 0.5, 0.4, 2), ("greedynas", 0.4, 0.4, 3)],
+    [
+        ("spos", 0.7, 0.7, 3),
+        ("fairnas", 0.5, 0.4, 2),
+        ("greedynas", 0.4, 0.4, 3),
+        ("resnet-mixed", 0.7, 0.7, 3),
+    ],
 )
 def test_thresholds_are_those_of_the_papers_table(
     family: str, cf: float, pcf: float, monitor: int

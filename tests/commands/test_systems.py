@@ -22,6 +22,15 @@ from raynas.errors import InputError
 from raynas.shards.shard import make_shards
 from raynas.training import GreedyPaths, GreedySettings
 
+
+def families(*slow: str) -> pytest.MarkDecorator:
+    """All of them, those that are slow to look at, for their many choices, in the slow tests."""
+    marked = [
+        pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in FAMILIES
+    ]
+    return pytest.mark.parametrize("family", marked)
+
+
 SHORT = ("--workers", 0, "--generations", 2, "--population", 6)
 
 
@@ -303,7 +312,7 @@ def test_what_cannot_be_searched(
     assert_refused(("search", *DIGITS, *TINY, "--weights", weights, *SHORT, *run, *named), text)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@families("resnet-mixed")
 def test_families_fit_the_digits(family: str) -> None:
     data = raynas.data.digits()
     supernet = build_family(family, data)
@@ -321,13 +330,7 @@ def test_families_fit_the_digits(family: str) -> None:
         pytest.param(3, 224, "", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(each, marks=pytest.mark.slow if each == "spos-channels" else ())
-        for each in FAMILIES
-    ],
-)
+@families("resnet-mixed", "spos-channels")
 def test_families_fit_images_of_any_size(
     family: str, channels: int, size: int, builder: str
 ) -> None:
@@ -336,10 +339,55 @@ def test_families_fit_images_of_any_size(
         supernet = getattr(raynas.supernets, name)(7, **options)
     assert supernet.image_shape == (channels, size, size)
     if size == 224:
-        assert supernet.space.blocks == {"spos": 20, "fairnas": 19, "ponas": 19}.get(family, 21)
+        blocks = {"spos": 20, "fairnas": 19, "ponas": 19, "resnet-mixed": 8}
+        assert supernet.space.blocks == blocks.get(family.removesuffix("-channels"), 21)
     rebuilt = {**supernet.recipe}
-    assert rebuilt.pop("builder") == family.partition("-")[0]
+    builders = {"resnet-mixed": "resnet_mixed"}
+    assert rebuilt.pop("builder") == builders.get(family, family.partition("-")[0])
     assert resolve_limits(raynas.FLOPs(at_most="95%"), supernet).feasible()
+
+
+def test_the_family_of_mixed_precision_fits_the_data() -> None:
+    sizes = {(1, 8): "_8x8", (1, 28): "_28x28", (3, 32): "_32x32", (3, 224): "", (1, 64): ""}
+    for (channels, size), ending in sizes.items():
+        name, options = settings_of("resnet-mixed", channels, size)
+        assert name == f"resnet_mixed{ending}"
+        with torch.device("meta"):
+            supernet = getattr(raynas.supernets, name)(7, **options, bits=((2, 2),), widths=(1.0,))
+        assert supernet.image_shape == (channels, size, size)
+
+
+MIXED = """
+import raynas
+
+def build():
+    bits = {"bits": ((2, 2), (2, 4)), "widths": (1.0,)}
+    return raynas.supernets.resnet_mixed_8x8(10, stage_channels=(4, 4, 4, 4), **bits)
+"""
+
+
+def test_bit_operations_are_limited_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("mixed.py").write_text(MIXED)
+    named = (*DIGITS, "--supernet", "mixed:build")
+    limit = ("--bitops", "60%", "--bitops-at-least", "100000")
+    table = cells(done("describe", *named, *limit, "--paths", 1))
+    least, most = (int(end.replace(",", "")) for end in table["bitops"].split()[0:3:2])
+    assert most == 2 * least
+    assert 0 < int(table["legal architectures"]) < 2**8
+    other = (*DIGITS, *TINY)
+    assert_refused(
+        ("search", *other, "--bitops", "60%", "--run-dir", "new", *SHORT),
+        "constraint: expected a supernet with quantized modules beside BitOps",
+    )
+    assert_refused(
+        ("search", *named, "--bitops", "none", "--run-dir", "new", *SHORT),
+        "bitops: expected a number such as",
+    )
+    assert not Path("new").exists()
 
 
 def test_a_folder_named_like_a_family_is_none(

@@ -173,7 +173,7 @@ def test_tables_of_one_name() -> None:
     other = Cost(((0, 0), (0, 0, 1)), "ms", at_most=1)
     with pytest.raises(InputError, match="two different tables named 'ms'"):
         resolve_limits([Cost(MS, "ms", at_most=1), other], supernet())
-    for name in ("flops", "params"):
+    for name in ("flops", "params", "bitops"):
         with pytest.raises(InputError, match=rf"Cost\(name\): .* got '{name}'"):
             Cost(MS, name, at_most=1)
 
@@ -182,7 +182,8 @@ def test_tables_of_one_name() -> None:
 def test_what_is_no_constraint(constraint: Any) -> None:
     wrong = constraint[-1] if isinstance(constraint, list) else constraint
     message = (
-        f"constraint: expected FLOPs(…), Params(…), Cost(…), or a list of them, got {wrong!r}."
+        "constraint: expected FLOPs(…), Params(…), BitOps(…), Cost(…), or a list of them, "
+        f"got {wrong!r}."
     )
     with pytest.raises(InputError, match=re.escape(message)):
         resolve_limits(constraint, supernet())

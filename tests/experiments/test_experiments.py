@@ -204,6 +204,31 @@ def test_fashion_mnist_retrains_winners_and_baselines(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
 @pytest.mark.slow
+def test_fashion_mnist_searches_below_the_bit_operations_of_baselines(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    bits = (*raynas.supernets.MIXED_BITS, (3, 3))
+    save(raynas.supernets.resnet_mixed_28x28(bits=bits), tmp_path / "supernet.safetensors")
+    sizes = ("--calibration", "20", "--validation", "20", "--population", "4", "--generations", "2")
+    options = ("--supernet", "supernet.safetensors", "--strategies", "ea", "--workers", "0")
+    done = run("fashion_mnist_mixed_precision.py", *options, *sizes, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [
+        line.split("│")[1:-1] for line in done.stdout.splitlines() if "W" in line and "│" in line
+    ]
+    table = {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in rows}
+    macs = table["2W2A"][0].replace(",", "")
+    for bits_each in (2, 3, 4):
+        name = f"{bits_each}W{bits_each}A"
+        limit = int(macs) // 4 * bits_each**2
+        assert int(table[name][0].replace(",", "")) == limit
+        result = json.loads((tmp_path / name / "ea-seed0" / "result.json").read_text())
+        assert result["costs"]["bitops"] <= limit
+        assert int(table[f"EA, at most {name}"][0].replace(",", "")) == result["costs"]["bitops"]
+        assert table[f"EA, at most {name}"][4] == f"{result['test_top1']:.2%}"
+
+
+@pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
+@pytest.mark.slow
 def test_fashion_mnist_searches_channels_of_a_given_supernet(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save(spos_28x28(channels=True), tmp_path / "supernet.safetensors")

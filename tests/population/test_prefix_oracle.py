@@ -18,7 +18,7 @@ from raynas.population.evaluator import PopulationEvaluator
 from raynas.score import Score
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
-from raynas.supernets import spos, spos_28x28
+from raynas.supernets import resnet_mixed_8x8, spos, spos_28x28
 from raynas.supernets.chain import batch_norms
 from raynas.workers.pool import LocalPool
 
@@ -120,3 +120,27 @@ def test_the_spos_supernet_scores_alike_at_every_split_point(build, batch_norm):
         behind = [a for a in candidates if a[:depth] == trunk[:depth]]
         assert evaluator.score_again(behind) == [whole[a] for a in behind]
     assert len({score.loss for score in whole.values()}) == len(set(candidates))
+
+
+@pytest.mark.parametrize("batch_norm", POLICIES)
+def test_few_bits_score_as_full_forwards_do(batch_norm: str) -> None:
+    """Rounding makes steps of small differences: there had better be none."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        bits, channels = ((1, 2), (2, 4), (4, 4)), (8, 12, 12, 16)
+        supernet = resnet_mixed_8x8(bits=bits, widths=(0.5, 1.5), stage_channels=channels).eval()
+        for norm in batch_norms(supernet):
+            norm.running_mean.normal_(0.0, 0.2)
+            norm.running_var.uniform_(0.5, 2.0)
+    calibration = random_shards(supernet, "calibration", 10, 5, seed=1)
+    validation = random_shards(supernet, "validation", 14, 7, seed=2)
+    scene = Scene(supernet, calibration, validation, seed=3)
+    trunk = scene.candidates(1)[0]
+    candidates = [trunk, *(population(supernet, d, 1, trunk[:d])[0] for d in (0, 3, 6))]
+    plain = plain_scores(scene, candidates, batch_norm)
+    evaluator = open_evaluator(scene, Evaluation(batch_norm=batch_norm, device="cpu"))
+    whole = {score.architecture: score for score in evaluator.score(candidates)}
+    for architecture in candidates:
+        assert_plain(whole[architecture], plain[architecture])
+    evaluator.freeze(trunk[:4], trunk)
+    assert evaluator.score_again([trunk]) == [whole[trunk]]

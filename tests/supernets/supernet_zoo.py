@@ -15,6 +15,7 @@ from raynas.supernets import (
     greedynas_28x28,
     ponas_28x28,
     proxylessnas_28x28,
+    resnet_mixed,
     spos,
 )
 
@@ -107,6 +108,23 @@ def small_greedynas() -> ChainSupernet:
     return greedynas_28x28(4, se=True, **INVERTED)
 
 
+def small_mixed(**options: object) -> ChainSupernet:
+    """Choices of bits and widths, one of them binary, on stages of which three have shortcuts."""
+    small = {
+        "image_size": 8,
+        "image_channels": 1,
+        "stem_channels": 4,
+        "stem_kernel": 3,
+        "stem_stride": 1,
+        "stage_channels": (4, 6, 6, 8),
+        "bits": ((1, 2), (3, 4)),
+        "widths": (0.5, 1.5),
+        "mean": (0.5,),
+        "std": (0.25,),
+    }
+    return resnet_mixed(5, **small | options)
+
+
 ZOO: dict[str, Callable[[], ChainSupernet]] = {
     "spos": small_spos,
     "greedynas": small_greedynas,
@@ -116,6 +134,7 @@ ZOO: dict[str, Callable[[], ChainSupernet]] = {
     "grey spos": grey_spos,
     "spos, channels": lambda: channel_spos(stages=((12, 1, 2),)),
     "spos, channels of fixed blocks": lambda: channel_spos(blocks=("c5", "x")),
+    "mixed precision": small_mixed,
     "sliced": sliced,
     "skipping": skipping,
 }
