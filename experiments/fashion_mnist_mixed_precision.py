@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import baselines, comparison, supernet_training, workflow
+from raynas.commands import comparison, supernet_training, within_costs, workflow
 
 HOME = Path("runs/fashion_mnist_mixed_precision")
 
@@ -49,7 +49,7 @@ def main(
         f"{bits}W{bits}A": network.encode([f"w{bits}a{bits}@1.0"] * network.space.blocks)
         for bits in (2, 3, 4)
     }
-    baselines.train_and_search_below(
+    within_costs.train_and_search_below(
         network, images, settings, supernet, options, baselines=uniform, bound=raynas.BitOps
     )
 

@@ -8,8 +8,8 @@ import pytest
 from small_search import strict_json
 
 import raynas
-from raynas.commands import baselines, comparison
-from raynas.commands.baselines import Found, baseline_table
+from raynas.commands import comparison, within_costs
+from raynas.commands.within_costs import Found, baseline_table
 from raynas.errors import InputError
 from raynas.supernets import ChainSupernet, save
 from raynas.testing.supernets import small_data, small_supernet
@@ -21,7 +21,7 @@ OPTIONS = comparison.ComparisonOptions(strategies=("ea",), generations=1, popula
 def searched(home: Path, supernet: ChainSupernet, **options: object) -> list[Found]:
     given = {"baselines": {"small": (1,) * 8, "large": (2,) * 8}, "bound": raynas.FLOPs, **options}
     weights = home / "supernet.safetensors"
-    return baselines.train_and_search_below(
+    return within_costs.train_and_search_below(
         supernet, small_data(), DIGITS, weights, OPTIONS, **given
     )
 
