@@ -1,4 +1,4 @@
-"""The code blocks of the README, and running them as a user would."""
+"""The code blocks of the README and the docs, and running them as a user would."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    """The README's code blocks of one language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    """The code blocks of one language, of the README or another text."""
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -27,7 +27,9 @@ def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
-def raynas_commands() -> list[str]:
-    """Every command of the README that runs `raynas`, continued lines joined."""
-    lines = [line for block in blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
+def raynas_commands(text: str = README) -> list[str]:
+    """Every command of a text that runs `raynas`, continued lines joined."""
+    lines = [
+        line for block in blocks("bash", text) for line in block.replace("\\\n", " ").splitlines()
+    ]
     return [line for line in lines if line.startswith(("raynas ", "torchrun "))]
