@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+import raynas
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
 from raynas.commands.terminal import make_console
@@ -44,6 +45,21 @@ def latency(
     table.save(out)
     screen.print(latency_table(table))
     screen.print(f"Wrote {out}", soft_wrap=True)
+
+
+def measured_in(
+    file: Path, supernet: raynas.ChainSupernet, settings: TimingSettings
+) -> LatencyTable:
+    """The latency table of a file, measured on this machine and written first if it is missing.
+
+    Raises:
+        InputError: another file, or a place that cannot be written to.
+    """
+    if not file.exists():
+        require_writable("table", file)
+        make_console().print(f"Measuring latencies: {file}", soft_wrap=True)
+        measure_latency(supernet, settings).save(file)
+    return LatencyTable.load(file)
 
 
 def latency_table(table: LatencyTable) -> Table:

@@ -1,6 +1,7 @@
 """Searches under the costs of given architectures, beside these in the same supernet.
 
-The shape of SPOS's Table 6: each baseline, and what is found within its bit operations.
+The shape of SPOS's tables 5 and 6: each baseline, and what is found within its FLOPs, latency or
+bit operations.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from rich.table import Table
 
 import raynas
 from raynas.commands import comparison, supernet_training, terminal
-from raynas.costs import Bounds
+from raynas.costs import Bounds, CostTable
 from raynas.errors import require
 from raynas.files import Record
 from raynas.preparation import open_evaluator, prepare
@@ -50,6 +51,7 @@ def train_and_search_below(
     *,
     baselines: Mapping[str, Architecture],
     bound: Callable[..., Bounds],
+    **training: Any,
 ) -> list[Found]:
     """Train a supernet unless its weights are there, search within each baseline's cost, and print.
 
@@ -63,6 +65,7 @@ def train_and_search_below(
         options: of the searches; their records are in a folder for each baseline.
         baselines: architectures by their names.
         bound: the limit, called with `at_most`, such as `raynas.BitOps`.
+        training: the paths of the training, as `train_or_load` takes them.
 
     Returns:
         The rows of the table.
@@ -86,8 +89,10 @@ def train_and_search_below(
             run_dir=home / place / f"{name}-seed{options.seeds[0]}", workers=options.workers,
             resume=True,
         )  # fmt: skip
-    supernet_training.train_or_load(supernet, data, settings, weights, workers=options.workers)
-    rows = scored(supernet, data, baselines, options.workers)
+    supernet_training.train_or_load(
+        supernet, data, settings, weights, workers=options.workers, **training
+    )
+    rows = scored(supernet, data, baselines, priced, options.workers)
     for place, limit in limits.items():
         records = comparison.compare(
             supernet, data, strategies, home / place,
@@ -103,16 +108,22 @@ def scored(
     supernet: raynas.ChainSupernet,
     data: raynas.data.SearchData,
     baselines: Mapping[str, Architecture],
+    cost: CostTable,
     workers: int | None,
 ) -> list[Found]:
-    """The baselines' scores, on held-out samples, too: no search has chosen them by these."""
+    """The baselines, also on held-out samples: no search has chosen them by these."""
     prepared = prepare(supernet, data, None, None, None)
     wanted = list(baselines.values())
     with open_evaluator(prepared, workers) as evaluator:
         scores = prepared.problem.priced(evaluator.score_in_full(wanted))
         tests = [evaluator.test(each) for each in wanted]
     return [
-        Found(name, score.top1, None if test is None else test.top1, score.costs)
+        Found(
+            name,
+            score.top1,
+            None if test is None else test.top1,
+            {**score.costs, cost.name: cost.of(score.architecture)},
+        )
         for name, score, test in zip(baselines, scores, tests, strict=True)
     ]
 
@@ -145,7 +156,9 @@ def baseline_table(rows: Sequence[Found], cost: str) -> Table:
     for column in ("network", *shown, "val top-1", "test top-1"):
         table.add_column(column, justify="left" if column == "network" else "right")
     for row in rows:
-        costs = (f"{row.costs[name]:,.0f}" for name in shown)
+        # Seconds are far below one, everything else is counted.
+        amounts = (row.costs[name] for name in shown)
+        costs = (f"{each:,.0f}" if each >= 10 else f"{each:.3g}" for each in amounts)
         tested = terminal.share(row.test_top1)
         table.add_row(row.network, *costs, terminal.share(row.top1), tested)
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,17 @@ def test_each_search_keeps_within_its_baseline(
         )  # fmt: skip
         assert baseline.test_top1 == alone.best.test_top1
     assert capsys.readouterr().out.count("Baselines, and what was found within their costs") == 1
+
+
+def test_a_cost_of_ones_own_is_told_of_baselines_and_winners(tmp_path: Path) -> None:
+    supernet = small_supernet()
+    save(supernet, tmp_path / "supernet.safetensors")
+    seconds = [[0.25, 0.5, 0.125, 1.0]] * 8
+    bound = partial(raynas.Cost, costs=seconds, name="seconds")
+    found = {row.network: row.costs["seconds"] for row in searched(tmp_path, supernet, bound=bound)}
+    assert (found["small"], found["large"]) == (4.0, 1.0)
+    assert found["EA, at most small"] <= 4.0
+    assert found["EA, at most large"] == 1.0
 
 
 def test_what_a_search_refuses_is_said_before_the_training(tmp_path: Path) -> None:

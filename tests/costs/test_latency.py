@@ -285,3 +285,17 @@ def test_bad_settings_are_refused(options: dict[str, Any], argument: str) -> Non
     with pytest.raises(InputError) as caught:
         TimingSettings(**options)
     assert caught.value.argument == argument
+
+
+def test_a_file_is_measured_once(tmp_path: Path) -> None:
+    from raynas.commands.latency import measured_in
+
+    settings = TimingSettings(batches=(1,), rounds=1, subnets=2, device="cpu")
+    path = tmp_path / "new" / "latency.json"
+    found = measured_in(path, NET, settings)
+    written = path.read_bytes()
+    assert measured_in(path, NET, settings) == found
+    assert path.read_bytes() == written
+    path.write_text("{}")
+    with pytest.raises(InputError, match="table: expected"):
+        measured_in(path, NET, settings)

@@ -174,12 +174,14 @@ def test_fashion_mnist_searches_at_the_latency_of_baselines(tmp_path: Path) -> N
     save(spos_28x28(), tmp_path / "supernet.safetensors")
     sizes = ("--calibration", "20", "--validation", "20", "--population", "4", "--generations", "2")
     files = ("--supernet", "supernet.safetensors", "--run-dir", "run", "--rounds", "2")
-    done = run("fashion_mnist_latency.py", "--workers", "0", *sizes, *files, cwd=tmp_path)
+    options = ("--strategies", "pcf", "--workers", "0", *sizes, *files)
+    done = run("fashion_mnist_latency.py", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for name in ("c3", "c5", "c7", "x"):
-        assert f"│ all {name}" in done.stdout
-        result = json.loads((tmp_path / "run" / f"{name}-latency" / "result.json").read_text())
-        assert result["costs"]["latency"] > 0
+        assert done.stdout.count(f"│ all {name} ") == 2
+        for limited in ("flops", "latency"):
+            record = tmp_path / "run" / limited / f"all {name}" / "pcf-seed0" / "result.json"
+            assert json.loads(record.read_text())["costs"][limited] > 0
 
 
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason="needs Debian's dataset-fashion-mnist")
