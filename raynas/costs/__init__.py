@@ -3,9 +3,9 @@
 `tables`: additive costs; `formulas`: operations that PyTorch's counter does not know; `counting`:
 the costs of a supernet's choices; `bounds`: limits as the user states them; `windows`: one limit,
 and the room it leaves behind a prefix; `limits`: all limits on a supernet, which `sums` count
-exactly, `feasibility` decides by integer programming, and `drawing` draws from; `baselines`:
-architectures to compare with; `latency_table`: measured seconds, `latency`: limits on them, and
-`timing`: measuring them.
+exactly, `feasibility` decides by integer programming, and `drawing` draws from, with `rejection`
+where they are narrow; `baselines`: architectures to compare with; `latency_table`: measured
+seconds, `latency`: limits on them, and `timing`: measuring them.
 """
 
 from raynas.costs.baselines import random_near, same_choice
