@@ -18,7 +18,7 @@ import numpy as np
 
 from raynas.costs.drawing import FINE, RESOLUTION, Sampler, sampler
 from raynas.costs.feasibility import nearest, satisfiable
-from raynas.costs.rejection import drawn_within, hits
+from raynas.costs.rejection import drawn_within, share_within
 from raynas.costs.sums import count_within
 from raynas.costs.tables import Amount, CostTable, same_choices, show
 from raynas.costs.windows import Limit, Window, described, merged
@@ -198,7 +198,7 @@ class Limits:
         if sum(window.bounds for window in windows) <= 1:
             return False
         if prefix not in self.starved:
-            self.starved[prefix] = not hits(windows, self.sampler(prefix))
+            self.starved[prefix] = share_within(windows, self.sampler(prefix)) < 0.5 / PATIENCE
         return self.starved[prefix]
 
     @cached_property

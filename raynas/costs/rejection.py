@@ -19,8 +19,8 @@ from raynas.space import Architecture
 FIRST, LARGEST = 2**10, 2**15
 """The draws of the first array, and of the largest; each is twice the one before."""
 
-SAMPLE = 2**12
-"""The draws, at least, that tell whether some are legal more than rarely."""
+SAMPLE = 2**13
+"""The draws that tell whether some are legal more than rarely."""
 
 
 def drawn_within(
@@ -61,6 +61,13 @@ def within(windows: Sequence[Window], suffixes: np.ndarray) -> np.ndarray:
 
 
 def hits(windows: Sequence[Window], source: Sampler, draws: int = SAMPLE) -> bool:
-    """Whether any of some draws, always the same ones, is within all windows."""
+    """Whether any of at least so many draws, always the same ones, is within all windows."""
     rng = np.random.default_rng(0)
     return next(drawn_within(windows, source, rng, draws), None) is not None
+
+
+def share_within(windows: Sequence[Window], source: Sampler) -> float:
+    """The share of some draws, always the same ones, that are within all windows."""
+    if source.size == 0:
+        return 0.0
+    return float(within(windows, source.many(np.random.default_rng(0), SAMPLE)).mean())
