@@ -32,6 +32,9 @@ class PathSampler(ABC):
     def begin(self, steps: int) -> None:  # noqa: B027
         """Look at the length of the training that is about to begin, or to go on.
 
+        What an earlier training of the same object left in it must be forgotten; `restore` follows
+        where a training goes on.
+
         Args:
             steps: of the whole training, if no `finished` ends it before.
 

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raynas.errors import InputError, require
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.plain_state import PlainState, put
 from raynas.training.settings import TrainingSettings
 
 T = TypeVar("T")
@@ -152,6 +153,16 @@ class Processes:
         """Take process 0's momentum."""
         if self.count > 1:
             optimizer.load_state_dict(self._tensors_of_first(optimizer.state_dict()))
+
+    def copy_attributes(self, supernet: ChainSupernet, plain: PlainState | None) -> None:
+        """Take the plain values that process 0's modules got from a checkpoint.
+
+        Args:
+            supernet: of this process.
+            plain: process 0's; `None` in others, and without a checkpoint.
+        """
+        if self.count > 1:
+            put(supernet, self.agree(lambda: {} if plain is None else plain.changed()))
 
     def _tensors_of_first(self, value: Any) -> Any:
         """Process 0's tensors, and what holds them, on the CPU: its GPU is no other's."""
