@@ -18,6 +18,9 @@ from raynas.result import Best
 from raynas.score import Score
 from raynas.space import Architecture
 
+SHARED = ("evaluation", "task", "workers", "pool", "ledger")
+"""Options of a search that scoring baselines takes, too."""
+
 
 @final
 @dataclass(frozen=True)
@@ -75,15 +78,17 @@ def search_beside(
         strategy: of each search.
         directory: receives the records of each search; a finished one is not run again.
         latency: the table and the size of batch; its bounds are not used.
-        options: others of `raynas.search`.
+        options: others of `raynas.search`; evaluation, task, workers, pool and ledger are those of
+            the baselines, too.
 
     Raises:
         InputError: as `raynas.search`.
     """
     bases = uniform_architectures(supernet)
     table = latency.priced(supernet)
-    workers = options.get("workers")
-    scores = raynas.evaluate(supernet, data, list(bases.values()), workers=workers)
+    # Baselines are compared with what the searches find, so that all are scored alike.
+    alike = {"workers": None, **{name: options[name] for name in SHARED if name in options}}
+    scores = raynas.evaluate(supernet, data, list(bases.values()), **alike)
     rivals = []
     for name, score in zip(bases, scores, strict=True):
         seconds = table.of(score.architecture)

@@ -12,6 +12,7 @@ from raynas.commands import rivals
 from raynas.costs.latency import space_digest, this_machine
 from raynas.costs.latency_table import LatencyTable, Measurement, Verification
 from raynas.errors import InputError
+from raynas.ledger.ledger import Ledger
 from raynas.testing import small_data, small_supernet
 
 BLOCKS = ((0.001, 0.003, 0.002), (0.004, 0.001, 0.002), (0.002, 0.001, 0.004))
@@ -49,6 +50,35 @@ def test_searches_keep_to_the_cost_of_their_baseline(tmp_path: Path) -> None:
     console.print(rivals.rivals_table(found))
     shown = console.export_text()
     assert all(f"all {name}" in shown for name in names)
+
+
+def test_baselines_are_scored_as_the_searches_score(tmp_path: Path) -> None:
+    network, data = small_supernet(blocks=2, choices=2), small_data()
+    blocks = ((0.001, 0.003), (0.004, 0.001))
+    table = LatencyTable(
+        this_machine()[0],
+        space_digest(network),
+        {8: Measurement(0.001, blocks, 0.002, Verification(((0, 0),), (0.01,), (0.01,)))},
+        {},
+    )
+    settings = raynas.Evaluation(batch_norm="inherit")
+    ledger = tmp_path / "scores"
+    found = rivals.search_beside(
+        network,
+        data,
+        raynas.RandomSearch(population=4, generations=1),
+        tmp_path / "runs",
+        raynas.Latency(table=table, batch=8),
+        workers=0,
+        evaluation=settings,
+        ledger=ledger,
+    )
+    for each in found:
+        (alone,) = raynas.evaluate(network, data, [each.baseline.architecture], evaluation=settings)
+        (calibrated,) = raynas.evaluate(network, data, [each.baseline.architecture])
+        assert each.baseline.loss == alone.loss != calibrated.loss
+    with Ledger(ledger, read_only=True) as kept:
+        assert [context.key.evaluation["batch_norm"] for context in kept.contexts()] == ["inherit"]
 
 
 def test_choices_of_one_name_make_the_uniform_architectures() -> None:
