@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from raynas.costs.formulas import own_formulas
 from raynas.costs.tables import CostTable
-from raynas.errors import InputError, require
+from raynas.errors import InputError, describe_error, require
 
 if TYPE_CHECKING:
     import torch
@@ -122,8 +122,6 @@ def cost_of(node: ChainNode, x: torch.Tensor) -> tuple[ModuleCost, torch.Tensor]
     Raises:
         InputError: the module raises on data, or its `raynas_cost` gives no costs.
     """
-    from raynas.supernets.chain_nodes import describe_error
-
     try:
         with counter() as count:
             stated = StatedCosts(node, count)

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, describe_error, require
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.plain_state import PlainState, put
 from raynas.training.settings import TrainingSettings
@@ -180,4 +180,4 @@ def portable(error: BaseException) -> Exception:
     """An error that says in another process what this one met."""
     if isinstance(error, InputError):
         return InputError(error.argument, error.expected, str(error.got), error.remedy)
-    return FirstProcessError(f"process 0 ended with {error!r}")
+    return FirstProcessError(f"process 0 ended with {describe_error(error)}")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.data.splits import TrainingImages
-from raynas.errors import InputError, require
+from raynas.errors import InputError, describe_error, require
 from raynas.files import file_beside
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import copy_all, matched, unique_tensors
@@ -208,7 +208,7 @@ def foreign(path: Path, error: Exception) -> InputError:
     return InputError(
         "checkpoint",
         "a file that a training wrote after an epoch",
-        f"{path} ({error!r})",
+        f"{path} ({describe_error(error)})",
         "Remove it to train from the start, or name another file.",
     )
 
