@@ -4,8 +4,9 @@
 the costs of a supernet's choices; `bounds`: limits as the user states them; `windows`: one limit,
 and the room it leaves behind a prefix; `limits`: all limits on a supernet, which `sums` count
 exactly, `feasibility` decides by integer programming, and `drawing` draws from, with `rejection`
-where they are narrow; `baselines`: architectures to compare with; `latency_table`: measured
-seconds, `latency`: limits on them, and `timing`: measuring them.
+where they are narrow; `native_output`: keeping the solver's lines off the standard output;
+`baselines`: architectures to compare with; `latency_table`: measured seconds, `latency`: limits on
+them, and `timing`: measuring them.
 """
 
 from raynas.costs.baselines import random_near, same_choice

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from raynas.costs.drawing import FINE, sampler
+from raynas.costs.native_output import stdout_on_stderr
 from raynas.costs.rejection import hits
 from raynas.costs.sums import count_within
 from raynas.costs.windows import Window
@@ -144,14 +145,15 @@ def solve(
             constraints.append(LinearConstraint([[*row, 1.0]], low, np.inf))
         if high is not None:
             constraints.append(LinearConstraint([[*row, -1.0]], -np.inf, high))
-    result = milp(
-        c=[0.0] * size + [1.0],
-        integrality=[1] * size + [0],
-        bounds=Bounds(0.0, [1.0] * size + [np.inf]),
-        constraints=constraints,
-        # With it, HiGHS repairs some solutions by a second solver, and prints that it does.
-        options={"node_limit": NODES, "presolve": False},
-    )
+    # HiGHS prints a line of its own where it repairs a solution, whatever it is told.
+    with stdout_on_stderr():
+        result = milp(
+            c=[0.0] * size + [1.0],
+            integrality=[1] * size + [0],
+            bounds=Bounds(0.0, [1.0] * size + [np.inf]),
+            constraints=constraints,
+            options={"node_limit": NODES},
+        )
     least = result.mip_dual_bound
     least = float(least) if least is not None and np.isfinite(least) else 0.0
     if result.x is None:

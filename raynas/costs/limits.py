@@ -8,20 +8,20 @@ an integer program, and are counted exactly in small spaces only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 
 from raynas.costs.drawing import FINE, RESOLUTION, Sampler, sampler
 from raynas.costs.feasibility import nearest, satisfiable
-from raynas.costs.rejection import drawn_within, share_within
+from raynas.costs.rejection import drawn_within, hits, share_within
 from raynas.costs.sums import count_within
 from raynas.costs.tables import Amount, CostTable, same_choices, show
-from raynas.costs.windows import Limit, Window, described, merged
+from raynas.costs.windows import Limit, Window, described, merged, require_possible
 from raynas.errors import InputError, require
 from raynas.space import Architecture, SearchSpace
 
@@ -39,6 +39,9 @@ REMEMBERED = 100_000
 
 SAMPLERS = 4
 """The number of prefixes and resolutions for which the tables to draw by are cached."""
+
+Way = Literal["singly", "in arrays", "listed"]
+"""A way of drawing legal architectures."""
 
 
 @final
@@ -172,16 +175,17 @@ class Limits:
         """
         if self.feasible(prefix) is False:
             return
-        misses = PATIENCE if self.starving(prefix) else 0
-        for candidate in self.near(prefix, rng) if misses == 0 else ():
+        way, misses = self.way(prefix), 0
+        for candidate in self.near(prefix, rng) if way == "singly" else ():
             misses = 0 if self.allows(candidate) else misses + 1
             if misses == PATIENCE:
                 break
             if misses == 0:
                 yield candidate
-        source = self.sampler(prefix, FINE)
-        for suffix in drawn_within(self.windows(prefix), source, rng, DRAWS):
-            yield prefix + suffix
+        if way != "listed":
+            source = self.sampler(prefix, FINE)
+            for suffix in drawn_within(self.windows(prefix), source, rng, DRAWS):
+                yield prefix + suffix
         legal = list(islice(self.enumerate(prefix, rng), FEW))
         while legal:
             if len(legal) < FEW:
@@ -189,21 +193,25 @@ class Limits:
             else:
                 yield next(self.enumerate(prefix, rng))
 
-    def starving(self, prefix: Architecture) -> bool:
-        """Whether so few draws one by one are legal that they had better be left out.
+    def way(self, prefix: Architecture) -> Way:
+        """The first way of drawing that is worth trying.
 
         It depends on the limits and the prefix alone, so that a resumed search draws as before.
         """
         windows = self.windows(prefix)
         if sum(window.bounds for window in windows) <= 1:
-            return False
-        if prefix not in self.starved:
-            self.starved[prefix] = share_within(windows, self.sampler(prefix)) < 0.5 / PATIENCE
-        return self.starved[prefix]
+            return "singly"
+        if prefix not in self.ways:
+            if share_within(windows, self.sampler(prefix)) >= 0.5 / PATIENCE:
+                self.ways[prefix] = "singly"
+            else:
+                found = hits(windows, self.sampler(prefix, FINE), DRAWS)
+                self.ways[prefix] = "in arrays" if found else "listed"
+        return self.ways[prefix]
 
     @cached_property
-    def starved(self) -> dict[Architecture, bool]:
-        """The prefixes for which `starving` was asked so far."""
+    def ways(self) -> dict[Architecture, Way]:
+        """The prefixes for which `way` was asked so far."""
         return {}
 
     def sampler(self, prefix: Architecture, resolution: int = RESOLUTION) -> Sampler:
@@ -271,27 +279,3 @@ class Limits:
     def description(self) -> dict[str, dict[str, Any]]:
         """Bounds by name of their cost, and the digest of its table, for `config.json`."""
         return {limit.table.name: described(limit) for limit in self.limits}
-
-
-def require_possible(limit: Limit, shown: Callable[[Architecture], str]) -> None:
-    """Raise `InputError`, naming the nearest architecture, if one bound excludes everything."""
-    table, window = limit.table, limit.window()
-    cheapest, dearest = table.cheapest(), table.dearest()
-    if limit.at_most is not None:
-        require(
-            window.high >= 0,
-            "constraint",
-            f"a limit of at least {show(table.of(cheapest))} {table.name}, the cost of the "
-            f"cheapest architecture {shown(cheapest)}",
-            f"at most {show(limit.at_most)}",
-            "Raise the limit.",
-        )
-    if limit.at_least is not None:
-        require(
-            window.low <= window.room,
-            "constraint",
-            f"a limit of at most {show(table.of(dearest))} {table.name}, the cost of the "
-            f"dearest architecture {shown(dearest)}",
-            f"at least {show(limit.at_least)}",
-            "Lower the limit.",
-        )

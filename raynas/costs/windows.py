@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -149,6 +150,30 @@ def merged(a: Limit, b: Limit) -> Limit:
     upper = [limit.at_most for limit in (a, b) if limit.at_most is not None]
     lower = [limit.at_least for limit in (a, b) if limit.at_least is not None]
     return Limit(a.table, min(upper, key=exact, default=None), max(lower, key=exact, default=None))
+
+
+def require_possible(limit: Limit, shown: Callable[[Architecture], str]) -> None:
+    """Raise `InputError`, naming the nearest architecture, if one bound excludes everything."""
+    table, window = limit.table, limit.window()
+    cheapest, dearest = table.cheapest(), table.dearest()
+    if limit.at_most is not None:
+        require(
+            window.high >= 0,
+            "constraint",
+            f"a limit of at least {show(table.of(cheapest))} {table.name}, the cost of the "
+            f"cheapest architecture {shown(cheapest)}",
+            f"at most {show(limit.at_most)}",
+            "Raise the limit.",
+        )
+    if limit.at_least is not None:
+        require(
+            window.low <= window.room,
+            "constraint",
+            f"a limit of at most {show(table.of(dearest))} {table.name}, the cost of the "
+            f"dearest architecture {shown(dearest)}",
+            f"at least {show(limit.at_least)}",
+            "Lower the limit.",
+        )
 
 
 def described(limit: Limit) -> dict[str, Any]:

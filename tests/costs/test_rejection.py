@@ -109,7 +109,7 @@ def test_narrow_windows_are_drawn_from_without_the_integer_program(
 def test_windows_where_draws_hit_are_drawn_from_as_ever() -> None:
     """Recorded searches resume."""
     limits, rng = windows_of(0.5), np.random.default_rng(3)
-    assert not limits.starving(())
+    assert limits.way(()) == "singly"
     legal = filter(limits.allows, limits.near((), np.random.default_rng(3)))
     assert list(islice(limits.draw((), rng), 50)) == list(islice(legal, 50))
 
@@ -117,11 +117,22 @@ def test_windows_where_draws_hit_are_drawn_from_as_ever() -> None:
 def test_prefixes_are_kept_in_arrays_too() -> None:
     limits = windows_of(0.002)
     (some,) = islice(limits.draw((), np.random.default_rng(0)), 1)
-    assert limits.starving(some[:2])
+    assert limits.way(some[:2]) == "in arrays"
     for architecture in islice(limits.draw(some[:2], np.random.default_rng(1)), 10):
         assert architecture[:2] == some[:2]
         assert limits.allows(architecture)
     assert next(limits.draw(some, np.random.default_rng(1))) == some
+
+
+def test_what_arrays_would_not_find_is_listed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise every draw of a search would try all of them in vain."""
+    monkeypatch.setattr("raynas.costs.limits.share_within", lambda *_: 0.0)
+    monkeypatch.setattr("raynas.costs.limits.hits", lambda *_: False)
+    monkeypatch.setattr("raynas.costs.limits.drawn_within", None)
+    limits = windows_of(0.1, blocks=5)
+    assert limits.way(()) == "listed"
+    legal = listed_by_arrays(limits)
+    assert set(islice(limits.draw((), np.random.default_rng(0)), 20)) <= legal
 
 
 def test_draws_in_a_row_are_bounded() -> None:
