@@ -12,7 +12,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from raynas.supernets.attributes import OWN_TABLES
+from raynas.supernets.attributes import OWN_TABLES, is_cache
 from raynas.supernets.structure import Attributes, attribute_digests
 from raynas.supernets.tensor_digest import tensor_digest
 
@@ -32,6 +32,9 @@ LARGEST = 2**16
 
 DEEPEST = 20
 """Containers in one another."""
+
+STATED = "raynas_identity()"
+"""The name under which `attribute_digests` has what a module says of itself."""
 
 NONE: Any = object()
 """Stands for what is no plain value."""
@@ -130,10 +133,19 @@ def plain_values(supernet: nn.Module) -> Iterator[tuple[Place, Any]]:
 
 
 def other_digests(supernet: nn.Module) -> Attributes:
-    """The digests of all attributes that are no plain values."""
+    """The digests of all attributes that are neither plain values nor caches of tensors."""
     digests, _ = attribute_digests(supernet)  # type: ignore[arg-type]
-    plain = dict(plain_values(supernet))
-    return {place: digest for place, digest in digests.items() if place not in plain}
+    left_out = {
+        place
+        for place, value in attributes_of(supernet)
+        if is_cache(value) or copied(value) is not NONE
+    }
+    return {
+        (module, name): digest
+        for (module, name), digest in digests.items()
+        # What a module says of itself is no attribute; what it is read from is one.
+        if (module, name) not in left_out and name != STATED
+    }
 
 
 def copied(value: Any, depth: int = 0) -> Any:

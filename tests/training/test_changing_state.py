@@ -236,6 +236,38 @@ def test_what_was_put_back_is_kept_for_the_next_process() -> None:
     assert state.changed() == {("blocks.0.0", "number"): 2.0}
 
 
+def test_what_a_forward_leaves_behind_is_no_state() -> None:
+    supernet = supernet_of("none")
+    state = PlainState(supernet)
+    supernet.blocks[0][0].last = torch.zeros(2**17)
+    supernet.blocks[0][0].maps = [torch.zeros(2**17)]
+    assert state.changed() == {}
+    assert state.otherwise_changed() == []
+    supernet.blocks[0][0].hook = nn.Identity().forward
+    assert state.otherwise_changed() == ["blocks.0.0.hook"]
+
+
+def test_plain_values_survive_a_checkpoint(tmp_path: Path) -> None:
+    values = {"shape": torch.Size((1, 2)), "type": torch.float16, "at": torch.device("cpu")}
+    file = tmp_path / "training.pt"
+    supernet = supernet_of("none")
+
+    class Setting(nn.Flatten):
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                vars(self).update(values, text=b"a", pair=(1, [None]))
+            return super().forward(x)
+
+    supernet.head[1] = Setting()
+    train(supernet, images(), SETTINGS, checkpoint=file)
+    again = supernet_of("none", seed=1)
+    again.head[1] = Setting()
+    train(again, images(), SETTINGS, checkpoint=file)
+    held = vars(again.head[1])
+    assert {name: held[name] for name in values} == values
+    assert (held["text"], held["pair"]) == (b"a", (1, [None]))
+
+
 def test_only_plain_values_are_copied() -> None:
     nested: list[Any] = []
     nested.append(nested)
