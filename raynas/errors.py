@@ -29,6 +29,19 @@ class InputError(ValueError):
         return f"{self.argument}: expected {self.expected}, got {self.got}. {self.remedy}"
 
 
+def describe_error(error: BaseException) -> str:
+    """The type of an exception and the first line of its text, shortened."""
+    # Not its repr: that of a decoding error holds the whole file.
+    text = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def reason_of(error: BaseException) -> str:
+    """The words of the system for an error of its own, the description of any other."""
+    words = error.strerror if isinstance(error, OSError) else None
+    return words or describe_error(error)
+
+
 def require(condition: bool, argument: str, expected: str, got: object, remedy: str) -> None:
     """Raise `InputError` unless the condition holds."""
     if not condition:

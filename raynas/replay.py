@@ -8,7 +8,7 @@ from math import isclose
 from pathlib import Path
 from typing import final
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, describe_error, require
 from raynas.evolution.strategy import Problem, Proposal, State, Strategy
 from raynas.files import Record
 from raynas.generation import Run, ask
@@ -30,7 +30,7 @@ def recorded_scores(record: Record) -> list[Score]:
         raise InputError(
             "resume",
             "generations with the scores of their architectures",
-            f"a damaged one: {error!r}",
+            f"a damaged one: {describe_error(error)}",
             "Restore the file, or start a new run in another directory.",
         ) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, describe_error, require
 from raynas.task import Classification
 
 if TYPE_CHECKING:
@@ -64,8 +64,6 @@ def require_task_judges(supernet: ChainSupernet, data: SearchData, task: Task) -
 
 def judge_once(task: Task, outputs: Tensor, targets: Tensor) -> list[Tensor]:
     """The values and losses of one candidate; what the task's function raises names the task."""
-    from raynas.supernets.chain_nodes import describe_error
-
     try:
         values, losses = task.judge(outputs, targets)
     except InputError:

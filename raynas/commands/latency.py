@@ -72,12 +72,12 @@ def latency_table(table: LatencyTable) -> Table:
         shown.add_column(column, justify="right")
     for size, measured in sorted(table.batches.items()):
         costs = measured.table()
-        verified = measured.verification
+        verified, tau = measured.verification, measured.verification.kendall_tau
         shown.add_row(
             str(size),
             *(f"{1e3 * costs.of(pick()):.2f} ms" for pick in (costs.cheapest, costs.dearest)),
             f"{verified.mean_error:.1%}",
             f"{verified.largest_error:.1%}",
-            f"{verified.kendall_tau:.2f}",
+            "none" if tau is None else f"{tau:.2f}",
         )
     return shown

@@ -34,6 +34,8 @@ COLUMNS = (
 def list_scores(path: Positional[Path]) -> None:
     """Show the keys of a ledger, how many architectures are scored under each, and the best.
 
+    Costs for which searches of one supernet gave different tables are not shown.
+
     Args:
         path: the ledger.
     """
@@ -53,6 +55,8 @@ def list_scores(path: Positional[Path]) -> None:
 
 def export_scores(path: Positional[Path], out: Positional[Path]) -> None:
     """Write all scores of a ledger to a Parquet file, one row each, with names and costs.
+
+    Costs for which searches of one supernet gave different tables are left out.
 
     Args:
         path: the ledger.
@@ -124,11 +128,12 @@ def cells(context: Context, space: PricedSpace | None) -> tuple[str, ...]:
 
 def described(architecture: Architecture, space: PricedSpace | None) -> str:
     """An architecture, the names of its choices, and its costs."""
-    if space is None:
+    if space is None or not space.holds(architecture):
         return encode(architecture)
     costs = space.costs(architecture).items()
-    told = ", ".join(f"{name} {cost:,}" for name, cost in costs)
-    return f"{encode(architecture)} ({space.named(architecture)}), {told}"
+    told = [f"{name} {cost:,}" for name, cost in costs]
+    told += [f"{name} by different tables" for name in sorted(space.disputed)]
+    return ", ".join([f"{encode(architecture)} ({space.named(architecture)})", *told])
 
 
 def shown_value(score: Score) -> str:
@@ -185,6 +190,8 @@ def write_parquet(
 def flat(key: ScoreKey, entry: Entry, space: PricedSpace | None) -> dict[str, Any]:
     """One row of the file."""
     score = entry.score
+    if space is not None and not space.holds(score.architecture):
+        space = None
     costs = {} if space is None else space.costs(score.architecture)
     return {
         **{f"cost_{name}": float(cost) for name, cost in costs.items()},

@@ -82,7 +82,8 @@ class LimitOptions:
         """The limit on latency, or the cost without one, if there is a table.
 
         Raises:
-            InputError: a bound without a table, or a table that cannot be used.
+            InputError: a bound, a size of batch or a device without a table, or a table that
+                cannot be used.
         """
         bounds = (self.latency, self.latency_at_least)
         require(
@@ -92,6 +93,7 @@ class LimitOptions:
             "none",
             "Measure one with raynas latency.",
         )
+        require_table(self.latency_table, self.latency_batch, self.latency_device)
         if self.latency_table is None:
             return []
         most, least = (None if bound is None else as_bound(bound, "latency") for bound in bounds)
@@ -125,8 +127,9 @@ class TableOptions:
         """The seconds as a limit that every architecture keeps, if there is a table.
 
         Raises:
-            InputError: a table that cannot be used.
+            InputError: a table that cannot be used, or what needs one without it.
         """
+        require_table(self.latency_table, self.latency_batch, self.latency_device)
         if self.latency_table is None:
             return None
         return raynas.Latency(
@@ -134,6 +137,18 @@ class TableOptions:
             table=self.latency_table,
             batch=self.latency_batch,
             device=self.latency_device,
+        )
+
+
+def require_table(table: Path | None, batch: int, device: str | None) -> None:
+    """Raise `InputError` if what is said of a table would be passed over without one."""
+    for option, given in (("latency-batch", batch != 1), ("latency-device", device is not None)):
+        require(
+            table is not None or not given,
+            option,
+            "a --latency-table beside it",
+            "none",
+            f"Give the table, or leave --{option} out.",
         )
 
 

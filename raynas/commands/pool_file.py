@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import final
 
 import raynas
-from raynas.errors import InputError, require
+from raynas.errors import InputError, reason_of, require
 from raynas.files import dumps, replace_bytes, writing
 from raynas.space import Architecture
 from raynas.training.greedy import GreedyPaths
@@ -99,6 +99,6 @@ def read_pool(file: Path) -> PoolFile:
         raise InputError(
             "initial",
             "the pool that a greedy training wrote beside its weights",
-            f"{file} ({error.strerror if isinstance(error, OSError) else repr(error)})",
+            f"{file} ({reason_of(error)})",
             "Train with --paths greedy, or leave it out.",
         ) from error

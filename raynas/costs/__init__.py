@@ -4,10 +4,11 @@
 `stated_bits`: those of few bits; `counting`: the costs of a supernet's choices; `bounds`: limits as
 the user states them, `bit_operations`: that on few bits; `windows`: one limit, and the room it
 leaves behind a prefix; `limits`: all limits on a supernet, which `sums` count exactly,
-`feasibility` decides by integer programming, and `drawing` draws from; `baselines`: architectures
-to compare with; `latency_table`: measured seconds, `latency`: limits on them, and `timing`:
-measuring them; `accuracy_table`: what choices lose, and `optimum`: the least of a cost within
-limits.
+`feasibility` decides by integer programming, and `drawing` draws from, with `rejection` where they
+are narrow; `native_output`: keeping the solver's lines off the standard output; `baselines`:
+architectures to compare with; `latency_table`: measured seconds, `latency`: limits on them, and
+`timing`: measuring them; `accuracy_table`: what choices lose, and `optimum`: the least of a cost
+within limits.
 """
 
 from raynas.costs.accuracy_table import AccuracyTable

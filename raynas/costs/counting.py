@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, final
 from raynas.costs.formulas import counter
 from raynas.costs.stated_bits import StatedBitOps, require_bits_stated, states_bits
 from raynas.costs.tables import CostTable
-from raynas.errors import InputError, require
+from raynas.errors import InputError, describe_error, require
 
 if TYPE_CHECKING:
     import torch
@@ -172,8 +172,6 @@ def cost_of(node: ChainNode, x: torch.Tensor) -> tuple[ModuleCost, torch.Tensor]
     Raises:
         InputError: the module raises on data, or its `raynas_cost` or `raynas_bitops` gives none.
     """
-    from raynas.supernets.chain_nodes import describe_error
-
     try:
         with counter() as count:
             stated, bits = StatedCosts(node, count), StatedBitOps(node)

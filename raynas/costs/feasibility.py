@@ -1,10 +1,10 @@
 """Whether choices exist that are within several windows, and the choices nearest to them.
 
 Under one bound the cheapest or dearest choices decide. Under several this is a knapsack with more
-than one constraint: a short descent finds legal choices in most cases; one window, windows narrower
-than the tolerance of a solver, and small spaces are counted; the rest is an integer program
-(`scipy.optimize.milp`). Its solutions are verified on integers; that it has none is believed only
-beyond its tolerance.
+than one constraint: a short descent, or a few thousand draws, find legal choices in most cases; one
+window, windows narrower than the tolerance of a solver, and small spaces are counted; the rest is
+an integer program (`scipy.optimize.milp`). Its solutions are verified on integers; that it has none
+is believed only beyond its tolerance. What neither tells is drawn for again, more often.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from raynas.costs.drawing import FINE, sampler
+from raynas.costs.native_output import stdout_on_stderr
+from raynas.costs.rejection import hits
 from raynas.costs.sums import count_within
 from raynas.costs.windows import Window
 from raynas.space import Architecture
 
 Shares = tuple[float | None, float | None]
 """A lower and an upper bound as shares of the room of a window; `None`: none on this side."""
+
+PERSISTENT = 2**19
+"""The draws after which it stays unknown whether any choices are legal."""
 
 SMALL = 4096
 """Suffixes of which there are at most so many are counted at once."""
@@ -52,8 +58,13 @@ def satisfiable(windows: Sequence[Window], choices: Sequence[int]) -> bool | Non
     active = [window for window in windows if window.bounds > 0]
     if sum(window.bounds for window in active) <= 1 or descend(active, choices):
         return True
+    if prod(choices) <= SMALL:
+        return count_within(active, choices) != 0
+    source = sampler(active)
+    if source.size == 0 or hits(active, source):
+        return source.size > 0
     narrow = any((w.high - w.low + 1) < 4 * MARGIN * w.room for w in active)
-    if prod(choices) <= SMALL or len(active) == 1 or narrow:
+    if len(active) == 1 or narrow:
         legal = count_within(active, choices)
         if legal is not None:
             return legal > 0
@@ -63,7 +74,9 @@ def satisfiable(windows: Sequence[Window], choices: Sequence[int]) -> bool | Non
     if least > 2 * MARGIN:
         return False
     legal = count_within(active, choices)
-    return None if legal is None else legal > 0
+    if legal is not None:
+        return legal > 0
+    return True if hits(active, sampler(active, FINE), PERSISTENT) else None
 
 
 def descend(windows: Sequence[Window], choices: Sequence[int]) -> bool:
@@ -132,13 +145,15 @@ def solve(
             constraints.append(LinearConstraint([[*row, 1.0]], low, np.inf))
         if high is not None:
             constraints.append(LinearConstraint([[*row, -1.0]], -np.inf, high))
-    result = milp(
-        c=[0.0] * size + [1.0],
-        integrality=[1] * size + [0],
-        bounds=Bounds(0.0, [1.0] * size + [np.inf]),
-        constraints=constraints,
-        options={"node_limit": NODES},
-    )
+    # HiGHS prints a line of its own where it repairs a solution, whatever it is told.
+    with stdout_on_stderr():
+        result = milp(
+            c=[0.0] * size + [1.0],
+            integrality=[1] * size + [0],
+            bounds=Bounds(0.0, [1.0] * size + [np.inf]),
+            constraints=constraints,
+            options={"node_limit": NODES},
+        )
     least = result.mip_dual_bound
     least = float(least) if least is not None and np.isfinite(least) else 0.0
     if result.x is None:

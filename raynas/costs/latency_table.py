@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, final
 
 from raynas.costs.tables import CostTable
-from raynas.errors import InputError, is_number, is_whole, require
+from raynas.errors import InputError, is_number, is_whole, reason_of, require
 from raynas.files import as_path, replace_bytes, writing
 
 FORMAT = 2
@@ -71,10 +71,12 @@ class Verification:
         return max(map(abs, self.errors))
 
     @property
-    def kendall_tau(self) -> float:
-        """Rank correlation of the sums with the measured seconds."""
+    def kendall_tau(self) -> float | None:
+        """Rank correlation of the sums with the measured seconds; `None` where all are equal."""
         from scipy.stats import kendalltau
 
+        if min(len(set(self.predicted)), len(set(self.measured))) < 2:
+            return None
         return float(kendalltau(self.predicted, self.measured).statistic)
 
 
@@ -158,7 +160,7 @@ class LatencyTable:
             raise InputError(
                 "table",
                 "a file that raynas latency wrote",
-                f"{source} ({error.strerror if isinstance(error, OSError) else repr(error)})",
+                f"{source} ({reason_of(error)})",
                 REMEDY,
             ) from error
 

@@ -8,31 +8,40 @@ an integer program, and are counted exactly in small spaces only.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 
-from raynas.costs.drawing import draw_suffixes
+from raynas.costs.drawing import FINE, RESOLUTION, Sampler, sampler
 from raynas.costs.feasibility import nearest, satisfiable
+from raynas.costs.rejection import drawn_within, hits, share_within
 from raynas.costs.sums import count_within
-from raynas.costs.tables import Amount, CostTable, exact, same_choices, show
-from raynas.costs.windows import Limit, Window
+from raynas.costs.tables import Amount, CostTable, same_choices, show
+from raynas.costs.windows import Limit, Window, described, merged, require_possible
 from raynas.errors import InputError, require
 from raynas.space import Architecture, SearchSpace
 
 PATIENCE = 1000
-"""The draws in a row, none of them legal, after which the legal architectures are enumerated."""
+"""The draws in a row, none of them legal, after which arrays of them are drawn."""
+
+DRAWS = 2**21
+"""The draws in a row in arrays, none of them legal, after which the legal ones are enumerated."""
 
 FEW = 64
 """Fewer legal architectures than this are listed when draws starve."""
 
 REMEMBERED = 100_000
 """The number of prefixes for which the answer of the integer program is cached."""
+
+SAMPLERS = 4
+"""The number of prefixes and resolutions for which the tables to draw by are cached."""
+
+Way = Literal["singly", "in arrays", "listed"]
+"""A way of drawing legal architectures."""
 
 
 @final
@@ -159,23 +168,69 @@ class Limits:
         """Draw, without end, legal architectures that start with the prefix; nothing without any.
 
         Each is uniform over the legal ones, also under several limits: draws that are not legal are
-        rejected. Only where `PATIENCE` of them in a row are, the legal ones are enumerated: fewer
-        than `FEW` are listed, and drawn uniformly; of more, the first of a new random depth-first
-        walk is taken each time, which favours rare prefixes.
+        rejected, first one by one, and where `PATIENCE` of them in a row are, in arrays. Only where
+        `DRAWS` of these in a row are rejected, the legal ones are enumerated: fewer than `FEW` are
+        listed, and drawn uniformly; of more, the first of a new random depth-first walk is taken
+        each time, which favours rare prefixes.
         """
-        misses = 0
-        for candidate in self.near(prefix, rng):
+        if self.feasible(prefix) is False:
+            return
+        way, misses = self.way(prefix), 0
+        for candidate in self.near(prefix, rng) if way == "singly" else ():
             misses = 0 if self.allows(candidate) else misses + 1
             if misses == PATIENCE:
                 break
             if misses == 0:
                 yield candidate
+        if way != "listed":
+            source = self.sampler(prefix, FINE)
+            for suffix in drawn_within(self.windows(prefix), source, rng, DRAWS):
+                yield prefix + suffix
         legal = list(islice(self.enumerate(prefix, rng), FEW))
         while legal:
             if len(legal) < FEW:
                 yield legal[int(rng.integers(len(legal)))]
             else:
                 yield next(self.enumerate(prefix, rng))
+
+    def way(self, prefix: Architecture) -> Way:
+        """The first way of drawing that is worth trying.
+
+        It depends on the limits and the prefix alone, so that a resumed search draws as before.
+        """
+        windows = self.windows(prefix)
+        if sum(window.bounds for window in windows) <= 1:
+            return "singly"
+        if prefix not in self.ways:
+            if share_within(windows, self.sampler(prefix)) >= 0.5 / PATIENCE:
+                self.ways[prefix] = "singly"
+            else:
+                found = hits(windows, self.sampler(prefix, FINE), DRAWS)
+                self.ways[prefix] = "in arrays" if found else "listed"
+        return self.ways[prefix]
+
+    @cached_property
+    def ways(self) -> dict[Architecture, Way]:
+        """The prefixes for which `way` was asked so far."""
+        return {}
+
+    def sampler(self, prefix: Architecture, resolution: int = RESOLUTION) -> Sampler:
+        """Draws all legal completions of a prefix with equal probability, and others.
+
+        The last ones are kept: a training draws a path a step.
+        """
+        key = prefix, resolution
+        if key not in self.samplers:
+            free = Window(tuple((0,) * n for n in self.space.choices[len(prefix) :]), 0, 0, 0)
+            while len(self.samplers) >= SAMPLERS:
+                del self.samplers[next(iter(self.samplers))]
+            self.samplers[key] = sampler(self.windows(prefix) or [free], resolution)
+        return self.samplers[key]
+
+    @cached_property
+    def samplers(self) -> dict[tuple[Architecture, int], Sampler]:
+        """The samplers that were asked for last."""
+        return {}
 
     def near(self, prefix: Architecture, rng: np.random.Generator) -> Iterator[Architecture]:
         """Draw, without end, architectures that are legal or nearly; none if none is legal.
@@ -184,8 +239,7 @@ class Limits:
         """
         if self.feasible(prefix) is False:
             return
-        free = Window(tuple((0,) * n for n in self.space.choices[len(prefix) :]), 0, 0, 0)
-        for suffix in draw_suffixes(self.windows(prefix) or [free], rng):
+        for suffix in self.sampler(prefix).one_by_one(rng):
             yield prefix + suffix
 
     def proposals(self, prefix: Architecture, rng: np.random.Generator) -> Iterator[Architecture]:
@@ -225,59 +279,3 @@ class Limits:
     def description(self) -> dict[str, dict[str, Any]]:
         """Bounds by name of their cost, and the digest of its table, for `config.json`."""
         return {limit.table.name: described(limit) for limit in self.limits}
-
-
-def merged(a: Limit, b: Limit) -> Limit:
-    """Both limits on one table as one.
-
-    Raises:
-        InputError: the tables differ, or the bounds contradict each other.
-    """
-    require(
-        a.table == b.table,
-        "constraint",
-        "one table per name",
-        f"two different tables named {a.table.name!r}",
-        "Give one of them another name.",
-    )
-    upper = [limit.at_most for limit in (a, b) if limit.at_most is not None]
-    lower = [limit.at_least for limit in (a, b) if limit.at_least is not None]
-    return Limit(a.table, min(upper, key=exact, default=None), max(lower, key=exact, default=None))
-
-
-def require_possible(limit: Limit, shown: Callable[[Architecture], str]) -> None:
-    """Raise `InputError`, naming the nearest architecture, if one bound excludes everything."""
-    table, window = limit.table, limit.window()
-    cheapest, dearest = table.cheapest(), table.dearest()
-    if limit.at_most is not None:
-        require(
-            window.high >= 0,
-            "constraint",
-            f"a limit of at least {show(table.of(cheapest))} {table.name}, the cost of the "
-            f"cheapest architecture {shown(cheapest)}",
-            f"at most {show(limit.at_most)}",
-            "Raise the limit.",
-        )
-    if limit.at_least is not None:
-        require(
-            window.low <= window.room,
-            "constraint",
-            f"a limit of at most {show(table.of(dearest))} {table.name}, the cost of the "
-            f"dearest architecture {shown(dearest)}",
-            f"at least {show(limit.at_least)}",
-            "Lower the limit.",
-        )
-
-
-def described(limit: Limit) -> dict[str, Any]:
-    """One limit for `config.json`."""
-    table = limit.table
-    content = repr((table.scale, table.base_units, table.units)).encode()
-    bounds = {"at_least": limit.at_least, "at_most": limit.at_most}
-    numbers = {side: plain(bound) for side, bound in bounds.items() if bound is not None}
-    return {**numbers, "table": hashlib.blake2b(content, digest_size=16).hexdigest()}
-
-
-def plain(bound: Any) -> Amount:
-    """A bound as a number of JSON's."""
-    return int(bound) if bound == int(bound) else float(bound)

@@ -16,6 +16,7 @@ from typing import Any, final
 import numpy as np
 
 from raynas.costs.limits import Limits
+from raynas.costs.native_output import stdout_on_stderr
 from raynas.costs.tables import Amount, CostTable, same_choices
 from raynas.costs.windows import Window
 from raynas.space import Architecture
@@ -112,13 +113,14 @@ def cheapest(
         taken = np.zeros(ends[-1])
         taken[starts + np.asarray(architecture)] = 1.0
         constraints.append(LinearConstraint([taken], -np.inf, len(choices) - 1))
-    result = milp(
-        c=scaled(table),
-        integrality=1,
-        bounds=Bounds(0.0, 1.0),
-        constraints=constraints,
-        options={"node_limit": NODES, "mip_rel_gap": 0.0},
-    )
+    with stdout_on_stderr():
+        result = milp(
+            c=scaled(table),
+            integrality=1,
+            bounds=Bounds(0.0, 1.0),
+            constraints=constraints,
+            options={"node_limit": NODES, "mip_rel_gap": 0.0},
+        )
     if result.x is None:
         return None, False
     blocks = np.split(np.asarray(result.x), ends[:-1])

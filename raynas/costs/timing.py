@@ -36,7 +36,8 @@ class TimingSettings:
     Args:
         batches: sizes of batch.
         rounds: how often every part is timed; the median counts.
-        subnets: whole subnets, random ones, that the sums of the table are compared with.
+        subnets: whole subnets, random ones, that the sums of the table are compared with; ranks
+            take two of them.
         device: `"auto"`, `"cpu"` or `"cuda"`.
         threads: of the processor.
         seed: of the subnets.
@@ -65,7 +66,7 @@ class TimingSettings:
         numbers: dict[str, tuple[Sequence[object], int, int | None]] = {
             "batches": (self.batches, 1, None),
             "rounds": ([self.rounds], 1, None),
-            "subnets": ([self.subnets], 1, None),
+            "subnets": ([self.subnets], 2, None),
             "threads": ([self.threads], 1, THREADS),
             "seed": ([self.seed], 0, None),
         }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
 from math import ceil, floor
-from typing import final
+from typing import Any, final
 
 from raynas.costs.tables import Amount, CostTable, as_amount, exact, show
 from raynas.errors import require
@@ -130,3 +132,59 @@ class Limit:
             if bound is not None
         ]
         return f"{self.table.name} {' and '.join(bounds)}".strip()
+
+
+def merged(a: Limit, b: Limit) -> Limit:
+    """Both limits on one table as one.
+
+    Raises:
+        InputError: the tables differ, or the bounds contradict each other.
+    """
+    require(
+        a.table == b.table,
+        "constraint",
+        "one table per name",
+        f"two different tables named {a.table.name!r}",
+        "Give one of them another name.",
+    )
+    upper = [limit.at_most for limit in (a, b) if limit.at_most is not None]
+    lower = [limit.at_least for limit in (a, b) if limit.at_least is not None]
+    return Limit(a.table, min(upper, key=exact, default=None), max(lower, key=exact, default=None))
+
+
+def require_possible(limit: Limit, shown: Callable[[Architecture], str]) -> None:
+    """Raise `InputError`, naming the nearest architecture, if one bound excludes everything."""
+    table, window = limit.table, limit.window()
+    cheapest, dearest = table.cheapest(), table.dearest()
+    if limit.at_most is not None:
+        require(
+            window.high >= 0,
+            "constraint",
+            f"a limit of at least {show(table.of(cheapest))} {table.name}, the cost of the "
+            f"cheapest architecture {shown(cheapest)}",
+            f"at most {show(limit.at_most)}",
+            "Raise the limit.",
+        )
+    if limit.at_least is not None:
+        require(
+            window.low <= window.room,
+            "constraint",
+            f"a limit of at most {show(table.of(dearest))} {table.name}, the cost of the "
+            f"dearest architecture {shown(dearest)}",
+            f"at least {show(limit.at_least)}",
+            "Lower the limit.",
+        )
+
+
+def described(limit: Limit) -> dict[str, Any]:
+    """One limit for `config.json`."""
+    table = limit.table
+    content = repr((table.scale, table.base_units, table.units)).encode()
+    bounds = {"at_least": limit.at_least, "at_most": limit.at_most}
+    numbers = {side: plain(bound) for side, bound in bounds.items() if bound is not None}
+    return {**numbers, "table": hashlib.blake2b(content, digest_size=16).hexdigest()}
+
+
+def plain(bound: Any) -> Amount:
+    """A bound as a number of JSON's."""
+    return int(bound) if bound == int(bound) else float(bound)

@@ -79,7 +79,7 @@ class Evaluator:
         """Evaluate with these weights from now on, if they are not those it has already."""
         if weights.version != self._version:
             with numerics(self.device, self.settings.full_arithmetic):
-                self._nodes.take(self.supernet, weights.tensors)
+                self._nodes.take(self.supernet, weights)
             # Recordings hold statistics of their own.
             self._replays.forget()
             self._version = weights.version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -24,7 +24,7 @@ from raynas.evaluation.batch_norm.statistics import (
 )
 from raynas.evaluation.batch_norm.vectors import Layer, NodeVectors
 from raynas.evaluation.trie import kind_of
-from raynas.evaluation.weights import fill
+from raynas.evaluation.weights import Weights, fill
 from raynas.supernets.chain import ChainSupernet, NodeKind, NodePath
 from raynas.supernets.layout import choose_layouts, modules_of
 from raynas.supernets.training_mode import trained_norms
@@ -87,12 +87,12 @@ class NodeRunner:
             vars(layer)["forward"] = AveragedCalls(layer)
         self._layers = [layer for layer in layers.values() if id(layer) in trained]
 
-    def take(self, supernet: ChainSupernet, weights: Mapping[str, Tensor]) -> None:
+    def take(self, supernet: ChainSupernet, weights: Weights) -> None:
         """Compute with other weights and statistics from now on.
 
         Args:
             supernet: the replica.
-            weights: parameters and buffers by their names.
+            weights: of the supernet that it is a replica of.
         """
         fill(supernet, weights, self._device)
         with torch.no_grad():

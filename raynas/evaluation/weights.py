@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.plain_state import Values, put
 
 
 @final
@@ -21,13 +22,15 @@ class Weights:
     Args:
         version: tells them from those of any other moment.
         tensors: on the CPU, by their names in the supernet.
+        attributes: plain values beside them that the training has changed.
     """
 
     version: str
     tensors: Mapping[str, Tensor] = field(repr=False, compare=False)
+    attributes: Values = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def of(supernet: ChainSupernet, version: str) -> Weights:
+    def of(supernet: ChainSupernet, version: str, attributes: Values | None = None) -> Weights:
         """The weights of a supernet; tensors on the CPU are not copied."""
         # A state dict leaves out buffers that are not persistent.
         held = (
@@ -36,18 +39,20 @@ class Weights:
         )
         # Of a tensor under several names one copy travels.
         own = {id(tensor): tensor.detach().cpu() for _, tensor in held}
-        return Weights(version, {name: own[id(tensor)] for name, tensor in held})
+        tensors = {name: own[id(tensor)] for name, tensor in held}
+        return Weights(version, tensors, attributes or {})
 
 
 @torch.no_grad()
-def fill(supernet: ChainSupernet, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    """Give a replica the parameters and buffers of another moment.
+def fill(supernet: ChainSupernet, weights: Weights, device: torch.device) -> None:
+    """Give a replica the parameters, buffers and changed attributes of another moment.
 
     Args:
         supernet: the replica.
-        tensors: of all its parameters and buffers, by their names.
+        weights: of the supernet that it is a replica of.
         device: that it is on.
     """
+    tensors = weights.tensors
     for name, module in supernet.named_modules():
         prefix = f"{name}." if name else ""
         for own, parameter in module._parameters.items():
@@ -57,6 +62,7 @@ def fill(supernet: ChainSupernet, tensors: Mapping[str, Tensor], device: torch.d
             module._buffers[own] = renewed(
                 buffer, tensors.get(prefix + own), device, anew=isinstance(module, _BatchNorm)
             )
+    put(supernet, weights.attributes)
 
 
 def renewed(

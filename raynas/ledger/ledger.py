@@ -196,7 +196,8 @@ class Ledger:
     def verify(self) -> list[str]:
         """The damage of the file and its rows, a line each; empty if there is none."""
         try:
-            return [*self._damaged_pages(), *self._damaged_rows()]
+            names = spaces.damage(self._connection)
+            return [*self._damaged_pages(), *self._damaged_rows(), *names]
         except sqlite3.DatabaseError as error:
             return [f"SQLite: {error}"]
 
@@ -288,8 +289,11 @@ class Ledger:
         for number, digest, content in self._connection.execute(query).fetchall():
             if digest_of(str(content).encode()) != digest:
                 yield f"key {digest}: its content has another digest"
+            space = spaces.of_key(self._connection, str(content))
             query = f"SELECT {COLUMNS} FROM scores WHERE key = ? ORDER BY id"
             for row in self._connection.execute(query, (number,)):
                 problem = damage(digest, row)
                 if problem:
                     yield f"key {digest}, architecture {row[0]}: {problem}"
+                elif space is not None and not space.holds(entry_of(row).score.architecture):
+                    yield f"key {digest}, architecture {row[0]}: none of its supernet's names"

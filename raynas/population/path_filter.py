@@ -20,6 +20,7 @@ from raynas.shards.inspection import InspectedShards, Inspector
 from raynas.shards.shard import VALIDATION, Shard
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.plain_state import PlainState
 from raynas.task import Task, classification_or
 from raynas.workers.open_pool import open_pool
 from raynas.workers.training_pool import TrainingPool
@@ -27,14 +28,19 @@ from raynas.workers.training_pool import TrainingPool
 SAMPLES = 1_000
 """Validation samples that paths are compared on (GreedyNAS, section 3.2)."""
 
+LOOKED_AT = frozenset(2**n for n in range(20)) | {0}
+"""Rounds before which all attributes are looked at: it takes about as long as a step."""
+
 
 @final
 class PathFilter:
     """Losses of paths on some validation samples, under the weights of the moment.
 
     Paths that begin alike share their first blocks, and the shards are spread over the workers, as
-    in a search. Batch norm keeps the statistics of the training: the paper evaluates the network as
-    it is. Samples are compared by groups of whole shards, one of which each round takes at random.
+    in a search. Parameters, buffers and plain values that modules keep are those of the moment; if
+    other attributes change, paths are refused. Batch norm keeps the statistics of the training: the
+    paper evaluates the network as it is. Samples are compared by groups of whole shards, one of
+    which each round takes at random.
 
     Args:
         supernet: that is trained.
@@ -59,6 +65,8 @@ class PathFilter:
         self._supernet = supernet
         self._pool = pool
         self._evaluation = evaluation
+        self._state = PlainState(supernet)
+        self._rounds = 0
         task = classification_or(pool.settings.task, supernet.num_classes)
         inspector = Inspector(supernet.inputs, task)
 
@@ -77,10 +85,29 @@ class PathFilter:
         return sum(each.counters.block_forwards for each in self._evaluators)
 
     def losses(self, paths: Sequence[Architecture], rng: np.random.Generator) -> list[float]:
-        """The mean loss of each path on one group of samples."""
-        self._pool.take(self._supernet)
+        """The mean loss of each path on one group of samples.
+
+        Raises:
+            InputError: the training changes attributes of modules that cannot be sent to workers.
+        """
+        if self._rounds in LOOKED_AT:
+            self._require_plain()
+        self._rounds += 1
+        self._pool.take(self._supernet, self._state.changed())
         evaluator = self._evaluators[int(rng.integers(len(self._evaluators)))]
         return [score.loss for score in evaluator.score_again(paths)]
+
+    def _require_plain(self) -> None:
+        """Raise `InputError` if something changes that the replicas do not get."""
+        found = self._state.otherwise_changed()
+        require(
+            not found,
+            "supernet",
+            "modules whose training changes parameters, buffers and plain values alone, which are "
+            "all that paths are compared with",
+            ", ".join(found),
+            "Keep what changes in a buffer or a number, or train with other paths.",
+        )
 
     def terms(self) -> str:
         """The samples by group, and what of protocol and task is not the default.

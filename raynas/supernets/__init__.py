@@ -12,7 +12,8 @@ are frozen; `layout`: memory layouts; `plain_torch`: torch's state while a super
 
 `identity`: everything that scores depend on, from `structure` (with `attributes`, `code_facts`,
 `value_walk`, `value_digest`, `tensor_digest`) and `behaviour`. `checkpoints`: saving and filling,
-from `tensor_files` under the spellings of `checkpoint_names`.
+from `tensor_files` under the spellings of `checkpoint_names`; `plain_state`: what modules keep and
+change beside tensors.
 """
 
 from raynas.supernets.blocks import Normalize

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import InputError
+from raynas.errors import describe_error as describe_error
 from raynas.supernets.attributes import module_attributes
 from raynas.supernets.value_digest import Reach, registered_names
 
@@ -132,12 +133,6 @@ def not_copied(name: str, error: Exception) -> InputError:
         "Keep locks, files and handles out of modules (or define __deepcopy__), and remove pruning "
         "and weight_norm hooks (torch.nn.utils.parametrizations can be copied).",
     )
-
-
-def describe_error(error: BaseException) -> str:
-    """The type of an exception and the first line of its text, shortened."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
 def lay_out_plainly(module: nn.Module) -> None:

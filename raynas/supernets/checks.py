@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, describe_error, require
 from raynas.supernets.chain_nodes import (
     ChainNode,
     chain_nodes,
-    describe_error,
     examined_copy,
     example_batch,
     on_meta,

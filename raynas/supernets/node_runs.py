@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raynas.errors import InputError
-from raynas.supernets.chain_nodes import ChainNode, describe_error
+from raynas.errors import InputError, describe_error
+from raynas.supernets.chain_nodes import ChainNode
 from raynas.supernets.plain_torch import seed_generators
 
 

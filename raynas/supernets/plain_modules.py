@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from raynas.errors import InputError, require
-from raynas.supernets.chain_nodes import describe_error, on_meta
+from raynas.errors import InputError, describe_error, require
+from raynas.supernets.chain_nodes import on_meta
 
 if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet

@@ -92,6 +92,9 @@ def read_torch(path: Path) -> Any:
                 f"{path}, which needs {blocked[1]} to be imported",
                 "Nothing was imported. If you trust the file, save its state dict alone.",
             ) from error
+        if isinstance(error, pickle.UnpicklingError):
+            # Torch advises to load it in a way that can run code.
+            raise unreadable(path, "not tensors as torch.save writes them") from error
         raise unreadable(path, error) from error
 
 
@@ -118,7 +121,7 @@ def open_safetensors(path: Path) -> Iterator[Any]:
         raise unreadable(path, error) from error
 
 
-def unreadable(path: Path, error: Exception) -> InputError:
+def unreadable(path: Path, error: Exception | str) -> InputError:
     """The error for a file that is absent, cut short or of another kind."""
     reason = str(error).strip().split("\n")[0] or type(error).__name__
     return InputError(

@@ -167,11 +167,15 @@ class GreedyPaths(PathSampler):
             self.settings.pool,
             "Make the pool smaller.",
         )
+        self._space = space
+        self._scorer = scorer
+        self._forget()
+
+    def _forget(self) -> None:
+        """Be as before the first step."""
         self.pool = CandidatePool(max(self.settings.pool, 1))
         self.evaluations = 0
         """The number of paths that were scored so far."""
-        self._space = space
-        self._scorer = scorer
         self._queue: deque[Architecture] = deque()
         self._step = 0
         self._earlier: list[Architecture] | None = None
@@ -191,7 +195,9 @@ class GreedyPaths(PathSampler):
         return (path,)
 
     def begin(self, steps: int) -> None:
-        """Look whether anything will be filtered in a training.
+        """Look whether anything will be filtered in a training, and forget the one before.
+
+        What a training that goes on had learned, `restore` brings back.
 
         Raises:
             InputError: all of it would be warm-up, and its paths uniform.
@@ -203,6 +209,7 @@ class GreedyPaths(PathSampler):
             f"{self.settings.warm_up:,}",
             f"Use GreedySettings.for_steps({steps}, supernet.space), or train longer.",
         )
+        self._forget()
 
     @property
     def fresh(self) -> float | None:

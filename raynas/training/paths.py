@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,6 +19,8 @@ from raynas.space import Architecture, SearchSpace
 PLAIN = (bool, int, float, str, type(None))
 """Types whose values say themselves what they are."""
 
+logger = logging.getLogger("raynas")
+
 
 class PathSampler(ABC):
     """Draws the architectures whose gradients are summed in one training step."""
@@ -28,6 +31,9 @@ class PathSampler(ABC):
 
     def begin(self, steps: int) -> None:  # noqa: B027
         """Look at the length of the training that is about to begin, or to go on.
+
+        What an earlier training of the same object left in it must be forgotten; `restore` follows
+        where a training goes on.
 
         Args:
             steps: of the whole training, if no `finished` ends it before.
@@ -137,8 +143,8 @@ class UniformConstraintPaths(PathSampler):
         tries: how many draws from the space to allow.
 
     Raises:
-        InputError: a cost or limits of another space, nothing is legal, or `bins` or `tries` is
-            below 1.
+        InputError: a cost or limits of another space, nothing is legal, bounds so narrow that it
+            can be told of no bin, or `bins` or `tries` is below 1.
     """
 
     space: SearchSpace
@@ -215,7 +221,13 @@ def draw_within(
 
 
 def cost_bins(limits: Limits, cost: CostTable, count: int) -> tuple[Limits, ...]:
-    """The limits of each bin of a cost, the cheapest first, of those that hold an architecture."""
+    """The limits of each bin of a cost, the cheapest first, of those that hold an architecture.
+
+    A bin of which that cannot be told, though many draws were tried, is left out with a warning.
+
+    Raises:
+        InputError: it can be told of no bin.
+    """
     every = Limits(limits.space, (*limits.limits, Limit(cost)))
     own = next(limit for limit in every.limits if limit.table.name == cost.name)
     others = [limit for limit in every.limits if limit is not own]
@@ -227,10 +239,20 @@ def cost_bins(limits: Limits, cost: CostTable, count: int) -> tuple[Limits, ...]
     bins = []
     for least, beyond in pairwise(edges):
         if least < beyond:
-            bounds = (Fraction(units, cost.scale) for units in (beyond - 1, least))
-            held = Limits(limits.space, (*others, Limit(cost, *bounds)))
-            if held.feasible():
+            bin_limit = Limit(cost, *(Fraction(units, cost.scale) for units in (beyond - 1, least)))
+            held = Limits(limits.space, (*others, bin_limit))
+            holds = held.feasible()
+            if holds:
                 bins.append(held)
+            elif holds is None:
+                logger.warning("left out of the bins, since none is known there: %s", bin_limit)
+    require(
+        len(bins) > 0,
+        "limits",
+        f"bounds of which it can be told which costs are legal, for bins of {cost.name}",
+        "; ".join(map(str, limits.limits)),
+        "Widen the room between the bounds, or train with LegalPaths.",
+    )
     return tuple(bins)
 
 

@@ -18,8 +18,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, describe_error, require
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.plain_state import PlainState, put
 from raynas.training.settings import TrainingSettings
 
 T = TypeVar("T")
@@ -158,6 +159,16 @@ class Processes:
         if self.count > 1:
             optimizer.load_state_dict(self._tensors_of_first(optimizer.state_dict()))
 
+    def copy_attributes(self, supernet: ChainSupernet, plain: PlainState | None) -> None:
+        """Take the plain values that process 0's modules got from a checkpoint.
+
+        Args:
+            supernet: of this process.
+            plain: process 0's; `None` in others, and without a checkpoint.
+        """
+        if self.count > 1:
+            put(supernet, self.agree(lambda: {} if plain is None else plain.changed()))
+
     def _tensors_of_first(self, value: Any) -> Any:
         """Process 0's tensors, and what holds them, on the CPU: its GPU is no other's."""
         file = io.BytesIO()
@@ -174,4 +185,4 @@ def portable(error: BaseException) -> Exception:
     """An error that says in another process what this one met."""
     if isinstance(error, InputError):
         return InputError(error.argument, error.expected, str(error.got), error.remedy)
-    return FirstProcessError(f"process 0 ended with {error!r}")
+    return FirstProcessError(f"process 0 ended with {describe_error(error)}")

@@ -14,6 +14,7 @@ import torch
 from raynas.data.splits import TrainingImages
 from raynas.errors import require, require_kind
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.plain_state import PlainState
 from raynas.task import Task, classification_or
 from raynas.training import resume
 from raynas.training.fitting import require_images
@@ -120,11 +121,10 @@ class Walk:
             "Make them with this supernet.",
         )
         self.sampler.restore({"stages": 0, "rows": []})
+        learner = self.learner
         if self.checkpoint is None or not Path(self.checkpoint).exists():
             return []
-        optimizer = make_optimizer(self.supernet, self.settings)
-        source = Path(self.checkpoint)
-        return resume.read(source, self.supernet, optimizer, self.terms, self.sampler)
+        return resume.read(Path(self.checkpoint), learner, self.terms)
 
     def plan(self) -> tuple[int, ProgressiveSettings]:
         """The stage to begin with, and the settings of the second stage."""
@@ -141,11 +141,16 @@ class Walk:
         self.sampler.leave()
         if self.checkpoint is None:
             return
-        # Momentum does not outlive a stage.
-        optimizer = make_optimizer(self.supernet, self.settings)
-        target = Path(self.checkpoint)
-        resume.write(target, self.supernet, optimizer, self.terms, self.sampler, reports)
+        resume.write(Path(self.checkpoint), self.learner, self.terms, reports)
         self.forget(stage)
+
+    @cached_property
+    def learner(self) -> resume.Learner:
+        """All that a checkpoint between two stages holds."""
+        # Momentum does not outlive a stage, so that this optimizer never makes a step.
+        optimizer = make_optimizer(self.supernet, self.settings)
+        plain = PlainState(self.supernet)
+        return resume.Learner(self.supernet, optimizer, self.sampler, plain)
 
     @cached_property
     def terms(self) -> dict[str, Any]:

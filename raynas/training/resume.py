@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import torch
+from torch import Tensor, nn
 
 from raynas.data.splits import TrainingImages
-from raynas.errors import InputError, require
+from raynas.errors import InputError, describe_error, require
 from raynas.files import file_beside
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import copy_all, matched, unique_tensors
 from raynas.supernets.identity import untrained_digest
+from raynas.supernets.plain_state import PlainState, require_places
 from raynas.supernets.tensor_files import read_torch, require_tensors
 from raynas.supernets.value_digest import identity_of_task, value_digest
 from raynas.task import Classification, Task
@@ -25,6 +28,8 @@ from raynas.training.progress import EpochReport
 if TYPE_CHECKING:
     from raynas.training.paths import PathSampler
     from raynas.training.settings import TrainingSettings
+
+logger = logging.getLogger("raynas")
 
 
 def terms_of(
@@ -60,51 +65,76 @@ def digest_of_images(images: TrainingImages, settings: TrainingSettings) -> str:
     return value_digest(list(islice(batches, 1)))
 
 
+@final
+@dataclass(frozen=True)
+class Learner:
+    """Everything that a training changes, and that a checkpoint of it holds.
+
+    Args:
+        supernet: parameters, buffers and batch-norm statistics.
+        optimizer: over its parameters, with the momentum.
+        sampler: with what it has learned.
+        plain: values that the supernet's modules keep beside tensors.
+    """
+
+    supernet: ChainSupernet
+    optimizer: torch.optim.Optimizer
+    sampler: PathSampler
+    plain: PlainState
+
+
 def write(
-    path: Path,
-    supernet: ChainSupernet,
-    optimizer: torch.optim.Optimizer,
-    terms: Mapping[str, Any],
-    sampler: PathSampler,
-    reports: list[EpochReport],
+    path: Path, learner: Learner, terms: Mapping[str, Any], reports: list[EpochReport]
 ) -> None:
     """Replace the checkpoint by one after the last reported epoch, whole or not at all.
 
+    Attributes of modules that have changed and are no plain values are named in a warning.
+
     Args:
         path: the file.
-        supernet: weights and batch-norm statistics.
-        optimizer: its momentum.
+        learner: as it is.
         terms: settings that a resumed training must have, too, as JSON values.
-        sampler: with what it has learned.
         reports: of all epochs so far.
     """
-    own, _ = unique_tensors(supernet)
+    own, _ = unique_tensors(learner.supernet)
     content = {
         "model": {name: tensor.detach() for name, tensor in own.items()},
-        "optimizer": optimizer.state_dict(),
+        "buffers": unsaved_buffers(learner.supernet),
+        "attributes": [[*place, value] for place, value in learner.plain.changed().items()],
+        "optimizer": learner.optimizer.state_dict(),
         "terms": json.dumps(terms),
-        "paths": json.dumps(sampler.state()),
+        "paths": json.dumps(learner.sampler.state()),
         "reports": json.dumps([asdict(report) for report in reports]),
     }
     with file_beside(path) as temporary:
         torch.save(content, temporary)
+    if len(reports) == 1:
+        lost = learner.plain.otherwise_changed()
+        if lost:
+            logger.warning(
+                "the training changes attributes that no checkpoint can hold, so that it will go "
+                "on differently if it is resumed: %s. Keep what changes in a buffer or a number.",
+                ", ".join(lost),
+            )
 
 
-def read(
-    path: Path,
-    supernet: ChainSupernet,
-    optimizer: torch.optim.Optimizer,
-    terms: Mapping[str, Any],
-    sampler: PathSampler,
-) -> list[EpochReport]:
-    """Put supernet, optimizer and sampler back to where a checkpoint was written.
+def unsaved_buffers(supernet: ChainSupernet) -> dict[str, Tensor]:
+    """The buffers that a state dict leaves out, by name; those that are not persistent."""
+    saved = supernet.state_dict(keep_vars=True).keys()
+    buffers = supernet.named_buffers(remove_duplicate=False)
+    return {name: tensor.detach() for name, tensor in buffers if name not in saved}
+
+
+def read(path: Path, learner: Learner, terms: Mapping[str, Any]) -> list[EpochReport]:
+    """Put everything back to where a checkpoint was written.
+
+    Checkpoints of earlier versions hold no buffers that are not persistent, and no attributes:
+    these stay as they are.
 
     Args:
         path: the file.
-        supernet: to be filled.
-        optimizer: over the supernet's parameters; gets its momentum back.
+        learner: to be filled.
         terms: those of this training.
-        sampler: gets what it had learned back.
 
     Returns:
         The reports of the epochs that are done.
@@ -114,15 +144,21 @@ def read(
             differences. The supernet is unchanged then.
     """
     content = read_torch(path)
+    supernet = learner.supernet
     try:
         before = json.loads(content["terms"])
         reports = [EpochReport(**report) for report in json.loads(content["reports"])]
         model, momentum = content["model"], content["optimizer"]
         learned = json.loads(content.get("paths", "{}"))
+        buffers = dict(content.get("buffers", {}))
+        values = {(module, name): value for module, name, value in content.get("attributes", [])}
+        owners = {name: supernet.get_submodule(name.rpartition(".")[0]) for name in buffers}
+        require_places(supernet, values)
         differences = compare(before, json.loads(json.dumps(terms)))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise foreign(path, error) from error
     pairs = matched(supernet, require_tensors(model, path), path)
+    require_tensors(buffers, path)
     require(
         not differences,
         "checkpoint",
@@ -131,12 +167,40 @@ def read(
         "Ask for what the checkpoint was trained with, or name another file.",
     )
     try:
-        sampler.restore(learned)
-        optimizer.load_state_dict(momentum)
+        learner.sampler.restore(learned)
+        learner.optimizer.load_state_dict(momentum)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise foreign(path, error) from error
     copy_all(pairs)
+    if "buffers" in content:
+        drop_buffers(supernet, unsaved_buffers(supernet).keys() - buffers.keys())
+    put_buffers(owners, buffers)
+    learner.plain.put_back(values)
     return reports
+
+
+def drop_buffers(supernet: ChainSupernet, names: Iterable[str]) -> None:
+    """Leave modules without buffers that the training has dropped."""
+    for name in names:
+        module, _, own = name.rpartition(".")
+        supernet.get_submodule(module)._buffers[own] = None
+
+
+def put_buffers(owners: Mapping[str, nn.Module], buffers: Mapping[str, Tensor]) -> None:
+    """Give modules buffers, in place where they have one of that shape and type.
+
+    Args:
+        owners: the module of each buffer by the buffer's full name.
+        buffers: by full name.
+    """
+    with torch.no_grad():
+        for name, given in buffers.items():
+            own = name.rpartition(".")[2]
+            held = owners[name]._buffers.get(own)
+            if held is not None and (held.shape, held.dtype) == (given.shape, given.dtype):
+                held.copy_(given)
+            else:
+                owners[name]._buffers[own] = given.to("cpu" if held is None else held.device)
 
 
 def foreign(path: Path, error: Exception) -> InputError:
@@ -144,7 +208,7 @@ def foreign(path: Path, error: Exception) -> InputError:
     return InputError(
         "checkpoint",
         "a file that a training wrote after an epoch",
-        f"{path} ({error!r})",
+        f"{path} ({describe_error(error)})",
         "Remove it to train from the start, or name another file.",
     )
 

@@ -19,6 +19,7 @@ from raynas.errors import require, require_kind
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.layout import own_layouts, set_layout
+from raynas.supernets.plain_state import PlainState
 from raynas.supernets.recalibration import require_recalibratable, warn_unless
 from raynas.task import Task, classification_or
 from raynas.training import resume
@@ -71,8 +72,10 @@ def train(
         settings: how to train.
         task: to be learned; classification among the supernet's classes if omitted.
         paths: which paths each step updates; one uniform path if omitted.
-        checkpoint: a file that is rewritten after each epoch. If it exists, the training goes on
-            from there, and a finished one is only read back. Supernet (but for its weights),
+        checkpoint: a file that is rewritten after each epoch: tensors, and what else the training
+            changes in the attributes of modules as far as these are plain values, of which others
+            are named in a log warning. If it exists, the training goes on from there, and a
+            finished one is only read back. Supernet (but for its weights),
             images, settings, task, paths and the number of processes must be those that it was
             begun with.
         observer: called after each epoch, and its checkpoint, of this call.
@@ -103,20 +106,22 @@ def train(
     home = next(chain(supernet.parameters(), supernet.buffers())).device
     reports: list[EpochReport] = []
     terms: dict[str, Any] = {}
+    learners: list[resume.Learner] = []
 
     def begin() -> list[EpochReport]:
         """Read the checkpoint, if there is one already."""
         if checkpoint is None:
             return []
         terms.update(resume.terms_of(supernet, images, settings, sampler, judged, processes.count))
+        learners.append(resume.Learner(supernet, optimizer, sampler, PlainState(supernet)))
         if not Path(checkpoint).exists():
             return []
-        return resume.read(Path(checkpoint), supernet, optimizer, terms, sampler)
+        return resume.read(Path(checkpoint), learners[0], terms)
 
     def end_epoch() -> None:
         """Write the checkpoint, and tell the observer."""
         if checkpoint is not None:
-            resume.write(Path(checkpoint), supernet, optimizer, terms, sampler, reports)
+            resume.write(Path(checkpoint), learners[0], terms, reports)
         if observer is not None:
             observer(reports[-1])
 
@@ -126,6 +131,7 @@ def train(
         optimizer = make_optimizer(supernet, settings)
         reports = processes.agree(begin)
         processes.copy_optimizer(optimizer)
+        processes.copy_attributes(supernet, learners[0].plain if learners else None)
         searched = supernet.space.count() > 1
         if searched and len(reports) < settings.epochs and processes.first:
             warn_unless(partial(require_recalibratable, supernet))

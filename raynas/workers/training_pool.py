@@ -8,6 +8,7 @@ from typing import TypeVar, final
 
 from raynas.evaluation.weights import Weights
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.plain_state import Values
 from raynas.workers.calls import Call, Under
 from raynas.workers.pool import Pool, PoolSettings
 
@@ -29,9 +30,14 @@ class TrainingPool:
         self._pool = pool
         self._weights: Weights | None = None
 
-    def take(self, supernet: ChainSupernet) -> None:
-        """Evaluate with the present weights of the supernet from now on."""
-        self._weights = self._pool.put(Weights.of(supernet, uuid.uuid4().hex))
+    def take(self, supernet: ChainSupernet, attributes: Values | None = None) -> None:
+        """Evaluate with the present weights of the supernet from now on.
+
+        Args:
+            supernet: of which the pool has replicas.
+            attributes: of its modules, plain values that have changed since the pool was opened.
+        """
+        self._weights = self._pool.put(Weights.of(supernet, uuid.uuid4().hex, attributes))
 
     @property
     def settings(self) -> PoolSettings:

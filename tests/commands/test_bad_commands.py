@@ -47,6 +47,8 @@ def finished(own: tuple[object, ...], tmp_path_factory: pytest.TempPathFactory) 
         (("--flops", "0%"), "flops: expected a share above 0% and up to 100%, got '0%'."),
         (("--params-at-least", "x"), "params-at-least: expected a number"),
         (("--flops", "60%", "--flops-at-least", "90%"), "FLOPs(at_least): expected at most 60%"),
+        (("--latency-batch", 7), "latency-batch: expected a --latency-table beside it, got none."),
+        (("--latency-device", "x"), "latency-device: expected a --latency-table beside it"),
         (("--threshold", 1.5), "threshold: expected a share between 0 and 1, got 1.5."),
         (("--strategy", "cf", "--threshold", 0), "threshold: expected a share between 0 and 1"),
         (("--monitor", 0), "monitor: expected at least 1, got 0."),
@@ -73,6 +75,31 @@ def test_settings_out_of_range(
     base = (*own, "--run-dir", tmp_path / "run")
     assert_refused((*BRIEF_SEARCH, *base, *options), text)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_of_something_else_are_refused_in_few_words(
+    own: tuple[object, ...], tmp_path: Path
+) -> None:
+    """Errors of decoding hold the whole file."""
+    other = tmp_path / "other"
+    other.write_bytes(b"\xff\x00" * 50_000)
+    for option in ("--latency-table", "--initial", "--weights"):
+        front = ("--strategy", "nsga2") if option == "--initial" else ()
+        shown = command(*BRIEF_SEARCH, *own, *front, option, other, "--run-dir", tmp_path / "run")
+        assert shown.code == 2
+        assert str(other) in shown.err
+        assert len(shown.err) < 500
+    table = tmp_path / "table.json"
+    table.write_text('{"format": 2}')
+    shown = command(*BRIEF_SEARCH, "--supernet", table, "--run-dir", tmp_path / "run")
+    assert shown.code == 2
+    assert "not tensors as torch.save writes them" in " ".join(shown.err.split())
+    assert "weights_only" not in shown.err
+
+
+def test_baselines_need_a_table_for_what_is_said_of_one(tmp_path: Path) -> None:
+    baselines = ("evaluate", *DIGITS, *TINY, "--architectures", "0,0,0", "--latency-batch", 7)
+    assert_refused(baselines, "latency-batch: expected a --latency-table beside it")
 
 
 def test_an_infeasible_constraint(own: tuple[object, ...], tmp_path: Path) -> None:

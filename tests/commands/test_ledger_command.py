@@ -93,6 +93,65 @@ def test_a_space_that_is_damaged_hides_no_score(path: Path) -> None:
         assert "4 scores" in shown.out
 
 
+def rewrite_names(path: Path, content: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE spaces SET content = ?", (content,))
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("cut", ["names", "costs", "both", "choices"])
+def test_names_and_costs_of_other_choices_are_damage(cut: str, path: Path, tmp_path: Path) -> None:
+    with Ledger(path) as ledger:
+        ledger.describe(FULL.supernet, PricedSpace(NAMES, TABLES))
+    connection = sqlite3.connect(path)
+    ((text,),) = connection.execute("SELECT content FROM spaces").fetchall()
+    connection.close()
+    content = json.loads(text)
+    if cut == "choices":
+        content["names"][2] = content["names"][2][:5]
+        for _, blocks in content["tables"].values():
+            blocks[2] = blocks[2][:5]
+    else:
+        if cut in ("names", "both"):
+            content["names"].pop()
+        if cut in ("costs", "both"):
+            for _, blocks in content["tables"].values():
+                blocks.pop()
+    rewrite_names(path, json.dumps(content))
+    shown = command("ledger", "list", path)
+    assert (shown.code, shown.err) == (0, "")
+    assert "4 scores" in shown.out
+    out = tmp_path / "scores.parquet"
+    assert command("ledger", "export", path, out).code == 0
+    assert len(pq.read_table(out)) == 4
+    verified = command("ledger", "verify", path)
+    assert verified.code == 1
+    if cut in ("names", "costs"):
+        assert f"supernet {FULL.supernet}: its names and costs are damaged" in verified.out
+    else:
+        assert "architecture 1,2,13: none of its supernet's names" in verified.out
+
+
+def test_costs_that_were_measured_twice_are_not_listed(path: Path, tmp_path: Path) -> None:
+    again = replace(TABLES["latency"], base=1.0)
+    with Ledger(path) as ledger:
+        ledger.describe(FULL.supernet, PricedSpace(NAMES, TABLES))
+        ledger.describe(FULL.supernet, PricedSpace(NAMES, TABLES))
+        assert ledger.space(FULL.supernet) == PricedSpace(NAMES, TABLES)
+        for latency in (again, TABLES["latency"]):
+            ledger.describe(FULL.supernet, PricedSpace(NAMES, {"latency": latency}))
+            expected = PricedSpace(NAMES, {"flops": TABLES["flops"]}, frozenset(["latency"]))
+            assert ledger.space(FULL.supernet) == expected
+    words = " ".join(command("ledger", "list", path).out.replace("│", " ").split())
+    assert "different" in words
+    assert "1.125" not in words
+    out = tmp_path / "scores.parquet"
+    assert command("ledger", "export", path, out).code == 0
+    assert "cost_latency" not in pq.read_table(out).column_names
+    assert command("ledger", "verify", path).code == 0
+
+
 def test_list_shows_an_empty_ledger(tmp_path: Path) -> None:
     Ledger(tmp_path / "scores").close()
     shown = command("ledger", "list", tmp_path / "scores")

@@ -89,6 +89,10 @@ def test_the_errors_of_sums_by_hand() -> None:
     assert VERIFIED.mean_error == pytest.approx(0.15)
     assert VERIFIED.largest_error == pytest.approx(0.2)
     assert VERIFIED.kendall_tau == 1.0
+    alike = Verification(((0, 0, 0), (1, 1, 1)), (0.01, 0.01), (0.01, 0.02))
+    assert alike.kendall_tau is None
+    with pytest.raises(InputError, match="subnets: expected a whole number from 2"):
+        TimingSettings(subnets=1)
 
 
 def test_tables_are_read_back_as_they_were_written(tmp_path: Path) -> None:

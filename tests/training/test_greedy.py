@@ -73,6 +73,16 @@ def test_a_training_that_is_all_warm_up_is_refused() -> None:
     assert caught.value.argument == "warm_up"
 
 
+def test_a_second_training_forgets_the_first() -> None:
+    sampler = greedy(warm_up=3, pool=6, window=7)
+    expected = walk(sampler, 30)
+    learned = sampler.state()
+    sampler.begin(1000)
+    assert (sampler.evaluations, len(sampler.pool), sampler.fresh) == (0, 0, None)
+    assert walk(sampler, 30) == expected
+    assert sampler.state() == learned
+
+
 def test_settings_suit_the_length_of_a_training() -> None:
     shortened = GreedySettings.for_steps(18, SPACE, kept=2)
     assert shortened == GreedySettings(pool=729, kept=2, warm_up=1, steps=18, window=1)

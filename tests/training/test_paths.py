@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -163,6 +165,47 @@ def test_dear_paths_are_as_likely_as_common_ones_at_full_size() -> None:
     width = (14 - 3) * 20 / 5
     found = [min(int((cost - 67) / width), 4) for cost in costs]
     assert all(found.count(k) > 8 for k in range(5))
+
+
+def narrow(width: int) -> tuple[CostTable, Limits]:
+    """A cost of FairNAS's space, and a window around the middle of another, in units of 10^9."""
+    rng = np.random.default_rng(0)
+    rows = [tuple(tuple(map(int, row)) for row in rng.integers(1, 10**8, (19, 6))) for _ in "ab"]
+    cost, other = CostTable("cost", 0, rows[0]), CostTable("other", 0, rows[1])
+    middle = (other.of(other.cheapest()) + other.of(other.dearest())) // 2
+    limit = Limit(other, int(middle) + width, int(middle) - width)
+    return cost, Limits(SearchSpace((6,) * 19), (limit,))
+
+
+@pytest.mark.parametrize("width", [10**7, 3 * 10**4])
+def test_bins_under_a_narrow_limit_are_all_there(width: int) -> None:
+    """Too narrow for the tolerance of a solver, in a space too large to count."""
+    cost, limits = narrow(width)
+    sampler = UniformConstraintPaths(limits.space, cost, limits, bins=5)
+    assert json.loads(sampler.terms()[len("UniformConstraintPaths(") : -len(", 100)")])
+    least, most = cost.of(cost.cheapest()), cost.of(cost.dearest())
+    paths = draws(sampler, 40)
+    assert {bin_of(cost.of(path), least, most, 5) for path in paths} >= {1, 2, 3}
+    assert all(limits.allows(path) for path in paths)
+
+
+def test_bins_of_which_nothing_can_be_told_are_left_out_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    feasible = Limits.feasible
+
+    def told(limits: Limits, prefix: tuple[int, ...] = ()) -> bool | None:
+        window = next(limit for limit in limits.limits if limit.table.name == "flops")
+        return None if window.at_most in unknown else feasible(limits, prefix)
+
+    monkeypatch.setattr(Limits, "feasible", told)
+    unknown = {4}
+    sampler = UniformConstraintPaths(SPACE, TABLE, limited(10), bins=3)
+    assert {bin_of(TABLE.of(path), 2, 10, 3) for path in draws(sampler, 100)} == {1, 2}
+    assert "flops at least 2 and at most 4" in caplog.text
+    unknown = {4, 7, 10}
+    with pytest.raises(InputError, match="for bins of flops"):
+        UniformConstraintPaths(SPACE, TABLE, limited(11), bins=3)
 
 
 @given(st.integers(1, 6), st.integers(1, 7), st.integers(0, 2**32 - 1))

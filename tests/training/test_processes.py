@@ -145,7 +145,7 @@ def test_an_error_ends_all_processes(name: str, kind: str, text: str, seen: Seen
 def test_an_error_of_process_0_alone_is_named_in_the_others(seen: Seen) -> None:
     first, second = (each["refusals"]["paths"] for each in seen)
     assert first[0] == "AssertionError"
-    assert second == ("FirstProcessError", "process 0 ended with AssertionError()")
+    assert second == ("FirstProcessError", "process 0 ended with AssertionError")
 
 
 def test_one_process_does_not_go_on_with_what_two_began(seen: Seen, home: Path) -> None:
