@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, final
 
@@ -14,17 +16,25 @@ from raynas.supernets.attributes import (
     class_items,
     has_state,
     is_constant,
-    is_known,
-    is_known_name,
     object_state,
     plain_function,
 )
 from raynas.supernets.code_facts import CodeFacts, code_facts
+from raynas.supernets.known_code import (
+    imported_modules,
+    is_known,
+    is_known_function,
+    is_known_module,
+    version_of,
+)
 from raynas.supernets.value_walk import PLAIN, ValueWalk
 from raynas.task import Classification, Task
 
 MOST_REACHED = 4_000
-"""The largest number of functions and classes that are read."""
+"""The largest number of functions and classes that are read; the rest is remembered as unread."""
+
+LOOKS_UP = frozenset(("eval", "exec", "__import__", "globals", "import_module"))
+"""Functions by which code gets at what its names do not show."""
 
 
 @final
@@ -42,10 +52,16 @@ class Reach:
         self._caches = caches
         self._codes: dict[CodeType, CodeFacts] = {}
         self._classes: dict[type, bytes] = {}
+        self._stored: dict[type, frozenset[str]] = {}
         self._met: dict[int, Any] = {}
+        self._held: dict[str, ModuleType] = {}
         self._pending: deque[Any] = deque()
         self.referred: set[str] = set()
         """The names of registered modules and tensors that values have referred to."""
+        self.unread: set[str] = set()
+        """What could not be read, so that digests do not change with it, in a few words each."""
+        self.noted: set[str] = set()
+        """Full names of known functions and of classes of objects."""
 
     def digest(self, value: Any) -> bytes:
         """The digest of one value and all that is in it; called code is left to `reached`."""
@@ -59,35 +75,63 @@ class Reach:
             self._codes[code] = code_facts(code)
         return self._codes[code]
 
+    def codes(self) -> Iterable[CodeFacts]:
+        """The facts about all code that was read."""
+        return self._codes.values()
+
+    def note(self, name: str) -> None:
+        """Remember that something known was met, which is not read."""
+        self.noted.add(name)
+
+    def hold(self, module: ModuleType) -> None:
+        """Remember a Python module that is passed on as a value: any code may look into it."""
+        if not is_known_module(module):
+            self._held[module.__name__] = module
+
     def meet(self, item: Any) -> None:
         """Remember a function or a class, to look at what it names."""
-        if id(item) not in self._met and len(self._met) < MOST_REACHED:
+        if id(item) in self._met:
+            return
+        if len(self._met) < MOST_REACHED:
             self._met[id(item)] = item
             self._pending.append(item)
+        else:
+            self.unread.add("more code than is read")
 
     def reached(self) -> frozenset[bytes]:
         """The digests of all that functions and classes met so far name, and of what these name."""
         found: set[bytes] = set()
         while self._pending:
-            item = self._pending.popleft()
-            found.update(self._of_class(item) if isinstance(item, type) else self._of_code(item))
+            while self._pending:
+                item = self._pending.popleft()
+                of_class = isinstance(item, type)
+                found.update(self._of_class(item) if of_class else self._of_code(item))
+            attributes = frozenset[str]().union(*(facts.attributes for facts in self.codes()))
+            for name, module in list(self._held.items()):
+                found.update(self._inside(name.encode(), module, attributes))
         return frozenset(found)
 
     def class_digest(self, kind: type) -> bytes:
-        """The digest of a class: the name of a known one, the code and constants of another."""
+        """The digest of a class: the name of a known one, the code and constants of another.
+
+        Functions that others put into a known class are read as well.
+        """
         if kind not in self._classes:
             total = hashlib.blake2b(digest_size=16)
             for base in kind.__mro__:
-                if is_known(base):
-                    total.update(f"{base.__qualname__};{base.__module__};".encode())
-                    continue
+                known = is_known(base)
                 # Not by its full name: a class that travelled by value has lost it.
-                total.update(f"{base.__name__};".encode())
-                self.meet(base)
-                for name, value in class_items(base):
+                full = f"{base.__qualname__};{base.__module__};"
+                total.update((full if known else f"{base.__name__};").encode())
+                if not known:
+                    self.meet(base)
+                for name, value in vars(base).items() if known else class_items(base):
                     function = plain_function(value)
+                    if known and (function is None or is_known_function(function)):
+                        continue
                     if function is not None:
                         total.update(name.encode() + self.facts(function.__code__).digest)
+                        self.meet(function)
                     elif isinstance(value, (*PLAIN, float)):
                         total.update(f"{name} {type(value).__name__} {value!r};".encode())
             self._classes[kind] = total.digest()
@@ -95,37 +139,84 @@ class Reach:
 
     def stored_attributes(self, kind: type) -> frozenset[str]:
         """Names of attributes that methods of a class write, but for its constructor."""
-        stored: frozenset[str] = frozenset()
-        for base in kind.__mro__:
-            if not is_known(base):
-                for _, value in class_items(base):
-                    function = plain_function(value)
-                    if function is not None:
-                        stored |= self.facts(function.__code__).stored
-        return stored
+        if kind not in self._stored:
+            stored: frozenset[str] = frozenset()
+            for base in kind.__mro__:
+                if not is_known(base):
+                    for _, value in class_items(base):
+                        function = plain_function(value)
+                        if function is not None:
+                            stored |= self.facts(function.__code__).stored
+            self._stored[kind] = stored
+        return self._stored[kind]
 
     def _of_class(self, kind: type) -> Iterable[bytes]:
+        if is_known(kind):
+            return
         for name, value in class_items(kind):
             yield f"{kind.__name__}.{name} ".encode() + self.digest(value)
 
     def _of_code(self, function: FunctionType) -> Iterable[bytes]:
         facts = self.facts(function.__code__)
-        for name in sorted(facts.globals - facts.stored_globals):
-            if name not in function.__globals__:
+        for name in facts.globals & LOOKS_UP | facts.attributes & {"import_module"}:
+            self.unread.add(f"what {name} gives in {function.__qualname__}")
+        for chain in sorted(facts.chains):
+            name = chain[0]
+            if name in function.__globals__ and name not in facts.stored_globals:
+                label = facts.digest + ".".join(chain).encode() + b" "
+                yield from self._along(label, function.__globals__[name], chain[1:], facts)
+        for level, module, wanted in sorted(facts.imports):
+            label = facts.digest + module.encode() + b" "
+            found = imported_modules(function, level, module, wanted)
+            if isinstance(found, str):
+                self.unread.add(found)
                 continue
-            value = function.__globals__[name]
-            label = facts.digest + name.encode() + b" "
-            if isinstance(value, ModuleType) or has_state(value):
-                if isinstance(value, ModuleType) and is_known_name(value.__name__):
-                    continue
-                # Of a module or a settings object, only what the function can be seen to use.
-                held_by = vars(value) if isinstance(value, ModuleType) else object_state(value)
-                for attribute in sorted(facts.attributes):
-                    held = held_by.get(attribute)
-                    if held is not None and not isinstance(held, ModuleType):
-                        yield label + attribute.encode() + self.digest(held)
-            elif not self._caches or is_constant(value):
-                yield label + self.digest(value)
+            yield label + str(version_of(module) if found == [] and not level else "").encode()
+            for each in found:
+                yield from self._inside(label, each, facts.attributes)
+        for each in closure_modules(function):
+            label = facts.digest + each.__name__.encode() + b" "
+            yield from self._inside(label, each, facts.attributes)
+
+    def _along(
+        self, label: bytes, value: Any, attributes: tuple[str, ...], facts: CodeFacts
+    ) -> Iterable[bytes]:
+        """Digests of a global that a function reads these attributes of, one from the other."""
+        while isinstance(value, ModuleType):
+            if is_known_module(value):
+                self.note(".".join((value.__name__, *attributes)))
+                return
+            if not attributes:
+                self.hold(value)
+                yield from self._inside(label, value, facts.attributes)
+                return
+            value, attributes = getattr(value, attributes[0], None), attributes[1:]
+        first = attributes[0] if attributes else None
+        if isinstance(value, FunctionType) and first in vars(value):
+            if first not in facts.stored:
+                yield label + self.digest(vars(value)[first])
+        elif first is not None and has_state(value) and first in object_state(value):
+            # Of a settings object only what the function can be seen to use.
+            yield label + self.digest(object_state(value)[first])
+        elif not self._caches or not facts.fills or is_constant(value):
+            yield label + self.digest(value)
+
+    def _inside(
+        self, label: bytes, module: ModuleType, attributes: frozenset[str]
+    ) -> Iterable[bytes]:
+        """Digests of what code with these attributes can see of a module and of those in it."""
+        pending, seen = [module], {id(module)}
+        while pending:
+            held_by = pending.pop()
+            if is_known_module(held_by):
+                continue
+            for name in sorted(attributes & vars(held_by).keys()):
+                held = vars(held_by)[name]
+                if not isinstance(held, ModuleType):
+                    yield label + f"{held_by.__name__}.{name} ".encode() + self.digest(held)
+                elif id(held) not in seen:
+                    seen.add(id(held))
+                    pending.append(held)
 
 
 def registered_names(supernet: nn.Module) -> dict[int, str]:
@@ -138,8 +229,30 @@ def registered_names(supernet: nn.Module) -> dict[int, str]:
     return names
 
 
-def value_digest(value: Any) -> str:
-    """The digest of one value and of all code that it can be seen to call, 32 hexadecimal digits.
+def closure_modules(function: FunctionType) -> Iterator[ModuleType]:
+    """The Python modules that a function holds in its closure."""
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):
+            if isinstance(cell.cell_contents, ModuleType):
+                yield cell.cell_contents
+
+
+@final
+@dataclass(frozen=True)
+class ValueIdentity:
+    """The digest of a value, and what of it could not be read.
+
+    Args:
+        digest: 32 hexadecimal digits.
+        unread: values in a few words each, with which the digest does not change.
+    """
+
+    digest: str
+    unread: tuple[str, ...]
+
+
+def value_identity(value: Any) -> ValueIdentity:
+    """Read one value and all code that it can be seen to call.
 
     Args:
         value: a function, or an object such as a task; the same value in another process gives the
@@ -148,7 +261,14 @@ def value_digest(value: Any) -> str:
     # Nobody runs it on examples, so that a table of a thousand class weights must be read.
     reach = Reach({}, caches=False)
     own = reach.digest(value)
-    return hashlib.blake2b(b"".join([own, *sorted(reach.reached())]), digest_size=16).hexdigest()
+    parts = [own, *sorted(reach.reached())]
+    digest = hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
+    return ValueIdentity(digest, tuple(sorted(reach.unread)))
+
+
+def value_digest(value: Any) -> str:
+    """The digest of `value_identity`."""
+    return value_identity(value).digest
 
 
 def identity_of_task(task: Task) -> dict[str, Any]:
@@ -157,3 +277,8 @@ def identity_of_task(task: Task) -> dict[str, Any]:
     return (
         described if isinstance(task, Classification) else {**described, "code": value_digest(task)}
     )
+
+
+def unread_of_task(task: Task) -> tuple[str, ...]:
+    """What `identity_of_task` does not change with, in a few words each."""
+    return () if isinstance(task, Classification) else value_identity(task).unread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import islice
@@ -18,13 +19,15 @@ from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.checkpoints import copy_all, matched, unique_tensors
 from raynas.supernets.identity import untrained_digest
 from raynas.supernets.tensor_files import read_torch, require_tensors
-from raynas.supernets.value_digest import identity_of_task, value_digest
+from raynas.supernets.value_digest import identity_of_task, unread_of_task, value_digest
 from raynas.task import Classification, Task
 from raynas.training.progress import EpochReport
 
 if TYPE_CHECKING:
     from raynas.training.paths import PathSampler
     from raynas.training.settings import TrainingSettings
+
+logger = logging.getLogger("raynas")
 
 
 def terms_of(
@@ -48,6 +51,12 @@ def terms_of(
     del terms["device"]
     if processes > 1:
         terms["processes"] = processes
+    unread = unread_of_task(task)
+    if unread:
+        logger.warning(
+            "task: %s cannot be read, so that a checkpoint of another one is not refused.",
+            " and ".join(unread),
+        )
     return terms if isinstance(task, Classification) else terms | {"task": identity_of_task(task)}
 
 
