@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.supernets.known_code import is_known
+from raynas.supernets.script_text import scripted
 
 NOT_COMPUTED_WITH = re.compile(
     "__(init|repr|doc|module|qualname|dict|weakref|annotations|annotate|annotate_func|"
@@ -77,11 +78,6 @@ def is_constant(value: Any) -> bool:
     return True
 
 
-def script_text(code: str) -> str:
-    """TorchScript without the numbers by which one process tells equal classes apart."""
-    return re.sub(r"\.?___torch_mangle_\d+", "", code)
-
-
 HOOKS = {
     "_forward_pre_hooks": ("_forward_pre_hooks_with_kwargs",),
     "_forward_hooks": ("_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
@@ -107,7 +103,7 @@ def module_attributes(module: nn.Module, written: frozenset[str]) -> dict[str, A
         written: names of attributes that its methods write.
     """
     if isinstance(module, torch.jit.ScriptModule):
-        return {"code": scripted(module)}
+        return scripted(module)
     found: dict[str, Any] = {}
     for name, value in sorted(vars(module).items()):
         derived = f"{name}_orig" in module._parameters or f"{name}_g" in module._parameters
@@ -134,11 +130,3 @@ def is_cache(value: Any) -> bool:
     if kind in (list, tuple):
         return any(issubclass(type(held), Tensor) for held in value)
     return value is None or issubclass(kind, Tensor)
-
-
-def scripted(module: torch.jit.ScriptModule) -> str:
-    """The code of a TorchScript module, and its class where it has no forward of its own."""
-    try:
-        return script_text(module.code)
-    except (RuntimeError, AttributeError):
-        return str(getattr(module, "original_name", ""))

@@ -96,7 +96,7 @@ class _Names:
         self.fills |= inner.fills
 
     def facts(self, digest: bytes) -> CodeFacts:
-        """What was collected."""
+        """Everything that was collected."""
         return CodeFacts(
             digest,
             frozenset(self.globals),

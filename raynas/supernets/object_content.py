@@ -33,7 +33,7 @@ C_FUNCTIONS = (
 """Functions and attributes that are written in C."""
 
 CACHED = type(functools.cache(len))
-"""What `functools.cache` makes of a function."""
+"""The type that `functools.cache` makes of a function."""
 
 PLAIN_TENSORS = (Tensor, nn.Parameter, getattr(nn, "Buffer", Tensor))
 """Types of tensors that hold nothing but their values."""
@@ -72,23 +72,24 @@ OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
 
 
 def text_of(value: Any) -> str | None:
-    """What stands for a value of a few types; `None` for all others.
+    """A text that stands for a value of a few types; `None` for all others.
 
     Raises:
         TypeError: an operator of which only the name can be seen.
     """
-    if isinstance(value, TEXTS):
+    if isinstance(value, TEXTS) and is_known(type(value)):
         return str(value)
-    if isinstance(value, logging.Logger | contextvars.ContextVar):
+    if isinstance(value, logging.Logger | contextvars.ContextVar) and is_known(type(value)):
         return value.name
     if isinstance(value, OPERATORS):
         if str(value).split(".")[0] not in ("aten", "prims", "torchvision"):
             raise TypeError(f"{value} may be of anybody")
         return str(value)
     if isinstance(value, np.ufunc):
-        if getattr(np, value.__name__, None) is not value:
+        name = str(getattr(value, "__name__", None))
+        if getattr(np, name, None) is not value:
             raise TypeError(f"{value} may be of anybody")
-        return value.__name__
+        return name
     return None
 
 
@@ -98,7 +99,7 @@ def holds_no_constants(kind: type) -> bool:
 
 
 def hidden_content(value: Any) -> Any:
-    """What pickling an object writes beside its attributes; a string is the name of a global.
+    """Everything of an object that pickling writes beside its attributes; a string names a global.
 
     Raises:
         TypeError: an object that holds something that nobody can get at.

@@ -13,8 +13,9 @@ from torch import nn
 from raynas.errors import InputError
 from raynas.supernets.attributes import module_attributes
 from raynas.supernets.chain_nodes import describe_error
+from raynas.supernets.object_content import PLAIN_TENSORS
+from raynas.supernets.reach import Reach, registered_names
 from raynas.supernets.tensor_digest import tensor_digest
-from raynas.supernets.value_digest import Reach, registered_names
 
 if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
@@ -60,6 +61,10 @@ def read_attributes(supernet: ChainSupernet) -> Read:
             attributes.pop("names", None)
         for attribute, value in attributes.items():
             found[name, attribute] = reach.digest(value)
+        for own, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and type(tensor) not in PLAIN_TENSORS:
+                found[name, f"class of {own}"] = reach.class_digest(type(tensor))
+                found[name, f"attributes of {own}"] = reach.digest(vars(tensor))
     reached = reach.reached()
     return Read(found, reached, tuple(sorted(reach.unread)))
 

@@ -8,12 +8,13 @@ from torch import nn
 from raynas.supernets.attributes import module_attributes
 from raynas.supernets.chain import ChainSupernet, NodeKind
 from raynas.supernets.layout import modules_of
-from raynas.supernets.value_digest import Reach, registered_names
+from raynas.supernets.reach import Reach, registered_names
 
 UNSEEN = frozenset((
     "data", "numpy", "__array__", "__array_interface__", "asarray", "array", "from_dlpack",
     "to_dlpack", "__dlpack__", "set_", "resize_", "storage", "untyped_storage", "data_ptr",
-    "frombuffer", "_from_dlpack", "_to_dlpack", "getattr", "__getattribute__", "vars", "__dict__", "attrgetter", "methodcaller",
+    "frombuffer", "_from_dlpack", "_to_dlpack", "getattr", "__getattribute__", "vars",
+    "__dict__", "attrgetter", "methodcaller",
 ))  # fmt: skip
 """Names by which code gets at the memory of a tensor, or at what no name shows."""
 
@@ -42,6 +43,8 @@ def may_write(module: nn.Module) -> bool:
         reach.class_digest(type(part))
         for value in module_attributes(part, frozenset()).values():
             reach.digest(value)
+        for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
+            reach.class_digest(type(tensor))
     reach.reached()
     if reach.unread or any(name_may_write(name) for name in reach.noted):
         return True

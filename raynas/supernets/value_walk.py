@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raynas.supernets.attributes import module_attributes, object_state, script_text
+from raynas.supernets.attributes import module_attributes, object_state
 from raynas.supernets.known_code import is_known, is_known_function, is_known_name, version_of
 from raynas.supernets.object_content import (
     C_FUNCTIONS,
@@ -25,10 +24,11 @@ from raynas.supernets.object_content import (
     holds_no_constants,
     text_of,
 )
+from raynas.supernets.script_text import text_and_constants
 from raynas.supernets.tensor_digest import array_digest, tensor_digest
 
 if TYPE_CHECKING:
-    from raynas.supernets.value_digest import Reach
+    from raynas.supernets.reach import Reach
 
 PLAIN = (type(None), bool, int, complex, str, bytes, type(...), range, slice, torch.dtype)
 """Types whose values are written out by `repr` alike everywhere."""
@@ -137,13 +137,14 @@ class ValueWalk:
         elif isinstance(value, np.ndarray | np.generic):
             self._add_array(value)
         elif isinstance(value, torch.jit.ScriptFunction):
-            self._add_script(value)
+            self.put("script")
+            self._add_attributes(text_and_constants(value))
         elif isinstance(value, nn.Module):
             self._add_module(value)
         elif isinstance(value, type):
             self._add_class(value)
         elif isinstance(value, Enum):
-            self.put("enum", f"{type(value).__name__}.{value.name}")
+            self.put("enum", f"{self._reach.class_digest(type(value)).hex()}.{value.name}")
             self.add(value.value)
         elif isinstance(value, ModuleType):
             self.put("module", value.__name__)
@@ -163,13 +164,6 @@ class ValueWalk:
             self.put("object", self._reach.class_digest(type(value)))
             self._add_attributes(vars(value) if hasattr(value, "__dict__") else {})
 
-    def _add_script(self, value: torch.jit.ScriptFunction[..., Any]) -> None:
-        """Write a TorchScript function with all that it calls, and its constants."""
-        code, constants = value.code_with_constants
-        self.put("script", script_text(str(code)))
-        self.put("graph", script_text(re.sub(r"\s*#.*", "", str(value.inlined_graph))))
-        self.add(list(constants.const_mapping.values()))
-
     def _add_class(self, kind: type) -> None:
         """Write a class that code may make objects of."""
         self.put("class", self._reach.class_digest(kind))
@@ -177,6 +171,8 @@ class ValueWalk:
             if not is_known(base):
                 for name in ("__new__", "__init__"):
                     self.add(vars(base).get(name))
+        if not is_known(type(kind)):
+            self.add(type(kind))
 
     def _add_callable(self, value: Any) -> bool:
         """Write a function of any kind; whether it was one."""
@@ -235,12 +231,11 @@ class ValueWalk:
 
     def _add_c_function(self, value: Any) -> None:
         """Write a function of C by its name, and by the object that it is bound to."""
-        home = getattr(value, "__objclass__", None) or getattr(value, "__self__", None)
         module = getattr(value, "__module__", None)
         self.put("builtin", f"{module}.{value.__qualname__}")
         self._reach.note(f"{module}.{value.__qualname__}")
         if module is None:
-            self.add(home)
+            self.add(value.__self__ if hasattr(value, "__self__") else value.__objclass__)
         elif not is_known_name(module):
             self._add_version(module, value.__qualname__)
 
@@ -255,9 +250,7 @@ class ValueWalk:
     def _add_module(self, module: nn.Module) -> None:
         """Write a module that is not registered anywhere: in a list, or in a closure."""
         self.put("unregistered", self._reach.class_digest(type(module)))
-        self._add_attributes(
-            module_attributes(module, self._reach.stored_attributes(type(module)))
-        )
+        self._add_attributes(module_attributes(module, self._reach.stored_attributes(type(module))))
         for table in (module._parameters, module._buffers, module._modules):
             self.put("table", str(len(table)))
             for name, held in table.items():
