@@ -83,6 +83,19 @@ def is_known(kind: type) -> bool:
     return all(map(is_known_function, functions)) if functions else not made_in_python(kind)
 
 
+def is_as_it_came(kind: type) -> bool:
+    """Whether a class and its bases come with known packages, without methods of others."""
+    return all(
+        is_known(base)
+        and all(
+            is_known_function(held)
+            for held in vars(base).values()
+            if isinstance(held, FunctionType)
+        )
+        for base in kind.__mro__
+    )
+
+
 def made_in_python(kind: type) -> bool:
     """Whether a class statement, or `type(…)`, made a class; extension modules make others."""
     return "__dict__" in vars(kind) or "__weakref__" in vars(kind) or "__slots__" in vars(kind)

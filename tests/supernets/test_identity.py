@@ -19,6 +19,7 @@ from raynas.errors import InputError
 from raynas.inputs import Inputs
 from raynas.supernets import ChainSupernet, Identity, digest, identity
 from raynas.supernets.code_facts import code_facts
+from raynas.supernets.identity import untrained_digest
 
 SAME_OUTPUT = {"sharing", "eps", "integer or float", "kind of hook", "unregistered module"}
 """Pairs that give the same, or nearly, on the examples: only the structure tells them apart."""
@@ -234,3 +235,23 @@ def test_a_global_object_with_slots_counts(monkeypatch: pytest.MonkeyPatch) -> N
     first = identity(chain(UsesSlots()))
     monkeypatch.setattr(SLOTTED, "factor", 3.0)
     assert identity(chain(UsesSlots())).structure != first.structure
+
+
+class LooksUp(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return eval("x.relu()")  # type: ignore[no-any-return]
+
+
+def test_code_that_cannot_be_read_makes_it_incomplete(caplog: pytest.LogCaptureFixture) -> None:
+    found = identity(chain(LooksUp()))
+    assert found.seen_running
+    assert not found.complete
+    assert found.unread == ("what eval gives in LooksUp.forward",)
+    with caplog.at_level("WARNING", logger="raynas"):
+        untrained_digest(chain(LooksUp()))
+    assert "what eval gives in LooksUp.forward cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_all_of_them_can_be_read(name: str) -> None:
+    assert identity(PAIRS[name][0]()).unread == ()
