@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import re
+import sys
 import threading
 import types
 import weakref
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raynas.supernets.known_code import is_known
+from raynas.supernets.known_code import is_known, version_of
 
 C_FUNCTIONS = (
     types.BuiltinFunctionType,
@@ -87,9 +88,10 @@ def text_of(value: Any) -> str | None:
         return str(value)
     if isinstance(value, np.ufunc):
         name = str(getattr(value, "__name__", None))
-        if getattr(np, name, None) is not value:
-            raise TypeError(f"{value} may be of anybody")
-        return name
+        for package in ("numpy", "scipy.special"):
+            if getattr(sys.modules.get(package), name, None) is value:
+                return f"{package}.{name} {version_of(package)}"
+        raise TypeError(f"{value} may be of anybody")
     return None
 
 

@@ -172,7 +172,7 @@ class ValueWalk:
                 for name in ("__new__", "__init__"):
                     self.add(vars(base).get(name))
         if not is_known(type(kind)):
-            self.add(type(kind))
+            self.put("metaclass", self._reach.class_digest(type(kind)))
 
     def _add_callable(self, value: Any) -> bool:
         """Write a function of any kind; whether it was one."""

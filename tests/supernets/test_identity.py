@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from types import FunctionType
@@ -98,6 +99,45 @@ def test_a_patched_class_of_torch_shows_in_the_behaviour(monkeypatch: pytest.Mon
     before = identity(supernet)
     monkeypatch.setattr(nn.Tanh, "forward", lambda self, x: x.relu())
     assert before.difference(identity(supernet)) == "what blocks[0][0] computes"
+
+
+class Tabled(nn.Module):
+    """Looks into tables of its Python module, which it leaves as they are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * LONG[150] * TENSORS["one"]
+
+
+LONG = [1.0] * 200
+TENSORS = {"one": torch.ones(1)}
+
+
+def test_long_tables_and_tables_of_tensors_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {identity(chain(Tabled())).structure}
+    monkeypatch.setitem(TENSORS, "one", torch.full((1,), 2.0))
+    seen.add(identity(chain(Tabled())).structure)
+    monkeypatch.setattr(sys.modules[__name__], "LONG", [*LONG[:150], 2.0, *LONG[151:]])
+    seen.add(identity(chain(Tabled())).structure)
+    assert len(seen) == 3
+
+
+CACHE: dict[int, Tensor] = {}
+
+
+class Caching(nn.Module):
+    """Fills a table of its Python module."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] not in CACHE:
+            CACHE[x.shape[2]] = torch.ones(1)
+        return x * CACHE[x.shape[2]]
+
+
+def test_tables_that_modules_fill_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    CACHE.clear()
+    first = identity(chain(Caching()))
+    assert CACHE
+    assert identity(chain(Caching())) == first
 
 
 class Unreadable:
