@@ -134,6 +134,8 @@ class ValueWalk:
             self.put("tensor", tensor_digest(value))
             if type(value) not in PLAIN_TENSORS:
                 self._add_state(value)
+            elif vars(value):
+                self._add_attributes(vars(value))
         elif isinstance(value, np.ndarray | np.generic):
             self._add_array(value)
         elif isinstance(value, torch.jit.ScriptFunction):
@@ -219,7 +221,11 @@ class ValueWalk:
             self.add(wrapped)
         else:
             self._reach.meet(function)
-            self.put("function", self._reach.facts(function.__code__).digest)
+            facts = self._reach.facts(function.__code__)
+            self.put("function", facts.digest)
+            # Without those that it counts its own calls with.
+            own = {name: held for name, held in vars(function).items() if name not in facts.stored}
+            self._add_attributes(own)
         if "<locals>" in function.__qualname__ or not is_known_function(function):
             self.add(function.__defaults__)
             self.add(function.__kwdefaults__)

@@ -295,3 +295,9 @@ def test_code_that_cannot_be_read_makes_it_incomplete(caplog: pytest.LogCaptureF
 @pytest.mark.parametrize("name", PAIRS)
 def test_all_of_them_can_be_read(name: str) -> None:
     assert identity(PAIRS[name][0]()).unread == ()
+
+
+def test_operations_of_c_count_whatever_the_weights() -> None:
+    """As latency tables and training checkpoints compare them."""
+    one, other = (untrained_digest(make()) for make in PAIRS["method of tensors"])
+    assert one != other

@@ -56,6 +56,18 @@ class Private:
         self.__by = by
 
 
+def with_attribute(by: float) -> Callable[[Any], Any]:
+    def inner(x: Any) -> Any:
+        return x
+
+    return closed_over(with_attribute_of(inner, by))
+
+
+def with_attribute_of(value: Any, by: float) -> Any:
+    value.by = by
+    return value
+
+
 class Hidden(Decimal):
     """A user's class that holds its value in C."""
 
@@ -224,6 +236,8 @@ CASES: dict[str, Callable[[float], Any]] = {
     "storage": lambda by: torch.tensor([by]).untyped_storage(),
     "iterator": lambda by: iter([by]),
     "private slot": Private,
+    "attribute of a function": with_attribute,
+    "attribute of a parameter": lambda by: with_attribute_of(torch.nn.Parameter(torch.ones(1)), by),
     "callable object": Scale,
     "partial method": with_method,
     "constructor": made_inside,
