@@ -180,20 +180,20 @@ def open_evaluator(
     from raynas.ledger.spaces import PricedSpace
     from raynas.population.evaluated import Known, Splits
     from raynas.population.evaluator import PopulationEvaluator
+    from raynas.supernets.identity import doubt
     from raynas.supernets.value_digest import identity_of_task
     from raynas.workers.open_pool import open_pool
     from raynas.workers.pool import PoolSettings
 
     data, protocol, task = prepared.data, prepared.evaluation, prepared.task
     inspect_data(prepared)
-    digest = prepared.identity.digest
-    if ledger is not None and not prepared.identity.complete:
-        logger.warning(
-            "ledger=%s is not used: the supernet could not be run on examples, so that another one "
-            "could have the same digest.",
-            ledger,
-        )
+    digest, why = prepared.identity.digest, doubt(prepared.identity, task)
+    if why and ledger is not None:
+        told = "ledger=%s is not used: %s, so that another one could have the same digest."
+        logger.warning(told, ledger, why)
         ledger = None
+    if why and pool is not None:
+        logger.warning("pool: %s, so that one that was opened for another is not refused.", why)
     with ExitStack() as stack:
         scores = stack.enter_context(Ledger(ledger))
         if ledger is not None:

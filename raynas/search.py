@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
     from raynas.task import Task
     from raynas.workers.pool import Pool
+
+logger = logging.getLogger("raynas")
 
 FORMAT = 3
 """The version of the records; a run directory of another one is not resumed."""
@@ -158,7 +161,7 @@ def recorded_supernet(run_dir: Path, prepared: Prepared, now: Record) -> Record:
     Raises:
         InputError: a run of another supernet, with what differs.
     """
-    from raynas.supernets.identity import Identity
+    from raynas.supernets.identity import Identity, doubt
 
     if not (run_dir / CONFIG).exists():
         return now
@@ -173,6 +176,9 @@ def recorded_supernet(run_dir: Path, prepared: Prepared, now: Record) -> Record:
         f"another one: {difference} differ",
         "Restore its weights, attributes and code, or use another run directory.",
     )
+    why = doubt(prepared.identity, prepared.task)
+    if why is not None:
+        logger.warning("resume: %s; see to it that it is as it was when the run was started.", why)
     return recorded
 
 

@@ -153,3 +153,48 @@ def test_tables_that_a_function_reads_belong_to_its_identity(
     monkeypatch.setattr(sys.modules[__name__], "WEIGHTS", changed)
     monkeypatch.setitem(TABLE, "weights", 2 * TABLE["weights"])
     assert all(one != other for one, other in zip(both(), before, strict=True))
+
+
+def by(measure: Any) -> raynas.PerSample:
+    """A task whose score is a function of the error, negated."""
+
+    def judge(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        errors = measure(outputs[:, 0] - targets)
+        return -errors, errors
+
+    return raynas.PerSample(judge)
+
+
+def best_score(task: raynas.Task, run_dir: Path, ledger: Path | None) -> float:
+    supernet, data, _ = regression()
+    result = raynas.search(
+        supernet, data, strategy=EA, task=task, workers=0, run_dir=run_dir, ledger=ledger
+    )
+    return result.best.objectives["score"]
+
+
+def test_a_ledger_gives_no_scores_of_a_task_that_differs_in_a_function_of_c(
+    tmp_path: Path,
+) -> None:
+    ledger = tmp_path / "scores.sqlite"
+    first = best_score(by(Tensor.abs), tmp_path / "first", ledger)
+    second = best_score(by(Tensor.square), tmp_path / "second", ledger)
+    assert second == best_score(by(Tensor.square), tmp_path / "alone", None) != first
+
+
+def test_a_ledger_is_not_used_for_a_task_that_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hidden = by(lambda error: eval("error.abs()"))
+    with caplog.at_level("WARNING", logger="raynas"):
+        best_score(hidden, tmp_path / "run", tmp_path / "scores.sqlite")
+    assert "is not used: what eval gives in" in caplog.text
+    assert "of the task cannot be read" in caplog.text
+    assert not (tmp_path / "scores.sqlite").exists()
+    supernet, data, _ = regression()
+    with caplog.at_level("WARNING", logger="raynas"):
+        raynas.search(
+            supernet, data, strategy=EA, task=hidden, workers=0, run_dir=tmp_path / "run",
+            resume=True,
+        )  # fmt: skip
+    assert "resume: what eval gives in" in caplog.text

@@ -15,8 +15,11 @@ from raynas.evaluation.selection import Selection
 from raynas.evaluation.settings import Evaluation
 from raynas.space import Architecture
 
-ARITHMETIC = 4
-"""The version of the evaluator's arithmetic; raised with each change that alters bits of scores."""
+ARITHMETIC = 5
+"""The version of the evaluator's arithmetic, and of what the digests of supernets and tasks cover.
+
+Raised with each change that alters bits of scores, or digests: scores of others are left alone.
+"""
 
 EXACT = ("prefix_sharing",)
 """Settings that change no score."""

@@ -11,9 +11,9 @@ calibration and shared inputs mean the same as in plain PyTorch; `training_mode`
 are frozen; `layout`: memory layouts; `plain_torch`: torch's state while a supernet is examined.
 
 `identity`: everything that scores depend on, from `structure` (with `attributes`, `code_facts`,
-`value_walk`, `value_digest`, `tensor_digest`) and `behaviour`. `checkpoints`: saving and filling,
-from `tensor_files` under the spellings of `checkpoint_names`; `plain_state`: what modules keep and
-change beside tensors.
+`known_code`, `object_content`, `script_text`, `value_walk`, `reach`, `value_digest`,
+`tensor_digest`) and `behaviour`. `checkpoints`: saving and filling, from `tensor_files` under the
+spellings of `checkpoint_names`; `plain_state`: what modules keep and change beside tensors.
 """
 
 from raynas.supernets.blocks import Normalize

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-FOUNDATIONS = frozenset(
-    {*sys.stdlib_module_names, "torch", "torchvision", "numpy", "raynas"} - {"__main__"}
-)
-"""Packages whose functions and classes are known by their names; the code of others is read."""
+from raynas.supernets.known_code import is_known
+from raynas.supernets.script_text import scripted
 
 NOT_COMPUTED_WITH = re.compile(
     "__(init|repr|doc|module|qualname|dict|weakref|annotations|annotate|annotate_func|"
     "annotations_cache|parameters|firstlineno|static_attributes|abstractmethods|orig_bases|"
     "getstate|setstate|reduce|reduce_ex|dataclass_params|dataclass_fields|match_args|hash|slots|"
     "slotnames)__"
-    "|extra_repr|_abc_impl"
+    "|extra_repr|_abc_impl|_backward_cls|_autograd_function_id|_compiled_autograd_[a-z_]*"
 )
 """Attributes of classes that no forward uses; a constructor's work shows in the instance."""
 
@@ -43,19 +41,21 @@ def plain_function(value: Any) -> FunctionType | None:
 
 
 def has_state(value: Any) -> bool:
-    """Whether an object's attributes are to be read: those of a user's classes, mostly."""
+    """Whether an object is to be read by its attributes, if only by those that code asks for."""
     kind = type(value)
-    if isinstance(value, type | FunctionType | ModuleType | nn.Module | Tensor):
+    if issubclass(kind, type | FunctionType | ModuleType | nn.Module | Tensor):
         return False
-    if isinstance(value, argparse.Namespace | SimpleNamespace):
+    if issubclass(kind, argparse.Namespace | SimpleNamespace):
         return True
-    readable = not is_known(kind) or kind.__module__.startswith(("torch.nn", "raynas"))
-    return readable and bool(hasattr(value, "__dict__") or slots_of(kind))
+    return not is_known(kind) and bool(hasattr(value, "__dict__") or slots_of(kind))
 
 
 def object_state(value: Any) -> dict[str, Any]:
     """The attributes of an object, those in slots included."""
     state = {str(name): held for name, held in getattr(value, "__dict__", {}).items()}
+    if type(value) is np.vectorize:
+        # What it makes of the function when it is called first.
+        del state["_ufunc"]
     return state | {n: getattr(value, n) for n in slots_of(type(value)) if hasattr(value, n)}
 
 
@@ -64,7 +64,9 @@ def slots_of(kind: type) -> list[str]:
     found: list[str] = []
     for base in kind.__mro__:
         slots = vars(base).get("__slots__", ())
-        found += [slots] if isinstance(slots, str) else list(slots)
+        for name in (slots,) if isinstance(slots, str) else slots:
+            private = name.startswith("__") and not name.endswith("__")
+            found.append(f"_{base.__name__.lstrip('_')}{name}" if private else name)
     return [name for name in found if name not in ("__dict__", "__weakref__")]
 
 
@@ -74,21 +76,6 @@ def is_constant(value: Any) -> bool:
         held = value.values() if isinstance(value, dict) else value
         return len(value) <= LONGEST_GLOBAL and not any(isinstance(v, Tensor) for v in held)
     return True
-
-
-def is_known(kind: type) -> bool:
-    """Whether a class comes with Python, torch, torchvision, numpy or this package."""
-    return is_known_name(kind.__module__)
-
-
-def is_known_name(module: str | None) -> bool:
-    """Whether a module of this name belongs to a known package."""
-    return module is not None and module.split(".")[0] in FOUNDATIONS
-
-
-def script_text(code: str) -> str:
-    """TorchScript without the numbers by which one process tells equal classes apart."""
-    return re.sub(r"\.?___torch_mangle_\d+", "", code)
 
 
 HOOKS = {
@@ -116,7 +103,7 @@ def module_attributes(module: nn.Module, written: frozenset[str]) -> dict[str, A
         written: names of attributes that its methods write.
     """
     if isinstance(module, torch.jit.ScriptModule):
-        return {"code": scripted(module)}
+        return scripted(module)
     found: dict[str, Any] = {}
     for name, value in sorted(vars(module).items()):
         derived = f"{name}_orig" in module._parameters or f"{name}_g" in module._parameters
@@ -143,11 +130,3 @@ def is_cache(value: Any) -> bool:
     if kind in (list, tuple):
         return any(issubclass(type(held), Tensor) for held in value)
     return value is None or issubclass(kind, Tensor)
-
-
-def scripted(module: torch.jit.ScriptModule) -> str:
-    """The code of a TorchScript module, and its class where it has no forward of its own."""
-    try:
-        return script_text(module.code)
-    except (RuntimeError, AttributeError):
-        return str(getattr(module, "original_name", ""))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from raynas.errors import InputError
 from raynas.errors import describe_error as describe_error
 from raynas.supernets.attributes import module_attributes
-from raynas.supernets.value_digest import Reach, registered_names
+from raynas.supernets.reach import Reach, registered_names
 
 if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet

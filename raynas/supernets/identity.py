@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, final
@@ -15,10 +16,17 @@ from raynas.supernets.behaviour import Behaviour, behaviours
 from raynas.supernets.chain import batch_norms
 from raynas.supernets.chain_nodes import examined_copy, on_meta
 from raynas.supernets.plain_torch import plain_torch
-from raynas.supernets.structure import attribute_digests, structure_digest
+from raynas.supernets.structure import read_attributes, structure_digest
+from raynas.supernets.value_digest import unread_of_task
+from raynas.task import Task
 
 if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
+
+SHOWN = 3
+"""Things that could not be read which a message names."""
+
+logger = logging.getLogger("raynas")
 
 
 @final
@@ -30,10 +38,12 @@ class Identity:
         structure: a digest of modules, attributes, code and tensors, the same on every machine.
         behaviour: fingerprints of every module; the bits are those of one machine.
             Empty if the supernet cannot be copied, or has no data.
+        unread: objects and code that the structure does not change with, in a few words each.
     """
 
     structure: str
     behaviour: tuple[Behaviour, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -45,7 +55,12 @@ class Identity:
 
     @property
     def complete(self) -> bool:
-        """Whether every module was seen running; if not, a ledger must not believe the digest."""
+        """Whether all was read and every module ran; if not, a ledger must not believe it."""
+        return not self.unread and self.seen_running
+
+    @property
+    def seen_running(self) -> bool:
+        """Whether every module was seen running."""
         return bool(self.behaviour) and not any(
             each.digest.startswith("raised") for each in self.behaviour
         )
@@ -71,13 +86,29 @@ class Identity:
         return {
             "structure": self.structure,
             "behaviour": [list(astuple(b)) for b in self.behaviour],
+            "unread": list(self.unread),
         }
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Identity:
         """Read back what `to_json` gave."""
         rows = tuple(Behaviour(*row) for row in content["behaviour"])
-        return Identity(str(content["structure"]), rows)
+        return Identity(str(content["structure"]), rows, tuple(content.get("unread", ())))
+
+
+def doubt(found: Identity, task: Task) -> str | None:
+    """Say why another supernet or task could have the same digest; `None` if none could.
+
+    Args:
+        found: the identity of the supernet.
+        task: how its outputs are judged.
+    """
+    if found.unread:
+        return f"{' and '.join(found.unread[:SHOWN])} of the supernet cannot be read"
+    if not found.complete:
+        return "the supernet could not be run on examples"
+    unread = unread_of_task(task)
+    return f"{' and '.join(unread[:SHOWN])} of the task cannot be read" if unread else None
 
 
 def identity(supernet: ChainSupernet) -> Identity:
@@ -96,28 +127,34 @@ def identity(supernet: ChainSupernet) -> Identity:
         try:
             replica = examined_copy(supernet)
         except InputError:
-            return Identity(structure_digest(supernet, *attribute_digests(supernet)), ())
+            read = read_attributes(supernet)
+            structure = structure_digest(supernet, read.attributes, read.reached)
+            return Identity(structure, (), read.unread)
         return identity_of_copy(replica)
 
 
 def identity_of_copy(replica: ChainSupernet) -> Identity:
     """The identity of an examined copy, which stays as it is."""
-    before, reached = attribute_digests(replica)
+    before = read_attributes(replica)
     if on_meta(replica):
-        return Identity(structure_digest(replica, before, reached), ())
+        structure = structure_digest(replica, before.attributes, before.reached)
+        return Identity(structure, (), before.unread)
     spoilt = examined_copy(replica)
     seen = behaviours(spoilt.float())
-    after, reached_after = attribute_digests(spoilt)
-    steady = {name: value for name, value in before.items() if after.get(name) == value}
+    after = read_attributes(spoilt)
+    rest = after.attributes
+    steady = {name: value for name, value in before.attributes.items() if rest.get(name) == value}
     # What code leads to may change while it runs as well: a logger, a cache of a library.
-    return Identity(structure_digest(replica, steady, reached & reached_after), seen)
+    structure = structure_digest(replica, steady, before.reached & after.reached)
+    return Identity(structure, seen, before.unread)
 
 
 def untrained_digest(supernet: ChainSupernet) -> str:
     """A digest of all that a supernet computes with but what a training writes or saves.
 
     Those are the values of parameters and persistent buffers, and batch-norm statistics. Buffers
-    that no checkpoint holds, such as the means of `Normalize`, are part of the network.
+    that no checkpoint holds, such as the means of `Normalize`, are part of the network. What cannot
+    be read is named in a warning of the logger `raynas`.
 
     Returns:
         32 hexadecimal digits, the same before, during and after a training.
@@ -130,7 +167,14 @@ def untrained_digest(supernet: ChainSupernet) -> str:
         with torch.no_grad():
             for tensor in trained_tensors(replica):
                 tensor.zero_()
-        return identity_of_copy(replica).structure
+        found = identity_of_copy(replica)
+    if found.unread:
+        logger.warning(
+            "supernet: %s cannot be read, so that a checkpoint, a latency table or a retraining of "
+            "another network could be taken for one of this.",
+            " and ".join(found.unread[:SHOWN]),
+        )
+    return found.structure
 
 
 def trained_tensors(supernet: ChainSupernet) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.supernets.attributes import OWN_TABLES, is_cache
-from raynas.supernets.structure import Attributes, attribute_digests
+from raynas.supernets.structure import Attributes, read_attributes
 from raynas.supernets.tensor_digest import tensor_digest
 
 Place = tuple[str, str]
@@ -34,7 +34,7 @@ DEEPEST = 20
 """Containers in one another."""
 
 STATED = "raynas_identity()"
-"""The name under which `attribute_digests` has what a module says of itself."""
+"""The name under which `read_attributes` has what a module says of itself."""
 
 NONE: Any = object()
 """Stands for what is no plain value."""
@@ -134,7 +134,7 @@ def plain_values(supernet: nn.Module) -> Iterator[tuple[Place, Any]]:
 
 def other_digests(supernet: nn.Module) -> Attributes:
     """The digests of all attributes that are neither plain values nor caches of tensors."""
-    digests, _ = attribute_digests(supernet)  # type: ignore[arg-type]
+    digests = read_attributes(supernet).attributes  # type: ignore[arg-type]
     left_out = {
         place
         for place, value in attributes_of(supernet)

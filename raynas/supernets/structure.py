@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from torch import nn
 
 from raynas.errors import InputError
 from raynas.supernets.attributes import module_attributes
 from raynas.supernets.chain_nodes import describe_error
+from raynas.supernets.object_content import PLAIN_TENSORS
+from raynas.supernets.reach import Reach, registered_names
 from raynas.supernets.tensor_digest import tensor_digest
-from raynas.supernets.value_digest import Reach, registered_names
 
 if TYPE_CHECKING:
     from raynas.supernets.chain import ChainSupernet
@@ -25,11 +27,24 @@ Attributes = dict[tuple[str, str], bytes]
 """The digest of every attribute, by the names of its module and its own."""
 
 
-def attribute_digests(supernet: ChainSupernet) -> tuple[Attributes, frozenset[bytes]]:
-    """Every attribute of every module that is not a tensor or a module of its own.
+@final
+@dataclass(frozen=True)
+class Read:
+    """Everything but tensors that was read of a supernet.
 
-    Returns:
-        Their digests, and those of all code and constants that they lead to.
+    Args:
+        attributes: their digests.
+        reached: digests of all code and constants that they lead to.
+        unread: what digests do not change with, in a few words each.
+    """
+
+    attributes: Attributes
+    reached: frozenset[bytes]
+    unread: tuple[str, ...]
+
+
+def read_attributes(supernet: ChainSupernet) -> Read:
+    """Every attribute of every module that is not a tensor or a module of its own.
 
     Raises:
         InputError: a `raynas_identity` that cannot be called.
@@ -46,7 +61,12 @@ def attribute_digests(supernet: ChainSupernet) -> tuple[Attributes, frozenset[by
             attributes.pop("names", None)
         for attribute, value in attributes.items():
             found[name, attribute] = reach.digest(value)
-    return found, reach.reached()
+        for own, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and type(tensor) not in PLAIN_TENSORS:
+                found[name, f"class of {own}"] = reach.class_digest(type(tensor))
+                found[name, f"attributes of {own}"] = reach.digest(vars(tensor))
+    reached = reach.reached()
+    return Read(found, reached, tuple(sorted(reach.unread)))
 
 
 def stated_identity(name: str, module: nn.Module) -> dict[str, str]:

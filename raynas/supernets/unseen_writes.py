@@ -2,98 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-from types import FunctionType, ModuleType
-from typing import Any
+from collections import OrderedDict
 
 import torch
 from torch import nn
 
-from raynas.supernets.attributes import class_items, is_known, is_known_name, plain_function
+from raynas.supernets.attributes import module_attributes
 from raynas.supernets.chain import ChainSupernet, NodeKind
-from raynas.supernets.code_facts import CodeFacts, code_facts
-from raynas.supernets.layout import is_known as runs_known_code
+from raynas.supernets.known_code import is_as_it_came
 from raynas.supernets.layout import modules_of
+from raynas.supernets.object_content import PLAIN_TENSORS
+from raynas.supernets.reach import Reach, registered_names
 
 UNSEEN = frozenset((
     "data", "numpy", "__array__", "__array_interface__", "asarray", "array", "from_dlpack",
     "to_dlpack", "__dlpack__", "set_", "resize_", "storage", "untyped_storage", "data_ptr",
-    "frombuffer", "getattr",
+    "frombuffer", "_from_dlpack", "_to_dlpack", "getattr", "__getattribute__", "vars",
+    "__dict__", "attrgetter", "methodcaller",
 ))  # fmt: skip
-"""Names by which code gets at the memory of a tensor."""
+"""Names by which code gets at the memory of a tensor, or at what no name shows."""
 
-MOST_READ = 1_000
-"""Functions that are read; a module that leads to more is taken for one that may write."""
+FOREIGN = ("numpy.", "ctypes.", "gc.", "inspect.", "torch.ops.", "torch.utils.dlpack.")
+"""Packages whose functions may do so."""
+
+TABLES = ("_parameters", "_buffers", "_modules")
+"""Attributes of every module that hold its tensors and parts."""
+
+NUMBERS = frozenset((type(None), bool, int, float, str))
+"""Types of values that no code is in."""
+
+EMPTIES = frozenset((dict, OrderedDict, set, list))
+"""Types of containers that hold no code as long as they are empty, as those of hooks."""
 
 
 def unseen_writers(supernet: ChainSupernet) -> frozenset[NodeKind]:
-    """The modules of a user that read one of these names, be it for something else."""
-    kinds = modules_of(supernet)
-    return frozenset(kind for kind, module in kinds.items() if may_write(module))
+    """The modules that are not seen to leave their input alone.
+
+    Those of torch, of torchvision and of this library do, as they come. Of others, all code is
+    followed that they can be seen to lead to; whatever cannot be followed may write.
+    """
+    known = {kind: is_as_it_came(kind) for kind in {*map(type, supernet.modules())}}
+
+    def suspected(module: nn.Module) -> bool:
+        return not all(known[type(part)] and holds_numbers(part) for part in module.modules())
+
+    kinds = modules_of(supernet).items()
+    return frozenset(kind for kind, module in kinds if suspected(module) and may_write(module))
+
+
+def holds_numbers(part: nn.Module) -> bool:
+    """Whether a module holds only tensors, modules and plain values: no hook, no function."""
+    for name, value in vars(part).items():
+        if name in TABLES:
+            held = value.values()
+            if name != "_modules" and not {*map(type, held)} <= {type(None), *PLAIN_TENSORS}:
+                return False
+        elif type(value) is tuple:
+            if not {*map(type, value)} <= NUMBERS:
+                return False
+        elif type(value) not in NUMBERS and not (type(value) in EMPTIES and not value):
+            return False
+    return True
 
 
 def may_write(module: nn.Module) -> bool:
-    """Whether code that a module can be seen to run reads one of the names."""
-    if runs_known_code(module):
-        return False
+    """Whether code that a module may run uses one of the names, or cannot be read."""
     # TorchScript cannot be read as Python is.
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         return True
-    pending = [each for part in module.modules() for each in code_of(part)]
-    read: set[int] = set()
-    while pending:
-        function = pending.pop()
-        if id(function) in read:
-            continue
-        read.add(id(function))
-        facts = code_facts(function.__code__)
-        if len(read) > MOST_READ or UNSEEN & (facts.attributes | facts.globals):
-            return True
-        pending += called(function, facts)
-    return False
+    # Of what code uses nothing is left aside for a cache.
+    reach = Reach(registered_names(module), caches=False)
+    for part in module.modules():
+        reach.class_digest(type(part))
+        for value in module_attributes(part, frozenset()).values():
+            reach.digest(value)
+        for tensor in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
+            reach.class_digest(type(tensor))
+    reach.reached()
+    if reach.unread or any(name_may_write(name) for name in reach.noted):
+        return True
+    return any(UNSEEN & (facts.attributes | facts.globals) for facts in reach.codes())
 
 
-def code_of(value: Any) -> Iterator[FunctionType]:
-    """The Python functions of a module, a class or anything that is called, but for known ones."""
-    if isinstance(value, nn.Module):
-        hooks = (*value._forward_pre_hooks.values(), *value._forward_hooks.values())
-        for held in (*vars(value).values(), *hooks):
-            if not isinstance(held, type | nn.Module):
-                yield from code_of(held)
-        value = type(value)
-    while isinstance(value, partial):
-        value = value.func
-    function = plain_function(value)
-    if isinstance(value, type):
-        for base in value.__mro__:
-            yield from functions_of(base)
-    elif function is None and callable(value):
-        yield from code_of(type(value))
-    elif function is not None and not is_known_name(function.__module__):
-        yield function
-
-
-def functions_of(kind: type) -> Iterator[FunctionType]:
-    """The functions in a class itself; in a known one, those that were put there by others."""
-    known = is_known(kind)
-    for held in vars(kind).values() if known else [held for _, held in class_items(kind)]:
-        function = plain_function(held)
-        if function is not None and not (known and is_known_name(function.__module__)):
-            yield function
-
-
-def called(function: FunctionType, facts: CodeFacts) -> Iterator[FunctionType]:
-    """The functions that a function can be seen to call."""
-    held = [function.__globals__.get(name) for name in facts.globals]
-    for cell in function.__closure__ or ():
-        try:
-            held.append(cell.cell_contents)
-        except ValueError:
-            continue
-    for value in held:
-        if not isinstance(value, ModuleType):
-            yield from code_of(value)
-        elif not is_known_name(value.__name__):
-            for name in facts.attributes & vars(value).keys():
-                yield from code_of(vars(value)[name])
+def name_may_write(full: str) -> bool:
+    """Whether the full name of a known function is one of those that may write."""
+    return full.startswith(FOREIGN) or full.rpartition(".")[2] in UNSEEN

@@ -4,38 +4,43 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
-from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raynas.supernets.attributes import (
-    has_state,
-    is_known_name,
-    module_attributes,
-    object_state,
-    script_text,
+from raynas.supernets.attributes import module_attributes, object_state
+from raynas.supernets.known_code import is_known, is_known_function, is_known_name, version_of
+from raynas.supernets.object_content import (
+    C_FUNCTIONS,
+    CACHED,
+    PLAIN_TENSORS,
+    hidden_content,
+    holds_no_constants,
+    text_of,
 )
+from raynas.supernets.script_text import text_and_constants
 from raynas.supernets.tensor_digest import array_digest, tensor_digest
 
 if TYPE_CHECKING:
-    from raynas.supernets.value_digest import Reach
+    from raynas.supernets.reach import Reach
 
 PLAIN = (type(None), bool, int, complex, str, bytes, type(...), range, slice, torch.dtype)
 """Types whose values are written out by `repr` alike everywhere."""
 
 DEEPEST = 60
-"""The depth to which nested values are read; deeper ones are left out."""
+"""The depth to which nested values are read; deeper ones are left out, which is remembered."""
 
-MOST_WALKED = 100_000
-"""Containers and objects of one value that are read at most."""
+MOST_WALKED = 1_000_000
+"""Containers and objects of one value that are read at most; likewise."""
+
+WRITTEN_AT_ONCE = frozenset((type(None), bool, int, float, complex, str, bytes))
+"""Types of items that sequences are written with by one `repr`, which tells all values apart."""
 
 
 @final
@@ -78,7 +83,7 @@ class ValueWalk:
     def _nest(self, value: Any, write: Callable[[Any], None]) -> None:
         self._walked[0] += 1
         if self._depth >= DEEPEST or self._walked[0] > MOST_WALKED:
-            self.put("deep")
+            self._leave_out("a value that is nested too deep or too large", "deep")
             return
         self._depth += 1
         try:
@@ -95,6 +100,8 @@ class ValueWalk:
                 self.add(held)
         elif isinstance(value, set | frozenset):
             self.put("set", b"".join(sorted(self._apart(item) for item in value)))
+        elif type(value) in (list, tuple) and WRITTEN_AT_ONCE.issuperset(map(type, value)):
+            self.put("plain sequence", repr(value))
         else:
             self.put("sequence", str(len(value)))
             for item in list(value):
@@ -115,28 +122,59 @@ class ValueWalk:
             self._add_known(value)
         # Objects of a user raise nearly anything when they are looked at.
         except Exception as error:
-            self.put("unreadable", type(error).__name__)
+            self._leave_out(type(value).__name__, type(error).__name__)
+
+    def _leave_out(self, what: str, why: str) -> None:
+        """Say that something is not read, so that the digest does not change with it."""
+        self._reach.unread.add(what)
+        self.put("unreadable", why)
 
     def _add_known(self, value: Any) -> None:
         if isinstance(value, Tensor):
             self.put("tensor", tensor_digest(value))
+            if type(value) not in PLAIN_TENSORS:
+                self._add_state(value)
+            elif vars(value):
+                self._add_attributes(vars(value))
         elif isinstance(value, np.ndarray | np.generic):
-            self.put("array", array_digest(np.asarray(value)))
+            self._add_array(value)
         elif isinstance(value, torch.jit.ScriptFunction):
-            self.put("script", script_text(str(value.code)))
+            self.put("script")
+            self._add_attributes(text_and_constants(value))
         elif isinstance(value, nn.Module):
             self._add_module(value)
         elif isinstance(value, type):
-            self.put("class", self._reach.class_digest(value))
+            self._add_class(value)
         elif isinstance(value, Enum):
-            self.put("enum", f"{type(value).__name__}.{value.name}")
+            self.put("enum", f"{self._reach.class_digest(type(value)).hex()}.{value.name}")
             self.add(value.value)
-        elif isinstance(value, PurePath | re.Pattern | torch.layout | torch.memory_format):
-            self.put("text", str(value))
         elif isinstance(value, ModuleType):
             self.put("module", value.__name__)
+            self._reach.hold(value)
+        elif (text := text_of(value)) is not None:
+            self.put("text", text)
         elif not self._add_callable(value):
             self._add_state(value)
+
+    def _add_array(self, value: Any) -> None:
+        """Write an array: its mask and other attributes, if it has any, and objects in it."""
+        array = np.asarray(value)
+        self.put("array", array_digest(array))
+        if array.dtype.hasobject:
+            self.add(array.tolist())
+        if type(value) is not np.ndarray and not isinstance(value, np.generic | np.memmap):
+            self.put("object", self._reach.class_digest(type(value)))
+            self._add_attributes(vars(value) if hasattr(value, "__dict__") else {})
+
+    def _add_class(self, kind: type) -> None:
+        """Write a class that code may make objects of."""
+        self.put("class", self._reach.class_digest(kind))
+        for base in kind.__mro__:
+            if not is_known(base):
+                for name in ("__new__", "__init__"):
+                    self.add(vars(base).get(name))
+        if not is_known(type(kind)):
+            self.put("metaclass", self._reach.class_digest(type(kind)))
 
     def _add_callable(self, value: Any) -> bool:
         """Write a function of any kind; whether it was one."""
@@ -159,9 +197,9 @@ class ValueWalk:
         elif isinstance(value, functools.cached_property):
             self.put("property")
             self.add(value.func)
-        elif isinstance(value, BuiltinFunctionType):
-            self.put("builtin", f"{value.__module__}.{value.__qualname__}")
-        elif hasattr(value, "__wrapped__") and callable(value):
+        elif isinstance(value, C_FUNCTIONS):
+            self._add_c_function(value)
+        elif type(value) is CACHED:
             self.put("wrapped")
             self.add(value.__wrapped__)
         else:
@@ -169,28 +207,56 @@ class ValueWalk:
         return True
 
     def _add_function(self, function: FunctionType) -> None:
-        if is_known_name(function.__module__):
-            self.put("known", f"{function.__module__}.{function.__qualname__}")
-            self.add(getattr(function, "__wrapped__", None))
-            return
-        self._reach.meet(function)
-        self.put("function", self._reach.facts(function.__code__).digest)
-        self.add(function.__defaults__)
-        self.add(function.__kwdefaults__)
+        wrapped = vars(function).get("__wrapped__")
+        if is_known_function(function):
+            # Not by its own name, which functools.wraps takes from any other function.
+            module = function.__globals__.get("__name__")
+            name = getattr(function.__code__, "co_qualname", function.__code__.co_name)
+            self._reach.note(f"{module}.{name}")
+            self.put("known", f"{module}.{name}")
+            original = vars(function).get("_torchdynamo_orig_callable")
+            if original is not None:
+                self.add(original)
+                return
+            self.add(wrapped)
+        else:
+            self._reach.meet(function)
+            facts = self._reach.facts(function.__code__)
+            self.put("function", facts.digest)
+            # Without those that it counts its own calls with.
+            own = {name: held for name, held in vars(function).items() if name not in facts.stored}
+            self._add_attributes(own)
+        if "<locals>" in function.__qualname__ or not is_known_function(function):
+            self.add(function.__defaults__)
+            self.add(function.__kwdefaults__)
         for cell in function.__closure__ or ():
             try:
                 self.add(cell.cell_contents)
             except ValueError:
                 self.put("empty cell")
 
+    def _add_c_function(self, value: Any) -> None:
+        """Write a function of C by its name, and by the object that it is bound to."""
+        module = getattr(value, "__module__", None)
+        self.put("builtin", f"{module}.{value.__qualname__}")
+        self._reach.note(f"{module}.{value.__qualname__}")
+        if module is None:
+            self.add(value.__self__ if hasattr(value, "__self__") else value.__objclass__)
+        elif not is_known_name(module):
+            self._add_version(module, value.__qualname__)
+
+    def _add_version(self, module: str, name: str) -> None:
+        """Write the version of an installed package, where code cannot be read."""
+        version = version_of(module)
+        if version is None:
+            self._leave_out(f"{module}.{name}", "of no version")
+        else:
+            self.put("version", version)
+
     def _add_module(self, module: nn.Module) -> None:
         """Write a module that is not registered anywhere: in a list, or in a closure."""
         self.put("unregistered", self._reach.class_digest(type(module)))
-        for attribute, value in module_attributes(
-            module, self._reach.stored_attributes(type(module))
-        ).items():
-            self.put("attribute", attribute)
-            self.add(value)
+        self._add_attributes(module_attributes(module, self._reach.stored_attributes(type(module))))
         for table in (module._parameters, module._buffers, module._modules):
             self.put("table", str(len(table)))
             for name, held in table.items():
@@ -198,18 +264,31 @@ class ValueWalk:
                     self.put("name", name)
                     self.add(held)
 
+    def _add_attributes(self, attributes: Mapping[str, Any]) -> None:
+        for name, held in sorted(attributes.items()):
+            self.put("attribute", name)
+            self.add(held)
+
     def _add_state(self, value: Any) -> None:
         """Write an object by its class, its content and its attributes."""
         kind = type(value)
         self.put("object", self._reach.class_digest(kind))
+        self._reach.note(f"{kind.__module__}.{kind.__qualname__}")
         if isinstance(value, Mapping | list | tuple | set | frozenset | deque):
             self._add_items(value)
         elif isinstance(value, float):
             self.put("float", value.hex())
         elif isinstance(value, int | complex | str | bytes):
             self.put("plain", repr(kind.__mro__[-2](value)))
-        if not has_state(value):
+        if kind in (list, dict, set) or holds_no_constants(kind):
             return
-        for name, held in sorted(object_state(value).items()):
-            self.put("attribute", name)
-            self.add(held)
+        self._add_attributes(object_state(value))
+        content = hidden_content(value)
+        if isinstance(content, str):
+            module = str(getattr(value, "__module__", None))
+            self.put("name", f"{module}.{content}")
+            self._reach.note(f"{module}.{content}")
+            if not is_known_name(module):
+                self._add_version(module, content)
+        else:
+            self.add(content)

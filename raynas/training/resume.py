@@ -21,7 +21,7 @@ from raynas.supernets.checkpoints import copy_all, matched, unique_tensors
 from raynas.supernets.identity import untrained_digest
 from raynas.supernets.plain_state import PlainState, require_places
 from raynas.supernets.tensor_files import read_torch, require_tensors
-from raynas.supernets.value_digest import identity_of_task, value_digest
+from raynas.supernets.value_digest import identity_of_task, unread_of_task, value_digest
 from raynas.task import Classification, Task
 from raynas.training.progress import EpochReport
 
@@ -53,6 +53,12 @@ def terms_of(
     del terms["device"]
     if processes > 1:
         terms["processes"] = processes
+    unread = unread_of_task(task)
+    if unread:
+        logger.warning(
+            "task: %s cannot be read, so that a checkpoint of another one is not refused.",
+            " and ".join(unread),
+        )
     return terms if isinstance(task, Classification) else terms | {"task": identity_of_task(task)}
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import copy
 import functools
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from fractions import Fraction
 from types import MethodType
 from typing import Any
 
@@ -72,6 +74,33 @@ class Attribute(nn.Module):
         while not isinstance(value, float | int | Tensor):
             value = next(iter(value.values())) if isinstance(value, dict) else value[0]
         return x * value
+
+
+class Looked(nn.Module):
+    """Multiplies by a number that an object holds or gives."""
+
+    def __init__(self, held: Any) -> None:
+        super().__init__()
+        self.held = held
+
+    def forward(self, x: Tensor) -> Tensor:
+        held = self.held
+        return x * float(held(0) if callable(held) else held[0] if len_of(held) else held)
+
+
+def len_of(value: Any) -> int:
+    return len(value) if isinstance(value, array) else 0
+
+
+class Drawn(nn.Module):
+    """Weighs by a density."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.density = torch.distributions.Normal(0.0, scale, validate_args=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.density.log_prob(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
 @dataclass
@@ -253,6 +282,16 @@ PAIRS: dict[str, tuple[Callable[[], ChainSupernet], Callable[[], ChainSupernet]]
         ("patched forward", (patched(1.0),), (patched(0.5),)),
         ("parametrization", (parametrized(0.0),), (parametrized(0.5),)),
         ("sharing", (shared(both=True),), (shared(both=False),)),
+        ("method of tensors", (Calling(Tensor.relu),), (Calling(Tensor.tanh),)),
+        (
+            "its partial",
+            (Calling(functools.partial(Tensor.clamp, max=0.1)),),
+            (Calling(functools.partial(Tensor.clamp, max=0.2)),),
+        ),
+        ("fraction", (Looked(Fraction(1, 2)),), (Looked(Fraction(1, 3)),)),
+        ("array", (Looked(array("d", [0.5])),), (Looked(array("d", [0.3])),)),
+        ("bound get", (Looked({0: 0.5}.get),), (Looked({0: 0.3}.get),)),
+        ("distribution", (Drawn(1.0),), (Drawn(2.0),)),
         ("unregistered module", (Attribute([1.0, nn.ReLU()]),), (Attribute([1.0, nn.Tanh()]),)),
     ]
 }

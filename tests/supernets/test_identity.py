@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from types import FunctionType
@@ -19,6 +20,7 @@ from raynas.errors import InputError
 from raynas.inputs import Inputs
 from raynas.supernets import ChainSupernet, Identity, digest, identity
 from raynas.supernets.code_facts import code_facts
+from raynas.supernets.identity import untrained_digest
 
 SAME_OUTPUT = {"sharing", "eps", "integer or float", "kind of hook", "unregistered module"}
 """Pairs that give the same, or nearly, on the examples: only the structure tells them apart."""
@@ -97,6 +99,45 @@ def test_a_patched_class_of_torch_shows_in_the_behaviour(monkeypatch: pytest.Mon
     before = identity(supernet)
     monkeypatch.setattr(nn.Tanh, "forward", lambda self, x: x.relu())
     assert before.difference(identity(supernet)) == "what blocks[0][0] computes"
+
+
+class Tabled(nn.Module):
+    """Looks into tables of its Python module, which it leaves as they are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * LONG[150] * TENSORS["one"]
+
+
+LONG = [1.0] * 200
+TENSORS = {"one": torch.ones(1)}
+
+
+def test_long_tables_and_tables_of_tensors_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {identity(chain(Tabled())).structure}
+    monkeypatch.setitem(TENSORS, "one", torch.full((1,), 2.0))
+    seen.add(identity(chain(Tabled())).structure)
+    monkeypatch.setattr(sys.modules[__name__], "LONG", [*LONG[:150], 2.0, *LONG[151:]])
+    seen.add(identity(chain(Tabled())).structure)
+    assert len(seen) == 3
+
+
+CACHE: dict[int, Tensor] = {}
+
+
+class Caching(nn.Module):
+    """Fills a table of its Python module."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] not in CACHE:
+            CACHE[x.shape[2]] = torch.ones(1)
+        return x * CACHE[x.shape[2]]
+
+
+def test_tables_that_modules_fill_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    CACHE.clear()
+    first = identity(chain(Caching()))
+    assert CACHE
+    assert identity(chain(Caching())) == first
 
 
 class Unreadable:
@@ -234,3 +275,29 @@ def test_a_global_object_with_slots_counts(monkeypatch: pytest.MonkeyPatch) -> N
     first = identity(chain(UsesSlots()))
     monkeypatch.setattr(SLOTTED, "factor", 3.0)
     assert identity(chain(UsesSlots())).structure != first.structure
+
+
+class LooksUp(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return eval("x.relu()")  # type: ignore[no-any-return]
+
+
+def test_code_that_cannot_be_read_makes_it_incomplete(caplog: pytest.LogCaptureFixture) -> None:
+    found = identity(chain(LooksUp()))
+    assert found.seen_running
+    assert not found.complete
+    assert found.unread == ("what eval gives in LooksUp.forward",)
+    with caplog.at_level("WARNING", logger="raynas"):
+        untrained_digest(chain(LooksUp()))
+    assert "what eval gives in LooksUp.forward cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_all_of_them_can_be_read(name: str) -> None:
+    assert identity(PAIRS[name][0]()).unread == ()
+
+
+def test_operations_of_c_count_whatever_the_weights() -> None:
+    """As latency tables and training checkpoints compare them."""
+    one, other = (untrained_digest(make()) for make in PAIRS["method of tensors"])
+    assert one != other

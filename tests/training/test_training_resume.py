@@ -171,6 +171,32 @@ def test_another_loss_of_the_same_name(tmp_path: Path) -> None:
         train(small_supernet(), digits(), task=scaled(2.0), **once)
 
 
+def measured(measure: Any) -> PerSample:
+    """Tasks that differ in a function that they hold."""
+
+    def function(outputs: torch.Tensor, targets: torch.Tensor) -> Any:
+        losses = measure(outputs[:, 0])
+        return losses, losses
+
+    return PerSample(function)
+
+
+def test_another_function_of_c(tmp_path: Path) -> None:
+    once = {"settings": with_settings(epochs=1), "checkpoint": tmp_path / "training.pt"}
+    train(small_supernet(), digits(), task=measured(torch.Tensor.abs), **once)
+    with pytest.raises(InputError, match=r"task .* instead of"):
+        train(small_supernet(), digits(), task=measured(torch.Tensor.square), **once)
+
+
+def test_a_task_that_cannot_be_read_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    once = {"settings": with_settings(epochs=1), "checkpoint": tmp_path / "training.pt"}
+    with caplog.at_level("WARNING", logger="raynas"):
+        train(small_supernet(), digits(), task=measured(lambda x: eval("x.abs()")), **once)
+    assert "task: what eval gives in" in caplog.text
+
+
 def test_as_many_other_images(tmp_path: Path) -> None:
     path = tmp_path / "training.pt"
     once = {"settings": with_settings(epochs=1), "checkpoint": path}
