@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.errors import InputError, require, require_flags
+from raynas.files import plain_number
 from raynas.inputs import Inputs
 from raynas.space import Architecture, SearchSpace
 from raynas.supernets import choice_names
@@ -104,7 +106,7 @@ class ChainSupernet(nn.Module):
             if names is None
             else choice_names.require_names(names, self.space.choices)
         )
-        self.recipe = dict(recipe) if recipe is not None else None
+        self.recipe = as_json(recipe)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -231,6 +233,17 @@ def require_choices(blocks: Sequence[Sequence[nn.Module]]) -> list[list[nn.Modul
             )
         found.append(list(choices))
     return found
+
+
+def as_json(recipe: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A recipe as a file gives it back; one that JSON cannot hold as it is."""
+    if recipe is None:
+        return None
+    try:
+        read: dict[str, Any] = json.loads(json.dumps(dict(recipe), default=plain_number))
+    except (TypeError, ValueError):
+        return dict(recipe)
+    return read
 
 
 def require_module(module: object, name: str) -> None:

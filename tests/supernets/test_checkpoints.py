@@ -8,12 +8,14 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from supernet_zoo import ZOO, random_images, scrambled, sliced, small_spos
 from torch import nn
 
+import raynas
 from raynas.errors import InputError
 from raynas.files import file_beside
 from raynas.supernets import ChainSupernet, Normalize, digest, load, recipe_of, save, spos
@@ -84,6 +86,13 @@ def test_a_shared_tensor_with_two_values_is_refused(tmp_path: Path) -> None:
     torch.save(contradictory, tmp_path / "weights.pt")
     with pytest.raises(InputError, match=r"several values.*blocks\.0\.1\.shared\.expand\.weight"):
         load(supernet, tmp_path / "weights.pt")
+
+
+def test_numbers_of_numpy_are_saved_as_plain_ones(tmp_path: Path) -> None:
+    supernet = raynas.supernets.resnet_mixed_8x8(np.int64(3), alpha=np.float32(0.25))
+    save(supernet, tmp_path / "weights.safetensors")
+    plain = raynas.supernets.resnet_mixed_8x8(3, alpha=0.25).recipe
+    assert recipe_of(tmp_path / "weights.safetensors") == plain == supernet.recipe
 
 
 def test_batch_counters_are_optional(tmp_path: Path) -> None:

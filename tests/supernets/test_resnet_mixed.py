@@ -15,9 +15,11 @@ import torch.nn.functional as F
 from supernet_zoo import random_images, scrambled, small_mixed
 from torch import Tensor, nn
 
+import raynas
 from raynas.costs import BitOps, bitops_table, resolve_limits
 from raynas.costs.counting import chain_costs, table_of
 from raynas.errors import InputError
+from raynas.evaluation.settings import Evaluation, protocol_for
 from raynas.export import export_subnet, plain_subnet
 from raynas.supernets import (
     MIXED_BITS,
@@ -310,3 +312,10 @@ def test_choices_that_the_space_does_not_have(name: str) -> None:
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         resnet_mixed(**options)
+
+
+def test_few_bits_are_evaluated_in_full_precision() -> None:
+    """Bfloat16 would round before they do, and change the order of candidates."""
+    asked = Evaluation(precision="bfloat16", bits=16)
+    assert protocol_for(resnet_mixed_8x8(), asked) == Evaluation(precision="float32", bits=16)
+    assert protocol_for(raynas.supernets.spos_8x8(), asked) == asked
