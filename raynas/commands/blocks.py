@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +77,36 @@ def fixed_recipe(file: Path, recipe: Mapping[str, Any], blocks: Blocks | None) -
     if not (recipe.get("builder") == "spos" and recipe.get("channels")):
         require_no_blocks(blocks, f"{file}, whose channels are not searched")
     return {**recipe, "blocks": blocks}
+
+
+def require_searched_blocks(
+    searched: Sequence[Sequence[str]], offered: Sequence[Sequence[str]], blocks: Blocks | None
+) -> None:
+    """Raise `InputError` where `--blocks` makes another supernet than the one that was searched.
+
+    Args:
+        searched: the names of the choices of each block, of the run.
+        offered: likewise, of the supernet that was loaded.
+        blocks: that were given, if any.
+    """
+    if [list(names) for names in searched] == [list(names) for names in offered]:
+        return
+    kinds = [{name.partition("@")[0] for name in names} for names in searched]
+    widths = all("@" in name for each in (searched, offered) for names in each for name in names)
+    # A search of all operations has several of them in each block.
+    fixed = ",".join(kind for found in kinds for kind in found)
+    alone = widths and all(len(found) == 1 for found in kinds)
+    require(
+        not alone,
+        "blocks",
+        f"those whose widths were searched, {fixed}",
+        "none" if blocks is None else ",".join(map(str, blocks)),
+        f"Give --blocks {fixed}, as to the search.",
+    )
+    require(
+        blocks is None,
+        "blocks",
+        "none: the search fixed no blocks",
+        blocks,
+        "Leave --blocks out.",
+    )

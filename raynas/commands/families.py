@@ -128,7 +128,11 @@ def freezing_of(supernet: raynas.ChainSupernet) -> ChoiceFreezing | None:
 def from_recipe(
     file: Path, recipe: Mapping[str, Any], blocks: Blocks | None = None
 ) -> raynas.ChainSupernet:
-    """The untrained supernet that a file of weights says how to build, or one of its blocks."""
+    """The untrained supernet that a file of weights says how to build, or one of its blocks.
+
+    Raises:
+        InputError: another file, or blocks that its supernet does not have.
+    """
     settings = dict(fixed_recipe(file, recipe, blocks))
     builder = settings.pop("builder", None)
     require(
@@ -141,6 +145,9 @@ def from_recipe(
     try:
         built: raynas.ChainSupernet = getattr(raynas.supernets, builder)(**settings)
     except (TypeError, InputError) as error:
+        # Those were given beside the file, which is as it should be.
+        if blocks is not None and getattr(error, "argument", None) == "blocks":
+            raise
         raise InputError(
             f"supernet {file}",
             f"a recipe that {builder} can be built from",

@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 import raynas
 from raynas.commands import terminal
+from raynas.commands.blocks import read_blocks, require_searched_blocks
 from raynas.commands.families import require_trained
 from raynas.commands.loading import DataOptions, SupernetOptions, is_built, load_data
 from raynas.commands.options import chosen, options_of
@@ -105,6 +106,7 @@ def retrain(
         processes.in_first(lambda: require_directory(directory, planned))
         samples = load_data(data, train=True)
         network, task = supernet.load(data, samples)
+        require_searched_blocks(names, network.names, read_blocks(supernet.blocks))
         loaded = load_result(run_dir, network, samples, task)
         screen = terminal.make_console()
         screen.print(

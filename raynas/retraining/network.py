@@ -18,6 +18,7 @@ from raynas.errors import require
 from raynas.export import plain_subnet
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.spos import initialize
+from raynas.supernets.value_digest import value_digest
 
 if TYPE_CHECKING:
     from raynas.evaluation.batch_norm.statistics import Statistics
@@ -119,6 +120,13 @@ def family_rule(supernet: ChainSupernet) -> Initialize | None:
     builder = (supernet.recipe or {}).get("builder")
     known = isinstance(builder, str) and callable(getattr(raynas.supernets, builder, None))
     return initialize if known else None
+
+
+def rule_in_words(rule: Initialize | None) -> str | None:
+    """The name of a rule, and for one of the user's own a digest of its code and values."""
+    if rule is None or rule is initialize:
+        return None if rule is None else initialize.__qualname__
+    return f"{getattr(rule, '__qualname__', type(rule).__qualname__)} {value_digest(rule)}"
 
 
 def has_weights(module: nn.Module) -> bool:

@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from raynas.data.splits import TrainingImages
+from raynas.data.splits import SearchData, TrainingImages, require_sequence
 from raynas.errors import InputError, require
 from raynas.export import DESCRIPTION
 from raynas.files import Record, dumps, parse, read_json, require_writable, write_json, writing
 from raynas.module_files import PROGRAM, WEIGHTS
 from raynas.runlog import flatten, require_same
+from raynas.shards.inspection import require_shard
+from raynas.shards.shard import Shard, ShardDigest
 from raynas.training.resume import digest_of_images
 from raynas.training.settings import TrainingSettings
 
@@ -34,6 +36,33 @@ def settings_record(settings: TrainingSettings) -> Record:
 def samples_record(images: TrainingImages, settings: TrainingSettings) -> Record:
     """The samples of a training as JSON."""
     return {"count": len(images), "digest": digest_of_images(images, settings)}
+
+
+def splits_record(data: SearchData, *, calibration: bool) -> Record:
+    """The digests of the samples that a network is scored on, as JSON; all of them are read.
+
+    Args:
+        data: with validation, and perhaps test samples.
+        calibration: whether the network begins with statistics of the calibration samples.
+
+    Raises:
+        InputError: a split of anything but shards.
+    """
+    return {
+        "calibration": digest_of_shards(data.calibration, "calibration") if calibration else None,
+        "validation": digest_of_shards(data.validation, "validation"),
+        "test": digest_of_shards(data.test, "test"),
+    }
+
+
+def digest_of_shards(shards: Sequence[Shard], split: str) -> str | None:
+    """The digest of all samples of a split, 32 hexadecimal digits; `None` where there are none."""
+    require_sequence(shards, split)
+    total = ShardDigest()
+    for shard in shards:
+        require_shard(shard, split)
+        total.update(shard)
+    return total.hexdigest() if len(shards) else None
 
 
 def require_directory(directory: Path, plan: Mapping[str, Any]) -> None:

@@ -22,9 +22,10 @@ from raynas.population.calibration import statistics_for
 from raynas.preparation import Prepared, inspect_data, open_evaluator, prepare
 from raynas.result import Best, best_of
 from raynas.retraining import records
-from raynas.retraining.network import Initialize, family_rule, reset, standalone
+from raynas.retraining.network import Initialize, family_rule, reset, rule_in_words, standalone
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.identity import digest, untrained_digest
+from raynas.supernets.value_digest import identity_of_task
 from raynas.task import Task, classification_or
 from raynas.training.processes import Processes
 from raynas.training.progress import EpochReport, StepReport
@@ -73,9 +74,9 @@ def retrain(
     The network is plain: its batch norm has gain and offset, also where the supernet's has none
     (SPOS), and it has as many parameters as cost tables count. The supernet stays as it is. An
     interrupted retraining goes on from its checkpoint, and ends on the CPU with the same bits as
-    one that was not; a finished one is read back. At the end the network is scored on the
-    validation split, and once on the test split, with the statistics that its batch norm has
-    recorded; nothing is recalibrated.
+    one that was not; a finished one is read back where all samples are the same, those it is scored
+    on, too. At the end the network is scored on the validation split, and once on the test split,
+    with the statistics that its batch norm has recorded; nothing is recalibrated.
 
     In the processes of a `torch.distributed` group all train together; see
     `raynas.training.train`. Process 0 writes and scores.
@@ -114,7 +115,7 @@ def retrain(
         supernet, data, named(architecture), judged,  # type: ignore[arg-type]
         settings.seed, inherit, evaluation or Evaluation(), initialize or family_rule(supernet),
     )  # fmt: skip
-    plan = begun.plan(settings)
+    plan = processes.agree(partial(begun.plan, settings))
     processes.in_first(partial(records.require_directory, directory, plan))
     record = processes.agree(partial(records.ended, directory))
     if record is not None:
@@ -171,11 +172,16 @@ class Beginning:
             inspect_data(prepare(self.supernet, self.data, None, self.evaluation, self.task))
 
     def plan(self, settings: TrainingSettings) -> Record:
-        """The plan as JSON; a network that cannot be reset is refused."""
+        """The plan as JSON: all that weights and scores depend on, by digests of all samples.
+
+        Raises:
+            InputError: a network that cannot be reset, or samples that cannot be read.
+        """
         assert self.data.train is not None
-        begun: Record = {"weights": "fresh", "rule": getattr(self.rule, "__qualname__", None)}
+        begun: Record = {"weights": "fresh", "rule": rule_in_words(self.rule)}
         if self.inherit:
             begun = {"weights": digest(self.supernet), "batch_norm": self.evaluation.batch_norm}
+        calibration = self.inherit and self.evaluation.batch_norm == "recalibrate"
         return {
             "architecture": list(self.architecture),
             "names": list(self.supernet.decode(self.architecture)),
@@ -183,7 +189,11 @@ class Beginning:
             "begins": begun,
             "settings": records.settings_record(settings),
             "network": untrained_digest(self.network()),
-            "samples": records.samples_record(self.data.train, settings),
+            "task": identity_of_task(self.task),
+            "samples": {
+                **records.samples_record(self.data.train, settings),
+                **records.splits_record(self.data, calibration=calibration),
+            },
         }
 
     def network(self, *, calibrate: bool = False) -> ChainSupernet:

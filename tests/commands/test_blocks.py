@@ -11,6 +11,8 @@ from command_runs import BRIEF_SEARCH, DIGITS, TINY, assert_refused, done
 from small_search import strict_json
 
 from raynas.commands.blocks import read_blocks
+from raynas.commands.families import from_recipe
+from raynas.errors import InputError
 from raynas.supernets import recipe_of, save, spos_8x8
 
 KINDS = ["c3", "x"]
@@ -97,8 +99,34 @@ def test_blocks_that_cannot_be_fixed(
 ) -> None:
     given = home / blocks if blocks.endswith(".json") else blocks
     options = ("--supernet", home / supernet, "--blocks", given, "--run-dir", tmp_path / "run")
-    assert_refused((*BRIEF_SEARCH, *options), text)
+    expected = f"error: {text}" if text.startswith("blocks: ") else text
+    assert_refused((*BRIEF_SEARCH, *options), expected)
     assert not (tmp_path / "run").exists()
+
+
+def test_blocks_of_a_damaged_recipe_are_the_files_own_fault(tmp_path: Path) -> None:
+    recipe = {**(spos_8x8(**SMALL, channels=True).recipe or {}), "blocks": ["c3"]}
+    with pytest.raises(InputError, match=r"^supernet .*: expected a recipe .*blocks: expected 2"):
+        from_recipe(tmp_path / "joint.st", recipe)
+    with pytest.raises(InputError, match=r"^supernet .*: expected a recipe .*head_channels"):
+        from_recipe(tmp_path / "joint.st", {**recipe, "head_channels": 0}, KINDS)
+
+
+def test_a_retraining_names_the_blocks_that_the_search_fixed(home: Path, tmp_path: Path) -> None:
+    of_joint = (*DIGITS, "--supernet", home / "joint.st")
+    for run, more in (("widths", ("--blocks", "c3,x")), ("both", ())):
+        done("search", *of_joint, *more, *BRIEF_SEARCH[3:], "--run-dir", tmp_path / run)
+    cases: tuple[tuple[str, tuple[str, ...], str], ...] = (
+        ("widths", (), "searched, c3,x, got none. Give --blocks c3,x, as to the search."),
+        ("widths", ("--blocks", "c3,c5"), "searched, c3,x, got c3,c5. Give --blocks c3,x"),
+        ("both", ("--blocks", "c3,x"), "expected none: the search fixed no blocks"),
+    )
+    for run, more, text in cases:
+        assert_refused(("retrain", tmp_path / run, *of_joint, *more), "error: blocks: ", text)
+    brief = ("--epochs", 1, "--batch-size", 256, "--device", "cpu")
+    done("retrain", tmp_path / "widths", *of_joint, "--blocks", "c3,x", *brief)
+    told = strict_json(tmp_path / "widths" / "retrained" / "architecture.json")
+    assert told["names"] == strict_json(tmp_path / "widths" / "result.json")["names"]
 
 
 @pytest.mark.parametrize(

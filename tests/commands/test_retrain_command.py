@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,29 @@ def test_what_another_retraining_holds_is_refused_and_kept(home: Path, out: str)
     assert (ended.code, ended.err.startswith("error: out: ")) == (2, True)
     assert "begins.weights: fresh there" in ended.err
     assert contents(place) == before
+
+
+def test_other_held_out_samples_are_refused(
+    home: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search has not read them, so that its run directory knows nothing of them."""
+    plain = raynas.data.digits
+
+    @wraps(plain)
+    def digits(**options: Any) -> raynas.data.SearchData:
+        data = plain(**options)
+        (shard,) = data.test
+        turned = raynas.data.make_shards(
+            shard.features, shard.labels[::-1], split="test", shard_size=shard.rows
+        )
+        return replace(data, test=turned)
+
+    monkeypatch.setattr(raynas.data, "digits", digits)
+    before = contents(home / "run")
+    ended = command(*retrain(home))
+    assert (ended.code, ended.err.startswith("error: out: ")) == (2, True)
+    assert "samples.test: " in ended.err
+    assert contents(home / "run") == before
 
 
 def test_runs_and_architectures_that_do_not_fit_are_refused_by_name(

@@ -205,7 +205,10 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "settings": ({"settings": replace(SETTINGS, epochs=3)}, "settings.epochs: 2 there, 3 now"),
     "seed": ({"settings": replace(SETTINGS, seed=4)}, "settings.seed: 3 there, 4 now"),
     "weights": ({"inherit": True}, "begins.weights: fresh there, [0-9a-f]{32} now"),
-    "rule": ({"initialize": lambda module: None}, "begins.rule: None there, <lambda> now"),
+    "rule": (
+        {"initialize": lambda module: None},
+        "begins.rule: None there, <lambda> [0-9a-f]+ now",
+    ),
 }
 
 
