@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import raynas
+from raynas.commands.blocks import read_blocks, require_searched_blocks
 from raynas.commands.families import require_trained
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.terminal import make_console
@@ -59,7 +60,8 @@ def export(
         "Name a search whose front is exported.",
     )
     require_trained(supernet.supernet, supernet.weights)
-    result = None if run_dir is None else read_run(run_dir).require_result()
+    run = None if run_dir is None else read_run(run_dir)
+    result = None if run is None else run.require_result()
     # What needs torch is loaded when the arguments are known to be right.
     from raynas.export import export_architecture, require_target, require_targets
     from raynas.result import load_result
@@ -70,11 +72,13 @@ def export(
         require_target(out, result["architecture"])
     samples = load_data(data)
     network, task = supernet.load(data, samples)
-    if run_dir is None:
+    if run_dir is None or run is None:
         found = network.read(str(architecture))
         evaluation = raynas.Evaluation(batch_norm=batch_norm or "recalibrate")
         export_architecture(out, network, samples, found, evaluation, {}, task)
     else:
+        searched = run.config["supernet"].get("names", network.names)
+        require_searched_blocks(searched, network.names, read_blocks(supernet.blocks))
         loaded = load_result(run_dir, network, samples, task)
         if all:
             folders = loaded.export_front(out)
