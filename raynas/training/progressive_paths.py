@@ -266,6 +266,7 @@ class ProgressivePaths(PathSampler):
             samples=self._scorer.samples,
             executed=sum(row.executed for row in self.rows),
             alone=sum(row.alone for row in self.rows),
+            inputs=tuple(self.supernet.inputs.shape),
         )
 
     def course(self, weights: str) -> str:

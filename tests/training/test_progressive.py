@@ -125,6 +125,7 @@ def test_the_table_is_what_evaluate_says_of_every_variant_at_that_moment() -> No
     assert table.saved == pytest.approx(0.25)
     assert table.weights == weights_digest(supernet)
     assert (table.names, table.data, table.objective) == (supernet.names, "few", "top1")
+    assert table.inputs == tuple(supernet.inputs.shape)
     table.require_of(supernet)
 
 
