@@ -20,6 +20,7 @@ from raynas.preparation import require_seed
 from raynas.space import Architecture
 
 if TYPE_CHECKING:
+    from raynas.data.splits import SearchData
     from raynas.supernets.chain import ChainSupernet
 
 T = TypeVar("T")
@@ -108,6 +109,27 @@ def specialize(
     for limits in resolved:
         limits.require_feasible()
     return [one(table, limits, tables, search, seed) for limits in resolved]
+
+
+def measured_on(table: AccuracyTable, data: SearchData) -> bool:
+    """Whether a table was measured on the samples of some data, as far as it says.
+
+    Args:
+        table: of a training that recalibrated batch norm, or did not.
+        data: whose calibration and validation samples are read once.
+    """
+    if not table.samples:
+        return table.data in ("", data.name)
+    # `import raynas` is quick without the library that shards are written with.
+    from raynas.shards.shard import ShardDigest
+
+    recalibrated, inherited = ShardDigest(), ShardDigest()
+    for shard in data.calibration:
+        recalibrated.update(shard)
+    for shard in data.validation:
+        recalibrated.update(shard)
+        inherited.update(shard)
+    return table.samples in (recalibrated.hexdigest(), inherited.hexdigest())
 
 
 @final

@@ -21,7 +21,7 @@ from raynas.errors import require
 from raynas.evolution.table_search import TableSearch
 from raynas.preparation import require_seed
 from raynas.space import Architecture, encode
-from raynas.specialization import Specialization, Specialized
+from raynas.specialization import Specialization, Specialized, measured_on
 
 if TYPE_CHECKING:
     from raynas import Evaluation as EvaluationOptions
@@ -120,7 +120,8 @@ def specialize(
         settings: of the genetic algorithm.
         evaluation: the protocol of --evaluate.
         table: the accuracy table; the one beside the weights if omitted.
-        evaluate: score what was found, and the best path, as a search scores its finalists.
+        evaluate: score what was found, and the best path, as a search scores its finalists; samples
+            other than those of the table are named.
         workers: Ray actors that score; 0 for this process.
         seed: of the genetic algorithm.
     """
@@ -141,6 +142,12 @@ def specialize(
         scored = raynas.evaluate(network, samples, wanted, **options)
         scores = dict(zip(wanted, scored, strict=True))
     screen = make_console()
+    if evaluate and not measured_on(known, samples):
+        screen.print(
+            f"Scored on other samples ({samples.name}) than those of the table ({known.data}), or "
+            "on another cut of them: what is lost and what is scored do not compare.",
+            soft_wrap=True,
+        )
     screen.print(specialization_table(results, known, scores))
     for result in results:
         for way, each in ways(result):

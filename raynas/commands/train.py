@@ -39,6 +39,7 @@ OF_PATHS: Mapping[tuple[str, PathsName], str] = {
     ("fashion-mnist", "fair"): "FASHION_MNIST_FAIR",
     ("fashion-mnist", "progressive"): "FASHION_MNIST_PROGRESSIVE",
     ("imagenet", "greedy"): "IMAGENET_GREEDY",
+    ("imagenet", "progressive"): "IMAGENET_PROGRESSIVE",
 }
 """Training settings in `raynas.training.presets` for a data set and a kind of paths."""
 

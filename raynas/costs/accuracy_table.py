@@ -7,7 +7,7 @@ in it afterwards: what an architecture loses is the sum of what its choices lose
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import isfinite
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from raynas.costs.tables import CostTable, exact
-from raynas.errors import InputError, is_number, require
+from raynas.errors import InputError, is_number, is_whole, require
 from raynas.files import as_path, dumps, replace_bytes, writing
 from raynas.space import Architecture, SearchSpace
 
@@ -49,9 +49,11 @@ class AccuracyTable:
         executed: blocks that were executed to measure it, times samples.
         alone: the blocks that would have been without shared prefixes, times samples.
 
+        inputs: the shape of one sample; nothing is known if empty, and nothing compared then.
+
     Raises:
         InputError: another number of names than of accuracies, a block without any accuracy, or
-            one that is no finite number, or a best choice that has none.
+            one that is no finite number, or a best choice that another one exceeds.
     """
 
     names: tuple[tuple[str, ...], ...]
@@ -63,15 +65,17 @@ class AccuracyTable:
     samples: str = ""
     executed: int = 0
     alone: int = 0
+    inputs: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for block, row in enumerate(self.accuracies):
             known = [value for value in row if value is not None]
+            wrong = [f"{value!r:.40}" for value in known if not is_finite(value)]
             require(
-                len(known) > 0 and all(is_number(each) and isfinite(each) for each in known),
+                len(known) > 0 and not wrong,
                 "table",
                 f"finite accuracies in block {block}, at least one",
-                list(row),
+                ", ".join(wrong) or "none",
                 REMEDY,
             )
         counts = [len(row) for row in self.accuracies]
@@ -83,13 +87,15 @@ class AccuracyTable:
             REMEDY,
         )
         self.space.validate(self.best, "table")
-        require(
-            all(row[c] is not None for row, c in zip(self.accuracies, self.best, strict=True)),
-            "table",
-            "best choices with an accuracy",
-            list(self.best),
-            REMEDY,
-        )
+        for block, (row, best) in enumerate(zip(self.accuracies, self.best, strict=True)):
+            top = max(value for value in row if value is not None)
+            require(
+                row[best] == top,
+                "table",
+                f"a best choice of block {block} with its highest accuracy, {top}",
+                f"choice {best} with {row[best]}",
+                REMEDY,
+            )
 
     @property
     def space(self) -> SearchSpace:
@@ -138,6 +144,21 @@ class AccuracyTable:
             list(self.space.choices),
             REMEDY,
         )
+        for block, (mine, own) in enumerate(zip(self.names, supernet.names, strict=True)):
+            require(
+                mine == own,
+                "table",
+                f"the choices {list(own)} in block {block}",
+                list(mine),
+                REMEDY,
+            )
+        require(
+            self.inputs in ((), tuple(supernet.inputs.shape)),
+            "table",
+            f"one of samples of the shape {list(supernet.inputs.shape)}",
+            f"one of {list(self.inputs)}",
+            "Build the supernet for the samples that it was trained on, or train it on these.",
+        )
         require(
             self.weights == weights_digest(supernet),
             "table",
@@ -175,7 +196,7 @@ class AccuracyTable:
                 "Train it with this version.",
             )
             return from_json(content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error) or repr(error)
             raise InputError(
                 "table",
@@ -185,19 +206,50 @@ class AccuracyTable:
             ) from error
 
 
+def is_finite(value: object) -> bool:
+    """Whether a value is a number that a float can hold."""
+    try:
+        return is_number(value) and isfinite(value)
+    except OverflowError:
+        return False
+
+
 def from_json(content: Mapping[str, Any]) -> AccuracyTable:
     """A table from the JSON object of one; errors as Python raises them."""
-    rows = [
-        [None if each is None else float(each) for each in row] for row in content["accuracies"]
-    ]
+    names = [listed(row, "names", is_text) for row in listed(content["names"], "names")]
+    rows = [listed(row, "accuracies") for row in listed(content["accuracies"], "accuracies")]
+    numbers = [tuple(float(v) if is_finite(v) else v for v in row) for row in rows]
+    texts = {name: content[name] for name in ("weights", "objective", "data", "samples")}
+    listed([*texts.values()], ", ".join(texts), is_text)
+    counts = {name: content[name] for name in ("executed", "alone")}
+    listed([*counts.values()], ", ".join(counts), is_whole)
     return AccuracyTable(
-        tuple(tuple(map(str, row)) for row in content["names"]),
-        tuple(map(tuple, rows)),
-        tuple(map(int, content["best"])),
-        str(content["weights"]),
-        str(content["objective"]),
-        str(content["data"]),
-        str(content["samples"]),
-        int(content["executed"]),
-        int(content["alone"]),
+        tuple(names),
+        tuple(numbers),
+        listed(content["best"], "best", is_whole),
+        **texts,
+        **counts,
+        # Earlier tables do not say it.
+        inputs=listed(content.get("inputs", []), "inputs", is_whole),
     )
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is a text."""
+    return isinstance(value, str)
+
+
+def listed(
+    values: Any, name: str, kind: Callable[[object], bool] = lambda value: True
+) -> tuple[Any, ...]:
+    """The values of a list of JSON, all of one kind.
+
+    Raises:
+        TypeError: something else.
+    """
+    if not isinstance(values, list):
+        raise TypeError(f"{name}: {values!r:.40}, which is no list")
+    for value in values:
+        if not kind(value):
+            raise TypeError(f"{name}: {value!r:.40}, of another type")
+    return tuple(values)

@@ -53,7 +53,8 @@ def train_progressively(
             the first needs it.
         checkpoint: a file that is rewritten after each stage, and others beside it of the same name
             with the number of the stage, after each epoch of that. If it exists, the training goes
-            on from there, with the result of an uninterrupted one.
+            on from there, with the result of an uninterrupted one. Files of other stages than that
+            which is to go on are removed.
         observer: called after each epoch, counted over all stages.
         step_observer: called after each step, one step late.
 
@@ -120,16 +121,21 @@ class Walk:
             "those of another",
             "Make them with this supernet.",
         )
-        self.sampler.restore({"stages": 0, "rows": []})
+        self.sampler.restart()
         learner = self.learner
         if self.checkpoint is None or not Path(self.checkpoint).exists():
             return []
         return resume.read(Path(self.checkpoint), learner, self.terms)
 
     def plan(self) -> tuple[int, ProgressiveSettings]:
-        """The stage to begin with, and the settings of the second stage."""
-        for stage in range(self.sampler.stages):
-            self.forget(stage)
+        """The stage to begin with, and the settings of the second stage.
+
+        Checkpoints of all other stages are of this training's past, or of another training whose
+        own checkpoint has been removed.
+        """
+        for stage in range(1 + self.supernet.space.blocks):
+            if stage != self.sampler.stages:
+                self.forget(stage)
         return self.sampler.stages, self.sampler.settings
 
     def enter(self, stage: int) -> None:

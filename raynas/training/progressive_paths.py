@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
@@ -158,6 +160,12 @@ class ProgressivePaths(PathSampler):
         self.supernet = supernet
         self._scorer = scorer
         self._paths: tuple[Architecture, ...] = ()
+        self._course = ""
+
+    def restart(self) -> None:
+        """Forget what an earlier training of this object left in it."""
+        self.stages, self.rows = 0, ()
+        self._paths, self._course = (), ""
 
     def sample(self, rng: np.random.Generator) -> tuple[Architecture, ...]:
         """The paths of this stage, in random order: batch norm remembers the last ones best."""
@@ -188,8 +196,11 @@ class ProgressivePaths(PathSampler):
         if block is None:
             self._paths = (self.largest,)
             return
+        from raynas.supernets.checkpoints import weights_digest
         from raynas.supernets.cropping import crop_block
 
+        # Before the crop, which could round otherwise on another device.
+        self._course = self.course(weights_digest(self.supernet))
         crop_block(self.supernet, block, self.largest[block], self.settings.channels)
         self._paths = self.variants(block)
 
@@ -208,7 +219,7 @@ class ProgressivePaths(PathSampler):
         if self.stages > 0:
             self.rows = (*self.rows, self.measured())
         self.stages += 1
-        self._paths = ()
+        self._paths, self._course = (), ""
 
     def measured(self) -> Row:
         """The row of the table of the block that was trained."""
@@ -255,11 +266,23 @@ class ProgressivePaths(PathSampler):
             samples=self._scorer.samples,
             executed=sum(row.executed for row in self.rows),
             alone=sum(row.alone for row in self.rows),
+            inputs=tuple(self.supernet.inputs.shape),
         )
 
+    def course(self, weights: str) -> str:
+        """A digest of the blocks that are done, and of the weights that the next begins with."""
+        rows = json.dumps([asdict(row) for row in self.rows])
+        return blake2b(f"{rows}\n{weights}".encode(), digest_size=16).hexdigest()
+
     def terms(self) -> str:
-        """The settings, the largest path and the terms of the scorer."""
+        """The settings, the largest path and the terms of the scorer.
+
+        In a block also what it began with: its checkpoint holds that block alone, and continues
+        no other training. That of the first stage holds the whole one, as any training's does.
+        """
         mine = f"{asdict(self.settings)}, {self.largest}"
+        if self._course:
+            mine += f", begun with {self._course}"
         return f"{type(self).__name__}({mine}, {self._scorer.terms()})"
 
     def state(self) -> dict[str, Any]:

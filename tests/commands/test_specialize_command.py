@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from small_search import contents
 
 import raynas
 from raynas.commands.supernet_training import checkpoint_of, table_of
+from raynas.population.variant_scorer import open_variant_scorer
+from raynas.specialization import measured_on
 
 FEW = ("--data", "command_runs:few_digits")
 TINY = ("--supernet", "command_runs:tiny_bottlenecks")
@@ -79,6 +82,34 @@ def test_a_table_elsewhere(weights: Path, tmp_path: Path) -> None:
     moved.write_bytes(table_of(weights).read_bytes())
     shown = done(*specialised(weights, "--table", moved))
     assert shown.count("none, ") == 2
+
+
+def test_scores_on_other_samples_than_the_table_are_named(weights: Path, tmp_path: Path) -> None:
+    """Where anything is scored."""
+    known, text = raynas.AccuracyTable.load(table_of(weights)), "Scored on other samples (digits)"
+    file = tmp_path / "table.json"
+    assert text not in done(*specialised(weights, "--evaluate"))
+    replace(known, samples="others").save(file)
+    assert text in done(*specialised(weights, "--table", file, "--evaluate"))
+    assert text not in done(*specialised(weights, "--table", file)), "nothing is scored"
+
+
+def test_a_table_says_which_samples_it_was_measured_on() -> None:
+    """All of them, or those for validation where batch norm is inherited; else by their name."""
+    supernet, data = tiny_bottlenecks(), raynas.data.digits(calibration=20, validation=40, test=30)
+    other = raynas.data.digits(calibration=20, validation=41, test=30)
+    for batch_norm in ("recalibrate", "inherit"):
+        protocol = raynas.Evaluation(batch_norm=batch_norm, device="cpu")
+        with open_variant_scorer(supernet, data, evaluation=protocol) as scorer:
+            samples = scorer.samples
+        rows = ((0.5,),)
+        table = raynas.AccuracyTable((("a",),), rows, (0,), "", data="digits", samples=samples)
+        assert measured_on(table, data)
+        assert measured_on(replace(table, data="the same"), data)
+        assert not measured_on(table, other)
+    assert measured_on(replace(table, samples="", data=""), other)
+    assert measured_on(replace(table, samples=""), other)
+    assert not measured_on(replace(table, samples="", data="others"), data)
 
 
 def test_what_cannot_be_specialised(weights: Path, tmp_path: Path) -> None:

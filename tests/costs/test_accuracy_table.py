@@ -56,10 +56,21 @@ def test_a_file_gives_the_table_back(tmp_path: Path) -> None:
         ({"accuracies": [[0.7, 0.9, 0.85], [None, None]]}, "finite accuracies in block 1"),
         ({"accuracies": [[0.7, 0.9, 1e999], [None, 0.6]]}, "finite accuracies in block 0"),
         ({"accuracies": [[0.7, 0.9], [None, 0.6]]}, "names of [2, 2] choices"),
-        ({"best": [1, 0]}, "best choices with an accuracy"),
+        ({"best": [1, 0]}, "block 1 with its highest accuracy, 0.6, got choice 0 with None"),
+        ({"best": [2, 1]}, "block 0 with its highest accuracy, 0.9, got choice 2 with 0.85"),
+        ({"best": [1.0, 1.2]}, "best: 1.0, of another type"),
+        ({"best": [True, 1]}, "best: True, of another type"),
+        ({"accuracies": [[0.7, True, 0.85], [None, 0.6]]}, "block 0, at least one, got True"),
+        ({"accuracies": [[0.7, "0.9", 0.85], [None, 0.6]]}, "block 0, at least one, got '0.9'"),
+        ({"accuracies": [[0.7, 10**400, 0.85], [None, 0.6]]}, "block 0, at least one, got 1000"),
+        ({"names": ["abc", ["a", "b"]]}, "names: 'abc', which is no list"),
+        ({"names": [["a", "b", 3], ["a", "b"]]}, "names: 3, of another type"),
+        ({"weights": 5}, "weights, objective, data, samples: 5, of another type"),
+        ({"executed": 1.5}, "executed, alone: 1.5, of another type"),
+        ({"inputs": "12"}, "inputs: '12', which is no list"),
         ({"best": [1, 2]}, "a choice from 0 to 1 for block 1"),
-        ({"best": None}, "NoneType"),
-        ({"accuracies": 5}, "not iterable"),
+        ({"best": None}, "best: None, which is no list"),
+        ({"accuracies": 5}, "accuracies: 5, which is no list"),
         ({"format": 0}, "an accuracy table of format 1"),
         ({"weights": ...}, "weights"),
     ],
@@ -87,16 +98,41 @@ def test_a_file_of_something_else_is_named(text: str, tmp_path: Path) -> None:
         AccuracyTable.load(tmp_path / "none")
 
 
-def test_a_table_belongs_to_weights_and_a_space() -> None:
-    def supernet(choices: int) -> ChainSupernet:
-        blocks = [[nn.Conv2d(1, 1, 1) for _ in range(count)] for count in (choices, 2)]
-        head = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
-        return ChainSupernet(nn.Identity(), blocks, head, image_shape=(1, 2, 2), num_classes=3)
+def test_a_number_that_no_float_holds_is_no_accuracy() -> None:
+    with pytest.raises(InputError, match="finite accuracies in block 1"):
+        replace(TABLE, accuracies=((0.7, 0.9, 0.85), (None, 10**400)))
 
-    own = supernet(3)
-    table = replace(TABLE, weights=weights_digest(own))
+
+def test_a_file_of_an_earlier_version_says_nothing_of_samples(tmp_path: Path) -> None:
+    file = tmp_path / "table.json"
+    TABLE.save(file)
+    content = json.loads(file.read_text())
+    del content["inputs"]
+    file.write_text(json.dumps(content))
+    assert AccuracyTable.load(file) == TABLE
+
+
+def test_a_table_belongs_to_weights_choices_and_samples() -> None:
+    def supernet(choices: int, size: int = 2) -> ChainSupernet:
+        blocks = [[nn.Conv2d(1, 1, 1) for _ in range(count)] for count in (choices, 2)]
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 3))
+        names = [list("abcd"[:choices]), list("ab")]
+        return ChainSupernet(
+            nn.Identity(), blocks, head, image_shape=(1, size, size), num_classes=3, names=names
+        )
+
+    own, larger = supernet(3), supernet(3, size=4)
+    larger.load_state_dict(own.state_dict())
+    unstated = replace(TABLE, weights=weights_digest(own))
+    table = replace(unstated, inputs=(1, 2, 2))
     table.require_of(own)
+    unstated.require_of(larger)
+    with pytest.raises(InputError, match=r"of the shape \[1, 4, 4\], got one of \[1, 2, 2\]"):
+        table.require_of(larger)
     with pytest.raises(InputError, match="one of other weights"):
         table.require_of(supernet(3))
     with pytest.raises(InputError, match=r"\[4, 2\] choices per block"):
         table.require_of(supernet(4))
+    turned = replace(table, names=(("b", "a", "c"), ("a", "b")))
+    with pytest.raises(InputError, match=r"\['a', 'b', 'c'\] in block 0, got \['b', 'a', 'c'\]"):
+        turned.require_of(own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import nan
 from pathlib import Path
@@ -124,6 +125,7 @@ def test_the_table_is_what_evaluate_says_of_every_variant_at_that_moment() -> No
     assert table.saved == pytest.approx(0.25)
     assert table.weights == weights_digest(supernet)
     assert (table.names, table.data, table.objective) == (supernet.names, "few", "top1")
+    assert table.inputs == tuple(supernet.inputs.shape)
     table.require_of(supernet)
 
 
@@ -146,7 +148,7 @@ def trained(
     checkpoint: Path | None = None, stop_at: int | str | None = None, **changes: Any
 ) -> tuple[dict[str, Any], raynas.AccuracyTable, int] | None:
     """A progressive training, ended in an epoch or while the first block is scored."""
-    supernet = small_bottlenecks(first=1)
+    supernet = small_bottlenecks(changes.pop("seed", 0), first=1)
 
     class Killed(Exception):
         pass
@@ -197,6 +199,34 @@ def test_a_training_that_is_killed_again_and_again_ends_as_if_it_never_was(tmp_p
     ):
         with pytest.raises(InputError, match="a training on the same terms"):
             trained(file, **change)
+
+
+def test_the_checkpoint_of_a_block_of_another_training_is_not_continued(tmp_path: Path) -> None:
+    """It is removed where nothing is to go on, and refused beside another's checkpoint."""
+    short = {
+        "settings": replace(TRAINING, epochs=1),
+        "tuning": replace(TUNING, block_epochs=1),
+    }
+    other, mine = ({**short, "seed": seed} for seed in (1, 2))
+    file, block = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.pt.2"
+    assert trained(file, 3, **other) is None
+    stale = block.read_bytes()
+    file.unlink()
+    assert trained(file, 3, **mine) is None, "begins anew"
+
+    own = block.read_bytes()
+    block.write_bytes(stale)
+    with pytest.raises(InputError, match="a training on the same terms") as caught:
+        trained(file, **mine)
+    assert "begun with" in str(caught.value)
+    assert str(block) in str(caught.value)
+
+    block.write_bytes(own)
+    clean, resumed = trained(**mine), trained(file, **mine)
+    assert clean is not None
+    assert resumed is not None
+    assert same(resumed[0], clean[0])
+    assert resumed[1:] == clean[1:]
 
 
 def test_the_largest_path_is_trained_as_any_training_would() -> None:

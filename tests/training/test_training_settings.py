@@ -12,6 +12,7 @@ from small_training import with_settings
 from torch.optim import lr_scheduler
 
 from raynas.errors import InputError
+from raynas.training import ProgressiveSettings, presets
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,26 @@ def test_settings_out_of_range(name: str, value: object) -> None:
 def test_the_default_device_is_here() -> None:
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert with_settings(device=None).torch_device().type == expected
+
+
+def test_the_rate_of_ponas_falls_at_epochs_20_and_40() -> None:
+    """Section 4.1, step by step as torch's scheduler has it; blocks begin and stay at 0.001."""
+    settings = presets.IMAGENET_PROGRESSIVE
+    assert (settings.epochs, settings.batch_size, settings.learning_rate) == (50, 256, 0.1)
+    assert (settings.momentum, settings.weight_decay) == (0.9, 4e-5)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=settings.learning_rate)
+    for steps in (3, 7):
+        scheduler = lr_scheduler.MultiStepLR(optimizer, [20 * steps, 40 * steps], gamma=0.1)
+        for step in range(50 * steps):
+            expected = scheduler.get_last_lr()[0]
+            assert settings.learning_rate_at(step, steps) == pytest.approx(expected, rel=1e-12)
+            optimizer.step()
+            scheduler.step()
+        optimizer.param_groups[0]["lr"] = settings.learning_rate
+    assert settings.learning_rate_at(20 * 4738 - 1, 4738) == 0.1
+    assert settings.learning_rate_at(20 * 4738, 4738) == 0.01
+    block = ProgressiveSettings().of_block(settings, 1)
+    assert (block.epochs, block.learning_rate_at(0, 9), block.schedule) == (3, 0.001, "constant")
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
