@@ -36,7 +36,7 @@ PLAIN = (type(None), bool, int, complex, str, bytes, type(...), range, slice, to
 DEEPEST = 60
 """The depth to which nested values are read; deeper ones are left out, which is remembered."""
 
-MOST_WALKED = 1_000_000
+MOST_WALKED = 200_000
 """Containers and objects of one value that are read at most; likewise."""
 
 WRITTEN_AT_ONCE = frozenset((type(None), bool, int, float, complex, str, bytes))
