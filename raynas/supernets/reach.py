@@ -42,6 +42,10 @@ READS = (
 """Known functions and values by which it does, by the beginning of their full names."""
 
 
+MACHINERY = frozenset(("__spec__", "__loader__", "__builtins__"))
+"""Names in a module by which Python has loaded it: they tell where from, and lead to the loader."""
+
+
 @final
 class Reach:
     """Functions and classes that have been met, and what these name in their modules.
@@ -235,7 +239,7 @@ class Reach:
             held_by = pending.pop()
             if is_known_module(held_by):
                 continue
-            for name in sorted(attributes & vars(held_by).keys()):
+            for name in sorted(attributes & vars(held_by).keys() - MACHINERY):
                 held = vars(held_by)[name]
                 if not isinstance(held, ModuleType):
                     yield label + f"{held_by.__name__}.{name} ".encode() + self.digest(held)
