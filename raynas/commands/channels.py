@@ -208,11 +208,10 @@ def search(
     """Search, showing progress, or read what an earlier search found; the best by its names."""
     screen = terminal.make_console()
     screen.print(f"{name}: {home / name}", soft_wrap=True)
-    with terminal.search_progress(screen, strategy.generations) as observer:
-        result = raynas.search(
-            supernet, data, strategy=strategy, constraint=options.constraint, seed=options.seed,
-            run_dir=home / name, workers=options.workers, resume=True, observer=observer,
-        )  # fmt: skip
+    result = workflow.search_with_progress(
+        screen, supernet, data, strategy, home / name,
+        constraint=options.constraint, seed=options.seed, workers=options.workers, resume=True,
+    )  # fmt: skip
     return supernet.decode(result.best.architecture)
 
 

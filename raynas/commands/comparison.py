@@ -103,15 +103,7 @@ def train_and_compare(
     """
     home = options.run_dir or weights.parent
     strategies = options.chosen(supernet)
-    for name in strategies:
-        for seed in options.seeds:
-            require_usable(home / f"{name}-seed{seed}", resume=True)
-    # What one search refuses of supernet, data and limits, all of them would.
-    name, strategy = next(iter(strategies.items()))
-    raynas.check_search(
-        supernet, data, strategy=strategy, constraint=constraint, seed=options.seeds[0],
-        run_dir=home / f"{name}-seed{options.seeds[0]}", workers=options.workers, resume=True,
-    )  # fmt: skip
+    check_searches(supernet, data, strategies, home, options, constraint)
     supernet_training.train_or_load(
         supernet, data, settings, weights,
         paths=paths, workers=options.workers, filter_samples=filter_samples,
@@ -119,6 +111,34 @@ def train_and_compare(
     return compare(
         supernet, data, strategies, home,
         seeds=options.seeds, workers=options.workers, constraint=constraint,
+    )  # fmt: skip
+
+
+def check_searches(
+    supernet: raynas.ChainSupernet,
+    data: raynas.data.SearchData,
+    strategies: Mapping[str, Strategy],
+    directory: Path,
+    options: ComparisonOptions,
+    constraint: raynas.Constraint | None,
+) -> None:
+    """Find what a search would refuse, before the supernet is trained.
+
+    Args:
+        supernet, data, strategies, directory, constraint: as those of `compare`.
+        options: of the searches.
+
+    Raises:
+        InputError: as `raynas.check_search`, of any of the directories.
+    """
+    for name in strategies:
+        for seed in options.seeds:
+            require_usable(directory / f"{name}-seed{seed}", resume=True)
+    # What one search refuses of supernet, data and limits, all of them would.
+    name, strategy = next(iter(strategies.items()))
+    raynas.check_search(
+        supernet, data, strategy=strategy, constraint=constraint, seed=options.seeds[0],
+        run_dir=directory / f"{name}-seed{options.seeds[0]}", workers=options.workers, resume=True,
     )  # fmt: skip
 
 
@@ -155,11 +175,10 @@ def compare(
         for name, strategy in strategies.items():
             run_dir = directory / f"{name}-seed{seed}"
             screen.print(f"{LABELS[name]}, seed {seed}: {run_dir}", soft_wrap=True)
-            with terminal.search_progress(screen, strategy.generations) as observer:
-                result = raynas.search(
-                    supernet, data, strategy=strategy, run_dir=run_dir, seed=seed,
-                    workers=workers, resume=True, observer=observer, **options,
-                )  # fmt: skip
+            result = workflow.search_with_progress(
+                screen, supernet, data, strategy, run_dir,
+                seed=seed, workers=workers, resume=True, **options,
+            )  # fmt: skip
             rows.append({"name": name, "settings": strategy.settings(), **result.record})
     screen.print(comparison_table(rows))
     return rows

@@ -72,14 +72,14 @@ def export(
         require_target(out, result["architecture"])
     samples = load_data(data)
     network, task = supernet.load(data, samples)
-    if run_dir is None or run is None:
+    if run is None:
         found = network.read(str(architecture))
         evaluation = raynas.Evaluation(batch_norm=batch_norm or "recalibrate")
         export_architecture(out, network, samples, found, evaluation, {}, task)
     else:
         searched = run.config["supernet"].get("names", network.names)
         require_searched_blocks(searched, network.names, read_blocks(supernet.blocks))
-        loaded = load_result(run_dir, network, samples, task)
+        loaded = load_result(run.directory, network, samples, task)
         if all:
             folders = loaded.export_front(out)
             make_console().print(f"Exported {len(folders)} subnets to {out}", soft_wrap=True)

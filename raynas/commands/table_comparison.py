@@ -10,7 +10,7 @@ from typing import Any, final
 from rich.table import Table
 
 import raynas
-from raynas.commands import supernet_training, terminal
+from raynas.commands import supernet_training, terminal, workflow
 from raynas.commands.specialize import ways
 from raynas.costs.bounds import as_bound
 from raynas.errors import require
@@ -100,11 +100,10 @@ def train_and_specialize(
         name = f"ea-{text.replace('%', 'percent')}-seed{options.seed}"
         run_dir = (options.run_dir or weights.parent) / name
         screen.print(f"EA, FLOPs at most {text}: {run_dir}", soft_wrap=True)
-        with terminal.search_progress(screen, strategy.generations) as observer:
-            result = raynas.search(
-                supernet, data, strategy=strategy, constraint=constraint, run_dir=run_dir,
-                seed=options.seed, workers=options.workers, resume=True, observer=observer,
-            )  # fmt: skip
+        result = workflow.search_with_progress(
+            screen, supernet, data, strategy, run_dir,
+            constraint=constraint, seed=options.seed, workers=options.workers, resume=True,
+        )  # fmt: skip
         records.append(result.record)
     wanted = [each.architecture for one in found for _, each in ways(one)]
     scores = raynas.evaluate(supernet, data, wanted, workers=options.workers)

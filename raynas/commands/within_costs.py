@@ -20,7 +20,6 @@ from raynas.costs import Bounds, CostTable
 from raynas.errors import require
 from raynas.files import Record
 from raynas.preparation import open_evaluator, prepare
-from raynas.runlog import require_usable
 from raynas.space import Architecture
 
 
@@ -79,16 +78,7 @@ def train_and_search_below(
     priced = bound(at_most="100%").priced(supernet)
     limits = {name: bound(at_most=priced.of(each)) for name, each in baselines.items()}
     for place, limit in limits.items():
-        for name in strategies:
-            for seed in options.seeds:
-                require_usable(home / place / f"{name}-seed{seed}", resume=True)
-        # What one search refuses of supernet, data and a limit, all of them would.
-        name, strategy = next(iter(strategies.items()))
-        raynas.check_search(
-            supernet, data, strategy=strategy, constraint=limit, seed=options.seeds[0],
-            run_dir=home / place / f"{name}-seed{options.seeds[0]}", workers=options.workers,
-            resume=True,
-        )  # fmt: skip
+        comparison.check_searches(supernet, data, strategies, home / place, options, limit)
     supernet_training.train_or_load(
         supernet, data, settings, weights, workers=options.workers, **training
     )

@@ -22,6 +22,8 @@ from raynas.preparation import require_seed
 from raynas.runlog import CONFIG, RESULT, require_usable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from raynas.result import SearchResult
 
 StrategyName = Literal["ea", "random", "cf", "pcf", "nsga2"]
@@ -122,15 +124,31 @@ def search_and_show(
 ) -> None:
     """Search with progress, print the result and export the best subnet to `run_dir/best`."""
     screen = terminal.make_console()
-    with terminal.search_progress(screen, strategy.generations) as observer:
-        result = raynas.search(
-            supernet, data, strategy=strategy, run_dir=run_dir, observer=observer, **options
-        )
+    result = search_with_progress(screen, supernet, data, strategy, run_dir, **options)
     screen.print(terminal.result_table(result.record))
     if len(result.front) > 1:
         screen.print(terminal.front_table(result.record))
     screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}", soft_wrap=True)
     export_best(result, run_dir / "best")
+
+
+def search_with_progress(
+    screen: Console,
+    supernet: raynas.ChainSupernet,
+    data: raynas.data.SearchData,
+    strategy: Strategy,
+    run_dir: Path,
+    **options: Any,
+) -> SearchResult:
+    """Search, and show each generation on a screen; options are those of `raynas.search`.
+
+    Raises:
+        InputError: as `raynas.search`.
+    """
+    with terminal.search_progress(screen, strategy.generations) as observer:
+        return raynas.search(
+            supernet, data, strategy=strategy, run_dir=run_dir, observer=observer, **options
+        )
 
 
 def export_best(result: SearchResult, directory: Path) -> None:

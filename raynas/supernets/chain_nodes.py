@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor, nn
 
-from raynas.errors import InputError
-from raynas.errors import describe_error as describe_error
+from raynas.errors import InputError, describe_error
 from raynas.supernets.attributes import module_attributes
 from raynas.supernets.reach import Reach, registered_names
 

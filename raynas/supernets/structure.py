@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, final
 
 from torch import nn
 
-from raynas.errors import InputError
+from raynas.errors import InputError, describe_error
 from raynas.supernets.attributes import module_attributes
-from raynas.supernets.chain_nodes import describe_error
 from raynas.supernets.object_content import PLAIN_TENSORS
 from raynas.supernets.reach import Reach, registered_names
 from raynas.supernets.tensor_digest import tensor_digest
