@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 from raynas.costs.formulas import counter
-from raynas.costs.stated_bits import StatedBitOps, require_bits_stated, states_bits
+from raynas.costs.stated_bits import StatedBitOps, hooked, require_bits_stated, states_bits
 from raynas.costs.tables import CostTable
 from raynas.errors import InputError, describe_error, require
 
@@ -191,6 +191,11 @@ def cost_of(node: ChainNode, x: torch.Tensor) -> tuple[ModuleCost, torch.Tensor]
     return ModuleCost(flops // 2, stated.params(), bits.total), output
 
 
+def states_costs(module: torch.nn.Module) -> bool:
+    """Whether a module states its costs."""
+    return callable(getattr(module, "raynas_cost", None))
+
+
 @final
 class StatedCosts:
     """The costs that modules state themselves, in place of what is counted inside them.
@@ -210,16 +215,8 @@ class StatedCosts:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Ask every module with a `raynas_cost` before and after it runs."""
-        handles = []
-        for name, module in self._node.module.named_modules():
-            if callable(getattr(module, "raynas_cost", None)):
-                handles.append(module.register_forward_pre_hook(self._begin))
-                handles.append(module.register_forward_hook(self._end(name)))
-        try:
+        with hooked(self._node.module, states_costs, self._begin, self._end):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def params(self) -> int:
         """The parameters of the module, those of modules that stated theirs replaced."""

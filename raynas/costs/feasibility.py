@@ -135,8 +135,7 @@ def solve(
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     size = sum(choices)
-    one_each = np.zeros((len(choices), size + 1))
-    one_each[np.repeat(np.arange(len(choices)), choices), np.arange(size)] = 1.0
+    one_each = np.pad(memberships(choices), ((0, 0), (0, 1)))
     constraints: list[Any] = [LinearConstraint(one_each, 1.0, 1.0)]
     for window, (low, high) in zip(windows, bounds, strict=True):
         # Division of Python's integers is right for any of them, also beyond the range of floats.
@@ -158,9 +157,20 @@ def solve(
     least = float(least) if least is not None and np.isfinite(least) else 0.0
     if result.x is None:
         return None, least
-    ends = np.cumsum(choices)
-    blocks = np.split(np.asarray(result.x[:size]), ends[:-1])
-    return tuple(int(np.argmax(block)) for block in blocks), least
+    return chosen(result.x[:size], choices), least
+
+
+def memberships(choices: Sequence[int]) -> np.ndarray:
+    """The block of every choice: float `[blocks, all choices]`, 1 where the choice is of it."""
+    found = np.zeros((len(choices), sum(choices)))
+    found[np.repeat(np.arange(len(choices)), choices), np.arange(sum(choices))] = 1.0
+    return found
+
+
+def chosen(weights: Any, choices: Sequence[int]) -> Architecture:
+    """The choice of each block whose number is the largest, of one number for every choice."""
+    blocks = np.split(np.asarray(weights), np.cumsum(choices)[:-1])
+    return tuple(int(np.argmax(block)) for block in blocks)
 
 
 def shares(window: Window) -> Shares:

@@ -15,6 +15,7 @@ from typing import Any, final
 
 import numpy as np
 
+from raynas.costs.feasibility import chosen, memberships
 from raynas.costs.limits import Limits
 from raynas.costs.native_output import stdout_on_stderr
 from raynas.costs.tables import Amount, CostTable, same_choices
@@ -96,11 +97,8 @@ def cheapest(
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    ends = np.cumsum(choices)
-    starts = ends - np.asarray(choices)
-    one_each = np.zeros((len(choices), ends[-1]))
-    one_each[np.repeat(np.arange(len(choices)), choices), np.arange(ends[-1])] = 1.0
-    constraints: list[Any] = [LinearConstraint(one_each, 1.0, 1.0)]
+    starts = np.cumsum(choices) - np.asarray(choices)
+    constraints: list[Any] = [LinearConstraint(memberships(choices), 1.0, 1.0)]
     for window in windows:
         # Division of Python's integers is right for any of them, also beyond the range of floats.
         row = [SCALE * (cost / window.room) for costs in window.costs for cost in costs]
@@ -110,7 +108,7 @@ def cheapest(
         )
         constraints.append(LinearConstraint([row], low, high))
     for architecture in excluded:
-        taken = np.zeros(ends[-1])
+        taken = np.zeros(sum(choices))
         taken[starts + np.asarray(architecture)] = 1.0
         constraints.append(LinearConstraint([taken], -np.inf, len(choices) - 1))
     with stdout_on_stderr():
@@ -123,8 +121,7 @@ def cheapest(
         )
     if result.x is None:
         return None, False
-    blocks = np.split(np.asarray(result.x), ends[:-1])
-    return tuple(int(np.argmax(block)) for block in blocks), result.status == 0
+    return chosen(result.x, choices), result.status == 0
 
 
 def scaled(table: CostTable) -> list[float]:

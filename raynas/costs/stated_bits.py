@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
 
@@ -37,6 +37,33 @@ def is_stated(module: torch.nn.Module) -> bool:
     return callable(getattr(module, "raynas_bitops", None))
 
 
+@contextmanager
+def hooked(
+    module: torch.nn.Module,
+    asked: Callable[[torch.nn.Module], bool],
+    begin: Callable[[torch.nn.Module, Any], None],
+    end: Callable[[str], Any],
+) -> Iterator[None]:
+    """Call hooks before and after some parts of a module run, for a while.
+
+    Args:
+        module: whose parts run.
+        asked: whether a part gets hooks.
+        begin: a hook for before.
+        end: makes a hook for after, from the name of the part.
+    """
+    handles = []
+    for name, part in module.named_modules():
+        if asked(part):
+            handles.append(part.register_forward_pre_hook(begin))
+            handles.append(part.register_forward_hook(end(name)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 @final
 class StatedBitOps:
     """The bit operations that the modules of a node state while it runs.
@@ -55,16 +82,8 @@ class StatedBitOps:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Ask every module with a `raynas_bitops` as often as it runs."""
-        handles = []
-        for name, module in self._node.module.named_modules():
-            if is_stated(module):
-                handles.append(module.register_forward_pre_hook(self._begin))
-                handles.append(module.register_forward_hook(self._end(name)))
-        try:
+        with hooked(self._node.module, is_stated, self._begin, self._end):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _begin(self, module: torch.nn.Module, inputs: Any) -> None:
         self._within += 1
