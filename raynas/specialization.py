@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, final
 
 import numpy as np
 
-from raynas.costs import AccuracyTable, Constraint, flops_table, params_table, resolve_limits
+from raynas.costs import AccuracyTable, Constraint, resolve_limits
 from raynas.costs.bounds import Bounds, FLOPs, Params
+from raynas.costs.counting import counted_tables
 from raynas.costs.limits import Limits
 from raynas.costs.optimum import least
 from raynas.costs.tables import Amount, CostTable
@@ -104,7 +105,7 @@ def specialize(
         "Write it as constraints=[raynas.FLOPs(at_most=330e6)].",
     )
     table.require_of(supernet)
-    tables = {each.name: each for each in (flops_table(supernet), params_table(supernet))}
+    tables = counted_tables(supernet)
     resolved = [resolve_limits(with_counts(each, tables), supernet) for each in constraints]
     for limits in resolved:
         limits.require_feasible()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from raynas.score import Score
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
 from raynas.supernets import resnet_mixed_8x8, spos, spos_28x28
-from raynas.supernets.chain import batch_norms
+from raynas.supernets.chain import ChainSupernet, batch_norms
 from raynas.workers.pool import LocalPool
 
 POLICIES = ["recalibrate", "inherit"]
@@ -93,11 +93,8 @@ def test_freezing_in_steps_scores_as_full_forwards_do(scene: Scene, batch_norm, 
         assert_plain(whole[architecture], plain)
 
 
-@pytest.mark.parametrize("batch_norm", POLICIES)
-@pytest.mark.parametrize(
-    "build", [spos_28x28, lambda: spos(10, image_size=64)], ids=["28x28", "20 blocks"]
-)
-def test_the_spos_supernet_scores_alike_at_every_split_point(build, batch_norm):
+def scene_of(build: Callable[[], ChainSupernet]) -> Scene:
+    """Random weights, statistics and samples of a supernet of this library."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         supernet = build().eval()
@@ -106,7 +103,16 @@ def test_the_spos_supernet_scores_alike_at_every_split_point(build, batch_norm):
             norm.running_var.uniform_(0.5, 2.0)
     calibration = random_shards(supernet, "calibration", 10, 5, seed=1)
     validation = random_shards(supernet, "validation", 14, 7, seed=2)
-    scene = Scene(supernet, calibration, validation, seed=3)
+    return Scene(supernet, calibration, validation, seed=3)
+
+
+@pytest.mark.parametrize("batch_norm", POLICIES)
+@pytest.mark.parametrize(
+    "build", [spos_28x28, lambda: spos(10, image_size=64)], ids=["28x28", "20 blocks"]
+)
+def test_the_spos_supernet_scores_alike_at_every_split_point(build, batch_norm):
+    scene = scene_of(build)
+    supernet = scene.supernet
     trunk = scene.candidates(1)[0]
     leaving = range(0, len(trunk), 3)
     candidates = [trunk, *(population(supernet, d, 1, trunk[:d])[0] for d in leaving)]
@@ -125,16 +131,11 @@ def test_the_spos_supernet_scores_alike_at_every_split_point(build, batch_norm):
 @pytest.mark.parametrize("batch_norm", POLICIES)
 def test_few_bits_score_as_full_forwards_do(batch_norm: str) -> None:
     """Rounding makes steps of small differences: there had better be none."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        bits, channels = ((1, 2), (2, 4), (4, 4)), (8, 12, 12, 16)
-        supernet = resnet_mixed_8x8(bits=bits, widths=(0.5, 1.5), stage_channels=channels).eval()
-        for norm in batch_norms(supernet):
-            norm.running_mean.normal_(0.0, 0.2)
-            norm.running_var.uniform_(0.5, 2.0)
-    calibration = random_shards(supernet, "calibration", 10, 5, seed=1)
-    validation = random_shards(supernet, "validation", 14, 7, seed=2)
-    scene = Scene(supernet, calibration, validation, seed=3)
+    bits, channels = ((1, 2), (2, 4), (4, 4)), (8, 12, 12, 16)
+    scene = scene_of(
+        lambda: resnet_mixed_8x8(bits=bits, widths=(0.5, 1.5), stage_channels=channels)
+    )
+    supernet = scene.supernet
     trunk = scene.candidates(1)[0]
     candidates = [trunk, *(population(supernet, d, 1, trunk[:d])[0] for d in (0, 3, 6))]
     plain = plain_scores(scene, candidates, batch_norm)

@@ -39,18 +39,6 @@ FOUND = (2, 1, 0)
 
 
 @pytest.fixture(scope="module")
-def data() -> SearchData:
-    return raynas.data.digits(calibration=20, validation=40, test=30)
-
-
-@pytest.fixture(scope="module")
-def supernet() -> raynas.ChainSupernet:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return tiny_supernet()
-
-
-@pytest.fixture(scope="module")
 def whole(
     supernet: raynas.ChainSupernet, data: SearchData, tmp_path_factory: pytest.TempPathFactory
 ) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_runs import closeness, linear_supernet, slopes, tiny_supernet
+from command_runs import closeness, linear_supernet, slopes
 from small_search import contents
 from torch import nn
 
@@ -24,18 +24,6 @@ from raynas.training import EpochReport, TrainingSettings
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=256, learning_rate=0.1, device="cpu")
 FOUND = (2, 1, 0)
-
-
-@pytest.fixture(scope="module")
-def data() -> SearchData:
-    return raynas.data.digits(calibration=20, validation=40, test=30)
-
-
-@pytest.fixture(scope="module")
-def supernet() -> raynas.ChainSupernet:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return tiny_supernet()
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["fresh", "inherited"])
