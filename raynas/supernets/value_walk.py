@@ -113,7 +113,10 @@ class ValueWalk:
         What led to the set is not walked again, since an item may refer back to it.
         """
         walk = ValueWalk(self._reach)
-        walk._seen, walk._depth, walk._walked = dict(self._seen), self._depth, self._walked
+        walk._depth, walk._walked = self._depth, self._walked
+        # Most items are texts or numbers, which refer to nothing.
+        if type(value) not in WRITTEN_AT_ONCE:
+            walk._seen = dict(self._seen)
         walk.add(value)
         return walk.total.digest()
 
