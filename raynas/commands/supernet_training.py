@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import raynas
 from raynas.commands import terminal
@@ -18,6 +18,9 @@ from raynas.files import require_writable
 from raynas.task import classification_or
 from raynas.training.greedy import GreedyPaths
 from raynas.training.progressive_paths import ProgressivePaths
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def adjust(preset: raynas.TrainingSettings, **changes: Any) -> raynas.TrainingSettings:
@@ -101,20 +104,9 @@ def train_or_load(
             )
             reports = train(supernet, data.train, settings, **options)
 
-    def write() -> None:
-        if isinstance(sampler, GreedyPaths):
-            write_pool(weights, supernet, sampler)
-            summary = greedy_summary(sampler, len(reports), settings.epochs)
-            screen.print(f"Supernet: {summary}", soft_wrap=True)
-        if isinstance(sampler, ProgressivePaths):
-            table = sampler.table()
-            table.save(table_of(weights))
-            screen.print(f"Supernet: {progressive_summary(table)}", soft_wrap=True)
-        # The weights come last: where they are, there is nothing left to write.
-        raynas.supernets.save(supernet, weights)
-        checkpoint.unlink(missing_ok=True)
-
-    processes.in_first(write)
+    processes.in_first(
+        partial(write_trained, weights, supernet, sampler, screen, (len(reports), settings.epochs))
+    )
     seconds = sum(report.seconds for report in reports)
     name, value = terminal.training_score(objective, reports[-1].accuracy)
     screen.print(
@@ -122,6 +114,34 @@ def train_or_load(
         f"{value.strip()}; saved to {weights}",
         soft_wrap=True,
     )
+
+
+def write_trained(
+    weights: Path,
+    supernet: raynas.ChainSupernet,
+    sampler: raynas.training.PathSampler | None,
+    screen: Console,
+    epochs: tuple[int, int],
+) -> None:
+    """Write the weights, and beside them what the sampler of the paths has found out.
+
+    Args:
+        weights: the file.
+        supernet: trained.
+        sampler: of its paths.
+        screen: is told of them.
+        epochs: those that were trained, and those that were asked for.
+    """
+    if isinstance(sampler, GreedyPaths):
+        write_pool(weights, supernet, sampler)
+        screen.print(f"Supernet: {greedy_summary(sampler, *epochs)}", soft_wrap=True)
+    if isinstance(sampler, ProgressivePaths):
+        table = sampler.table()
+        table.save(table_of(weights))
+        screen.print(f"Supernet: {progressive_summary(table)}", soft_wrap=True)
+    # The weights come last: where they are, there is nothing left to write.
+    raynas.supernets.save(supernet, weights)
+    checkpoint_of(weights).unlink(missing_ok=True)
 
 
 def checkpoint_of(weights: Path) -> Path:
