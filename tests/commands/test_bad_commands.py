@@ -235,7 +235,7 @@ def test_an_export_is_not_overwritten_by_another(own: tuple[object, ...], tmp_pa
         (("--epochs", "1e3"), "--epochs: expected a whole number, got '1e3'."),
         (("--seed", -1), "seed: expected a whole number from 0 to below 2**64, got -1."),
         (("--seed", HUGE), "seed: expected a whole number from 0 to below 2**64"),
-        (("--schedule", "steps"), "invalid choice 'steps'"),
+        (("--schedule", "stairs"), "invalid choice 'stairs'"),
         (("--supernet", "weights.st"), "supernet: expected package.module:function, got"),
         (("--supernet", "command_runs:image_supernet"), "expected 10 classes, as digits has"),
         (("--supernet", "command_runs:linear_supernet"), "expected a task"),
