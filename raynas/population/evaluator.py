@@ -293,9 +293,8 @@ class PopulationEvaluator(CandidateEvaluator):
 
     def _key(self, shards: FrozenShards) -> ScoreKey:
         """Everything that scores behind frozen shards depend on, beside the architecture."""
-        calibration = sum(shards.calibration.rows)
+        calibration, samples = sum(shards.calibration.rows), sum(shards.validation.rows)
         settings = in_full(self._settings) if shards.full else self._settings
         evaluation = evaluation_of(settings, calibration, self._pool.machine, shards.freezes)
-        evaluation = {**evaluation, "task": self._known.task}
-        samples = sum(shards.validation.rows)
+        evaluation["task"] = self._known.task
         return ScoreKey(self._known.supernet, self.data_digest, evaluation, samples)
