@@ -90,7 +90,7 @@ def energy_of(parts: Sequence[Spending], settings: Metering) -> Energy:
         for part in host:
             watts = powers[part.kind]
             joules += part.joules + (watts or 0.0) * part.unknown
-            known = known or watts is not None or part.unknown < part.seconds
+            known = known or watts is not None or not part.unknown or part.unknown < part.seconds
             estimated = estimated or (watts is not None and part.unknown > 0)
             missing += [part] if watts is None and part.unknown > 0 else []
     source: Literal["measured", "estimated"] = "estimated" if estimated else "measured"
