@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, final
 
 import raynas
 from raynas.commands import terminal
@@ -24,8 +24,9 @@ from raynas.runlog import CONFIG, RESULT, require_usable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from raynas import Metering as MeteringOptions
     from raynas.result import SearchResult
+
+    MeteringOptions: TypeAlias = raynas.Metering
 else:
     MeteringOptions = options_of(raynas.Metering)
 

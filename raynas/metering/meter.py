@@ -11,7 +11,7 @@ from raynas.metering.sampler import Sampler, Snapshot, machine_sampler
 from raynas.metering.settings import Metering
 from raynas.metering.spending import spending
 
-UNSEEN = "machines of the workers: their evaluator reads no meters"
+UNSEEN = "machines of the workers: none of their meters was read"
 
 
 class Counted(Protocol):
