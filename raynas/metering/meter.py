@@ -31,14 +31,14 @@ class Counted(Protocol):
 
 
 class Metered(Protocol):
-    """Those who work for a search, on machines of their own or not."""
+    """Workers of a search, on machines of their own or not."""
 
     @property
     def counters(self) -> Counted:
         """Their running totals."""
 
     def read_meters(self) -> Sequence[Snapshot]:
-        """What their processes have seen of their machines."""
+        """Snapshots of the machines that they work on."""
 
 
 @final

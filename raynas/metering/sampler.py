@@ -43,7 +43,7 @@ class Host:
 @final
 @dataclass(frozen=True)
 class Snapshot:
-    """What one process has seen of its machine since it began to look.
+    """The view that one process has of its machine, since it began to look.
 
     Args:
         host: the machine.

@@ -22,7 +22,7 @@ POWERS = ("watts", "cpu_watts", "gpu_watts")
 @final
 @dataclass(frozen=True)
 class Metering:
-    """What the price of a search is told in; nothing that is found depends on it.
+    """Settings of what a search costs; nothing that is found depends on them.
 
     Powers are used where a machine has no counter that can be read, or where that has gaps; the
     energy is then called estimated.

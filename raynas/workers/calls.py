@@ -154,7 +154,7 @@ class Under(Call[Any]):
 
     @property
     def operation(self) -> str:
-        """That of the other call."""
+        """The name of the other call's."""
         return self.call.operation
 
     def run(self, evaluator: Evaluator) -> Any:

@@ -85,7 +85,7 @@ class RemoteEvaluator:
         return kept, Timed(value, timed.seconds)
 
     def read_meter(self) -> Snapshot:
-        """What this machine and this worker's GPU have used since the worker is there."""
+        """The energy of this machine and of this worker's GPU since the worker is there."""
         return self._sampler.snapshot()
 
 
