@@ -151,13 +151,15 @@ def test_without_a_run_directory_a_search_makes_one_and_finds_it_to_resume(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    costs = ("--co2-per-kwh", 50, "--watts", 60)
     arguments = ("search", *SEARCH, "--weights", weights, "--strategy", "random", "--seed", 7)
-    done(*arguments)
+    assert " g, at 50 g/kWh" in done(*arguments, *costs)
     (made,) = (tmp_path / "runs" / "digits").iterdir()
     assert made.name.startswith("random-seed7-")
     before = (made / "result.json").read_bytes()
+    assert json.loads(before)["energy_j"] > 0
     (made / "result.json").unlink()
-    done(*arguments, "--resume")
+    done(*arguments, *costs, "--resume")
     assert list((tmp_path / "runs" / "digits").iterdir()) == [made]
     assert json.loads(before)["architecture"] == strict_json(made / "result.json")["architecture"]
 
