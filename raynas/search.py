@@ -16,6 +16,8 @@ from raynas.evolution.strategy import Problem, State, Strategy
 from raynas.files import Record, as_path, dumps, read_json
 from raynas.generation import Observer, Run, generation_line, search_generation
 from raynas.ledger.score_key import ARITHMETIC
+from raynas.metering.meter import Meter
+from raynas.metering.settings import Metering, require_metering
 from raynas.population.interface import CandidateEvaluator
 from raynas.preparation import (
     Prepared,
@@ -58,6 +60,7 @@ def search(
     ledger: Path | str | None = None,
     progress: bool = False,
     observer: Observer | None = None,
+    metering: Metering | None = None,
 ) -> SearchResult:
     """Find the best architecture of a trained supernet under a constraint.
 
@@ -82,6 +85,8 @@ def search(
             history is the same with and without.
         progress: print a line for each generation.
         observer: is told of each generation.
+        metering: the carbon intensity, and the power of machines that cannot measure it;
+            `Metering()` if omitted.
 
     Raises:
         InputError: an argument that cannot be used; nothing has been overwritten by then.
@@ -91,6 +96,7 @@ def search(
 
     require_flags(resume=resume, progress=progress)
     require_strategy(strategy)
+    require_metering(metering)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     require_suited(strategy, prepared.problem)
     require_seed(seed)
@@ -106,8 +112,8 @@ def search(
     with open_evaluator(prepared, workers, pool, ledger, seed) as evaluator:
         config["data"]["digest"] = evaluator.data_digest
         config["device"] = evaluator.device
-        with RunLog(run_dir, config, resume=resume) as log:
-            run = Run(prepared.problem, strategy, evaluator, log, seed, notify)
+        with RunLog(run_dir, config, resume=resume) as log, Meter(metering) as meter:
+            run = Run(prepared.problem, strategy, evaluator, log, seed, notify, meter)
             return conclude(run, finish(run), prepared)
 
 
@@ -121,13 +127,14 @@ def search_with(
     resume: bool = False,
     observer: Observer | None = None,
     description: Record | None = None,
+    metering: Metering | None = None,
 ) -> State:
     """Run the loop with a scorer of your own: a table of known scores, a simulator, a predictor.
 
     Args:
         evaluator: scores the candidates.
         problem: the space and what is legal in it.
-        strategy, run_dir, seed, resume, observer: as those of `search`.
+        strategy, run_dir, seed, resume, observer, metering: as those of `search`.
         description: a JSON object that says what the scores depend on; a run is resumed only with
             an equal one.
 
@@ -141,6 +148,7 @@ def search_with(
     require_strategy(strategy)
     strategy.check(problem)
     require_seed(seed)
+    require_metering(metering)
     config = {
         "format": FORMAT,
         "seed": seed,
@@ -148,9 +156,9 @@ def search_with(
         "strategy": strategy.settings(),
         "evaluator": {"name": type(evaluator).__qualname__, **(description or {})},
     }
-    with RunLog(run_dir, config, resume=resume) as log:
+    with RunLog(run_dir, config, resume=resume) as log, Meter(metering) as meter:
         notify = join_observers(observer)
-        return finish(Run(problem, strategy, evaluator, log, seed, notify))
+        return finish(Run(problem, strategy, evaluator, log, seed, notify, meter))
 
 
 def recorded_supernet(run_dir: Path, prepared: Prepared, now: Record) -> Record:
@@ -184,7 +192,10 @@ def recorded_supernet(run_dir: Path, prepared: Prepared, now: Record) -> Record:
 
 def finish(run: Run) -> State:
     """The last state of a run, from wherever its records leave it."""
+    lap = run.meter.begin(run.evaluator)
     state = replay(run)
+    if run.log.generations:
+        run.meter.keep(lap.end())
     while state.finished is None:
         state = search_generation(run, state)
     return state
@@ -203,6 +214,7 @@ def check_search(
     seed: int = 0,
     resume: bool = False,
     ledger: Path | str | None = None,
+    metering: Metering | None = None,
 ) -> int | None:
     """See that a search can be run, before the long work of training its supernet.
 
@@ -218,6 +230,7 @@ def check_search(
     from raynas.workers.open_pool import check_workers
 
     require_flags(resume=resume)
+    require_metering(metering)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     inspect_data(prepared)
     require_seed(seed)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, final
 
 import raynas
 from raynas.commands import terminal
-from raynas.commands.options import chosen, given
+from raynas.commands.options import chosen, given, options_of
 from raynas.commands.parsing import ArgumentError, read_arguments
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from raynas.result import SearchResult
+
+    MeteringOptions: TypeAlias = raynas.Metering
+else:
+    MeteringOptions = options_of(raynas.Metering)
 
 StrategyName = Literal["ea", "random", "cf", "pcf", "nsga2"]
 
@@ -52,6 +56,7 @@ class RunOptions:
             runs/ if omitted.
         resume: continue the run in run_dir, or the latest unfinished one.
         ledger: a file of scores that searches share; what it holds is not evaluated again.
+        metering: what its price is told in.
     """
 
     strategy: StrategyName = "pcf"
@@ -60,14 +65,17 @@ class RunOptions:
     run_dir: Path | None = None
     resume: bool = False
     ledger: Path | None = None
+    metering: MeteringOptions = field(default_factory=MeteringOptions)
 
     def directory(self, base: Path) -> Path:
         """The run directory: the one given, or one below `base`.
 
         Raises:
-            InputError: a seed out of range, or a directory that a run cannot be written to.
+            InputError: a seed or a power out of range, or a directory that a run cannot be written
+                to.
         """
         require_seed(self.seed)
+        given(raynas.Metering, self.metering)
         chosen = self.run_dir or choose_run_dir(base, self.strategy, self.seed, resume=self.resume)
         require_usable(chosen, resume=self.resume)
         return chosen
@@ -75,7 +83,8 @@ class RunOptions:
     def options(self) -> dict[str, Any]:
         """The arguments of `raynas.search` and `raynas.check_search`, but for the directory."""
         names = ("workers", "seed", "resume", "ledger")
-        return {name: getattr(self, name) for name in names}
+        metering = given(raynas.Metering, self.metering)
+        return {**{name: getattr(self, name) for name in names}, "metering": metering}
 
 
 def choose_strategy(

@@ -257,12 +257,15 @@ def test_the_options_of_a_run(tmp_path: Path) -> None:
         "seed": 3,
         "resume": False,
         "ledger": tmp_path / "scores",
+        "metering": raynas.Metering(),
     }
     assert run.directory(tmp_path).parent == tmp_path
     assert run.directory(tmp_path).name.startswith("pcf-seed3-")
     assert replace(run, run_dir=tmp_path / "mine").directory(tmp_path) == tmp_path / "mine"
     with pytest.raises(InputError, match="seed: "):
         replace(run, seed=2**64).directory(tmp_path)
+    with pytest.raises(InputError, match="watts: expected the watts of a machine"):
+        replace(run, metering=workflow.MeteringOptions(watts=-1.0)).directory(tmp_path)
     folder_with_run(tmp_path, "mine")
     with pytest.raises(InputError, match="run_dir: expected a directory without a run"):
         replace(run, run_dir=tmp_path / "mine").directory(tmp_path)
