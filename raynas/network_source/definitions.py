@@ -33,12 +33,13 @@ class Definitions:
         self.pieces: dict[str, str] = {}
         self._known: dict[str, object] = dict(taken)
 
-    def resolve(self, function: Callable[..., Any], text: str) -> None:
+    def resolve(self, function: Callable[..., Any], text: str, own: type | None = None) -> None:
         """Define what a function refers to.
 
         Args:
             function: whose module says what its names mean.
             text: its source.
+            own: the class that it is a method of, which the file defines.
 
         Raises:
             CannotBeWrittenError: a name that stands for something that no source can stand for, or
@@ -48,7 +49,9 @@ class Definitions:
         outer = [name for name in plain.__code__.co_freevars if name != "__class__"]
         if outer:
             raise CannotBeWrittenError(f"uses {outer[0]} of the function around its class")
-        self.resolve_names(text, plain.__globals__)
+        meanings = plain.__globals__
+        self.resolve_names(text, {name: value for name, value in meanings.items()
+                                  if value is not own})  # fmt: skip
 
     def resolve_names(self, text: str, meanings: Mapping[str, Any]) -> None:
         """Define the free names of a source text, as far as they mean anything.

@@ -38,13 +38,12 @@ def layer_call(layer: nn.Module) -> Expression:
     """
     kind = type(layer)
     arguments: list[tuple[str, str]] = []
-    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    # What an identity, or a layer without options, is given says nothing.
+    bare = kind is nn.Identity or kind.__init__ is nn.Module.__init__
+    parameters = [] if bare else list(inspect.signature(kind.__init__).parameters.values())[1:]
     named = False
     for each in parameters:
         if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
-            # Those of an identity are passed over by torch itself.
-            if kind is nn.Identity:
-                continue
             raise CannotBeWrittenError("does not keep what it was made with")
         if each.name in ("device", "dtype"):
             continue

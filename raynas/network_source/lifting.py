@@ -66,8 +66,9 @@ def lift(kind: type[nn.Module], definitions: Definitions) -> Lifted:
         methods[name] = source_of(function)
         if len(classes) > 1 and "super()" in methods[name]:
             raise CannotBeWrittenError(f"calls super() in its {name}")
-        definitions.resolve(function, methods[name])
-        waiting += attributes_of(methods[name])
+        definitions.resolve(function, methods[name], kind)
+        if not isinstance(held[name], staticmethod):
+            waiting += attributes_of(methods[name])
     texts = [textwrap.indent(text, "    ") for text in methods.values()]
     return Lifted(title_of(kind), tuple(texts), tuple(attributes))
 
@@ -89,10 +90,16 @@ def own_classes(kind: type[nn.Module]) -> list[type]:
 
 
 def function_of(value: Any) -> Callable[..., Any] | None:
-    """The function behind a method or a property of a class; `None` for anything else."""
+    """The function behind a method or a property of a class; `None` for anything else.
+
+    Raises:
+        CannotBeWrittenError: a method of the class itself, which has other attributes.
+    """
     if isinstance(value, property):
         return value.fget
-    if isinstance(value, staticmethod | classmethod):
+    if isinstance(value, classmethod):
+        raise CannotBeWrittenError(f"needs its class method {value.__func__.__name__}")
+    if isinstance(value, staticmethod):
         return value.__func__
     return value if inspect.isfunction(value) else None
 

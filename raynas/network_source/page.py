@@ -169,13 +169,15 @@ def building(network: nn.Module, parts: Sequence[str]) -> str:
 def heading(inputs: Inputs, names: Sequence[str], weights: str) -> str:
     """The docstring of the file."""
     chosen = f": {' '.join(names)}" if names else ""
-    title = textwrap.fill(f"A network that raynas found, which needs torch alone{chosen}.", WIDTH)
+    title = textwrap.fill(
+        f'"""A network that raynas found, which needs torch alone{chosen}.', WIDTH
+    )
     samples = f"{inputs.dtype} `[n, {', '.join(map(str, inputs.shape))}]`"
     told = (
         f"Samples are {samples}. The weights have the same names as in {weights}: their first "
         "number counts the parts of the network, from 0, in the order of `build_network`."
     )
-    return f'''"""{title}
+    return f'''{title}
 
     network = load_network()  # with the weights of {weights} beside this file
     network = build_network()  # to be trained from scratch

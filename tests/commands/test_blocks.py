@@ -52,7 +52,7 @@ def test_channels_of_a_found_architecture_are_searched_and_exported(
     run = tmp_path / "run"
     done("search", *fixed, *BRIEF_SEARCH[3:], "--run-dir", run)
     assert kinds_of_result(run) == KINDS
-    done("export", *fixed, "--run-dir", run, "--out", tmp_path / "again")
+    done("export", *fixed, run, "--out", tmp_path / "again")
     described = strict_json(tmp_path / "again" / "architecture.json")
     assert described["names"] == strict_json(run / "result.json")["names"]
     widths = ",".join(described["names"])

@@ -178,7 +178,7 @@ def test_the_exported_programs_have_the_accuracy_of_the_result(
 ) -> None:
     result = strict_json(home / "run" / "result.json")
     common = ("export", *DIGITS, *TINY, "--weights", weights, "--out")
-    by_run = done(*common, tmp_path / "run", "--run-dir", home / "run")
+    by_run = done(*common, tmp_path / "run", home / "run")
     text = encode(tuple(result["architecture"]))
     done(*common, tmp_path / "name", "--architecture", text)
     assert by_run == f"Exported {text} to {tmp_path / 'run'}\n"
@@ -200,10 +200,10 @@ def test_export_takes_batch_norm_from_the_run(weights: Path, tmp_path: Path) -> 
     done("search", *SEARCH, *small, "--weights", weights, "--run-dir", run_dir)
     out = tmp_path / "export"
     common = ("export", *DIGITS, *TINY, "--weights", weights, "--out", out)
-    refused = command(*common, "--run-dir", run_dir, "--batch-norm", "recalibrate")
+    refused = command(*common, run_dir, "--batch-norm", "recalibrate")
     assert refused.code == 2
     assert not out.exists()
-    done(*common, "--run-dir", run_dir)
+    done(*common, run_dir)
     result = strict_json(run_dir / "result.json")
     assert accuracy(out / "model.pt2", raynas.data.digits()) == result["test_top1"]
 
