@@ -130,7 +130,7 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """An error's message in one short line."""
     lines = [line.strip(" -") for line in str(error).strip().split("\n")]
     # What follows names the place: this one says only that there is one.

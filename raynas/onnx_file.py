@@ -54,7 +54,7 @@ def onnx_bytes(
             return checked_onnx(program, subnet, inputs)
     # Converters raise nearly anything for an operation that they do not know.
     except Exception as error:
-        refused[ONNX] = first_line(error)
+        refused[ONNX] = first_line(first_cause(error))
         return None
 
 
@@ -82,6 +82,13 @@ def checked_onnx(program: Program, subnet: nn.Module, inputs: Inputs) -> bytes:
     with torch.no_grad():
         require_close(torch.from_numpy(got), subnet(others), "the converter to ONNX")
     return content
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The error that others were raised from; theirs say where torch was, not what is wrong."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def rename_batch(model: Any) -> None:

@@ -11,7 +11,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from small_search import small_data
 from torch import Tensor, nn
 
 import raynas
@@ -24,7 +23,7 @@ from raynas.module_files import PROGRAM, WEIGHTS
 from raynas.network_source import SOURCE
 from raynas.onnx_file import ONNX
 from raynas.supernets import ChainSupernet, greedynas_28x28, resnet_mixed_8x8, spos_8x8
-from raynas.testing.supernets import tiny_supernet
+from raynas.testing.supernets import small_data, small_supernet
 
 
 def logits(file: Path, samples: np.ndarray) -> Tensor:
@@ -63,7 +62,7 @@ def test_onnxruntime_gives_the_logits_of_the_supernet(family: str, tmp_path: Pat
 
 
 def test_a_calibrated_architecture_runs_in_onnxruntime_for_any_batch(tmp_path: Path) -> None:
-    supernet, data = tiny_supernet().eval(), small_data()
+    supernet, data = small_supernet(blocks=2).eval(), small_data()
     architecture = (0,) * supernet.space.blocks
     made = export_architecture(
         tmp_path, supernet, data, architecture, raynas.Evaluation(), {}, onnx=True
@@ -128,6 +127,12 @@ def test_without_the_extra_nothing_is_calibrated_or_written(
     target = tmp_path / "best"
     with pytest.raises(InputError, match=r"^onnx: .*got no no_such_package\. Install the extra"):
         export_architecture(
-            target, tiny_supernet(), small_data(), (0,) * 3, raynas.Evaluation(), {}, onnx=True
+            target,
+            small_supernet(blocks=2),
+            small_data(),
+            (0, 0),
+            raynas.Evaluation(),
+            {},
+            onnx=True,
         )
     assert not target.exists()

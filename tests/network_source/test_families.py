@@ -67,10 +67,11 @@ for folder in map(Path, sys.argv[1:]):
     with torch.no_grad():
         before = network(samples)
     torch.manual_seed(3)
-    optimizer = torch.optim.SGD(network.train().parameters(), 0.01)
-    torch.nn.functional.cross_entropy(network(samples), torch.arange(len(samples))).backward()
-    optimizer.step()
+    logits = network.train()(samples)
+    torch.nn.functional.cross_entropy(logits, torch.arange(len(samples))).backward()
     with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.sub_(0.01 * parameter.grad)
         after = network.eval()(samples)
     fresh = module.build_network()
     same = fresh.state_dict().keys() == network.state_dict().keys()
@@ -100,11 +101,12 @@ def trained(subnet: nn.Module, samples: Tensor) -> Tensor:
     """The logits after one step of training."""
     network = copy.deepcopy(subnet).train()
     torch.manual_seed(3)
-    optimizer = torch.optim.SGD(network.parameters(), 0.01)
     loss = nn.functional.cross_entropy(network(samples), torch.arange(len(samples)))
     loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
     with torch.no_grad():
+        for parameter in network.parameters():
+            assert parameter.grad is not None
+            parameter.sub_(0.01 * parameter.grad)
         logits: Tensor = network.eval()(samples)
     return logits
 
