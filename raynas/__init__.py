@@ -26,8 +26,9 @@ A search: `preparation` checks its arguments, `task_trial` a task among them, `s
 `generation` one turn of it, `replay` its resumption, `conclusion` its end, `result` the winner or
 the front, `export` its product (`export_files`: where it is written; `network_source`: as source),
 `retraining` trains that for itself; `overview` looks before it; `specialization` looks networks up
-in a table instead. `report` reads records; `testing` has contract kits; `commands` is the command
-line; `cli` and `workflow` are earlier names of its files.
+in a table instead. `foreign` reads architectures of other projects; `report` reads records;
+`testing` has contract kits; `commands` is the command line; `cli` and `workflow` are earlier names
+of its files.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ from raynas.task import Classification, PerSample, Task
 
 if TYPE_CHECKING:
     from raynas import data, supernets, training
+    from raynas.foreign import read_architecture
     from raynas.population.interface import CandidateEvaluator
     from raynas.retraining.retrain import retrain
     from raynas.supernets.chain import ChainSupernet
@@ -111,6 +113,7 @@ __all__ = [
     "describe",
     "evaluate",
     "open_pool",
+    "read_architecture",
     "retrain",
     "search",
     "search_with",
@@ -126,6 +129,7 @@ LATER = {
     "ChainSupernet": "raynas.supernets",
     "TrainingSettings": "raynas.training",
     "open_pool": "raynas.workers.open_pool",
+    "read_architecture": "raynas.foreign",
     "retrain": "raynas.retraining.retrain",
 }
 """Names and their modules, which need torch."""

@@ -8,6 +8,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 import raynas
+from raynas.commands.architectures import architecture_of
 from raynas.commands.blocks import read_blocks, require_searched_blocks
 from raynas.commands.families import require_trained
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
@@ -47,7 +48,8 @@ def export(
         run_dir: a finished search of this supernet; its batch norm is that of the search.
         out: the directory that receives the files; best in the run directory if omitted, and with
             --all members there.
-        architecture: without a run directory: one choice per block, as 2,1,0,3 or c7,c5,c3,x.
+        architecture: without a run directory: one choice per block, as 2,1,0,3 or c7,c5,c3,x; or
+            the file of one, of raynas or of another project.
         all: every member of the run's front, or of a search for one winner its finalists, each in a
             folder of its own: 00, the best one, 01, ...
         onnx: write model.onnx, too; needs the extra onnx.
@@ -114,7 +116,7 @@ def export_named(
     require_asked(onnx=onnx)
     samples = load_data(data)
     network, task = supernet.load(data, samples)
-    found = network.read(architecture)
+    found = architecture_of(network, architecture)
     protocol = raynas.Evaluation(batch_norm=batch_norm)
     made = export_architecture(out, network, samples, found, protocol, {}, task, onnx=onnx)
     warn_of_refused([made])

@@ -12,6 +12,7 @@ from tyro.conf import Positional
 
 import raynas
 from raynas.commands import terminal
+from raynas.commands.architectures import architecture_in, architecture_of
 from raynas.commands.blocks import read_blocks, require_searched_blocks
 from raynas.commands.families import require_trained
 from raynas.commands.loading import DataOptions, SupernetOptions, is_built, load_data
@@ -71,7 +72,8 @@ def retrain(
         out: the directory that receives the files of an export, and the checkpoint while the
             training goes on; retrained in the run directory if omitted, and for --architecture and
             --member a folder beside it.
-        architecture: another one than the winner, as 2,1,0,3 or c7,c5,c3,x: a baseline.
+        architecture: another one than the winner, as 2,1,0,3 or c7,c5,c3,x, or the file of one, of
+            raynas or of another project: a baseline.
         member: of the search's front, or of its finalists where it searched for one winner,
             counted from 0, the best one.
         inherit: fine-tune the supernet's weights instead of fresh ones.
@@ -89,7 +91,7 @@ def retrain(
     names = [tuple(own) for own in records.config["supernet"]["names"]]
     found = tuple(chosen_record["architecture"])
     if architecture is not None:
-        found = read_architecture(names, architecture)
+        found = architecture_in(names, architecture)
     require_trained(supernet.supernet, supernet.weights)
     preset = preset_of(data.data, supernet.supernet)
     terms = retraining_settings(preset, settings, inherit=inherit)
@@ -107,6 +109,9 @@ def retrain(
         samples = load_data(data, train=True)
         network, task = supernet.load(data, samples)
         require_searched_blocks(names, network.names, read_blocks(supernet.blocks))
+        if architecture is not None:
+            # Once more, with the channels that a file may say.
+            found = architecture_of(network, architecture)
         loaded = load_result(run_dir, network, samples, task)
         screen = terminal.make_console()
         screen.print(
@@ -150,17 +155,6 @@ def retrain_with_progress(
             supernet, data, architecture, settings, out,
             observer=progress.epoch, step_observer=progress.step, **options,
         )  # fmt: skip
-
-
-def read_architecture(names: list[tuple[str, ...]], text: str) -> Architecture:
-    """The architecture that a text names, of the choices that a search has recorded.
-
-    Raises:
-        InputError: another number of blocks, or a choice that its block does not have.
-    """
-    from raynas.supernets import choice_names
-
-    return choice_names.encode(tuple(names), choice_names.split(text))
 
 
 def member_of(result: Record, member: int) -> Record:
