@@ -40,7 +40,7 @@ def read(text: str) -> Found:
         shapes.append(BlockShape(inputs, outputs, stride))
         inputs = outputs
     known = is_whole(shapes[0].inputs)
-    return Found("a network of FairNAS", tuple(choices), tuple(shapes) if known else None)
+    return Found("a network of FairNAS", tuple(choices), shapes=tuple(shapes) if known else None)
 
 
 def literal(tree: ast.Module, name: str) -> Any:

@@ -29,14 +29,15 @@ class Found:
 
     Args:
         format: of the file, in words.
-        choices: of each block, shallowest first: a name of this library's families, a name that
-            the file has for it, or an index.
+        choices: of each block, shallowest first: a name of this library's families, or an index.
+        words: the choices as the file has them, which a supernet of one's own may have, too.
         shapes: of each block, if the file says them.
         middles: channels inside the main branch of each block, if the file says them.
     """
 
     format: str
     choices: tuple[str | int, ...]
+    words: tuple[Any, ...] = ()
     shapes: tuple[BlockShape, ...] | None = None
     middles: tuple[int, ...] | None = None
 

@@ -18,7 +18,7 @@ from raynas.foreign.found import Found, NotUnderstoodError, bottleneck
 KEY = re.compile(r"(?:.*\.)?(?:stage_(\d+)_block_(\d+)|layers?\.?(\d+)\.(\d+))")
 """A key: the stage and the block in it."""
 
-SHUFFLE = re.compile(r"(?:shuffle|ShuffleBlock)_(\d)x\1")
+SHUFFLE = re.compile(r"(?:shuffle|ShuffleBlock)_(\d+)x\1")
 
 BOTTLENECK = re.compile(r"mb(?:v2)?_k(\d+)e(\d+)(_se)?")
 
@@ -54,12 +54,12 @@ def read(content: Mapping[str, Any]) -> Found:
         if match is None:
             raise NotUnderstoodError(f"{key!r}, which names no stage and block")
         stage, block = (int(number) for number in match.groups() if number is not None)
-        placed[stage, block] = translated(chosen(value, str(key)))
+        placed[stage, block] = chosen(value, str(key))
     require_no_gaps(list(placed))
-    names = [placed[place] for place in sorted(placed)]
-    if names[0] == FIRST:
-        del names[0]
-    return Found("mmrazor's subnet", tuple(names))
+    words = [placed[place] for place in sorted(placed)]
+    if translated(words[0]) == FIRST:
+        del words[0]
+    return Found("mmrazor's subnet", tuple(map(translated, words)), tuple(words))
 
 
 def chosen(value: Any, key: str) -> str:

@@ -53,13 +53,14 @@ def read(content: Mapping[str, Any]) -> Found:
     if len(series) != 1:
         raise NotUnderstoodError(f"labels of {len(series)} kinds: {', '.join(sorted(series))}")
     ((prefix, values),) = series.items()
-    choices = tuple(choice(value, prefix) for value in in_order(values, prefix))
+    words = in_order(values, prefix)
+    choices = tuple(choice(value, prefix) for value in words)
     middles = None
     if widths is not None:
         middles = tuple(width(value) for value in in_order(widths, WIDTHS))
         if len(middles) != len(choices):
             raise NotUnderstoodError(f"{len(middles)} widths of {len(choices)} blocks")
-    return Found("NNI's architecture", choices, middles=middles)
+    return Found("NNI's architecture", choices, tuple(words), middles=middles)
 
 
 def in_order(values: Mapping[int, Any], prefix: str) -> list[Any]:

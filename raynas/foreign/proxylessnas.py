@@ -48,7 +48,7 @@ def read(content: Mapping[str, Any]) -> Found:
             choices.append(name)
             shapes.append(shape)
         channels = shape.outputs
-    return Found("a network of ProxylessNAS", tuple(choices), tuple(shapes))
+    return Found("a network of ProxylessNAS", tuple(choices), shapes=tuple(shapes))
 
 
 def bottleneck_of(layer: Mapping[str, Any], place: str) -> tuple[str, BlockShape]:

@@ -146,19 +146,37 @@ def fitted(
         "Give one of this supernet's space.",
     )
     indices = []
-    for block, (choice, offered) in enumerate(zip(found.choices, names, strict=True)):
-        wanted = choice
-        if found.middles is not None:
-            known = {} if widths is None else widths[block]
-            wanted = f"{choice}@{known.get(found.middles[block], found.middles[block])}"
-        elif isinstance(choice, str) and choice not in offered:
-            wide = choice + DEFAULT_WIDTH
-            wanted = wide if wide in offered else choice
+    for block, offered in enumerate(names):
         try:
-            indices.append(index_of(block, offered, wanted))
+            indices.append(index_of(block, offered, wanted(found, block, offered, widths)))
         except InputError as error:
             raise InputError(argument, error.expected, error.got, error.remedy) from error
     return tuple(indices)
+
+
+def wanted(
+    found: Found,
+    block: int,
+    offered: Sequence[str],
+    widths: Sequence[Mapping[int, str]] | None,
+) -> str | int:
+    """The name, or index, of the choice of a block that a file says.
+
+    Args:
+        found: what the file says.
+        block: counted from 0.
+        offered: the names of its choices.
+        widths: as those of `fitted`.
+    """
+    choice = found.choices[block]
+    if found.middles is not None:
+        known = {} if widths is None else widths[block]
+        return f"{choice}@{known.get(found.middles[block], found.middles[block])}"
+    if isinstance(choice, int):
+        return choice
+    words = found.words[block : block + 1]
+    every = (choice, *words, f"{choice}{DEFAULT_WIDTH}")
+    return next((each for each in every if each in offered), choice)
 
 
 def widths_of(found: Found, supernet: ChainSupernet) -> list[dict[int, str]] | None:

@@ -1,4 +1,4 @@
-"""Files that hold no architecture, or one of another supernet: one error that says which, and why."""
+"""Files that hold no architecture, or one of another supernet: one error that says what and why."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ TEXTS: dict[str, tuple[str, str, str]] = {
     "depth": ("a.json", '{"s2_depth": 5}', "with 5 for s2_depth, and not from 1 to 4"),
     "depths": ("a.json", '{"s2_depth": 2, "s2_i0": "k3e3"}', "with no s2_i1"),
     "stage": ("a.yaml", "stage_0_block_1: x", "with no block 0 of stage 0"),
-    "several": ("a.yaml", "stage_0_block_0: {chosen: [a, b]}", "and no single choice"),
+    "several": ("a.yaml", "stage_0_block_0: {chosen: [a, b]}",
+        "with ['a', 'b'] for stage_0_block_0, and no single choice"),
     "pruned": (
         "a.yaml", "modules: {stage_0_block_0: x}\nchannels: {a: 1}",
         "with channels, which are no choices of blocks",
@@ -96,11 +97,11 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     file = tmp_path / "file"
     for content, reason in cases.items():
         file.write_bytes(content)
-        with pytest.raises(InputError, match="architecture: expected the architecture.json") as e:
+        with pytest.raises(InputError, match=r"architecture: expected the architecture\.json") as e:
             raynas.read_architecture(file, spos_8x8())
         assert reason in str(e.value)
     for path in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(InputError, match="architecture: expected the architecture.json"):
+        with pytest.raises(InputError, match=r"architecture: expected the architecture\.json"):
             raynas.read_architecture(path, spos_8x8())
 
 
@@ -193,9 +194,9 @@ def test_names_of_ones_own_are_taken_as_they_are(tmp_path: Path) -> None:
     blocks = [[nn.Identity(), nn.ReLU()], [nn.Identity(), nn.Tanh()]]
     supernet = ChainSupernet(
         nn.Linear(4, 4), blocks, nn.Linear(4, 2), inputs=raynas.Inputs((4,), "float32"),
-        num_classes=2, names=[["skip", "act"], ["skip", "shuffle_9x9"]],
+        num_classes=2, names=[["skip", "act"], ["skip", "shuffle_3x3"]],
     )  # fmt: skip
-    content = {"layers.0.0": "act", "layers.1.0": {"chosen": "shuffle_9x9"}}
+    content = {"layers.0.0": "act", "layers.1.0": {"chosen": "shuffle_3x3"}}
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(content))
     again = copy.deepcopy(supernet)
     assert raynas.read_architecture(str(tmp_path / "a.yaml"), again) == (1, 1)

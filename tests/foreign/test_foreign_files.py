@@ -32,7 +32,7 @@ MOBILE = (
 MOBILE_COSTS = (320_427_584, 4_080_512)
 
 FAIRNAS: dict[str, tuple[str, tuple[int, int]]] = {
-    "A": ("3x7 3x3 3x7 6x3 6x7 3x3 3x3 6x7 6x7 3x5 6x3 3x5 3x5 3x3 6x3 6x7 6x3 6x7 6x5",
+    "A": ("3x7 3x3 3x7 6x3 6x7 3x3 3x3 6x7 6x7 3x5 6x3 3x5 3x5 6x3 6x3 6x7 6x3 6x7 6x5",
           (388_122_848, 4_651_352)),
     "B": ("3x5 3x3 3x5 3x3 6x3 3x5 3x7 3x3 6x3 3x5 3x3 6x3 3x7 3x3 6x7 6x5 6x7 6x3 6x5",
           (345_297_632, 4_506_272)),
@@ -253,21 +253,23 @@ def test_a_network_of_the_space_of_greedynas(tmp_path: Path) -> None:
 
 
 def test_widths_of_nni_are_those_of_the_search_of_channels(tmp_path: Path) -> None:
-    with torch.device("meta"):
-        supernet = spos(channels=True)
-    tenths = [10, 6, 10, 14, 2, 4, 6, 8, 10, 12, 14, 16, 2, 4, 6, 8, 10, 12, 14, 16]
-    default = [32] * 4 + [80] * 4 + [160] * 8 + [320] * 4
-    content: dict[str, Any] = {f"layer_{i}": NNI[c] for i, c in enumerate(SPOS, 1)}
-    content |= {f"channel_{i}": int(w * t / 10)
-                for i, (w, t) in enumerate(zip(default, tenths, strict=True), 1)}  # fmt: skip
-    content["channel_2"], content["channel_4"] = 19, 45
-    names = [f"{'c3 c5 c7 x'.split()[c]}@{t // 10}.{t % 10}"
-             for c, t in zip(SPOS, tenths, strict=True)]  # fmt: skip
+    supernet = spos_8x8(channels=True)
+    default = [16] * 4 + [32] * 4
+    told = ["c7@1.0", "c5@0.6", "c3@1.0", "x@1.4", "c3@0.2", "c3@0.4", "c5@0.6", "x@1.6"]
+    middles = [16, 10, 16, 22, 6, 13, 19, 51]
+    assert [
+        round(w * float(name.split("@")[1])) for w, name in zip(default, told, strict=True)
+    ] == (middles)
+    content: dict[str, Any] = {
+        f"layer_{i}": NNI[("c3", "c5", "c7", "x").index(name.split("@")[0])]
+        for i, name in enumerate(told, 1)
+    }
+    content |= {f"channel_{i}": middle for i, middle in enumerate(middles, 1)}
     file = write(tmp_path / "nni.json", content)
-    assert supernet.decode(raynas.read_architecture(file, supernet)) == tuple(names)
-    # Rounded down by NNI, 44 is no width of this library.
-    file = write(tmp_path / "other.json", content | {"channel_4": 44})
-    with pytest.raises(raynas.InputError, match=r"for block 3 one of .*got 'c5@44'"):
+    assert supernet.decode(raynas.read_architecture(file, supernet)) == tuple(told)
+    # NNI rounds down where this library rounds to the nearest: such a width is none of ours.
+    file = write(tmp_path / "other.json", content | {"channel_2": 9})
+    with pytest.raises(raynas.InputError, match=r"for block 1 one of .*got 'c5@9'"):
         raynas.read_architecture(file, supernet)
 
 
