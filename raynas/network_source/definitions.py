@@ -144,9 +144,9 @@ def import_of(name: str, value: Any) -> str | None:
     own = getattr(value, "__name__", None)
     if not isinstance(own, str) or isinstance(value, nn.Module):
         return None
-    for home in (getattr(value, "__module__", None), *HOMES):
-        known = isinstance(home, str) and is_at_hand(home)
-        if known and getattr(importlib.import_module(home), own, None) is value:
+    told = getattr(value, "__module__", None)
+    for home in (*([told] if isinstance(told, str) else []), *HOMES):
+        if is_at_hand(home) and getattr(importlib.import_module(home), own, None) is value:
             return imported(home, own, name)
     return None
 

@@ -65,7 +65,7 @@ def flat(expression: Expression) -> str:
         return expression
     listed = [f"{name}={flat(value)}" if name else flat(value)
               for name, value in expression.arguments]  # fmt: skip
-    opening, closing = expression.brackets
+    opening, closing = tuple(expression.brackets)
     return f"{expression.function}{opening}{', '.join(listed)}{closing}"
 
 
@@ -89,7 +89,7 @@ def lines_of(expression: Expression, before: str, after: str, indent: int) -> li
     line = f"{margin}{before}{flat(expression)}{after}"
     if isinstance(expression, str) or not (is_tall(expression) or len(line) > WIDTH):
         return [line]
-    opening, closing = expression.brackets
+    opening, closing = tuple(expression.brackets)
     lines = [f"{margin}{before}{expression.function}{opening}"]
     for name, value in expression.arguments:
         lines += lines_of(value, f"{name}=" if name else "", ",", indent + 4)
