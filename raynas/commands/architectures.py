@@ -49,12 +49,12 @@ def architecture_in(names: Sequence[Sequence[str]], text: str) -> Architecture:
     return choice_names.encode(own, choice_names.split(text))
 
 
-def require_names(text: str) -> None:
+def require_names(text: str, argument: str = "architecture") -> None:
     """Raise `InputError` for a text that was meant to be a file."""
     require(
         not text.endswith((".json", ".yaml", ".yml", ".config", ".pkl", ".py", ".tar")),
-        "architecture",
+        argument,
         "a file that is there",
         text,
-        "Give the architecture.json of an exported subnet, or write names: c7,c5,c3,x.",
+        "Give the architecture.json of an exported subnet, or write names: c3,c5,x.",
     )

@@ -88,8 +88,16 @@ def test_what_a_command_line_gives(home: Path) -> None:
         ("joint.st", "c3,c3,c3", "blocks: expected 2 choices, one per block, got 3"),
         ("joint.st", "c3,e3k5", "blocks: expected for block 1 one of c3, c5"),
         ("joint.st", "missing.json", "blocks: expected a file that is there"),
-        ("joint.st", "nothing.json", "blocks: expected the names of the choices, or a file"),
-        ("joint.st", "text.json", "blocks: expected the names of the choices, or a file"),
+        (
+            "joint.st",
+            "nothing.json",
+            "blocks: expected the architecture.json of an export",
+        ),
+        (
+            "joint.st",
+            "text.json",
+            "blocks: expected the architecture.json of an export",
+        ),
         ("plain.st", "architecture.json", "whose channels are not searched"),
         ("fixed.st", "c3,c3", "of one built with blocks ['c3', 'x']"),
     ],
