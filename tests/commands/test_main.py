@@ -33,6 +33,8 @@ from raynas.commands.main import COMMANDS
 from raynas.commands.options import plain_docstring
 from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
+from raynas.export_files import FILES
+from raynas.onnx_file import ONNX
 from raynas.space import encode
 from raynas.supernets import recipe_of
 
@@ -114,7 +116,7 @@ def test_the_preset_of_a_data_set_says_in_its_file_how_it_was_built(tmp_path: Pa
 def test_search_writes_its_records_and_the_best_subnet(home: Path) -> None:
     assert set(contents(home / "run")) == {
         *(".lock", "config.json", "generations.jsonl", "metrics.jsonl", "result.json"),
-        *(f"best/{name}" for name in ("architecture.json", "weights.safetensors", "model.pt2")),
+        *(f"best/{name}" for name in FILES if name != ONNX),
     }
     result = strict_json(home / "run" / "result.json")
     assert result["generations"] == 2
@@ -323,7 +325,7 @@ def options_and_words(function: object) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "ledger"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("ledger", "onnx")])
 def test_help_names_and_explains_every_option_once(name: str) -> None:
     shown = done(name, "--help")
     text = " ".join(shown.replace("│", " ").split())
@@ -334,7 +336,7 @@ def test_help_names_and_explains_every_option_once(name: str) -> None:
         flag = f"--{option.replace('_', '-')}"
         opening = rf"{flag}(,| [A-Z\\[{{])"
         if get_origin(hints.get(option)) is Annotated:
-            opening = "PATH  "  # An argument without a name.
+            opening = r"\[?PATH\]?  "  # An argument without a name.
         row = re.compile(rf"^[│ ]*{opening}", re.MULTILINE)
         assert len(row.findall(shown)) == 1, flag
         assert " ".join(words.split()).rstrip(".") in text
