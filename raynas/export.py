@@ -224,22 +224,7 @@ def export_subnet(
     require_target(target, description["architecture"])
     require_asked(onnx=onnx)
     refused: dict[str, str] = {}
-    weights = weights_bytes(subnet, refused)
-    source = source_bytes(subnet, inputs, description.get("names", ()), WEIGHTS, refused)
-    program = program_of(subnet, inputs, refused)
-    batch = None if program is None else program.batch
-    made = {WEIGHTS: weights, PROGRAM: None if program is None else program.content, SOURCE: source}
-    if onnx and program is not None:
-        made[ONNX] = onnx_bytes(program, subnet, inputs, refused)
-    elif onnx:
-        refused[ONNX] = f"it is made from {PROGRAM}, which was not written"
-    told = {
-        **description,
-        "inputs": asdict(inputs),
-        "batch": "any" if batch is None else batch,
-        "not_written": refused,
-    }
-    made[DESCRIPTION] = json.dumps(told, indent=2, default=plain_number).encode() + b"\n"
+    made, batch = contents(subnet, inputs, description, refused, onnx=onnx)
     files = {name: content for name in FILES if (content := made.get(name)) is not None}
     with writing("export directory", target):
         target.mkdir(parents=True, exist_ok=True)
@@ -248,6 +233,43 @@ def export_subnet(
         for name in set(FILES) - files.keys():
             (target / name).unlink(missing_ok=True)
     return Exported(target, tuple(files), refused, batch)
+
+
+def contents(
+    subnet: nn.Module,
+    inputs: Inputs,
+    description: Mapping[str, Any],
+    refused: dict[str, str],
+    *,
+    onnx: bool,
+) -> tuple[dict[str, bytes | None], int | None]:
+    """The contents of the files of an export.
+
+    Args:
+        subnet, inputs, description, onnx: as those of `export_subnet`.
+        refused: receives the reasons why something could not be written.
+
+    Returns:
+        The content of each file by its name, and the one batch size of programs, `None` for any.
+    """
+    names = description.get("names", ())
+    made: dict[str, bytes | None] = {WEIGHTS: weights_bytes(subnet, refused)}
+    program = program_of(subnet, inputs, refused)
+    made[PROGRAM] = None if program is None else program.content
+    made[SOURCE] = source_bytes(subnet, inputs, names, WEIGHTS, refused)
+    if onnx and program is not None:
+        made[ONNX] = onnx_bytes(program, subnet, inputs, refused)
+    elif onnx:
+        refused[ONNX] = f"it is made from {PROGRAM}, which was not written"
+    batch = None if program is None else program.batch
+    told = {
+        **description,
+        "inputs": asdict(inputs),
+        "batch": "any" if batch is None else batch,
+        "not_written": refused,
+    }
+    made[DESCRIPTION] = json.dumps(told, indent=2, default=plain_number).encode() + b"\n"
+    return made, batch
 
 
 def require_asked(*, onnx: bool) -> None:
