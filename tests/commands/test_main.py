@@ -379,7 +379,7 @@ def test_the_program_ends_with_one_line_and_code_2(tmp_path: Path) -> None:
     ended = program("export", *DIGITS, "--supernet", "none", "--out", "best", folder=tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
-        "error: architecture: expected either --architecture or --run-dir, got neither. "
+        "error: architecture: expected either --architecture or a run directory, got neither. "
         "Give one of them.\n"
     )
     assert not list(tmp_path.iterdir())
