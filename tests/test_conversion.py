@@ -56,6 +56,9 @@ def test_a_program_gets_an_onnx_file_beside_it(exported: Path, tmp_path: Path) -
         samples = FLOATS.examples(count, seed=4)
         (found,) = session.run(["outputs"], {"samples": samples})
         torch.testing.assert_close(torch.from_numpy(found), program(torch.from_numpy(samples)))
+    # An export of what may be other weights removes it.
+    export_subnet(folder, nn.Linear(4, 2), FLOATS, {"architecture": (0, 0)})
+    assert contents(folder).keys() == before.keys()
 
 
 def cut(folder: Path) -> None:

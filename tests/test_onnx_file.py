@@ -61,6 +61,7 @@ def test_onnxruntime_gives_the_logits_of_the_supernet(family: str, tmp_path: Pat
         torch.testing.assert_close(logits(tmp_path / ONNX, samples), wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_calibrated_architecture_runs_in_onnxruntime_for_any_batch(tmp_path: Path) -> None:
     supernet, data = small_supernet(blocks=2).eval(), small_data()
     architecture = (0,) * supernet.space.blocks
@@ -100,7 +101,10 @@ class Guarded(nn.Module):
 
 @pytest.mark.parametrize(
     ("kind", "missing", "reason"),
-    [(Unknown, {ONNX}, "bessel_j0"), (Guarded, {ONNX, PROGRAM}, "it is made from model.pt2")],
+    [
+        pytest.param(Unknown, {ONNX}, "bessel_j0", marks=pytest.mark.slow),
+        (Guarded, {ONNX, PROGRAM}, "it is made from model.pt2"),
+    ],
 )
 def test_what_onnx_refuses_is_told_and_all_else_is_written(
     kind: type[nn.Module], missing: set[str], reason: str, tmp_path: Path

@@ -70,6 +70,16 @@ def test_all_finalists_of_a_run_go_beside_its_winner(own: tuple[object, ...], ru
 
 
 @pytest.mark.slow
+def test_the_architecture_of_a_file_is_retrained(
+    own: tuple[object, ...], run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "nni.json").write_text(json.dumps({"model_0": 0, "model_1": 2, "model_2": 1}))
+    brief = ("--epochs", 1, "--batch-size", 64)
+    done("retrain", run, *own, *brief, "--architecture", tmp_path / "nni.json")
+    assert described(run / "retrained-0-2-1")["architecture"] == [0, 2, 1]
+
+
+@pytest.mark.slow
 def test_onnx_on_request_beside_the_winner(own: tuple[object, ...], run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     before = contents(run / "best")
@@ -99,7 +109,7 @@ def test_without_the_extra_onnx_is_refused_before_anything_is_read(
 
 
 def test_the_file_of_an_architecture_stands_for_its_names(
-    own: tuple[object, ...], run: Path, tmp_path: Path
+    own: tuple[object, ...], tmp_path: Path
 ) -> None:
     nni = tmp_path / "nni.json"
     nni.write_text(json.dumps({"model_2": 1, "model_0": 0, "model_1": 2}))
@@ -115,9 +125,6 @@ def test_the_file_of_an_architecture_stands_for_its_names(
     one, *others = told.splitlines()
     assert one.startswith("0,2,1  top1 ")
     assert others == [one] * 3
-    brief = ("--epochs", 1, "--batch-size", 64)
-    done("retrain", run, *own, *brief, "--architecture", mmrazor)
-    assert described(run / "retrained-0-2-1")["architecture"] == [0, 2, 1]
 
 
 @pytest.mark.parametrize("name", ["evaluate", "export", "retrain"])

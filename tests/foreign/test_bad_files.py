@@ -18,9 +18,14 @@ import raynas
 from raynas.errors import InputError
 from raynas.foreign.block_shapes import shapes_of
 from raynas.foreign.found import BlockShape
-from raynas.supernets import ChainSupernet, digest, fairnas_28x28, proxylessnas_28x28, spos_8x8
+from raynas.supernets import ChainSupernet, digest, fairnas_28x28, proxylessnas_28x28
 
 EIGHT = {f"layer_{i}": "k3" for i in range(1, 9)}
+
+
+@pytest.fixture(scope="module")
+def two_blocks() -> ChainSupernet:
+    return proxylessnas_28x28(stages=((16, 2, 2),)).eval()
 
 
 class Runs:
@@ -74,17 +79,19 @@ TEXTS: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", TEXTS)
-def test_texts_that_hold_no_architecture(case: str, tmp_path: Path) -> None:
+def test_texts_that_hold_no_architecture(
+    case: str, two_blocks: ChainSupernet, tmp_path: Path
+) -> None:
     name, text, reason = TEXTS[case]
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError) as caught:
-        raynas.read_architecture(tmp_path / name, spos_8x8())
+        raynas.read_architecture(tmp_path / name, two_blocks)
     assert caught.value.argument == "architecture"
     assert f"got {tmp_path / name} {reason}. Give such a file" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_no_text(tmp_path: Path) -> None:
+def test_files_that_are_no_text(two_blocks: ChainSupernet, tmp_path: Path) -> None:
     cases = {
         b"\xff\xfe\x00": "bytes that are no text",
         b"PK\x03\x04": "neither a pickle of choices nor a file of torch",
@@ -98,11 +105,11 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     for content, reason in cases.items():
         file.write_bytes(content)
         with pytest.raises(InputError, match=r"architecture: expected the architecture\.json") as e:
-            raynas.read_architecture(file, spos_8x8())
+            raynas.read_architecture(file, two_blocks)
         assert reason in str(e.value)
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(InputError, match=r"architecture: expected the architecture\.json"):
-            raynas.read_architecture(path, spos_8x8())
+            raynas.read_architecture(path, two_blocks)
 
 
 def proxyless(change: Callable[[list[dict[str, Any]]], None]) -> dict[str, Any]:
@@ -149,11 +156,6 @@ CHANGES: dict[str, tuple[Callable[[list[dict[str, Any]]], None], str]] = {
     ),
     "count": (lambda blocks: blocks.pop(), "the choices of 2 blocks, got 1"),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def two_blocks() -> ChainSupernet:
-    return proxylessnas_28x28(stages=((16, 2, 2),)).eval()
 
 
 def test_a_network_that_fits(two_blocks: ChainSupernet, tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ import yaml
 
 import raynas
 from raynas.costs import flops_table, params_table
+from raynas.foreign.reading import fitted, read_file
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, fairnas, greedynas, proxylessnas, spos, spos_8x8
+from raynas.supernets.spos import SPOS_NAMES
 
 SPOS = (2, 1, 0, 1, 2, 0, 2, 0, 2, 0, 2, 3, 0, 0, 0, 0, 3, 2, 3, 3)
 """The network that the authors of SPOS released."""
@@ -131,11 +133,14 @@ def spos_files() -> dict[str, Any]:
 @pytest.mark.parametrize("name", spos_files())
 def test_the_network_of_spos(name: str, tmp_path: Path) -> None:
     file = write(tmp_path / name, spos_files()[name])
-    assert raynas.read_architecture(file, on_meta("spos")) == SPOS
+    assert fitted(read_file(file), [SPOS_NAMES] * 20, file) == SPOS
 
 
-def test_costs_of_the_network_of_spos() -> None:
-    assert costs("spos", SPOS) == SPOS_COSTS
+@pytest.mark.slow
+def test_costs_of_the_network_of_spos(tmp_path: Path) -> None:
+    for name, content in spos_files().items():
+        found = raynas.read_architecture(write(tmp_path / name, content), on_meta("spos"))
+        assert costs("spos", found) == SPOS_COSTS
 
 
 def proxyless_layers(names: str, widths: tuple[int, ...] = (32, 40, 80, 96, 192, 320)) -> Any:
@@ -203,14 +208,16 @@ PROXYLESS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", PROXYLESS)
 def test_the_network_of_proxylessnas(name: str, tmp_path: Path) -> None:
-    supernet = on_meta("proxylessnas")
     file = write(tmp_path / name, PROXYLESS[name]())
-    assert supernet.decode(raynas.read_architecture(file, supernet)) == tuple(MOBILE.split())
+    assert read_file(file).choices == tuple(MOBILE.split())
 
 
-def test_costs_of_the_network_of_proxylessnas() -> None:
-    found = on_meta("proxylessnas").encode(MOBILE.split())
-    assert costs("proxylessnas", found) == MOBILE_COSTS
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["proxylessnas", "greedynas"])
+def test_costs_of_the_network_of_proxylessnas(family: str, tmp_path: Path) -> None:
+    for name, content in PROXYLESS.items():
+        found = raynas.read_architecture(write(tmp_path / name, content()), on_meta(family))
+        assert costs(family, found) == MOBILE_COSTS
 
 
 def fairnas_file(blocks: str) -> str:
@@ -231,29 +238,53 @@ def fairnas_file(blocks: str) -> str:
 
 @pytest.mark.parametrize("name", FAIRNAS)
 def test_the_networks_of_fairnas(name: str, tmp_path: Path) -> None:
+    blocks, _ = FAIRNAS[name]
+    found = read_file(write(tmp_path / f"FairNAS_{name}.py", fairnas_file(blocks)))
+    assert found.choices == tuple(f"e{each[0]}k{each[2]}" for each in blocks.split())
+    assert found.shapes is not None
+    assert found.shapes[:3] == ((16, 32, 2), (32, 32, 1), (32, 40, 2))
+    assert found.shapes[-1] == (192, 320, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAIRNAS)
+def test_costs_of_the_networks_of_fairnas(name: str, tmp_path: Path) -> None:
     blocks, published = FAIRNAS[name]
     file = write(tmp_path / f"FairNAS_{name}.py", fairnas_file(blocks))
     found = raynas.read_architecture(file, on_meta("fairnas"))
-    told = tuple(f"e{each[0]}k{each[2]}" for each in blocks.split())
-    assert on_meta("fairnas").decode(found) == told
     assert costs("fairnas", found) == published
 
 
-def test_a_network_of_the_space_of_greedynas(tmp_path: Path) -> None:
+def greedynas_file(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """A network with squeeze-and-excitation in mmrazor's format, and its choices."""
     names = MOBILE.replace("e6k7", "e6k7se").replace("e3k3 ", "e3k3se ")
-    supernet = on_meta("greedynas")
     content = mmrazor_mobile(names, "mb", "stage_{}_block_{}")
-    file = write(tmp_path / "greedynas.yaml", {key: {"chosen": [content[key]]} for key in content})
-    found = raynas.read_architecture(file, supernet)
-    assert supernet.decode(found) == tuple(names.split())
+    return write(path, {key: {"chosen": [content[key]]} for key in content}), tuple(names.split())
+
+
+def test_a_network_of_the_space_of_greedynas(tmp_path: Path) -> None:
+    file, names = greedynas_file(tmp_path / "greedynas.yaml")
+    assert read_file(file).choices == names
+
+
+@pytest.mark.slow
+def test_costs_of_a_network_of_the_space_of_greedynas(tmp_path: Path) -> None:
+    file, _ = greedynas_file(tmp_path / "greedynas.yaml")
+    found = raynas.read_architecture(file, on_meta("greedynas"))
     # Each squeeze-and-excitation adds two 1×1 convolutions of a quarter of the channels, on means.
     inside = [6 * 40, 6 * 96, 6 * 192, 6 * 192, 3 * 32, 3 * 40]
     added = sum(2 * width * (width // 4) for width in inside)
     assert costs("greedynas", found)[0] == MOBILE_COSTS[0] + added
 
 
-def test_widths_of_nni_are_those_of_the_search_of_channels(tmp_path: Path) -> None:
-    supernet = spos_8x8(channels=True)
+@pytest.fixture(scope="module")
+def channels() -> ChainSupernet:
+    return spos_8x8(channels=True)
+
+
+def test_widths_of_nni_are_those_of_the_search_of_channels(
+    channels: ChainSupernet, tmp_path: Path
+) -> None:
     default = [16] * 4 + [32] * 4
     told = ["c7@1.0", "c5@0.6", "c3@1.0", "x@1.4", "c3@0.2", "c3@0.4", "c5@0.6", "x@1.6"]
     middles = [16, 10, 16, 22, 6, 13, 19, 51]
@@ -266,15 +297,16 @@ def test_widths_of_nni_are_those_of_the_search_of_channels(tmp_path: Path) -> No
     }
     content |= {f"channel_{i}": middle for i, middle in enumerate(middles, 1)}
     file = write(tmp_path / "nni.json", content)
-    assert supernet.decode(raynas.read_architecture(file, supernet)) == tuple(told)
+    assert channels.decode(raynas.read_architecture(file, channels)) == tuple(told)
     # NNI rounds down where this library rounds to the nearest: such a width is none of ours.
     file = write(tmp_path / "other.json", content | {"channel_2": 9})
     with pytest.raises(raynas.InputError, match=r"for block 1 one of .*got 'c5@9'"):
-        raynas.read_architecture(file, supernet)
+        raynas.read_architecture(file, channels)
 
 
-def test_a_network_without_widths_has_the_default_ones(tmp_path: Path) -> None:
-    supernet = spos_8x8(channels=True)
+def test_a_network_without_widths_has_the_default_ones(
+    channels: ChainSupernet, tmp_path: Path
+) -> None:
     file = write(tmp_path / "nni.json", {f"layer_{i}": NNI[i % 4] for i in range(1, 9)})
-    found = supernet.decode(raynas.read_architecture(file, supernet))
+    found = channels.decode(raynas.read_architecture(file, channels))
     assert found == tuple(f"{name}@1.0" for name in ("c5", "c7", "x", "c3") * 2)
