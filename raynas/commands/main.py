@@ -8,6 +8,7 @@ from raynas.commands.describe import describe, evaluate
 from raynas.commands.export import export
 from raynas.commands.latency import latency
 from raynas.commands.ledger import ledger
+from raynas.commands.onnx import onnx
 from raynas.commands.retrain import retrain
 from raynas.commands.search import search
 from raynas.commands.specialize import specialize
@@ -22,6 +23,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "search": search,
     "specialize": specialize,
     "export": export,
+    "onnx": onnx,
     "retrain": retrain,
     "ledger": ledger,
 }

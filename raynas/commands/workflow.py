@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from raynas.runlog import CONFIG, RESULT, require_usable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from raynas.export import Exported
     from raynas.result import SearchResult
 
     MeteringOptions: TypeAlias = raynas.Metering
@@ -171,9 +172,16 @@ def export_best(result: SearchResult, directory: Path) -> None:
     from raynas.export import PartialExportError
 
     try:
-        result.export(directory)
+        warn_of_refused([result.export(directory)])
     except PartialExportError as error:
         print(f"warning: {one_line(error)}", file=sys.stderr)
+
+
+def warn_of_refused(made: Iterable[Exported]) -> None:
+    """Say in one line each what could not be written of networks, which are fine otherwise."""
+    refused = [f"{name} ({reason})" for each in made for name, reason in each.refused.items()]
+    for told in dict.fromkeys(refused):
+        print(f"warning: not written: {told}", file=sys.stderr)
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:

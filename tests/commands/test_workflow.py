@@ -146,6 +146,7 @@ def test_a_search_is_shown_and_exported(tmp_path: Path, capsys: pytest.CaptureFi
         "architecture.json",
         "weights.safetensors",
         "model.pt2",
+        "network.py",
     }
     workflow.search_and_show(small_supernet(), small_data(), PCF, run_dir, resume=True, **options)
     assert capsys.readouterr().out == out, "a finished run is shown again"
@@ -166,7 +167,9 @@ def test_a_subnet_that_torch_cannot_write_whole_is_told_and_the_search_is_fine(
     assert shown.err.startswith("warning: export: expected ")
     assert shown.err.count("\n") == 1
     assert "model.pt2 was not" in shown.err
-    assert set(contents(tmp_path / "run" / "best")) == {"architecture.json", "weights.safetensors"}
+    assert set(contents(tmp_path / "run" / "best")) == {
+        *("architecture.json", "weights.safetensors", "network.py"),
+    }
 
 
 def test_a_subnet_that_cannot_be_written_at_all_is_an_error_after_the_result(
