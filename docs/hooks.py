@@ -1,7 +1,7 @@
 """Pages that lie elsewhere in the repository, shown in the documentation, and links to them.
 
-Files are read where they are: on a code host, `CONTRIBUTING.md` and the READMEs of the benchmarks have
-their usual places, and links between them and `docs/` work there as they stand.
+Files are read where they are: on a code host, `CONTRIBUTING.md` and the READMEs of the benchmarks
+have their usual places, and links between them and `docs/` work there as they stand.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 import runpy
 import shlex
@@ -182,9 +183,10 @@ def words_of(text: str) -> list[str]:
     """The words that begin the lines of a text: what does not depend on the numbers of a run.
 
     Of a row of a table it is the first cell, of any other line what stands before its first number.
+    Lines in a row that begin alike count once: a search may take more generations elsewhere.
     """
     found = []
     for line in text.strip("\n").splitlines():
         first = line.split("│")[1] if "│" in line else line
         found.append(re.sub(r"[─━\s]+", " ", re.split(r"[\d(]", first)[0]).strip())
-    return found
+    return [words for words, _ in itertools.groupby(found)]
