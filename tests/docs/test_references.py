@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
+from command_runs import command
 from page_blocks import DOCS
 from readme_blocks import README, ROOT
 
 import raynas
+from raynas.commands.main import COMMANDS
 
 REFERENCE = "\n".join(page.read_text() for page in sorted((DOCS / "api").glob("*.md")))
 ROOMS = ("raynas", *(f"raynas.{room}" for room in ("costs", "data", "evolution", "supernets")))
@@ -56,6 +58,18 @@ def test_names_on_a_page_exist(page: Path) -> None:
     """Those in quotes that begin with `raynas.`, calls without their arguments."""
     for name in re.findall(r"`(raynas(?:\.\w+)+)(?!\w|…)", page.read_text()):
         found(name)
+
+
+@pytest.mark.slow
+def test_options_on_the_pages_exist() -> None:
+    """Options in quotes are those of some subcommand, but on the pages of other commands."""
+    helped = "".join(command(name, "--help").out for name in COMMANDS)
+    known = set(re.findall(r"--[a-z][a-z-]+", helped)) | {"--help", "--shm-size"}
+    for page in DOCS.glob("*.md"):
+        others = page.stem in ("cluster", "benchmarks")
+        quoted = [] if others else re.findall(r"`[^`\n]*`", page.read_text())
+        for option in {each for text in quoted for each in re.findall(r"--[a-z][a-z-]+", text)}:
+            assert option in known, f"{page.name}: {option}"
 
 
 def test_settings_in_the_terms_exist() -> None:
