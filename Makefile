@@ -1,12 +1,13 @@
 # make search   train a small supernet on handwritten digits and search it with PCF-ES on Ray
-# make test     ruff, mypy, import-linter and pytest
+# make test     ruff, mypy, import-linter, the documentation and pytest
+# make docs     build the documentation into site/, with warnings as errors
 # make test-slow, make test-cluster   the longer tests; see CONTRIBUTING.md
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help search test test-slow test-cluster lint clean
+.PHONY: help search docs test test-slow test-cluster lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,7 +23,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/.created
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --progress-bar off --quiet -e '.[test]'
+	$(BIN)/python -m pip install --progress-bar off --quiet -e '.[test,docs]'
 	@touch $@
 
 search: $(VENV)/.installed
@@ -34,7 +35,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+test: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed-test
@@ -44,4 +48,4 @@ test-cluster: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m cluster
 
 clean:
-	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
