@@ -23,10 +23,11 @@ Values: `errors`, `space`, `score`, `inputs`, `task`; files and records: `files`
 processor and the GPU. Rooms, in the order in which data flows: `supernets`, `shards`, `costs`,
 `data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`, `population`. A search:
 `preparation` checks its arguments, `task_trial` a task among them, `search` is the loop,
-`generation` one turn of it, `replay` its resumption, `conclusion` its end, `result` the winner or
-the front, `export` its product, `retraining` trains that for itself; `overview` looks before it;
-`specialization` looks networks up in a table instead. `report` reads records; `testing` has
-contract kits; `commands` is the command line; `cli` and `workflow` are earlier names of its files.
+`generation` one turn of it, `observers` are told of it, `tracking` of them is MLflow's, `replay`
+its resumption, `conclusion` its end, `result` the winner or the front, `export` its product,
+`retraining` trains that for itself; `overview` looks before it; `specialization` looks networks up
+in a table instead. `report` reads records; `testing` has contract kits; `commands` is the command
+line; `cli` and `workflow` are earlier names of its files.
 """
 
 from __future__ import annotations

@@ -24,23 +24,31 @@ Resources = Mapping[str, float]
 
 
 @contextmanager
-def connected() -> Iterator[None]:
+def connected(*, dashboard: bool = False) -> Iterator[None]:
     """A connection to Ray for the time of the context.
 
     Uses the caller's connection if there is one; else joins the cluster of `RAY_ADDRESS` or of
     this machine; else starts Ray on this machine, and stops it at the end.
+
+    Args:
+        dashboard: start Ray's dashboard with it, and print its address, or that of the cluster.
 
     Raises:
         InputError: `RAY_ADDRESS` names a cluster that does not answer, or the cluster asks for a
             token that is not here.
     """
     if ray.is_initialized():
+        if dashboard:
+            print(told_dashboard(ray.get_dashboard_url()), flush=True)
         yield
         return
     address = find_cluster()
     try:
-        ray.init(
-            address, include_dashboard=False, logging_level=logging.ERROR, configure_logging=False
+        joined = ray.init(
+            address,
+            include_dashboard=dashboard,
+            logging_level=logging.ERROR,
+            configure_logging=False,
         )
     except AuthenticationError as error:
         raise InputError(
@@ -59,9 +67,18 @@ def connected() -> Iterator[None]:
             "Start the cluster, or set RAY_ADDRESS=local to start Ray on this machine.",
         ) from error
     try:
+        if dashboard:
+            print(told_dashboard(joined.dashboard_url), flush=True)
         yield
     finally:
         ray.shutdown()
+
+
+def told_dashboard(url: str | None) -> str:
+    """The address of the cluster's dashboard in words; that it has none for `None` or `""`."""
+    if not url:
+        return "Ray's dashboard: none; start the cluster with one (ray start --include-dashboard)"
+    return f"Ray's dashboard: {url if '://' in url else f'http://{url}'}"
 
 
 def root_cause(error: BaseException) -> str:
