@@ -102,7 +102,7 @@ class SearchView:
         grid.add_row(self._spinner, here, self._bar(share), told_left(left), self._doing)
         if self._generations is not None and not self._finished:
             left = self._pace.search_left
-            of = f"{self._done} of {self._generations}"
+            of = f"{self._done} of {self._generations} generations"
             whole = self._bar(self._done / self._generations)
             grid.add_row("", "search", whole, told_left(left, "at most "), of)
         return grid

@@ -58,7 +58,8 @@ class Pace:
         self._begun = self._clock() - ago
         self._operation = None
         # Until the first operation begins, the whole generation is expected to last as others.
-        self._ends = self._begun + self._recent[-1] if self._recent else None
+        goes_on = self._recent and record["finished"] is None
+        self._ends = self._begun + self._recent[-1] if goes_on else None
 
     def calls(self, progress: CallProgress) -> None:
         """Take in how far the operation under way is."""

@@ -39,7 +39,8 @@ def connected(*, dashboard: bool = False) -> Iterator[None]:
     """
     if ray.is_initialized():
         if dashboard:
-            print(told_dashboard(ray.get_dashboard_url()), flush=True)
+            # Nothing is started again, but told.
+            print_dashboard(ray.init(ignore_reinit_error=True, configure_logging=False))
         yield
         return
     address = find_cluster()
@@ -68,17 +69,21 @@ def connected(*, dashboard: bool = False) -> Iterator[None]:
         ) from error
     try:
         if dashboard:
-            print(told_dashboard(joined.dashboard_url), flush=True)
+            print_dashboard(joined)
         yield
     finally:
         ray.shutdown()
 
 
-def told_dashboard(url: str | None) -> str:
-    """The address of the cluster's dashboard in words; that it has none for `None` or `""`."""
+def print_dashboard(joined: Any) -> None:
+    """Print the address of the dashboard of a cluster that was joined, or that it has none."""
+    url = joined.dashboard_url
     if not url:
-        return "Ray's dashboard: none; start the cluster with one (ray start --include-dashboard)"
-    return f"Ray's dashboard: {url if '://' in url else f'http://{url}'}"
+        told = "none; start the cluster with ray start --head --include-dashboard=true"
+    else:
+        where = url if "://" in url else f"http://{url}"
+        told = f"{where}; if it asks for a token: ray get-auth-token"
+    print(f"Ray's dashboard: {told}", flush=True)
 
 
 def root_cause(error: BaseException) -> str:

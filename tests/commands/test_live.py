@@ -146,9 +146,9 @@ def test_the_bars_tell_the_calls_and_the_time_left() -> None:
     assert observe is not None
     first, search = shown_bars(screen, view)
     assert first.split()[1:3] == ["generation", "1"]
-    assert first.endswith("starting workers")
+    assert first.rstrip().endswith("starting workers")
     assert "left" not in first + search, "nothing is known yet"
-    assert search.rstrip().endswith("0 of 20")
+    assert search.rstrip().endswith("0 of 20 generations")
     observe(CallProgress("score", 0, 4))
     now = 106.0
     observe(CallProgress("score", 3, 4))
@@ -158,7 +158,7 @@ def test_the_bars_tell_the_calls_and_the_time_left() -> None:
     view.generation(record(generation=0), timing(seconds=8.0))
     first, search = shown_bars(screen, view)
     assert re.search(r"generation 2 .* 0:08 left +proposing", first)
-    assert re.search(r"search .* at most 2:32 left +1 of 20", search)
+    assert re.search(r"search .* at most 2:32 left +1 of 20 generations", search)
     view.generation(record(generation=1, finished="all blocks frozen"), timing(seconds=8.0))
     observe(CallProgress("score", 1, 4))
     (only,) = shown_bars(screen, view)
