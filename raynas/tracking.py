@@ -116,46 +116,54 @@ class MlflowTracking:
     def _require_run(self) -> str:
         """The identifier of the run of MLflow: of the one before, of a search that is resumed."""
         if self._run is None:
-            before = self._find_run()
-            self._run = self._make_run() if before is None else before
+            found = self._find_run()
+            run = self._make_run() if found is None else found
+            self._log_parameters(run.info.run_id, known=run.data.params)
+            self._run = run.info.run_id
         return self._run
 
-    def _find_run(self) -> str | None:
-        """The run that the directory names, going on again, unless MLflow has none such."""
+    def _find_run(self) -> Any:
+        """The run that the directory names, going on again; `None` if MLflow has none such."""
         from mlflow.exceptions import MlflowException
 
-        run = read_links(self._directory).get(self._uri)
-        if run is None:
+        name = read_links(self._directory).get(self._uri)
+        if name is None:
             return None
         try:
-            if self._client.get_run(run).info.lifecycle_stage != "active":
-                return None
+            run = self._client.get_run(name)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        self._client.update_run(run, status="RUNNING")
-        self._logged = {each.step for each in self._client.get_metric_history(run, STEPS)}
+        if run.info.lifecycle_stage != "active":
+            return None
+        self._client.update_run(name, status="RUNNING")
+        self._logged = {each.step for each in self._client.get_metric_history(name, STEPS)}
         return run
 
-    def _make_run(self) -> str:
-        """A new run, named in the directory, with the configuration."""
-        from mlflow.entities import Param
-
+    def _make_run(self) -> Any:
+        """A new run, named in the directory."""
         found = self._client.get_experiment_by_name(self._experiment)
         experiment = (
             self._client.create_experiment(self._experiment)
             if found is None
             else found.experiment_id
         )
-        name = self._directory.absolute().name
-        tags = {"raynas.version": __version__, "raynas.run_dir": str(self._directory.absolute())}
-        run: str = self._client.create_run(experiment, run_name=name, tags=tags).info.run_id
-        write_json(self._directory / LINK, {**read_links(self._directory), self._uri: run})
-        told = [Param(*each) for each in parameters(read_json(self._directory / CONFIG)).items()]
+        place = self._directory.absolute()
+        tags = {"raynas.version": __version__, "raynas.run_dir": str(place)}
+        run = self._client.create_run(experiment, run_name=place.name, tags=tags)
+        links = {**read_links(self._directory), self._uri: run.info.run_id}
+        write_json(self._directory / LINK, links)
+        return run
+
+    def _log_parameters(self, run: str, known: Mapping[str, str]) -> None:
+        """Log the configuration, but for the parameters that a run has."""
+        from mlflow.entities import Param
+
+        wanted = parameters(read_json(self._directory / CONFIG))
+        told = [Param(name, value) for name, value in wanted.items() if name not in known]
         for start in range(0, len(told), BATCH):
             self._client.log_batch(run, params=told[start : start + BATCH])
-        return run
 
     def _log_metrics(self, run: str, values: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
