@@ -215,7 +215,8 @@ def open_client(uri: str) -> Any:
             "mlflow",
             "the URI of a tracking server or store that this MLflow takes",
             f"{uri!r} ({describe_error(error)})",
-            "Give http://HOST:PORT of mlflow server, or sqlite:///FILE, which needs all of mlflow.",
+            "Give http://HOST:PORT of an mlflow server, sqlite:///FILE (with all of mlflow: pip "
+            "install mlflow), or a folder (with MLFLOW_ALLOW_FILE_STORE=true).",
         ) from error
 
 

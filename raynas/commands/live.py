@@ -34,8 +34,8 @@ GROWING = ("known", "shared", "joules")
 REFRESHES = 8
 """How often a second the bars are drawn."""
 
-BAR_CELLS = (8, 30)
-"""The narrowest and the widest bar."""
+NARROWEST, WIDEST = 8, 30
+"""The cells of a bar."""
 
 
 @final
@@ -90,30 +90,25 @@ class SearchView:
         self._console.print(text, soft_wrap=not self.live)
 
     def bars(self) -> RenderableType:
-        """The bars as they are now."""
-        grid = Table.grid(padding=(0, 1))
-        grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True)
-        for _ in range(3):
-            grid.add_column(no_wrap=True, overflow="ellipsis")
+        """The bars as they are now, each in one line."""
+        widths = cell_widths(self._console.width)
+        grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+        for width in filter(None, widths):
+            grid.add_column(width=width, no_wrap=True, overflow="ellipsis")
         here = "final scores" if self._finished else f"generation {self._done + 1}"
         left, elapsed = self._pace.generation_left, self._pace.elapsed
         share = None if left is None else elapsed / max(elapsed + left, 1e-9)
-        grid.add_row(self._spinner, here, self._bar(share), told_left(left), self._doing)
+        rows = [(self._spinner, here, share, told_left(left), self._doing)]
         if self._generations is not None and not self._finished:
-            left = self._pace.search_left
+            share = self._done / self._generations
+            left_at_most = told_left(self._pace.search_left, "at most ")
             of = f"{self._done} of {self._generations} generations"
-            whole = self._bar(self._done / self._generations)
-            grid.add_row("", "search", whole, told_left(left, "at most "), of)
+            rows.append(("", "search", share, left_at_most, of))
+        for spinner, here, share, left_in_words, doing in rows:
+            cells = (spinner, here, bar_of(share, widths[2]), left_in_words, doing)
+            shown = zip(cells, widths, strict=True)
+            grid.add_row(*(cell for cell, width in shown if width))
         return grid
-
-    def _bar(self, share: float | None) -> ProgressBar:
-        """A bar filled to a share, or one that only moves where none is known."""
-        narrow, wide = BAR_CELLS
-        width = min(wide, max(narrow, self._console.width - 60))
-        if share is None:
-            return ProgressBar(width=width, pulse=True)
-        return ProgressBar(total=1.0, completed=min(share, 1.0), width=width)
 
     def _row(self, record: Record, metrics: Record) -> None:
         """Print a row, below the headings where these have changed, and what is to be noted."""
@@ -132,6 +127,29 @@ class SearchView:
     def _calls(self, progress: CallProgress) -> None:
         self._pace.calls(progress)
         self._doing = f"{progress.operation} {progress.done}/{progress.planned}"
+
+
+def cell_widths(width: int) -> list[int]:
+    """The widths of spinner, label, bar, time and text in a terminal; 0 where there is no room.
+
+    Gaps of one cell lie between them, and the last cell of the terminal stays empty.
+    """
+    widths = [1, 13, min(WIDEST, max(NARROWEST, width - 71)), 18, 0]
+    while True:
+        shown = [each for each in widths if each]
+        left = width - sum(shown) - len(shown) - 1
+        if left >= 0 or len(shown) == 2:
+            break
+        widths[len(shown) - 1] = 0
+    # A text of a few cells says nothing.
+    return [*widths[:4], left if widths[3] and left > 5 else 0]
+
+
+def bar_of(share: float | None, width: int) -> ProgressBar:
+    """A bar filled to a share, or one that only moves where none is known."""
+    if share is None:
+        return ProgressBar(width=width, pulse=True)
+    return ProgressBar(total=1.0, completed=min(share, 1.0), width=width)
 
 
 def told_left(seconds: float | None, about: str = "") -> str:

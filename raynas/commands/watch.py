@@ -94,7 +94,7 @@ def introduction(records: RunRecords) -> str:
     """One line on what is searched, and whether it has finished already."""
     config = records.config
     strategy = config.get("strategy", {}).get("strategy", "a search")
-    on = config.get("data", config.get("evaluator", {})).get("name")
+    on = (config.get("data") or config.get("evaluator") or {}).get("name")
     what = f"{strategy}{f' on {on}' if on else ''}, seed {config.get('seed')}"
     ended = ", already finished" if has_ended(records) else ""
     return f"{records.directory}: {what}{ended}"

@@ -114,7 +114,7 @@ def test_an_empty_generation_of_another_task_and_notes() -> None:
     assert screen.lines[-2].split() == ["3", "-", "-", "██████████", "1/1", "0", "-"]
 
 
-@pytest.mark.parametrize("width", range(20, 110, 6))
+@pytest.mark.parametrize("width", [16, 20, 30, 40, 47, 60, 72, 80, 100, 200])
 def test_rows_fit_every_width(width: int) -> None:
     screen = Screen(width)
     view = view_on(screen)
@@ -126,6 +126,8 @@ def test_rows_fit_every_width(width: int) -> None:
     assert {"generation", "best"} <= set(names)
     assert row_width(names) <= max(width, 14)
     assert len(screen.lines) == 4, "a heading, a row, and two bars: nothing is broken"
+    assert screen.lines[2][2:14].startswith("generation 4"[: width - 4])
+    assert ("calibrate 3/24" in screen.lines[2]) == (width >= 60)
 
 
 def test_a_terminal_that_becomes_wider_gets_new_headings() -> None:
