@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from rich.console import Console, RenderableType
@@ -32,10 +33,41 @@ GROWING = ("known", "shared", "joules")
 """Columns that are shown from the first generation on that has a content for them."""
 
 REFRESHES = 8
-"""How often a second the bars are drawn."""
+"""Drawings of the bars in a second."""
 
 NARROWEST, WIDEST = 8, 30
 """The cells of a bar."""
+
+
+@final
+@dataclass(frozen=True)
+class Bar:
+    """One bar, and what is told beside it.
+
+    Args:
+        spinner: before it.
+        label: what it is of.
+        share: how far it is filled; one that only moves where none is known.
+        left: the time that is left, in words.
+        text: what is under way, or done.
+    """
+
+    spinner: RenderableType
+    label: str
+    share: float | None
+    left: str
+    text: str
+
+    def cells(self, widths: Sequence[int]) -> list[RenderableType]:
+        """The cells that have a width."""
+        bar = ProgressBar(
+            total=1.0,
+            completed=min(self.share or 0.0, 1.0),
+            width=widths[2],
+            pulse=self.share is None,
+        )
+        cells = (self.spinner, self.label, bar, self.left, self.text)
+        return [cell for cell, width in zip(cells, widths, strict=True) if width]
 
 
 @final
@@ -91,23 +123,20 @@ class SearchView:
 
     def bars(self) -> RenderableType:
         """The bars as they are now, each in one line."""
+        here = "final scores" if self._finished else f"generation {self._done + 1}"
+        left, elapsed = self._pace.generation_left, self._pace.elapsed
+        share = None if left is None else elapsed / max(elapsed + left, 1e-9)
+        bars = [Bar(self._spinner, here, share, told_left(left), self._doing)]
+        if self._generations is not None and not self._finished:
+            share, left = self._done / self._generations, self._pace.search_left
+            of = f"{self._done} of {self._generations} generations"
+            bars.append(Bar("", "search", share, told_left(left, "at most "), of))
         widths = cell_widths(self._console.width)
         grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
         for width in filter(None, widths):
             grid.add_column(width=width, no_wrap=True, overflow="ellipsis")
-        here = "final scores" if self._finished else f"generation {self._done + 1}"
-        left, elapsed = self._pace.generation_left, self._pace.elapsed
-        share = None if left is None else elapsed / max(elapsed + left, 1e-9)
-        rows = [(self._spinner, here, share, told_left(left), self._doing)]
-        if self._generations is not None and not self._finished:
-            share = self._done / self._generations
-            left_at_most = told_left(self._pace.search_left, "at most ")
-            of = f"{self._done} of {self._generations} generations"
-            rows.append(("", "search", share, left_at_most, of))
-        for spinner, here, share, left_in_words, doing in rows:
-            cells = (spinner, here, bar_of(share, widths[2]), left_in_words, doing)
-            shown = zip(cells, widths, strict=True)
-            grid.add_row(*(cell for cell, width in shown if width))
+        for bar in bars:
+            grid.add_row(*bar.cells(widths))
         return grid
 
     def _row(self, record: Record, metrics: Record) -> None:
@@ -143,13 +172,6 @@ def cell_widths(width: int) -> list[int]:
         widths[len(shown) - 1] = 0
     # A text of a few cells says nothing.
     return [*widths[:4], left if widths[3] and left > 5 else 0]
-
-
-def bar_of(share: float | None, width: int) -> ProgressBar:
-    """A bar filled to a share, or one that only moves where none is known."""
-    if share is None:
-        return ProgressBar(width=width, pulse=True)
-    return ProgressBar(total=1.0, completed=min(share, 1.0), width=width)
 
 
 def told_left(seconds: float | None, about: str = "") -> str:

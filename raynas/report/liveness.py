@@ -19,10 +19,10 @@ LOCKS = Path("/proc/locks")
 """The kernel's list of locks; Linux has one."""
 
 PATIENCE = 5.0
-"""How many times as long as its longest generation a search may keep silent."""
+"""The silence that is nothing unusual, in times the longest generation of a search."""
 
 QUIET = 60.0
-"""The seconds that any search may keep silent."""
+"""The seconds of silence that are nothing unusual in any search."""
 
 
 @final
