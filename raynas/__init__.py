@@ -19,7 +19,7 @@ workers evaluate only what still differs between candidates.
 importing raynas itself loads neither torch nor Ray.
 
 Values: `errors`, `space`, `score`, `inputs`, `task`; files and records: `files`, `runlog`,
-`module_files`; `metering`: seconds and joules; `torch_state`: torch's switches; `devices`: the
+`module_files`; `metering`: what a search costs; `torch_state`: torch's switches; `devices`: the
 processor and the GPU. Rooms, in the order in which data flows: `supernets`, `shards`, `costs`,
 `data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`, `population`. A search:
 `preparation` checks its arguments, `task_trial` a task among them, `search` is the loop,
@@ -61,6 +61,7 @@ from raynas.evolution import (
     Strategy,
 )
 from raynas.inputs import Inputs
+from raynas.metering.settings import Metering
 from raynas.overview import describe, evaluate
 from raynas.score import Score
 from raynas.search import check_search, search, search_with
@@ -94,6 +95,7 @@ __all__ = [
     "Latency",
     "LatencyTable",
     "Limits",
+    "Metering",
     "Params",
     "PerSample",
     "Problem",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from raynas.errors import require, require_kind
 from raynas.evolution.strategy import Problem, Proposal, State, Strategy
 from raynas.files import Record
-from raynas.metering import Meter
+from raynas.metering.meter import Meter
 from raynas.population.interface import CandidateEvaluator, Counters
 from raynas.runlog import RunLog
 from raynas.score import Score
@@ -33,6 +33,7 @@ class Run:
         log: the records.
         seed: of everything random.
         notify: is told of each generation.
+        meter: measures what it costs.
     """
 
     problem: Problem
@@ -41,6 +42,7 @@ class Run:
     log: RunLog
     seed: int
     notify: Observer
+    meter: Meter = field(default_factory=Meter)
 
     def ask(self, state: State) -> Proposal:
         """The next proposal; see `ask`."""
@@ -75,11 +77,11 @@ def require_legal(problem: Problem, proposal: Proposal) -> None:
 
 def search_generation(run: Run, state: State) -> State:
     """Run one generation: ask, follow, evaluate, tell, record."""
-    meter = Meter()
     before = run.evaluator.counters
+    lap = run.meter.begin(run.evaluator)
     proposal = run.ask(state)
     run.evaluator.follow(proposal, state)
-    freeze_seconds = meter.seconds
+    freeze_seconds = lap.seconds
     wanted = (*proposal.rescored, *proposal.population)
     answers = run.evaluator.score(wanted)
     require_answers(wanted, answers)
@@ -89,17 +91,18 @@ def search_generation(run: Run, state: State) -> State:
     record = generation_record(state.generation, proposal, scores, after, counters)
     metrics = {
         "generation": state.generation,
-        "seconds": meter.seconds,
+        **lap.end(),
         "freeze_seconds": freeze_seconds,
-        "energy_j": meter.energy_j,
         "candidates": len(wanted),
         "known": counters.known - before.known,
         "frozen": len(proposal.prefix),
         "block_forwards": counters.block_forwards - before.block_forwards,
         "block_forwards_alone": counters.block_forwards_alone - before.block_forwards_alone,
         "halvings": counters.halvings - before.halvings,
-        "workers": counters.workers,
     }
+    replayed = run.meter.take_kept()
+    if replayed is not None:
+        metrics["replay"] = replayed
     run.log.append(record, metrics)
     run.notify(record, metrics)
     return after

@@ -15,6 +15,8 @@ from raynas.evolution.strategy import Problem, State, Strategy
 from raynas.files import Record, as_path, dumps, read_json
 from raynas.generation import Observer, Run, search_generation
 from raynas.ledger.score_key import ARITHMETIC
+from raynas.metering.meter import Meter
+from raynas.metering.settings import Metering, require_metering
 from raynas.observers import attach, join_observers, print_generation, require_call_observer
 from raynas.population.interface import CandidateEvaluator
 from raynas.preparation import (
@@ -61,6 +63,7 @@ def search(
     observer: Observer | None = None,
     call_observer: CallObserver | None = None,
     dashboard: bool = False,
+    metering: Metering | None = None,
 ) -> SearchResult:
     """Find the best architecture of a trained supernet under a constraint.
 
@@ -88,6 +91,8 @@ def search(
         call_observer: is told how many of the workers' calls of an operation are done
             (`raynas.workers.call_progress.CallProgress`).
         dashboard: start Ray's dashboard where Ray is started, and print its address.
+        metering: the carbon intensity, and the power of machines that cannot measure it;
+            `Metering()` if omitted.
 
     Raises:
         InputError: an argument that cannot be used; nothing has been overwritten by then.
@@ -100,6 +105,7 @@ def search(
     require_dashboard(dashboard, workers, pool)
     require_call_observer(call_observer)
     require_strategy(strategy)
+    require_metering(metering)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     require_suited(strategy, prepared.problem)
     require_seed(seed)
@@ -115,9 +121,9 @@ def search(
     with open_evaluator(prepared, workers, pool, ledger, seed, dashboard=dashboard) as evaluator:
         config["data"]["digest"] = evaluator.data_digest
         config["device"] = evaluator.device
-        with RunLog(run_dir, config, resume=resume) as log:
+        with RunLog(run_dir, config, resume=resume) as log, Meter(metering) as meter:
             told = attach(evaluator, directory, notify, call_observer)
-            run = Run(prepared.problem, strategy, evaluator, log, seed, told)
+            run = Run(prepared.problem, strategy, evaluator, log, seed, told, meter)
             return conclude(run, finish(run), prepared)
 
 
@@ -131,13 +137,14 @@ def search_with(
     resume: bool = False,
     observer: Observer | None = None,
     description: Record | None = None,
+    metering: Metering | None = None,
 ) -> State:
     """Run the loop with a scorer of your own: a table of known scores, a simulator, a predictor.
 
     Args:
         evaluator: scores the candidates.
         problem: the space and what is legal in it.
-        strategy, run_dir, seed, resume, observer: as those of `search`.
+        strategy, run_dir, seed, resume, observer, metering: as those of `search`.
         description: a JSON object that says what the scores depend on; a run is resumed only with
             an equal one.
 
@@ -151,6 +158,7 @@ def search_with(
     require_strategy(strategy)
     strategy.check(problem)
     require_seed(seed)
+    require_metering(metering)
     config = {
         "format": FORMAT,
         "seed": seed,
@@ -158,9 +166,9 @@ def search_with(
         "strategy": strategy.settings(),
         "evaluator": {"name": type(evaluator).__qualname__, **(description or {})},
     }
-    with RunLog(run_dir, config, resume=resume) as log:
+    with RunLog(run_dir, config, resume=resume) as log, Meter(metering) as meter:
         notify = join_observers(observer)
-        return finish(Run(problem, strategy, evaluator, log, seed, notify))
+        return finish(Run(problem, strategy, evaluator, log, seed, notify, meter))
 
 
 def recorded_supernet(run_dir: Path, prepared: Prepared, now: Record) -> Record:
@@ -194,7 +202,10 @@ def recorded_supernet(run_dir: Path, prepared: Prepared, now: Record) -> Record:
 
 def finish(run: Run) -> State:
     """The last state of a run, from wherever its records leave it."""
+    lap = run.meter.begin(run.evaluator)
     state = replay(run)
+    if run.log.generations:
+        run.meter.keep(lap.end())
     while state.finished is None:
         state = search_generation(run, state)
     return state
@@ -213,6 +224,7 @@ def check_search(
     seed: int = 0,
     resume: bool = False,
     ledger: Path | str | None = None,
+    metering: Metering | None = None,
 ) -> int | None:
     """See that a search can be run, before the long work of training its supernet.
 
@@ -228,6 +240,7 @@ def check_search(
     from raynas.workers.open_pool import check_workers
 
     require_flags(resume=resume)
+    require_metering(metering)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     inspect_data(prepared)
     require_seed(seed)

@@ -19,6 +19,7 @@ from raynas.evaluation.batch_norm.vectors import ShardStatistics
 from raynas.evaluation.scores import Outcomes
 from raynas.evaluation.settings import Arithmetic
 from raynas.ledger.ledger import Ledger
+from raynas.metering.sampler import Snapshot
 from raynas.population.evaluated import Known, Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard
@@ -87,6 +88,15 @@ class TablePool:
         self._outcomes = outcomes
         self._exact = TableSource(exact)
         self._sharing = sharing
+
+    @property
+    def busy(self) -> dict[str, float]:
+        """Nothing: looking up is no work of workers."""
+        return {}
+
+    def read_meters(self) -> list[Snapshot]:
+        """Nothing: no machine works."""
+        return []
 
     def wait(self) -> None:
         """Return: there is nothing to wait for."""

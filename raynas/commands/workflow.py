@@ -6,16 +6,16 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, final
 
 import raynas
 from raynas.commands import terminal
 from raynas.commands.live import search_view
-from raynas.commands.options import chosen, given
+from raynas.commands.options import chosen, given, options_of
 from raynas.commands.parsing import ArgumentError, read_arguments
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
     from raynas.generation import Observer
     from raynas.result import SearchResult
+
+    MeteringOptions: TypeAlias = raynas.Metering
+else:
+    MeteringOptions = options_of(raynas.Metering)
 
 StrategyName = Literal["ea", "random", "cf", "pcf", "nsga2"]
 
@@ -59,6 +63,7 @@ class RunOptions:
         ledger: a file of scores that searches share; what it holds is not evaluated again.
         dashboard: start Ray's dashboard with Ray, and print its address.
         mlflow: the URI of an MLflow server or store that the search is tracked in.
+        metering: what its price is told in.
     """
 
     strategy: StrategyName = "pcf"
@@ -69,15 +74,17 @@ class RunOptions:
     ledger: Path | None = None
     dashboard: bool = False
     mlflow: str | None = None
+    metering: MeteringOptions = field(default_factory=MeteringOptions)
 
     def directory(self, base: Path) -> Path:
         """The run directory: the one given, or one below `base`.
 
         Raises:
-            InputError: a seed out of range, a dashboard without Ray, a URI that MLflow refuses, or
-                a directory that a run cannot be written to.
+            InputError: a seed or a power out of range, a dashboard without Ray, a URI that MLflow
+                refuses, or a directory that a run cannot be written to.
         """
         require_seed(self.seed)
+        given(raynas.Metering, self.metering)
         if self.dashboard:
             from raynas.workers.open_pool import require_dashboard
 
@@ -91,7 +98,8 @@ class RunOptions:
     def options(self) -> dict[str, Any]:
         """The arguments of `raynas.search` and `raynas.check_search`, but for the directory."""
         names = ("workers", "seed", "resume", "ledger")
-        return {name: getattr(self, name) for name in names}
+        metering = given(raynas.Metering, self.metering)
+        return {**{name: getattr(self, name) for name in names}, "metering": metering}
 
     def shown(self) -> dict[str, Any]:
         """The arguments of `search_and_show` on where else the search is seen."""

@@ -16,6 +16,7 @@ from raynas.files import Record
 from raynas.ledger.ledger import Ledger
 from raynas.ledger.rows import Entry
 from raynas.ledger.score_key import ScoreKey, evaluation_of, in_full
+from raynas.metering.sampler import Snapshot
 from raynas.population.evaluated import Known, Splits, entries_of
 from raynas.population.frozen_shards import (
     FrozenShards,
@@ -77,17 +78,11 @@ class PopulationEvaluator(CandidateEvaluator):
         everything = put_split(pool, splits.calibration if recalibrates else (), read)
         if recalibrates:
             require_batches(everything.rows)
-        self._full = FrozenShards(
-            (), everything, put_split(pool, splits.validation, read), settings.full_arithmetic, True
-        )
-        self._recoverable = RecoverableShards(
-            replace(
-                self._full,
-                calibration=first_images(everything, settings.calibration_images),
-                arithmetic=settings.arithmetic,
-                full=False,
-            )
-        )
+        validation = put_split(pool, splits.validation, read)
+        self._full = FrozenShards((), everything, validation, settings.full_arithmetic, True)
+        few = first_images(everything, settings.calibration_images)
+        start = replace(self._full, calibration=few, arithmetic=settings.arithmetic, full=False)
+        self._recoverable = RecoverableShards(start)
         self._voting = Voting(self._maps, self._recoverable, settings.sampling, seed)
         pool.wait()
 
@@ -128,7 +123,12 @@ class PopulationEvaluator(CandidateEvaluator):
             known=self._served,
             workers=self._pool.workers,
             gpus=self._pool.gpus,
+            busy=self._pool.busy,
         )
+
+    def read_meters(self) -> list[Snapshot]:
+        """See `Pool.read_meters`."""
+        return self._pool.read_meters()
 
     def watch(self, observer: CallObserver | None) -> None:
         """Tell an observer of the workers' calls from now on."""
@@ -170,9 +170,8 @@ class PopulationEvaluator(CandidateEvaluator):
     def score_again(self, architectures: Sequence[Architecture]) -> list[Score]:
         """As `score`, but evaluate all of them, and leave the ledger alone."""
         wanted = [starting_with(self.prefix, each) for each in architectures]
-        return self._recoverable.with_shards(
-            lambda shards: [entry.score for entry in self._evaluate(shards, wanted)]
-        )
+        entries = self._recoverable.with_shards(lambda shards: self._evaluate(shards, wanted))
+        return [entry.score for entry in entries]
 
     def score_in_full(self, architectures: Sequence[Architecture]) -> list[Score]:
         """As `score`, under the full protocol: all samples, from the inputs on, in float32."""

@@ -14,11 +14,12 @@ user's own scorer::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from raynas.evolution.strategy import Proposal, State
+from raynas.metering.sampler import Snapshot
 from raynas.score import Score
 from raynas.space import Architecture
 
@@ -38,6 +39,7 @@ class Counters:
         known: scores so far that a ledger knew.
         workers: processes that evaluate; 0 for the driver's own.
         gpus: GPUs that they hold.
+        busy: seconds that they have been busy so far, by operation; `None` if nobody counts them.
     """
 
     samples: int = 0
@@ -48,6 +50,7 @@ class Counters:
     known: int = 0
     workers: int = 0
     gpus: int = 0
+    busy: Mapping[str, float] | None = None
 
 
 class CandidateEvaluator(ABC):
@@ -93,3 +96,10 @@ class CandidateEvaluator(ABC):
     def counters(self) -> Counters:
         """Running totals; all zero by default."""
         return Counters()
+
+    def read_meters(self) -> Sequence[Snapshot]:
+        """The energy that workers have seen used on their machines so far.
+
+        Nothing by default: a search sees the processors of the machine that it runs on by itself.
+        """
+        return ()

@@ -43,7 +43,7 @@ def run_calls(
     """
     if observer is None or not calls:
         return pool.run(calls, keep=keep)
-    operation, planned = calls[0].name, len(calls)
+    operation, planned = calls[0].operation, len(calls)
 
     def tell(done: int) -> None:
         observer(CallProgress(operation, done, planned))

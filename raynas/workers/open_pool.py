@@ -108,7 +108,11 @@ def open_pool(
     protocol = protocol_for(supernet, given)
     judged = classification_or(task, supernet.num_classes)
     if workers == 0:
-        yield LocalPool(supernet, protocol, task=judged, digest=digest)
+        local = LocalPool(supernet, protocol, task=judged, digest=digest)
+        try:
+            yield local
+        finally:
+            local.close()
         return
     from raynas.workers.ray_cluster import connected
     from raynas.workers.ray_pool import RayPool

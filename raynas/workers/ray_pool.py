@@ -20,14 +20,17 @@ from ray.exceptions import ObjectLostError, RayTaskError
 from raynas.errors import InputError
 from raynas.evaluation.settings import Evaluation
 from raynas.files import Record
+from raynas.metering.sampler import Snapshot
 from raynas.supernets.chain import ChainSupernet
 from raynas.task import Task
+from raynas.workers.busy import BusySeconds
 from raynas.workers.calls import Call
 from raynas.workers.patience import Patience
 from raynas.workers.pool import PoolSettings, WorkerCrashError
 from raynas.workers.ray_actor import EvaluatorActor
 from raynas.workers.ray_cluster import node_resources, resolve_workers, worker_resources
 from raynas.workers.ray_job import Job
+from raynas.workers.ray_meters import read_meters
 from raynas.workers.ray_metrics import SearchGauges
 from raynas.workers.ray_objects import DEAD, await_any, cause_of
 from raynas.workers.ray_workers import POLL_SECONDS, ActorKind, Worker, Workers
@@ -103,6 +106,7 @@ class RayPool:
         kind = ActorKind(chosen.actor, self._each, start)
         self._workers = Workers(count, kind, chosen.patience)
         self._gauges = SearchGauges()
+        self._busy = BusySeconds()
 
     @property
     def workers(self) -> int:
@@ -137,6 +141,15 @@ class RayPool:
     def replaced(self) -> int:
         """The number of actors that have died and been replaced."""
         return self._workers.replaced
+
+    @property
+    def busy(self) -> dict[str, float]:
+        """Seconds that actors have been busy so far, by operation."""
+        return self._busy.by_operation
+
+    def read_meters(self) -> list[Snapshot]:
+        """The meter of every actor that answers; see `Pool.read_meters`."""
+        return read_meters(self._workers.ready)
 
     def wait(self) -> None:
         """Wait until the actors are ready for which the cluster has room; see `Pool.wait`."""
@@ -228,7 +241,7 @@ class RayPool:
         """Take in the result of a call, or find out what became of it."""
         index, worker, kept = job.running.pop(ref)
         try:
-            value = ray.get(ref)
+            timed = ray.get(ref)
         except DEAD:
             self._replace(worker, job)
             return
@@ -238,6 +251,7 @@ class RayPool:
             # The result itself, with the node it was made on: the call has to run again.
             heappush(job.waiting, index)
         else:
+            value = self._busy.take(job.calls[index], timed)
             job.results[index] = (kept, value) if job.keep else value
             job.suspects.discard(index)
         worker.held.remove(index)

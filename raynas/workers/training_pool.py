@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, final
 
 from raynas.evaluation.weights import Weights
+from raynas.metering.sampler import Snapshot
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.plain_state import Values
 from raynas.workers.calls import Call, Under
@@ -64,6 +65,15 @@ class TrainingPool:
     def machine(self) -> dict[str, str]:
         """See `Pool.machine`."""
         return self._pool.machine
+
+    @property
+    def busy(self) -> dict[str, float]:
+        """See `Pool.busy`."""
+        return self._pool.busy
+
+    def read_meters(self) -> list[Snapshot]:
+        """See `Pool.read_meters`."""
+        return self._pool.read_meters()
 
     def wait(self) -> None:
         """See `Pool.wait`."""

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, get_origin, get_type_hints
 
@@ -151,13 +151,15 @@ def test_without_a_run_directory_a_search_makes_one_and_finds_it_to_resume(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    costs = ("--co2-per-kwh", 50, "--watts", 60)
     arguments = ("search", *SEARCH, "--weights", weights, "--strategy", "random", "--seed", 7)
-    done(*arguments)
+    assert " g, at 50 g/kWh" in done(*arguments, *costs)
     (made,) = (tmp_path / "runs" / "digits").iterdir()
     assert made.name.startswith("random-seed7-")
     before = (made / "result.json").read_bytes()
+    assert json.loads(before)["energy_j"] > 0
     (made / "result.json").unlink()
-    done(*arguments, "--resume")
+    done(*arguments, *costs, "--resume")
     assert list((tmp_path / "runs" / "digits").iterdir()) == [made]
     assert json.loads(before)["architecture"] == strict_json(made / "result.json")["architecture"]
 
@@ -311,15 +313,13 @@ def test_data_of_a_function_take_its_options_and_may_print(weights: Path) -> Non
 def options_and_words(function: object) -> dict[str, str]:
     """Every option of a command and how its docstring explains it, dataclasses' fields included."""
     found: dict[str, str] = {}
-    hints = get_type_hints(function)
-    for name in hints:
-        if name == "return":
-            continue
-        source = hints[name] if is_dataclass(hints[name]) else function
-        names = [each.name for each in fields(source)] if is_dataclass(source) else [name]
-        lines = plain_docstring(inspect.getdoc(source) or "").splitlines()
-        said = dict(line.strip().split(": ", 1) for line in lines if line.startswith("    "))
-        found |= {each: said[each] for each in names}
+    lines = plain_docstring(inspect.getdoc(function) or "").splitlines()
+    said = dict(line.strip().split(": ", 1) for line in lines if line.startswith("    "))
+    for name, hint in get_type_hints(function).items():
+        if is_dataclass(hint):
+            found |= options_and_words(hint)
+        elif name != "return":
+            found[name] = said[name]
     return found
 
 

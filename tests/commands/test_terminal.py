@@ -128,6 +128,32 @@ def test_a_result_of_which_little_is_known() -> None:
     assert table["of them with outputs that are not finite"] == "7"
 
 
+@pytest.mark.parametrize(
+    ("known", "shown_as"),
+    [
+        ({"energy_source": "measured"}, "1,234 J"),
+        (
+            {"energy_source": "measured", "energy_missing": "package-0: no counter"},
+            "1,234 J; not in it: package-0: no counter",
+        ),
+        ({"energy_source": "estimated"}, "about 1,234 J, estimated from the stated power"),
+        (
+            {"energy_j": None, "energy_missing": "processors: no counter"},
+            "not measurable here (processors: no counter)",
+        ),
+    ],
+)
+def test_energy_says_how_it_is_known(known: dict[str, Any], shown_as: str) -> None:
+    assert cells(shown(result_table(result(**known))))["energy"] == shown_as
+
+
+def test_the_co2_of_a_search() -> None:
+    record = result(co2_g=0.15259, co2_g_per_kwh=445.0)
+    assert cells(shown(result_table(record)))["CO2"] == "0.153 g, at 445 g/kWh"
+    unknown = result(energy_j=None, co2_g=None, co2_g_per_kwh=445.0)
+    assert "CO2" not in cells(shown(result_table(unknown)))
+
+
 def test_a_result_of_another_task_and_with_other_costs() -> None:
     costs = {"flops": 679_424, "params": 12_345, "ms": 1234.5}
     scored = {"closeness": -0.0312, "test_closeness": None, "objectives": ["closeness"]}

@@ -257,6 +257,7 @@ def test_the_options_of_a_run(tmp_path: Path) -> None:
         "seed": 3,
         "resume": False,
         "ledger": tmp_path / "scores",
+        "metering": raynas.Metering(),
     }
     assert run.shown() == {"dashboard": False, "mlflow": None}
     with pytest.raises(InputError, match="dashboard: expected workers on Ray"):
@@ -266,6 +267,8 @@ def test_the_options_of_a_run(tmp_path: Path) -> None:
     assert replace(run, run_dir=tmp_path / "mine").directory(tmp_path) == tmp_path / "mine"
     with pytest.raises(InputError, match="seed: "):
         replace(run, seed=2**64).directory(tmp_path)
+    with pytest.raises(InputError, match="watts: expected the watts of a machine"):
+        replace(run, metering=workflow.MeteringOptions(watts=-1.0)).directory(tmp_path)
     folder_with_run(tmp_path, "mine")
     with pytest.raises(InputError, match="run_dir: expected a directory without a run"):
         replace(run, run_dir=tmp_path / "mine").directory(tmp_path)

@@ -89,8 +89,10 @@ def test_an_actor_killed_from_outside_is_replaced(pool: Any, scene: Scene, folde
     assert pool.replaced == replaced + 1
 
     ray.kill(pool.actors[0])
+    assert pool.read_meters() == [], "one that has died tells nothing"
     assert history(pool, scene, WAITS) == expected
     assert pool.replaced == replaced + 2
+    assert len(pool.read_meters()) == 1
 
 
 def test_the_calls_of_a_dead_actor_run_again_in_order(pool: Any, scene: Scene, folder: Path):
