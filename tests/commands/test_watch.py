@@ -15,8 +15,9 @@ import pytest
 from command_runs import command
 from generation_records import record, timing
 from rich.console import Console
-from small_search import interrupt, run_search
+from small_search import Setting, run_search
 
+import raynas
 from raynas.commands import watch
 from raynas.commands.live import search_view
 from raynas.report.read import read_run
@@ -49,7 +50,7 @@ def state(directory: Path) -> dict[str, tuple[bytes, int, int, int]]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a search that has ended."""
     run = tmp_path_factory.mktemp("finished") / "run"
-    run_search(run)
+    run_search(run, Setting(raynas.RandomSearch(population=4, generations=2, top_k=2)))
     return run
 
 
@@ -59,7 +60,7 @@ def test_a_finished_search_is_shown_whole(finished: Path) -> None:
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     generations = len(read_run(finished).generations)
-    assert lines[0] == f"{finished}: PCFES on noise, seed 2, already finished"
+    assert lines[0] == f"{finished}: RandomSearch on noise, seed 2, already finished"
     shown = [line[:14] for line in lines if line.startswith("generation ")]
     assert shown == [f"generation {number + 1:3d}" for number in range(generations)]
     assert "Search result" in done.out
@@ -147,7 +148,8 @@ def test_a_reader_needs_no_permission_to_write(finished: Path) -> None:
 def test_what_was_interrupted_seems_dead_after_a_while(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    interrupt(tmp_path, 2)
+    with RunLog(tmp_path, CONFIG, resume=False) as log:
+        append(log)
     done = command("watch", tmp_path, "--no-follow")
     assert "no process of this machine writes: it may run on another" in done.out
     for name in ("config.json", "generations.jsonl", "metrics.jsonl"):
@@ -158,15 +160,19 @@ def test_what_was_interrupted_seems_dead_after_a_while(
     pauses: list[str] = []
 
     def pause() -> None:
-        """Look a few times, then let the search be resumed elsewhere."""
+        """Look a few times, then resume the search."""
         pauses.append(capsys.readouterr().out)
         if len(pauses) == 3:
-            run_search(tmp_path, resume=True)
+            with RunLog(tmp_path, CONFIG, resume=True) as log:
+                append(log)
+        if len(pauses) == 4:
+            with RunLog(tmp_path, CONFIG, resume=True) as log:
+                log.finish({})
 
     with search_view(Console(force_terminal=False, width=200), 6) as view:
         assert watch.follow_run(view, tmp_path, pause).finished
-    assert [text.count("seems dead") for text in pauses] == [1, 0, 0], "it is said once"
-    assert "generation   3" in capsys.readouterr().out
+    assert [text.count("seems dead") for text in pauses] == [1, 0, 0, 0], "it is said once"
+    assert [text.startswith("generation ") for text in pauses] == [True, False, False, True]
 
 
 def test_a_search_with_a_scorer_of_the_users_ends_without_a_result(tmp_path: Path) -> None:

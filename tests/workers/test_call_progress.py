@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_search import PCF, SAMPLED, Setting, history, records, run_search, small_data
+from small_search import PCF, SAMPLED, history, records, run_search, small_data
 
 import raynas
 from raynas.errors import InputError
+from raynas.population.evaluated import Splits
+from raynas.population.evaluator import PopulationEvaluator
 from raynas.testing.supernets import small_supernet
 from raynas.workers.call_progress import CallProgress, run_calls
 from raynas.workers.calls import Call
+from raynas.workers.pool import LocalPool
 
 
 class OldPool:
@@ -92,12 +95,21 @@ def test_who_listens_changes_nothing(
     assert history(tmp_path / "run") == history(observed[0])
 
 
-def test_an_observer_that_fails_ends_the_search(tmp_path: Path) -> None:
+def evaluator_of(**settings: Any) -> PopulationEvaluator:
+    """An evaluator of the small supernet in this process."""
+    protocol, data = raynas.Evaluation(device="cpu", **settings), small_data()
+    pool = LocalPool(small_supernet(), protocol)
+    return PopulationEvaluator(pool, Splits(data.calibration, data.validation), protocol, seed=0)
+
+
+def test_an_observer_that_fails_ends_the_scoring() -> None:
     def fail(progress: CallProgress) -> None:
         raise RuntimeError("the observer's own")
 
+    evaluator = evaluator_of()
+    evaluator.watch(fail)
     with pytest.raises(RuntimeError, match="the observer's own"):
-        run_search(tmp_path / "run", call_observer=fail)
+        evaluator.score([(0,) * 8])
 
 
 @pytest.mark.parametrize("observer", ["print", 3])
@@ -108,22 +120,16 @@ def test_what_cannot_be_called_is_refused(observer: Any, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("sharing", [True, False])
-def test_what_sharing_saves_is_counted(sharing: bool, tmp_path: Path) -> None:
-    protocol = raynas.Evaluation(prefix_sharing=sharing, device="cpu")
-    strategy = raynas.RandomSearch(population=6, generations=1, top_k=2)
-    run_search(tmp_path / "run", Setting(strategy, protocol))
-    (metrics,) = records(tmp_path / "run", "metrics.jsonl")
-    samples = sum(shard.rows for shard in (*small_data().calibration, *small_data().validation))
-    assert samples == 94
-    assert metrics["block_forwards_alone"] == 6 * small_supernet().space.blocks * samples
-    if sharing:
-        population = [
-            tuple(each["architecture"]) for each in records(tmp_path / "run")[0]["population"]
-        ]
-        nodes = {each[: depth + 1] for each in population for depth in range(len(each))}
-        assert metrics["block_forwards"] == len(nodes) * samples
-    else:
-        assert metrics["block_forwards"] == metrics["block_forwards_alone"]
+def test_what_sharing_saves_is_counted(sharing: bool) -> None:
+    evaluator = evaluator_of(prefix_sharing=sharing)
+    trunks = [(0, 1, 2, 3, 0, 1), (0, 1, 2, 0, 0, 0), (3, 1, 2, 3, 0, 1)]
+    population = [(*trunk, choice, 0) for trunk in trunks for choice in (0, 2)]
+    evaluator.score(population)
+    counters = evaluator.counters
+    # 32 calibration and 62 validation samples.
+    assert counters.block_forwards_alone == 6 * 8 * 94
+    # Trunks of 6, 3 and 6 blocks of their own, and two for each candidate.
+    assert counters.block_forwards == (15 + 6 * 2 if sharing else 6 * 8) * 94
 
 
 def test_frozen_blocks_are_saved_too(observed: tuple[Path, list[list[CallProgress]]]) -> None:
