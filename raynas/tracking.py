@@ -5,8 +5,8 @@
 
 A run of MLflow gets the configuration as parameters, each generation as a step of its metrics, and
 at the end the result and the records as artifacts. A search that is resumed goes on in the run that
-its directory names, where no generation is logged twice. A server that fails stops no search: it is
-said once, and nothing more is sent.
+its directory names, where no generation is logged twice. A server that fails or is slow stops no
+search: a thread of its own sends, a failure is said once, and then nothing more is sent.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from types import TracebackType
 from typing import Any, final
 
@@ -70,6 +72,8 @@ class MlflowTracking:
         self._run: str | None = None
         self._logged: set[int] = set()
         self._failed = False
+        self._actions: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._sender: Thread | None = None
 
     def __call__(self, record: Record, metrics: Record) -> None:
         """Log a generation, unless it has been logged."""
@@ -81,7 +85,10 @@ class MlflowTracking:
                 self._log_metrics(run, generation_metrics(record, metrics), step)
                 self._logged.add(step)
 
-        self._attempt(log)
+        if self._sender is None:
+            self._sender = Thread(target=self._send, name="raynas-mlflow", daemon=True)
+            self._sender.start()
+        self._actions.put(log)
 
     def __enter__(self) -> MlflowTracking:
         return self
@@ -92,19 +99,28 @@ class MlflowTracking:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Log the result and the records, and end the run of MLflow."""
+        """Log the result and the records, and end the run of MLflow; wait until all is sent."""
+        if self._sender is None:
+            return
         stopped = kind is not None and not issubclass(kind, Exception)
         status = "KILLED" if stopped else "FINISHED" if kind is None else "FAILED"
-        self._attempt(lambda: self._end(status))
+        self._actions.put(lambda: self._end(status))
+        self._actions.put(None)
+        self._sender.join()
+        self._sender = None
+
+    def _send(self) -> None:
+        """Carry out actions one after another, until there is none: all that talks to a server."""
+        while (action := self._actions.get()) is not None:
+            # A server that has failed may take minutes to fail again.
+            if not self._failed:
+                self._attempt(action)
 
     def _attempt(self, action: Callable[[], None]) -> None:
-        """Do something with the server; where it fails, say so once, and never ask it again."""
-        if self._failed:
-            return
+        """Carry out an action; where the server fails, say so."""
         try:
             action()
         except Exception as error:
-            # It may take minutes to fail again.
             self._failed = True
             logger.warning(
                 "mlflow: %s failed (%s). The search goes on without it; the same search with "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,7 +102,8 @@ def track(uri: str, run_dir: Path, generations: int, end: type[BaseException]) -
     with MlflowTracking(uri, run_dir) as tracking:
         for each in write_run(run_dir, generations):
             tracking(*each)
-        assert the_run(uri).info.status == "RUNNING"
+        while not (run_dir / "mlflow.json").exists() or the_run(uri).info.status != "RUNNING":
+            time.sleep(0.01)
         raise end
 
 
@@ -161,6 +164,28 @@ def test_a_server_that_fails_never_ends_a_search(
     assert logged(uri, "seconds") == [(0, 0.0), (1, 0.25), (2, 0.5)], "it logs what is missing"
     assert the_run(uri).data.params["seed"] == "5"
     assert caplog.messages == []
+
+
+def test_a_slow_server_is_not_waited_for_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir, uri = tmp_path / "run", store(tmp_path)
+    told = threading.Event()
+    with MlflowTracking(uri, run_dir) as tracking:
+        create = tracking._client.create_run
+
+        def slowly(*arguments: Any, **options: Any) -> Any:
+            assert told.wait(60.0)
+            return create(*arguments, **options)
+
+        monkeypatch.setattr(tracking._client, "create_run", slowly)
+        for each in write_run(run_dir, 3):
+            tracking(*each)
+        # All three were taken in while the server did nothing.
+        told.set()
+    assert logged(uri, "seconds") == [(0, 0.0), (1, 0.25), (2, 0.5)]
+    assert the_run(uri).info.status == "FINISHED"
+    assert "raynas-mlflow" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_server_that_does_not_answer(

@@ -161,12 +161,13 @@ class SearchView:
 def cell_widths(width: int) -> list[int]:
     """The widths of spinner, label, bar, time and text in a terminal; 0 where there is no room.
 
-    Gaps of one cell lie between them, and the last cell of the terminal stays empty.
+    Gaps of one cell lie between them, and the last three of the terminal stay empty: the `^C` that
+    it shows would begin another line, and the bars could not be taken away.
     """
     widths = [1, 13, min(WIDEST, max(NARROWEST, width - 71)), 18, 0]
     while True:
         shown = [each for each in widths if each]
-        left = width - sum(shown) - len(shown) - 1
+        left = width - sum(shown) - len(shown) - 3
         if left >= 0 or len(shown) == 2:
             break
         widths[len(shown) - 1] = 0

@@ -114,7 +114,7 @@ def test_an_empty_generation_of_another_task_and_notes() -> None:
     assert screen.lines[-2].split() == ["3", "-", "-", "██████████", "1/1", "0", "-"]
 
 
-@pytest.mark.parametrize("width", [16, 20, 30, 40, 47, 60, 72, 80, 100, 200])
+@pytest.mark.parametrize("width", [16, 20, 30, 40, 47, 64, 72, 80, 100, 200])
 def test_rows_fit_every_width(width: int) -> None:
     screen = Screen(width)
     view = view_on(screen)
@@ -127,7 +127,15 @@ def test_rows_fit_every_width(width: int) -> None:
     assert row_width(names) <= max(width, 14)
     assert len(screen.lines) == 4, "a heading, a row, and two bars: nothing is broken"
     assert screen.lines[2][2:14].startswith("generation 4"[: width - 4])
-    assert ("calibrate 3/24" in screen.lines[2]) == (width >= 60)
+    assert ("calibrate 3/24" in screen.lines[2]) == (width >= 64)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 118])
+def test_what_a_terminal_shows_of_ctrl_c_breaks_no_line(width: int) -> None:
+    screen = Screen(width)
+    view = view_on(screen)
+    view.doing("something that takes longer than the width of any terminal " * 3)
+    assert all(len(line) <= width - 3 for line in shown_bars(screen, view))
 
 
 def test_a_terminal_that_becomes_wider_gets_new_headings() -> None:
