@@ -48,6 +48,9 @@ FINISHED = "raynas.finished"
 STEPS = "frozen"
 """The metric that every generation has."""
 
+PATIENCE = 10.0
+"""The seconds after which it is said that a server is waited for."""
+
 logger = logging.getLogger("raynas")
 
 
@@ -106,7 +109,12 @@ class MlflowTracking:
         status = "KILLED" if stopped else "FINISHED" if kind is None else "FAILED"
         self._actions.put(lambda: self._end(status))
         self._actions.put(None)
-        self._sender.join()
+        self._sender.join(PATIENCE)
+        if self._sender.is_alive():
+            logger.warning(
+                "mlflow: waiting for %s, all else is done. Ctrl-C ends the waiting.", self._uri
+            )
+            self._sender.join()
         self._sender = None
 
     def _send(self) -> None:
