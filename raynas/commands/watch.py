@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from raynas.commands import terminal
 from raynas.commands.live import SearchView, clock_time, search_view
-from raynas.errors import is_number, require
+from raynas.errors import InputError, describe_error, is_number, require
 from raynas.report.liveness import Liveness, liveness_of
 from raynas.report.read import RunRecords, read_run
 
@@ -34,18 +35,43 @@ def watch(
         every,
         "Use 1.",
     )
+    with known_records(run_dir):
+        show_run(run_dir, (lambda: time.sleep(every)) if follow else None)
+
+
+def show_run(run_dir: Path, pause: Callable[[], None] | None) -> None:
+    """Show a search on the terminal.
+
+    Args:
+        run_dir: of the search.
+        pause: waits between two looks; only one is taken if omitted.
+    """
     records = read_run(run_dir)
     screen = terminal.make_console()
     screen.print(introduction(records), soft_wrap=True)
     with search_view(screen, records.config.get("strategy", {}).get("generations")) as view:
-        if follow:
-            records = follow_run(view, run_dir, lambda: time.sleep(every))
+        if pause is not None:
+            records = follow_run(view, run_dir, pause)
         else:
             show_new(view, records, 0)
             if not has_ended(records):
                 view.say(state_of(liveness_of(records, time.time())))
     if records.finished:
         screen.print(terminal.result_table(records.require_result()))
+
+
+@contextmanager
+def known_records(run_dir: Path) -> Iterator[None]:
+    """Raise `InputError` where records have other fields than those of this version."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            "run_dir",
+            "records as this version of raynas writes them",
+            f"others in {run_dir} ({describe_error(error)})",
+            "Use the version that wrote them.",
+        ) from error
 
 
 def follow_run(view: SearchView, run_dir: Path, pause: Callable[[], None]) -> RunRecords:
@@ -113,9 +139,9 @@ def state_of(signs: Liveness) -> str:
     if signs.seems_dead:
         return (
             f"seems dead: {in_brief(signs)}, its longest generation took {signs.usual:.1f} s, and "
-            "no process of this machine writes; --resume continues it, unless it runs elsewhere"
+            "nobody is seen to write; --resume continues it, unless it runs on another machine"
         )
     return (
-        f"{in_brief(signs)}; no process of this machine writes: it may run on another, or have "
-        "been interrupted"
+        f"{in_brief(signs)}; nobody on this machine is seen to write: it may run on another, or "
+        "have been interrupted"
     )

@@ -151,12 +151,12 @@ def test_what_was_interrupted_seems_dead_after_a_while(
     with RunLog(tmp_path, CONFIG, resume=False) as log:
         append(log)
     done = command("watch", tmp_path, "--no-follow")
-    assert "no process of this machine writes: it may run on another" in done.out
+    assert "nobody on this machine is seen to write: it may run on another" in done.out
     for name in ("config.json", "generations.jsonl", "metrics.jsonl"):
         os.utime(tmp_path / name, (1000, 1000))
     done = command("watch", tmp_path, "--no-follow")
     assert "\nseems dead: last record " in done.out
-    assert "--resume continues it, unless it runs elsewhere" in done.out
+    assert "--resume continues it, unless it runs on another machine" in done.out
     pauses: list[str] = []
 
     def pause() -> None:
@@ -213,6 +213,28 @@ def test_damage_is_named(tmp_path: Path) -> None:
     done = command("watch", tmp_path)
     assert done.code == 2
     assert "generations.jsonl: expected one JSON object per line" in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.json", '{"strategy": "EA"}'),
+        ("generations.jsonl", '{"generation": 0, "best": 0.5}\n'),
+        (
+            "result.json",
+            '{"architecture": [], "objectives": [], "costs": {}, "names": [], "front": []}',
+        ),
+    ],
+)
+def test_records_of_another_program_are_refused_by_name(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / name).write_text(text)
+    done = command("watch", tmp_path, "--no-follow")
+    assert done.code == 2
+    assert done.err.startswith("error: run_dir: expected records as this version of raynas writes")
+    assert str(tmp_path) in done.err
 
 
 def test_ctrl_c_ends_the_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
