@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import final
@@ -96,6 +97,7 @@ def search_generation(run: Run, state: State) -> State:
         "known": counters.known - before.known,
         "frozen": len(proposal.prefix),
         "block_forwards": counters.block_forwards - before.block_forwards,
+        "block_forwards_alone": counters.block_forwards_alone - before.block_forwards_alone,
         "halvings": counters.halvings - before.halvings,
     }
     replayed = run.meter.take_kept()
@@ -156,13 +158,36 @@ def generation_line(record: Record, metrics: Record) -> str:
     ]
     if metrics:
         parts.append(f"{metrics['seconds']:6.2f} s")
+    notes = notes_of(record)
+    return "  ".join(parts) + (f"  ({'; '.join(notes)})" if notes else "")
+
+
+def notes_of(record: Record) -> list[str]:
+    """Remarks on what is unusual in a generation, and on the end of the search."""
+    scored = (*record["rescored"], *record["population"])
     broken = sum(not score["finite"] for score in scored)
-    notes = [
+    return [
         *([f"{broken} with outputs that are not finite"] if broken else []),
         *([f"freeze refused: {record['refused']}"] if record["refused"] else []),
         *([record["finished"]] if record["finished"] else []),
     ]
-    return "  ".join(parts) + (f"  ({'; '.join(notes)})" if notes else "")
+
+
+def objective_of(record: Record) -> str | None:
+    """The name of the first objective of a generation; `None` where nothing has been scored."""
+    names = [name for name in record["best"] or {} if name != "architecture"]
+    return names[0] if names else None
+
+
+def median_of(record: Record) -> float | None:
+    """The median of the first objective of a generation's candidates, but for those not finite.
+
+    `None` where there are none.
+    """
+    name = objective_of(record)
+    scored = (*record["rescored"], *record["population"])
+    values = [each[name] for each in scored if name and each.get(name) is not None]
+    return statistics.median(values) if values else None
 
 
 def best_so_far(best: Record) -> str:

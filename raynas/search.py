@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,11 @@ from raynas.errors import require, require_flags
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, State, Strategy
 from raynas.files import Record, as_path, dumps, read_json
-from raynas.generation import Observer, Run, generation_line, search_generation
+from raynas.generation import Observer, Run, search_generation
 from raynas.ledger.score_key import ARITHMETIC
 from raynas.metering.meter import Meter
 from raynas.metering.settings import Metering, require_metering
+from raynas.observers import attach, join_observers, print_generation, require_call_observer
 from raynas.population.interface import CandidateEvaluator
 from raynas.preparation import (
     Prepared,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from raynas.result import SearchResult
     from raynas.supernets.chain import ChainSupernet
     from raynas.task import Task
+    from raynas.workers.call_progress import CallObserver
     from raynas.workers.pool import Pool
 
 logger = logging.getLogger("raynas")
@@ -60,6 +61,8 @@ def search(
     ledger: Path | str | None = None,
     progress: bool = False,
     observer: Observer | None = None,
+    call_observer: CallObserver | None = None,
+    dashboard: bool = False,
     metering: Metering | None = None,
 ) -> SearchResult:
     """Find the best architecture of a trained supernet under a constraint.
@@ -85,6 +88,9 @@ def search(
             history is the same with and without.
         progress: print a line for each generation.
         observer: is told of each generation.
+        call_observer: is told how many of the workers' calls of an operation are done
+            (`raynas.workers.call_progress.CallProgress`).
+        dashboard: start Ray's dashboard where Ray is started, and print its address.
         metering: the carbon intensity, and the power of machines that cannot measure it;
             `Metering()` if omitted.
 
@@ -93,8 +99,11 @@ def search(
     """
     from raynas.conclusion import conclude
     from raynas.result import finished_result
+    from raynas.workers.open_pool import require_dashboard
 
     require_flags(resume=resume, progress=progress)
+    require_dashboard(dashboard, workers, pool)
+    require_call_observer(call_observer)
     require_strategy(strategy)
     require_metering(metering)
     prepared = prepare(supernet, data, constraint, evaluation, task)
@@ -109,11 +118,12 @@ def search(
     finished = finished_result(directory, prepared, strategy, seed, notify)
     if finished is not None:
         return finished
-    with open_evaluator(prepared, workers, pool, ledger, seed) as evaluator:
+    with open_evaluator(prepared, workers, pool, ledger, seed, dashboard=dashboard) as evaluator:
         config["data"]["digest"] = evaluator.data_digest
         config["device"] = evaluator.device
         with RunLog(run_dir, config, resume=resume) as log, Meter(metering) as meter:
-            run = Run(prepared.problem, strategy, evaluator, log, seed, notify, meter)
+            told = attach(evaluator, directory, notify, call_observer)
+            run = Run(prepared.problem, strategy, evaluator, log, seed, told, meter)
             return conclude(run, finish(run), prepared)
 
 
@@ -269,31 +279,3 @@ def configuration(prepared: Prepared, strategy: Strategy, seed: int) -> dict[str
         "strategy": strategy.settings(),
         "evaluation": asdict(prepared.evaluation),
     }
-
-
-def join_observers(*observers: Observer | None) -> Observer:
-    """An observer that tells all that are given.
-
-    Raises:
-        InputError: one that cannot be called.
-    """
-    given: list[Callable[[Record, Record], None]] = [each for each in observers if each]
-    for each in given:
-        require(
-            callable(each),
-            "observer",
-            "a function of a generation's record and metrics",
-            repr(each),
-            "Give a function of two arguments.",
-        )
-
-    def notify(record: Record, metrics: Record) -> None:
-        for each in given:
-            each(record, metrics)
-
-    return notify
-
-
-def print_generation(record: Record, metrics: Record) -> None:
-    """Print one generation in one line."""
-    print(generation_line(record, metrics), flush=True)

@@ -22,6 +22,7 @@ HEAVY = (
     "matplotlib",
     "sklearn",
     "pynvml",
+    "mlflow",
     "rich",
     "tyro",
 )

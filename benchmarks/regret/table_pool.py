@@ -105,7 +105,13 @@ class TablePool:
         """The samples of a shard; any other value itself."""
         return Samples(np.array(value.samples)) if isinstance(value, Shard) else value
 
-    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+    def run(
+        self,
+        calls: Sequence[Call[Any]],
+        *,
+        keep: bool = False,
+        finished: Callable[[int], None] | None = None,
+    ) -> list[Any]:
         """Answer the calls, as an evaluator would."""
         answers: dict[type[Call[Any]], Callable[..., Any]] = {
             Calibrate: self._calibrate,
@@ -113,7 +119,10 @@ class TablePool:
             GatherShards: self._gather,
             Advance: self._advance,
         }
-        return [answers[type(call)](*call.arguments()) for call in calls]
+        results = [answers[type(call)](*call.arguments()) for call in calls]
+        if finished is not None:
+            finished(len(results))
+        return results
 
     def close(self) -> None:
         """Return: there is nothing to end."""

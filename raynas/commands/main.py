@@ -13,6 +13,7 @@ from raynas.commands.retrain import retrain
 from raynas.commands.search import search
 from raynas.commands.specialize import specialize
 from raynas.commands.train import train
+from raynas.commands.watch import watch
 from raynas.commands.workflow import run
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -21,6 +22,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "latency": latency,
     "search": search,
+    "watch": watch,
     "specialize": specialize,
     "export": export,
     "onnx": onnx,

@@ -1,4 +1,4 @@
-"""Output for a person at a terminal: progress while a supernet is trained and searched, tables."""
+"""Output for a person at a terminal: progress while a supernet is trained, and tables."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ from rich.progress import (
 from rich.table import Table
 
 from raynas.files import Record
-from raynas.generation import generation_line
 from raynas.space import encode
 
 if TYPE_CHECKING:
-    from raynas.generation import Observer
     from raynas.training import EpochReport, StepReport
 
 
@@ -93,21 +91,6 @@ def training_progress(console: Console, objective: str = "top1") -> Iterator[Tra
     """
     with make_bar(console, TimeRemainingColumn()) as bar:
         yield TrainingProgress(console, bar, objective)
-
-
-@contextmanager
-def search_progress(console: Console, generations: int) -> Iterator[Observer]:
-    """An observer that prints a line per generation, under a bar in a terminal."""
-    with make_bar(console) as bar:
-        task = bar.add_task("searching", total=generations, text="starting workers")
-
-        def observe(record: Record, metrics: Record) -> None:
-            console.print(generation_line(record, metrics), soft_wrap=True)
-            number = record["generation"] + 1
-            text = record["finished"] or f"generation {number} of {generations}"
-            bar.update(task, completed=number, text=text)
-
-        yield observe
 
 
 def make_bar(console: Console, *more: ProgressColumn) -> Progress:

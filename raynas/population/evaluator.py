@@ -12,11 +12,12 @@ from raynas.evaluation.scores import Outcomes, merge_scores
 from raynas.evaluation.selection import kept_samples
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Proposal, State
+from raynas.files import Record
 from raynas.ledger.ledger import Ledger
-from raynas.ledger.rows import Entry, digest_of_outcomes
+from raynas.ledger.rows import Entry
 from raynas.ledger.score_key import ScoreKey, evaluation_of, in_full
 from raynas.metering.sampler import Snapshot
-from raynas.population.evaluated import Known, Splits
+from raynas.population.evaluated import Known, Splits, entries_of
 from raynas.population.frozen_shards import (
     FrozenShards,
     first_images,
@@ -32,7 +33,8 @@ from raynas.score import Score
 from raynas.shards.inspection import InspectedShards
 from raynas.shards.shard import Shard, ShardDigest
 from raynas.space import Architecture, starting_with
-from raynas.workers.pool import Pool
+from raynas.workers.call_progress import CallObserver
+from raynas.workers.pool import Pool, Publisher
 
 
 @final
@@ -116,6 +118,7 @@ class PopulationEvaluator(CandidateEvaluator):
             samples=sum(self._shards.validation.rows),
             selection=self._shards.selection,
             block_forwards=self._maps.block_forwards,
+            block_forwards_alone=self._maps.block_forwards_alone,
             halvings=self._maps.halvings,
             known=self._served,
             workers=self._pool.workers,
@@ -126,6 +129,15 @@ class PopulationEvaluator(CandidateEvaluator):
     def read_meters(self) -> list[Snapshot]:
         """See `Pool.read_meters`."""
         return self._pool.read_meters()
+
+    def watch(self, observer: CallObserver | None) -> None:
+        """Tell an observer of the workers' calls from now on."""
+        self._maps.observer = observer
+
+    def publish(self, run: str, record: Record, metrics: Record) -> None:
+        """Show a generation as the pool's workers show theirs, if they do; see `Publisher`."""
+        if isinstance(self._pool, Publisher):
+            self._pool.publish(run, record, metrics)
 
     def follow(self, proposal: Proposal, state: State) -> None:
         """Advance the shards to the proposal's prefix, if anything is evaluated behind it.
@@ -254,7 +266,7 @@ class PopulationEvaluator(CandidateEvaluator):
     def _remember(self, architectures: Sequence[Architecture], outcomes: Outcomes) -> None:
         """Add new scores of candidates on the samples of the shards to the ledger."""
         wanted = [tuple(each) for each in architectures]
-        entries = dict(zip(wanted, self._entries(self._shards, wanted, outcomes), strict=True))
+        entries = dict(zip(wanted, entries_of(self._shards, wanted, outcomes), strict=True))
         # Known ones stay: batches that were halved, say, may move the last bits of a loss.
         self._ledger.complete(
             lambda: self._key(self._shards),
@@ -276,19 +288,7 @@ class PopulationEvaluator(CandidateEvaluator):
         outcomes = self._maps.outcomes(shards, architectures)
         if not (shards.full or shards.prefix):
             self._voting.remember(architectures, outcomes)
-        return self._entries(shards, architectures, outcomes)
-
-    def _entries(
-        self, shards: FrozenShards, architectures: Sequence[Architecture], outcomes: Outcomes
-    ) -> list[Entry]:
-        """The ledger's entries of candidates, marked by which samples they got right."""
-        scores = merge_scores(architectures, outcomes, shards.validation.weights, shards.dropped)
-        marks = [each for each in outcomes.values.values() if each.dtype == bool]
-        exact = not (shards.halved or outcomes.halvings)
-        return [
-            Entry(score, digest_of_outcomes(*(mark[index] for mark in marks)), exact)
-            for index, score in enumerate(scores)
-        ]
+        return entries_of(shards, architectures, outcomes)
 
     def _key(self, shards: FrozenShards) -> ScoreKey:
         """Everything that scores behind frozen shards depend on, beside the architecture."""

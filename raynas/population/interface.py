@@ -33,6 +33,8 @@ class Counters:
         samples: validation samples that a candidate is scored on.
         selection: a digest of them; `None` for all.
         block_forwards: blocks executed so far, times samples.
+        block_forwards_alone: as many as that would have been, had each candidate been evaluated by
+            itself from the inputs on; 0 where nobody counts them.
         halvings: batches that were halved so far because they did not fit in memory.
         known: scores so far that a ledger knew.
         workers: processes that evaluate; 0 for the driver's own.
@@ -43,6 +45,7 @@ class Counters:
     samples: int = 0
     selection: str | None = None
     block_forwards: int = 0
+    block_forwards_alone: int = 0
     halvings: int = 0
     known: int = 0
     workers: int = 0

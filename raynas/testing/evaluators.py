@@ -129,6 +129,7 @@ def check_pool(pool: Pool, supernet: ChainSupernet, data: SearchData) -> None:
     check_kept(pool, reference, supernet, data.validation)
     check_gathered(pool, reference, data.validation)
     check_refusal(pool, calls, expected)
+    check_told(pool, calls, expected)
     calibrations = [
         Calibrate(shard, [architectures(supernet, 1)[0]], Arithmetic())
         for shard in data.calibration
@@ -206,6 +207,14 @@ def check_refusal(pool: Pool, calls: Sequence[ScoreShard], expected: Sequence[Ou
     assert type(caught) is InputError, f"{caught!r} instead of an InputError"
     assert caught.argument == "architecture", f"an error of {caught.argument}"
     assert_same(pool.run(calls), expected, "calls after an error")
+
+
+def check_told(pool: Pool, calls: Sequence[ScoreShard], expected: Sequence[Outcomes]) -> None:
+    """Check that a pool tells how many calls are done, and gives the same results then."""
+    told: list[int] = []
+    assert_same(pool.run(calls, finished=told.append), expected, "results of calls that are told")
+    assert told == sorted(told), f"fewer calls were done than before: {told}"
+    assert told[-1:] == [len(calls)], f"{told[-1:]} of {len(calls)} calls were done at the end"
 
 
 def assert_same(found: Sequence[Outcomes], expected: Sequence[Outcomes], what: str) -> None:

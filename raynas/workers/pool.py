@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, final
+from typing import Any, Protocol, TypeVar, final, runtime_checkable
 
 import torch
 
@@ -12,6 +12,7 @@ from raynas.errors import require
 from raynas.evaluation.device.machine import gpu_uuids
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.settings import Evaluation
+from raynas.files import Record
 from raynas.metering import nvml
 from raynas.metering.sampler import Sampler, Snapshot
 from raynas.supernets.chain import ChainSupernet
@@ -121,13 +122,20 @@ class Pool(Protocol):
     def put(self, value: T) -> T:
         """Share a value with all workers; what is returned may stand for it in calls."""
 
-    def run(self, calls: Sequence[Call[T]], *, keep: bool = False) -> list[T]:
+    def run(
+        self,
+        calls: Sequence[Call[T]],
+        *,
+        keep: bool = False,
+        finished: Callable[[int], None] | None = None,
+    ) -> list[T]:
         """Run calls.
 
         Args:
             calls: any number of them.
             keep: for calls that return a pair: leave the first of the pair in the store, and
                 return what stands for it.
+            finished: is told how many are done, whenever more are; never of fewer than before.
 
         Returns:
             The results, in the order of the calls.
@@ -139,6 +147,19 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """End the workers."""
+
+
+@runtime_checkable
+class Publisher(Protocol):
+    """A pool that shows the generations of a search to whoever watches its workers."""
+
+    def publish(self, run: str, record: Record, metrics: Record) -> None:
+        """Show a generation.
+
+        Args:
+            run: the run directory.
+            record, metrics: of the generation.
+        """
 
 
 @final
@@ -205,9 +226,20 @@ class LocalPool:
         """The value itself."""
         return value
 
-    def run(self, calls: Sequence[Call[T]], *, keep: bool = False) -> list[T]:
+    def run(
+        self,
+        calls: Sequence[Call[T]],
+        *,
+        keep: bool = False,
+        finished: Callable[[int], None] | None = None,
+    ) -> list[T]:
         """Run the calls one after another."""
-        return [self._busy.take(call, run_timed(call, self.evaluator)) for call in calls]
+        results: list[T] = []
+        for call in calls:
+            results.append(self._busy.take(call, run_timed(call, self.evaluator)))
+            if finished is not None:
+                finished(len(results))
+        return results
 
     def close(self) -> None:
         """Stop to read the GPU's meter."""

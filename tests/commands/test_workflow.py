@@ -262,6 +262,9 @@ def test_the_options_of_a_run(tmp_path: Path) -> None:
         "ledger": tmp_path / "scores",
         "metering": raynas.Metering(),
     }
+    assert run.shown() == {"dashboard": False, "mlflow": None}
+    with pytest.raises(InputError, match="dashboard: expected workers on Ray"):
+        replace(run, dashboard=True).directory(tmp_path)
     assert run.directory(tmp_path).parent == tmp_path
     assert run.directory(tmp_path).name.startswith("pcf-seed3-")
     assert replace(run, run_dir=tmp_path / "mine").directory(tmp_path) == tmp_path / "mine"
