@@ -14,6 +14,7 @@ from raynas.preparation import Prepared
 from raynas.result import SearchResult, result_from
 from raynas.runlog import RunLog
 from raynas.score import Score
+from raynas.versions import versions
 
 
 def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
@@ -99,6 +100,7 @@ def result_record(
         "energy_j": energy,
         "workers": counters.workers,
         "seed": run.seed,
+        "versions": versions(),
         "skipped_images": skipped_images(prepared.data),
         "not_finite": count_not_finite(generations),
         "front": [named(prepared, score) for score in front],

@@ -15,6 +15,7 @@ from raynas.metering import Meter
 from raynas.population.interface import CandidateEvaluator, Counters
 from raynas.runlog import RunLog
 from raynas.score import Score
+from raynas.versions import versions
 
 Observer = Callable[[Record, Record], None]
 """Receives the record and the metrics of each generation, resumed ones included."""
@@ -97,6 +98,8 @@ def search_generation(run: Run, state: State) -> State:
         "block_forwards": counters.block_forwards - before.block_forwards,
         "halvings": counters.halvings - before.halvings,
         "workers": counters.workers,
+        "importance": counters.importance if counters.selection != before.selection else None,
+        "versions": versions(),
     }
     run.log.append(record, metrics)
     run.notify(record, metrics)

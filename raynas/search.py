@@ -27,7 +27,7 @@ from raynas.preparation import (
     require_suited,
 )
 from raynas.replay import replay
-from raynas.runlog import CONFIG, RunLog, require_resumable, require_same, require_usable
+from raynas.runlog import CONFIG, FORMAT, RunLog, require_resumable, require_same, require_usable
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from raynas.workers.pool import Pool
 
 logger = logging.getLogger("raynas")
-
-FORMAT = 3
-"""The version of the records; a run directory of another one is not resumed."""
 
 
 def search(

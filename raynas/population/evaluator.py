@@ -125,6 +125,7 @@ class PopulationEvaluator(CandidateEvaluator):
             known=self._served,
             workers=self._pool.workers,
             gpus=self._pool.gpus,
+            importance=self._voting.importance,
         )
 
     def follow(self, proposal: Proposal, state: State) -> None:

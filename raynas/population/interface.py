@@ -14,9 +14,9 @@ user's own scorer::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
 
 from raynas.evolution.strategy import Proposal, State
 from raynas.score import Score
@@ -36,6 +36,8 @@ class Counters:
         known: scores so far that a ledger knew.
         workers: processes that evaluate; 0 for the driver's own.
         gpus: GPUs that they hold.
+        importance: the record of the samples that were last selected from
+            (`raynas.evaluation.importance`); `None` before a selection.
     """
 
     samples: int = 0
@@ -45,6 +47,7 @@ class Counters:
     known: int = 0
     workers: int = 0
     gpus: int = 0
+    importance: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 class CandidateEvaluator(ABC):
