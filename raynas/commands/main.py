@@ -8,6 +8,7 @@ from raynas.commands.describe import describe, evaluate
 from raynas.commands.export import export
 from raynas.commands.latency import latency
 from raynas.commands.ledger import ledger
+from raynas.commands.report import report
 from raynas.commands.retrain import retrain
 from raynas.commands.search import search
 from raynas.commands.specialize import specialize
@@ -24,6 +25,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "export": export,
     "retrain": retrain,
     "ledger": ledger,
+    "report": report,
 }
 """The subcommands by name."""
 

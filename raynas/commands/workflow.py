@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from raynas.result import SearchResult
+
+REPORT = "report.html"
+"""The report of a search, in its run directory, or of several, in the one above."""
 
 StrategyName = Literal["ea", "random", "cf", "pcf", "nsga2"]
 
@@ -122,7 +125,7 @@ def search_and_show(
     run_dir: Path,
     **options: Any,
 ) -> None:
-    """Search with progress, print the result and export the best subnet to `run_dir/best`."""
+    """Search with progress, print the result, export the best subnet to `run_dir/best`, report."""
     screen = terminal.make_console()
     result = search_with_progress(screen, supernet, data, strategy, run_dir, **options)
     screen.print(terminal.result_table(result.record))
@@ -130,6 +133,7 @@ def search_and_show(
         screen.print(terminal.front_table(result.record))
     screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}", soft_wrap=True)
     export_best(result, run_dir / "best")
+    report_runs(screen, [run_dir], run_dir / REPORT)
 
 
 def search_with_progress(
@@ -165,6 +169,21 @@ def export_best(result: SearchResult, directory: Path) -> None:
         result.export(directory)
     except PartialExportError as error:
         print(f"warning: {one_line(error)}", file=sys.stderr)
+
+
+def report_runs(screen: Console, run_dirs: Sequence[Path], page: Path) -> None:
+    """Write the report of finished searches, and say where it is.
+
+    The searches themselves are fine where it cannot be written: that is told in one line.
+    """
+    from raynas.report.page import write_report
+
+    try:
+        written = write_report(run_dirs, page)
+    except InputError as error:
+        print(f"warning: {one_line(error)}", file=sys.stderr)
+        return
+    screen.print(f"Report: {written.page}", soft_wrap=True)
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:

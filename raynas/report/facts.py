@@ -1,0 +1,336 @@
+"""What the records of a run say, in words and numbers of a page: found, compared, reproduced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from raynas.files import Record
+from raynas.report.figures.choices import frozen_since
+from raynas.report.figures.timing import PARTS, ordered, parts_of
+from raynas.report.runs import ReportedRun, scores_of, supernet_of
+from raynas.report.units import (
+    UNKNOWN,
+    count_text,
+    energy_text,
+    is_finite,
+    mass_text,
+    plain_name,
+    score_text,
+    seconds_text,
+    strategy_text,
+)
+
+
+@final
+@dataclass(frozen=True)
+class Link:
+    """One block of a chain.
+
+    Args:
+        number: counted from 1.
+        name: of its choice.
+        frozen: the generation, counted from 1, that began with this choice frozen; `None` if none.
+    """
+
+    number: int
+    name: str
+    frozen: int | None
+
+
+@final
+@dataclass(frozen=True)
+class Member:
+    """One architecture that a run found.
+
+    Args:
+        title: in a list of them.
+        links: its blocks.
+        facts: names and values: its scores and costs.
+        encoded: its choices by their numbers.
+    """
+
+    title: str
+    links: tuple[Link, ...]
+    facts: tuple[tuple[str, str], ...]
+    encoded: str
+
+
+def status(run: ReportedRun) -> str:
+    """How far a search has come, in a sentence."""
+    done = len(run.generations)
+    limit = run.strategy.get("generations")
+    of = f" of at most {limit}" if isinstance(limit, int) else ""
+    if run.result is not None:
+        return f"Finished after {done} generations: {run.result.get('finished', run.ended)}."
+    if run.ended is None:
+        return (
+            f"Unfinished: {done} generations{of} are recorded. What follows is of those; "
+            "the search may still run, or can be continued with --resume."
+        )
+    own = "evaluator" in run.records.config
+    why = "an evaluator of one's own leaves none" if own else "its winner is not scored in full yet"
+    return f"Ended after {done} generations ({run.ended}), without a result: {why}."
+
+
+def members(run: ReportedRun) -> list[Member]:
+    """The winner or the members of the front; of a search without a result the best so far."""
+    if run.result is not None:
+        front = run.result["front"]
+        if len(front) > 1:
+            return [member(run, each, f"{place + 1}. ") for place, each in enumerate(front)]
+        return [member(run, run.result, "")]
+    last = next((each["best"] for each in reversed(run.generations) if each.get("best")), None)
+    return [] if last is None else [member(run, {**last, "costs": costs_found(run, last)}, "")]
+
+
+def costs_found(run: ReportedRun, best: Record) -> Record:
+    """The costs with which an architecture was scored; none where it is not found again."""
+    for generation in reversed(run.generations):
+        for each in scores_of(generation):
+            if each["architecture"] == best["architecture"]:
+                return each.get("costs", {})
+    return {}
+
+
+def member(run: ReportedRun, record: Record, prefix: str) -> Member:
+    """One architecture from its record in a result, or from the best so far."""
+    architecture = record["architecture"]
+    objectives = run.result["objectives"] if run.result is not None else [run.objective]
+    scores = [(name, record.get(name)) for name in objectives if name]
+    facts = [(plain_name(name), score_text(name, value)) for name, value in scores]
+    for name, _ in scores:
+        if record.get(f"test_{name}") is not None:
+            told = score_text(name, record[f"test_{name}"])
+            facts.append((f"test {plain_name(name)}", told))
+    costs = [(plain_name(name), count_text(value)) for name, value in record["costs"].items()]
+    title = ", ".join([score_text(*scores[0]), *(f"{value} {name}" for name, value in costs[:1])])
+    return Member(
+        prefix + title,
+        tuple(link(run, block, choice) for block, choice in enumerate(architecture)),
+        (*facts, *costs),
+        ",".join(map(str, architecture)),
+    )
+
+
+def link(run: ReportedRun, block: int, choice: int) -> Link:
+    """One block of an architecture."""
+    since = frozen_since(run, block)
+    held = since is not None and run.generations[since]["prefix"][block] == choice
+    return Link(
+        block + 1, run.names[block][choice], since + 1 if since is not None and held else None
+    )
+
+
+def total(run: ReportedRun, name: str) -> Any:
+    """A total of a run: that of its result, or else the sum over its generations, if all have it."""
+    if run.result is not None:
+        return run.result.get(name)
+    values = [each.get(name) for each in run.records.metrics]
+    return sum(values) if values and all(map(is_finite, values)) else None
+
+
+def evaluations(run: ReportedRun) -> int:
+    """The number of scores that were asked for in the generations."""
+    return sum(len(scores_of(generation)) for generation in run.generations)
+
+
+def not_finite(run: ReportedRun) -> int:
+    """The number of scores whose outputs were not finite."""
+    every = (each for generation in run.generations for each in scores_of(generation))
+    return sum(not each.get("finite", True) for each in every)
+
+
+def best_value(run: ReportedRun, prefix: str = "") -> str:
+    """The winner's first objective, or the best so far."""
+    if run.objective is None:
+        return UNKNOWN
+    if run.result is not None:
+        return score_text(run.objective, run.result.get(prefix + run.objective))
+    last = next((each["best"] for each in reversed(run.generations) if each.get("best")), None)
+    known = last is not None and not prefix
+    return f"{score_text(run.objective, last.get(run.objective))} so far" if known else UNKNOWN
+
+
+def searched(run: ReportedRun) -> str:
+    """The supernet and the data of a run, or the evaluator of a user's own."""
+    config = run.records.config
+    own = config.get("evaluator")
+    if isinstance(own, dict):
+        return str(own.get("name", "own evaluator"))
+    data = config.get("data", {}).get("name", "unknown data")
+    digest = str(supernet_of(config).get("digest", ""))[:8]
+    return f"{len(run.names)} blocks on {data}, supernet {digest}"
+
+
+COLUMNS: tuple[tuple[str, Callable[[ReportedRun], str]], ...] = (
+    ("supernet and data", searched),
+    ("strategy", lambda run: strategy_text(str(run.strategy["strategy"]))),
+    ("threshold", lambda run: str(run.strategy.get("threshold", UNKNOWN))),
+    ("monitor size", lambda run: str(run.strategy.get("monitor", UNKNOWN))),
+    ("seed", lambda run: str(run.records.config.get("seed", UNKNOWN))),
+    ("objective", lambda run: plain_name(run.objective) if run.objective else UNKNOWN),
+    ("validation", best_value),
+    ("test", lambda run: best_value(run, "test_")),
+    ("generations", lambda run: str(len(run.generations))),
+    ("evaluations", lambda run: f"{evaluations(run):,}"),
+    ("not finite", lambda run: f"{not_finite(run):,}"),
+    ("frozen blocks", lambda run: f"{frozen_at_end(run)} of {len(run.names)}"),
+    ("time", lambda run: seconds_text(total(run, "seconds"))),
+    ("GPU hours", lambda run: count_text(total(run, "gpu_hours"))),
+    ("energy", lambda run: energy_text(total(run, "energy_j"))),
+    ("CO2", lambda run: mass_text(total(run, "co2_g"))),
+)
+"""Properties of runs side by side (PCF-ES, Table 1), and their texts."""
+
+
+def frozen_at_end(run: ReportedRun) -> int:
+    """The number of blocks that were frozen at last."""
+    return len(run.generations[-1]["prefix"]) if run.generations else 0
+
+
+def comparison(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
+    """Rows of the table of runs side by side: a property, and its value for each run.
+
+    Properties that no run has are left out; costs of the winners stand behind the scores.
+    """
+    rows = [(name, [tell(run) for run in runs]) for name, tell in COLUMNS]
+    found = [next(iter(members(run)), None) for run in runs]
+    names = dict.fromkeys(
+        plain_name(name) for run in runs for name in (run.result or {}).get("costs", {})
+    )
+    costs = [
+        (name, [UNKNOWN if each is None else dict(each.facts).get(name, UNKNOWN) for each in found])
+        for name in names
+    ]
+    place = [name for name, _ in rows].index("generations")
+    every = [*rows[:place], *costs, *rows[place:]]
+    empty = ({UNKNOWN}, {"0"})
+    return [(name, cells) for name, cells in every if set(cells) not in empty]
+
+
+def spent(run: ReportedRun) -> list[tuple[str, str, str]]:
+    """Where time went: a part, its time, and its share of the whole."""
+    sums: dict[str, float] = {}
+    for metrics in run.records.metrics:
+        for name, seconds in parts_of(metrics).items():
+            sums[name] = sums.get(name, 0.0) + seconds
+    final_seconds = (run.result or {}).get("final_seconds")
+    parts = [(PARTS.get(name, name), sums[name]) for name in ordered(list(sums))]
+    if is_finite(final_seconds):
+        parts.append(("finalists in full, and the test", final_seconds))
+    whole = sum(seconds for _, seconds in parts)
+    return [
+        (name, seconds_text(seconds), f"{seconds / whole:.0%}" if whole else UNKNOWN)
+        for name, seconds in parts
+    ]
+
+
+def consumed(run: ReportedRun) -> list[tuple[str, str]]:
+    """What a run took in all: time, work, energy and carbon, or why that is not known."""
+    result = run.result or {}
+    energy = total(run, "energy_j")
+    source = result.get("energy_source")
+    missing = result.get("energy_missing")
+    energy_told = energy_text(energy) if is_finite(energy) else "not measured"
+    if source:
+        energy_told += f" ({source})"
+    if missing:
+        energy_told += f"; {missing}"
+    share = result.get("utilisation")
+    per_kwh = result.get("co2_g_per_kwh")
+    carbon = total(run, "co2_g")
+    at = f" at {count_text(per_kwh)} g/kWh" if is_finite(per_kwh) and is_finite(carbon) else ""
+    rows = [
+        ("wall time", seconds_text(total(run, "seconds"))),
+        ("workers busy", seconds_text(total(run, "busy_seconds"))),
+        ("utilisation", f"{share:.0%}" if is_finite(share) else UNKNOWN),
+        ("workers", workers_text(run)),
+        ("blocks executed, times samples", count_text(total_forwards(run))),
+        ("scores known from a ledger", count_text(sum_of(run, "known"))),
+        ("GPU hours", count_text(total(run, "gpu_hours"))),
+        ("energy", energy_told),
+        ("CO2", mass_text(carbon) + at),
+    ]
+    return [(name, value) for name, value in rows if value not in (UNKNOWN, "")]
+
+
+def sum_of(run: ReportedRun, name: str) -> Any:
+    """The sum of a metric over the generations that have it."""
+    values = [each[name] for each in run.records.metrics if is_finite(each.get(name))]
+    return sum(values) if values else None
+
+
+def total_forwards(run: ReportedRun) -> Any:
+    """The blocks that were executed in the generations, times samples; `None` if none was counted."""
+    return sum_of(run, "block_forwards") or None
+
+
+def workers_text(run: ReportedRun) -> str:
+    """The number of workers; several numbers if a run was resumed with others."""
+    counts = dict.fromkeys(each["workers"] for each in run.records.metrics if "workers" in each)
+    shown = ["none, in the driver" if count == 0 else str(count) for count in counts]
+    return ", then ".join(shown)
+
+
+def limits_of(run: ReportedRun) -> list[tuple[str, str]]:
+    """The limits of a search, each in words."""
+    constraint = run.records.config.get("constraint")
+    if not isinstance(constraint, dict) or not constraint:
+        return [("limits", "none")]
+    rows = []
+    for name, bounds in constraint.items():
+        if not isinstance(bounds, dict):
+            rows.append((plain_name(name), str(bounds)))
+            continue
+        words = {"at_most": "at most", "at_least": "at least"}
+        told = [
+            f"{words.get(key, key)} {count_text(value) if is_finite(value) else value}"
+            for key, value in bounds.items()
+            if value is not None
+        ]
+        rows.append((f"limit on {plain_name(name)}", ", ".join(told) or "none"))
+    return rows
+
+
+def settings(run: ReportedRun) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Groups of names and values that reproduce a run: limits, configuration, versions."""
+    config = run.records.config
+    supernet = supernet_of(config)
+    last = run.records.metrics[-1] if run.records.metrics else {}
+    versions = (run.result or {}).get("versions") or last.get("versions")
+    told = {name: supernet[name] for name in ("digest", "structure") if name in supernet}
+    general = {name: config[name] for name in ("seed", "device", "format", "arithmetic")
+               if name in config}  # fmt: skip
+    groups: list[tuple[str, Mapping[str, Any]]] = [
+        ("strategy", run.strategy),
+        ("evaluation", config.get("evaluation") or config.get("evaluator") or {}),
+        ("supernet", told),
+        ("data", config.get("data") or {}),
+        ("task", config.get("task") or {}),
+        ("run", {"directory": str(run.records.directory), **general}),
+        ("versions", versions or {"versions": "not recorded by the version that ran it"}),
+    ]
+    shown = [(name, [(key, value_text(each)) for key, each in rows.items()])
+             for name, rows in groups if rows]  # fmt: skip
+    return [("limits", limits_of(run)), *shown]
+
+
+def value_text(value: Any) -> str:
+    """A setting as it would be written."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def no_importance(run: ReportedRun) -> str:
+    """The reason why a run has no figure of the importance of samples."""
+    evaluation = run.records.config.get("evaluation")
+    if not isinstance(evaluation, dict):
+        return "scored by an evaluator of one's own, which records no samples."
+    rates = [evaluation.get(name, 1.0) for name in ("sample_rate", "unfrozen_sample_rate")]
+    if min(rates) >= 1.0:
+        return "every candidate was scored on all validation samples, so that none were selected."
+    if any(generation.get("selection") for generation in run.generations):
+        return "samples were selected, but their importance was not recorded."
+    return "no block has been frozen, so that no samples were selected."

@@ -1,0 +1,145 @@
+"""The time of each generation by part (PCF-ES, Figure 7), and of whole runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from raynas.files import Record
+from raynas.report.drawing import Sheet, new_sheet
+from raynas.report.figures.thinning import spread
+from raynas.report.palette import light, style_of
+from raynas.report.runs import ReportedRun
+from raynas.report.units import is_finite, seconds_text
+
+BARS = 120
+"""Generations of a run that have a bar, at most."""
+
+WAITING = "waiting and driver"
+FREEZING = "freezing and selecting"
+EVALUATING = "scoring and all else"
+
+ORDER = ("calibrate", "score", "advance", "gather", "end", WAITING, FREEZING, EVALUATING)
+"""Parts whose look is the same in all figures; others follow."""
+
+PARTS: Mapping[str, str] = {
+    "calibrate": "calibrating batch norm",
+    "score": "scoring",
+    "advance": "advancing shards",
+    "gather": "selecting samples",
+}
+"""Operations of workers in plain words."""
+
+
+def parts_of(metrics: Record) -> dict[str, float]:
+    """The seconds of a generation, or of a whole run, by part: they add up to its wall time.
+
+    Where workers counted what they were busy with, its mean over the workers; the rest is waiting,
+    and the driver's own work. Elsewhere what the driver knows: freezing, and the rest.
+    """
+    seconds = float(metrics["seconds"])
+    busy = metrics.get("busy")
+    if isinstance(busy, dict) and all(is_finite(each) for each in busy.values()):
+        workers = max(int(metrics.get("workers") or 0), 1)
+        parts = {name: each / workers for name, each in busy.items() if each > 0}
+        return {**parts, WAITING: max(0.0, seconds - sum(parts.values()))}
+    freezing = metrics.get("freeze_seconds")
+    if not is_finite(freezing):
+        return {EVALUATING: seconds}
+    return {FREEZING: freezing, EVALUATING: max(0.0, seconds - freezing)}
+
+
+@final
+@dataclass(frozen=True)
+class Bar:
+    """The bar of a generation.
+
+    Args:
+        number: of the generation, counted from 1.
+        parts: seconds by part, from the bottom up.
+    """
+
+    number: int
+    parts: Mapping[str, float]
+
+
+def bars_of(run: ReportedRun) -> list[Bar]:
+    """The bars of a run, fewer than its generations if those are many."""
+    timed = sorted(run.timings)
+    chosen = [timed[place] for place in spread(len(timed), BARS)]
+    return [Bar(number + 1, parts_of(run.timings[number])) for number in chosen]
+
+
+def ordered(parts: Sequence[str]) -> list[str]:
+    """Parts in the order in which they are drawn."""
+    known = [name for name in ORDER if name in parts]
+    return [*known, *sorted(set(parts) - set(known))]
+
+
+def draw_timings(runs: Sequence[ReportedRun]) -> Iterator[Sheet]:
+    """One figure for each run that has timings, all with one scale, so that they compare."""
+    bars = {run.key: bars_of(run) for run in runs}
+    tops = [sum(bar.parts.values()) for each in bars.values() for bar in each]
+    highest = max(tops, default=0.0) or 1.0
+    last = max((bar.number for each in bars.values() for bar in each), default=1)
+    for run in runs:
+        if bars[run.key]:
+            yield draw_timing(run, bars[run.key], highest, last)
+
+
+def draw_timing(run: ReportedRun, bars: Sequence[Bar], highest: float, last: int) -> Sheet:
+    """The time of each generation of a run, as stacked bars."""
+    sheet = new_sheet(f"time-{run.key}", f"Time per generation, {run.label}", (5.8, 3.2), run.key)
+    axes = sheet.figure.add_subplot()
+    names = ordered([name for bar in bars for name in bar.parts])
+    bottoms = [0.0] * len(bars)
+    handles = []
+    for index, name in enumerate(names):
+        heights = [bar.parts.get(name, 0.0) for bar in bars]
+        handles.append(stack(sheet, axes, run, bars, (name, index), bottoms))
+        bottoms = [low + height for low, height in zip(bottoms, heights, strict=True)]
+    axes.set(xlim=(0.2, last + 0.8), ylim=(0, 1.04 * highest), xlabel="generation")
+    axes.set_ylabel("wall time (s)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(visible=False, axis="x")
+    sheet.figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return sheet
+
+
+def stack(
+    sheet: Sheet,
+    axes: Axes,
+    run: ReportedRun,
+    bars: Sequence[Bar],
+    part: tuple[str, int],
+    bottoms: Sequence[float],
+) -> Patch:
+    """The areas of one part of all bars, and their entry in the legend."""
+    name, index = part
+    words = PARTS.get(name, name)
+    look = style_of(ORDER.index(name) if name in ORDER else len(ORDER) + index)
+    corners, tips = [], []
+    for bar, low in zip(bars, bottoms, strict=True):
+        left, right, top = bar.number - 0.4, bar.number + 0.4, low + bar.parts.get(name, 0.0)
+        corners.append([(left, low), (right, low), (right, top), (left, top)])
+        whole = sum(bar.parts.values())
+        share = bar.parts.get(name, 0.0) / whole if whole else 0.0
+        tips.append(
+            f"generation {bar.number}: {seconds_text(whole)}\n"
+            f"{words}: {seconds_text(bar.parts.get(name, 0.0))} ({share:.0%})"
+        )
+    areas = PolyCollection(
+        corners, facecolors=look.colour, edgecolors=light("surface"), linewidths=0.5,
+        hatch=look.hatch,
+    )  # fmt: skip
+    axes.add_collection(areas, autolim=False)
+    sheet.mark(areas, run.key, tips)
+    return Patch(
+        facecolor=look.colour, edgecolor=light("surface"), hatch=look.hatch, label=words
+    )
