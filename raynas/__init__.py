@@ -19,8 +19,8 @@ workers evaluate only what still differs between candidates.
 importing raynas itself loads neither torch nor Ray.
 
 Values: `errors`, `space`, `score`, `inputs`, `task`; files and records: `files`, `runlog`,
-`module_files`; `metering`: seconds and joules; `torch_state`: torch's switches; `devices`: the
-processor and the GPU. Rooms, in the order in which data flows: `supernets`, `shards`, `costs`,
+`module_files`; `metering`: seconds and joules; `versions`: of what computes; `torch_state`: torch's
+switches; `devices`: the processor and the GPU. Rooms, in the order in which data flows: `supernets`, `shards`, `costs`,
 `data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`, `population`. A search:
 `preparation` checks its arguments, `task_trial` a task among them, `search` is the loop,
 `generation` one turn of it, `replay` its resumption, `conclusion` its end, `result` the winner or

@@ -4,8 +4,8 @@
 `options`, `loading`, `named`, `families`, `blocks`, `limits`, `paths`: the data, supernet,
 functions of a user, supernets of the papers, their blocks, limits and training paths that arguments
 name; `pool_file`: pools of greedy trainings; `train`, `search`, `specialize`, `describe`,
-`latency`, `export`, `retrain`, `ledger`, `report`: one file per command; `torchrun`: processes that train
-together; `supernet_training`, `workflow`: the steps that commands and experiments share;
+`latency`, `export`, `retrain`, `ledger`, `report`: one file per command; `torchrun`: processes that
+train together; `supernet_training`, `workflow`: the steps that commands and experiments share;
 `comparison`: searches side by side; `within_costs`: searches below the costs of given
 architectures; `channels`: searches of channels beside those of blocks; `table_comparison`: searches
 beside networks of an accuracy table; `terminal`: progress and tables.

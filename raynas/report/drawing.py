@@ -12,6 +12,7 @@ from typing import Any, final
 from xml.sax.saxutils import quoteattr
 
 import matplotlib
+import numpy as np
 from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -107,10 +108,22 @@ class Sheet:
 
 
 def new_sheet(
-    name: str, title: str, size: tuple[float, float] = (5.8, 3.5), run: str = ""
+    name: str,
+    title: str,
+    size: tuple[float, float] = (5.0, 3.3),
+    run: str = "",
+    *,
+    fitted: bool = True,
 ) -> Sheet:
-    """An empty figure of so many inches."""
-    return Sheet(name, title, Figure(figsize=size, layout="constrained"), run=run)
+    """An empty figure.
+
+    Args:
+        name, title, run: as those of `Sheet`.
+        size: in inches.
+        fitted: whether axes are laid out by what is around them, which takes as long as all else.
+    """  # fmt: skip
+    figure = Figure(figsize=size, layout="constrained" if fitted else None)
+    return Sheet(name, title, figure, run=run)
 
 
 @contextmanager
@@ -193,9 +206,7 @@ def legend_below(sheet: Sheet, axes: Axes, columns: int = 2) -> None:
     if not handles:
         return
     legend = sheet.figure.legend(handles, labels, loc="outside lower center", ncols=columns)
-    for drawn, shown, text in zip(
-        handles, legend.legend_handles, legend.get_texts(), strict=True
-    ):
+    for drawn, shown, text in zip(handles, legend.legend_handles, legend.get_texts(), strict=True):
         gid = drawn.get_gid() if isinstance(drawn, Artist) else drawn[0].get_gid()
         marks = sheet.marks.get(gid or "")
         if marks is not None and shown is not None:
@@ -206,12 +217,17 @@ def legend_below(sheet: Sheet, axes: Axes, columns: int = 2) -> None:
 def swatch(look: Style) -> str:
     """The line and the marker of a series, as a small element of a page."""
     marker = MarkerStyle(look.marker)
-    (outline, *_) = marker.get_path().transformed(marker.get_transform()).to_polygons()
+    outline = np.asarray(marker.get_path().transformed(marker.get_transform()).to_polygons()[0])
     points = " ".join(f"{17 + 8 * x:.1f},{7 - 8 * y:.1f}" for x, y in outline)
-    dashes = "" if isinstance(look.line, str) else " ".join(f"{2 * each:g}" for each in look.line[1])
-    colour = f"var(--{ROLE_OF[look.colour]})"
+    dashes = " ".join(f"{2 * each:g}" for each in look.line[1]) or "none"
+    stroke = f"fill:none;stroke:{colour(look)};stroke-width:2.4;stroke-dasharray:{dashes}"
     return (
-        f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true"><path d="M0 7H34" '
-        f'style="fill:none;stroke:{colour};stroke-width:2.4;stroke-dasharray:{dashes or "none"}"/>'
-        f'<polygon points="{points}" style="fill:{colour}"/></svg>'
+        f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true">'
+        f'<path d="M0 7H34" style="{stroke}"/>'
+        f'<polygon points="{points}" style="fill:{colour(look)}"/></svg>'
     )
+
+
+def colour(look: Style) -> str:
+    """The colour of a series as the page's variable."""
+    return f"var(--{ROLE_OF[look.colour]})"

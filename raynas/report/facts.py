@@ -1,15 +1,13 @@
-"""What the records of a run say, in words and numbers of a page: found, compared, reproduced."""
+"""What the records of a run say, in words and numbers of a page: found, and compared."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from raynas.files import Record
 from raynas.report.figures.choices import frozen_since
-from raynas.report.figures.timing import PARTS, ordered, parts_of
 from raynas.report.runs import ReportedRun, scores_of, supernet_of
 from raynas.report.units import (
     UNKNOWN,
@@ -82,8 +80,13 @@ def members(run: ReportedRun) -> list[Member]:
         if len(front) > 1:
             return [member(run, each, f"{place + 1}. ") for place, each in enumerate(front)]
         return [member(run, run.result, "")]
-    last = next((each["best"] for each in reversed(run.generations) if each.get("best")), None)
+    last = best_so_far(run)
     return [] if last is None else [member(run, {**last, "costs": costs_found(run, last)}, "")]
+
+
+def best_so_far(run: ReportedRun) -> Record | None:
+    """The best score after the last generation that had one."""
+    return next((each["best"] for each in reversed(run.generations) if each.get("best")), None)
 
 
 def costs_found(run: ReportedRun, best: Record) -> Record:
@@ -98,7 +101,7 @@ def costs_found(run: ReportedRun, best: Record) -> Record:
 def member(run: ReportedRun, record: Record, prefix: str) -> Member:
     """One architecture from its record in a result, or from the best so far."""
     architecture = record["architecture"]
-    objectives = run.result["objectives"] if run.result is not None else [run.objective]
+    objectives = [run.objective] if run.result is None else run.result["objectives"]
     scores = [(name, record.get(name)) for name in objectives if name]
     facts = [(plain_name(name), score_text(name, value)) for name, value in scores]
     for name, _ in scores:
@@ -125,7 +128,7 @@ def link(run: ReportedRun, block: int, choice: int) -> Link:
 
 
 def total(run: ReportedRun, name: str) -> Any:
-    """A total of a run: that of its result, or else the sum over its generations, if all have it."""
+    """A total of a run: that of its result, or the sum over its generations, if all have it."""
     if run.result is not None:
         return run.result.get(name)
     values = [each.get(name) for each in run.records.metrics]
@@ -149,9 +152,10 @@ def best_value(run: ReportedRun, prefix: str = "") -> str:
         return UNKNOWN
     if run.result is not None:
         return score_text(run.objective, run.result.get(prefix + run.objective))
-    last = next((each["best"] for each in reversed(run.generations) if each.get("best")), None)
-    known = last is not None and not prefix
-    return f"{score_text(run.objective, last.get(run.objective))} so far" if known else UNKNOWN
+    last = best_so_far(run)
+    if last is None or prefix:
+        return UNKNOWN
+    return f"{score_text(run.objective, last.get(run.objective))} so far"
 
 
 def searched(run: ReportedRun) -> str:
@@ -209,118 +213,6 @@ def comparison(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
     every = [*rows[:place], *costs, *rows[place:]]
     empty = ({UNKNOWN}, {"0"})
     return [(name, cells) for name, cells in every if set(cells) not in empty]
-
-
-def spent(run: ReportedRun) -> list[tuple[str, str, str]]:
-    """Where time went: a part, its time, and its share of the whole."""
-    sums: dict[str, float] = {}
-    for metrics in run.records.metrics:
-        for name, seconds in parts_of(metrics).items():
-            sums[name] = sums.get(name, 0.0) + seconds
-    final_seconds = (run.result or {}).get("final_seconds")
-    parts = [(PARTS.get(name, name), sums[name]) for name in ordered(list(sums))]
-    if is_finite(final_seconds):
-        parts.append(("finalists in full, and the test", final_seconds))
-    whole = sum(seconds for _, seconds in parts)
-    return [
-        (name, seconds_text(seconds), f"{seconds / whole:.0%}" if whole else UNKNOWN)
-        for name, seconds in parts
-    ]
-
-
-def consumed(run: ReportedRun) -> list[tuple[str, str]]:
-    """What a run took in all: time, work, energy and carbon, or why that is not known."""
-    result = run.result or {}
-    energy = total(run, "energy_j")
-    source = result.get("energy_source")
-    missing = result.get("energy_missing")
-    energy_told = energy_text(energy) if is_finite(energy) else "not measured"
-    if source:
-        energy_told += f" ({source})"
-    if missing:
-        energy_told += f"; {missing}"
-    share = result.get("utilisation")
-    per_kwh = result.get("co2_g_per_kwh")
-    carbon = total(run, "co2_g")
-    at = f" at {count_text(per_kwh)} g/kWh" if is_finite(per_kwh) and is_finite(carbon) else ""
-    rows = [
-        ("wall time", seconds_text(total(run, "seconds"))),
-        ("workers busy", seconds_text(total(run, "busy_seconds"))),
-        ("utilisation", f"{share:.0%}" if is_finite(share) else UNKNOWN),
-        ("workers", workers_text(run)),
-        ("blocks executed, times samples", count_text(total_forwards(run))),
-        ("scores known from a ledger", count_text(sum_of(run, "known"))),
-        ("GPU hours", count_text(total(run, "gpu_hours"))),
-        ("energy", energy_told),
-        ("CO2", mass_text(carbon) + at),
-    ]
-    return [(name, value) for name, value in rows if value not in (UNKNOWN, "")]
-
-
-def sum_of(run: ReportedRun, name: str) -> Any:
-    """The sum of a metric over the generations that have it."""
-    values = [each[name] for each in run.records.metrics if is_finite(each.get(name))]
-    return sum(values) if values else None
-
-
-def total_forwards(run: ReportedRun) -> Any:
-    """The blocks that were executed in the generations, times samples; `None` if none was counted."""
-    return sum_of(run, "block_forwards") or None
-
-
-def workers_text(run: ReportedRun) -> str:
-    """The number of workers; several numbers if a run was resumed with others."""
-    counts = dict.fromkeys(each["workers"] for each in run.records.metrics if "workers" in each)
-    shown = ["none, in the driver" if count == 0 else str(count) for count in counts]
-    return ", then ".join(shown)
-
-
-def limits_of(run: ReportedRun) -> list[tuple[str, str]]:
-    """The limits of a search, each in words."""
-    constraint = run.records.config.get("constraint")
-    if not isinstance(constraint, dict) or not constraint:
-        return [("limits", "none")]
-    rows = []
-    for name, bounds in constraint.items():
-        if not isinstance(bounds, dict):
-            rows.append((plain_name(name), str(bounds)))
-            continue
-        words = {"at_most": "at most", "at_least": "at least"}
-        told = [
-            f"{words.get(key, key)} {count_text(value) if is_finite(value) else value}"
-            for key, value in bounds.items()
-            if value is not None
-        ]
-        rows.append((f"limit on {plain_name(name)}", ", ".join(told) or "none"))
-    return rows
-
-
-def settings(run: ReportedRun) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Groups of names and values that reproduce a run: limits, configuration, versions."""
-    config = run.records.config
-    supernet = supernet_of(config)
-    last = run.records.metrics[-1] if run.records.metrics else {}
-    versions = (run.result or {}).get("versions") or last.get("versions")
-    told = {name: supernet[name] for name in ("digest", "structure") if name in supernet}
-    general = {name: config[name] for name in ("seed", "device", "format", "arithmetic")
-               if name in config}  # fmt: skip
-    groups: list[tuple[str, Mapping[str, Any]]] = [
-        ("strategy", run.strategy),
-        ("evaluation", config.get("evaluation") or config.get("evaluator") or {}),
-        ("supernet", told),
-        ("data", config.get("data") or {}),
-        ("task", config.get("task") or {}),
-        ("run", {"directory": str(run.records.directory), **general}),
-        ("versions", versions or {"versions": "not recorded by the version that ran it"}),
-    ]
-    shown = [(name, [(key, value_text(each)) for key, each in rows.items()])
-             for name, rows in groups if rows]  # fmt: skip
-    return [("limits", limits_of(run)), *shown]
-
-
-def value_text(value: Any) -> str:
-    """A setting as it would be written."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def no_importance(run: ReportedRun) -> str:

@@ -14,8 +14,8 @@ from markupsafe import Markup
 from raynas._version import __version__
 from raynas.errors import InputError, require
 from raynas.files import file_beside
-from raynas.report import facts
-from raynas.report.drawing import Sheet, drawing, inline, png, svg, swatch
+from raynas.report import facts, spending
+from raynas.report.drawing import Sheet, colour, drawing, inline, png, svg, swatch
 from raynas.report.figures.accuracy import draw_accuracies
 from raynas.report.figures.chain import draw_chain
 from raynas.report.figures.choices import (
@@ -24,12 +24,14 @@ from raynas.report.figures.choices import (
     draw_overview,
     draw_panels,
     percentages_of,
+    styles_of,
 )
 from raynas.report.figures.costs import draw_costs
 from raynas.report.figures.importance import draw_importances
 from raynas.report.figures.timing import draw_timings
 from raynas.report.palette import style_of, stylesheet
 from raynas.report.runs import ReportedRun, read_runs
+from raynas.report.settings import settings_of
 
 GENERATOR = "raynas report"
 """Marks a page as a report, which a later one may replace."""
@@ -202,9 +204,12 @@ def render(
         refused=refused,
         drawn=drawn,
         facts=facts,
+        spending=spending,
+        settings_of=settings_of,
         figure=lambda sheet: Markup(inline(sheet)),
         swatch=lambda index: Markup(swatch(style_of(index))),
         swatch_of=lambda look: Markup(swatch(look)),
-        styles=lambda run: percentages_of(run).styles,
+        styles=styles_of,
+        colour=colour,
         tips=tips,
     )

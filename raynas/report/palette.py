@@ -36,8 +36,8 @@ PAGE: Mapping[str, tuple[str, str]] = {
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
-LINES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
-    "-",
+LINES: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (0, ()),
     (0, (5, 1.6)),
     (0, (1.2, 1.4)),
     (0, (5, 1.4, 1.2, 1.4)),
@@ -58,13 +58,13 @@ class Style:
     Args:
         colour: on a light page, as `#rrggbb`.
         marker: of matplotlib.
-        line: a line style of matplotlib.
+        line: a line style of matplotlib: lengths of dashes and gaps behind an offset.
         hatch: of areas.
     """
 
     colour: str
     marker: str
-    line: str | tuple[int, tuple[float, ...]]
+    line: tuple[float, tuple[float, ...]]
     hatch: str
 
 

@@ -5,12 +5,13 @@ The percentage of a choice is the share of a generation's new architectures that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
@@ -25,6 +26,9 @@ from raynas.report.runs import ReportedRun
 
 SHOWN = 80
 """Generations of a run that are shown, at most."""
+
+LEGEND = 24
+"""Entries of a legend, at most."""
 
 COLUMNS = 4
 """Blocks side by side in one figure."""
@@ -47,9 +51,14 @@ class Percentages:
 
     @cached_property
     def styles(self) -> Mapping[str, Style]:
-        """The look of each name of a choice: the same in all blocks."""
-        names = dict.fromkeys(name for own in self.run.names for name in own)
-        return {name: style_of(index) for index, name in enumerate(names)}
+        """The look of each name of a choice."""
+        return styles_of(self.run)
+
+
+def styles_of(run: ReportedRun) -> dict[str, Style]:
+    """The look of each name of a choice: the same in all blocks."""
+    names = dict.fromkeys(name for own in run.names for name in own)
+    return {name: style_of(index) for index, name in enumerate(names)}
 
 
 def percentages_of(run: ReportedRun) -> Percentages:
@@ -71,28 +80,12 @@ def draw_overview(shown: Percentages) -> Sheet:
     sheet = new_sheet(
         f"majority-{run.key}",
         f"Majority choice of each block over the generations, {run.label}",
-        (5.8, min(8.5, 1.5 + 0.21 * blocks)),
+        (5.0, min(8.5, 1.5 + 0.21 * blocks)),
         run.key,
     )
     axes = sheet.figure.add_subplot()
     axes.grid(visible=False)
-    corners, colours, tips = [], [], []
-    for (generation, width), row in zip(widths_of(shown), range(len(shown.generations)), strict=True):
-        for block, shares in enumerate(shown.blocks):
-            best = int(shares[row].argmax())
-            name = run.names[block][best]
-            left, top = generation + 0.5, block + 0.5
-            corners.append(
-                [(left, top), (left + width, top), (left + width, top + 1), (left, top + 1)]
-            )
-            colours.append(to_rgba(shown.styles[name].colour, float(shares[row, best]) / 100.0))
-            tips.append(
-                f"block {block + 1}, generation {generation + 1}\n"
-                f"{name}: {shares[row, best]:.0f} %{frozen_note(run, block, generation)}"
-            )
-    cells = PolyCollection(corners, facecolors=colours, edgecolors="none", linewidths=0)
-    axes.add_collection(cells, autolim=False)
-    sheet.mark(cells, run.key, tips)
+    draw_cells(sheet, axes, shown)
     draw_frontier(sheet, axes, run)
     axes.set(
         xlim=(0.5, max(1, len(run.generations)) + 0.5), ylim=(blocks + 0.5, 0.5),
@@ -100,11 +93,33 @@ def draw_overview(shown: Percentages) -> Sheet:
     )  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    handles = [Patch(color=style.colour, label=name) for name, style in shown.styles.items()]
+    handles: list[Artist] = [
+        Patch(color=style.colour, label=name) for name, style in shown.styles.items()
+    ]
     if run.freezes:
         handles.append(Line2D([], [], color=light("ink"), linewidth=2.2, label="frozen above"))
-    sheet.figure.legend(handles=handles[:24], loc="outside lower center", ncols=5)
+    sheet.figure.legend(handles=handles[:LEGEND], loc="outside lower center", ncols=5)
     return sheet
+
+
+def draw_cells(sheet: Sheet, axes: Axes, shown: Percentages) -> None:
+    """The cells of an overview, each with the name of its choice."""
+    run = shown.run
+    corners, colours, tips = [], [], []
+    for row, (generation, width) in enumerate(widths_of(shown)):
+        for block, shares in enumerate(shown.blocks):
+            best = int(shares[row].argmax())
+            share, name = float(shares[row, best]), run.names[block][best]
+            left, right, top = generation + 0.5, generation + width + 0.5, block + 0.5
+            corners.append([(left, top), (right, top), (right, top + 1), (left, top + 1)])
+            colours.append(to_rgba(shown.styles[name].colour, share / 100.0))
+            tips.append(
+                f"block {block + 1}, generation {generation + 1}\n"
+                f"{name}: {share:.0f} %{frozen_note(run, block, generation)}"
+            )
+    cells = PolyCollection(corners, facecolors=colours, edgecolors="none", linewidths=0)
+    axes.add_collection(cells, autolim=False)
+    sheet.mark(cells, run.key, tips)
 
 
 def widths_of(shown: Percentages) -> Iterator[tuple[int, int]]:
@@ -156,13 +171,13 @@ def draw_blocks(shown: Percentages) -> Sheet:
             axes.set_visible(False)
     sheet.figure.supxlabel("generation")
     sheet.figure.supylabel("subnets with the choice (%)")
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, label=name)
         for name, look in shown.styles.items()
     ]
     if run.freezes:
         handles.append(freeze_handle())
-    sheet.figure.legend(handles=handles[:24], loc="outside lower center", ncols=6)
+    sheet.figure.legend(handles=handles[:LEGEND], loc="outside lower center", ncols=6)
     return sheet
 
 
@@ -174,8 +189,9 @@ def draw_panels(shown: Percentages) -> Iterator[Sheet]:
             f"Choice percentages of block {block + 1}, {shown.run.label}",
             (2.5, 1.9),
             shown.run.key,
+            fitted=False,
         )
-        axes = sheet.figure.add_subplot()
+        axes = sheet.figure.add_axes((0.14, 0.13, 0.83, 0.73))
         draw_block(sheet, axes, shown, block)
         yield sheet
 

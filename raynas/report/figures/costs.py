@@ -109,7 +109,7 @@ def draw_costs(runs: Sequence[ReportedRun]) -> Iterator[tuple[Sheet, int, int]]:
         if not known:
             continue
         sheet = new_sheet(
-            f"cost-{number}", f"{plain_name(objective)} against {plain_name(cost)}", (5.8, 4.0)
+            f"cost-{number}", f"{plain_name(objective)} against {plain_name(cost)}", (5.0, 3.7)
         )
         axes = sheet.figure.add_subplot()
         size, letter = multiple([float(scored.costs.max()) for _, scored in known])

@@ -56,7 +56,7 @@ def draw_importance(run: ReportedRun, number: int, found: Record) -> Sheet:
     sheet = new_sheet(
         f"importance-{run.key}-{number + 1}",
         f"Importance of samples, selected in generation {number + 1}, {run.label}",
-        (5.8, 4.1),
+        (5.0, 3.9),
         run.key,
     )
     upper, lower = sheet.figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
@@ -71,10 +71,8 @@ def draw_importance(run: ReportedRun, number: int, found: Record) -> Sheet:
     return sheet
 
 
-def draw_rows(
-    sheet: Sheet, axes: Axes, run: ReportedRun, found: Record, edges: np.ndarray
-) -> None:
-    """A cell for each subnet and sample: the darker, the larger its share of the subnet's loss."""
+def draw_rows(sheet: Sheet, axes: Axes, run: ReportedRun, found: Record, edges: np.ndarray) -> None:
+    """A cell for each subnet and sample, the stronger, the larger its share of the losses."""
     losses = np.array(found["losses"], dtype=np.float64)
     totals = losses.sum(axis=1, keepdims=True)
     shares = np.divide(losses, totals, out=np.zeros_like(losses), where=totals > 0)
@@ -93,7 +91,7 @@ def draw_rows(
     axes.add_collection(cells, autolim=False)
     sheet.mark(cells, run.key, tips)
     axes.grid(visible=False)
-    axes.set(ylim=(0.5, len(shares) + 0.5), ylabel="subnet (darker: larger loss)")
+    axes.set(ylim=(0.5, len(shares) + 0.5), ylabel="subnet (stronger: larger loss)")
 
 
 def draw_curve(sheet: Sheet, axes: Axes, run: ReportedRun, found: Record) -> None:
@@ -111,9 +109,7 @@ def draw_curve(sheet: Sheet, axes: Axes, run: ReportedRun, found: Record) -> Non
     axes.set_ylim(bottom=min(0.0, *losses))
 
 
-def draw_kept(
-    sheet: Sheet, axes: Axes, run: ReportedRun, found: Record, edges: np.ndarray
-) -> None:
+def draw_kept(sheet: Sheet, axes: Axes, run: ReportedRun, found: Record, edges: np.ndarray) -> None:
     """The share of samples of each importance that is kept."""
     shares = [100.0 * share for share in found["kept_shares"]]
     corners = [

@@ -16,7 +16,7 @@ from raynas.report.drawing import Sheet, new_sheet
 from raynas.report.figures.thinning import spread
 from raynas.report.palette import light, style_of
 from raynas.report.runs import ReportedRun
-from raynas.report.units import is_finite, seconds_text
+from raynas.report.units import energy_text, is_finite, seconds_text
 
 BARS = 120
 """Generations of a run that have a bar, at most."""
@@ -62,18 +62,23 @@ class Bar:
 
     Args:
         number: of the generation, counted from 1.
-        parts: seconds by part, from the bottom up.
+        parts: seconds by part.
+        energy: joules, as they were recorded; `None` where they are not known.
     """
 
     number: int
     parts: Mapping[str, float]
+    energy: float | None = None
 
 
 def bars_of(run: ReportedRun) -> list[Bar]:
     """The bars of a run, fewer than its generations if those are many."""
     timed = sorted(run.timings)
     chosen = [timed[place] for place in spread(len(timed), BARS)]
-    return [Bar(number + 1, parts_of(run.timings[number])) for number in chosen]
+    return [
+        Bar(number + 1, parts_of(run.timings[number]), run.timings[number].get("energy_j"))
+        for number in chosen
+    ]
 
 
 def ordered(parts: Sequence[str]) -> list[str]:
@@ -95,14 +100,14 @@ def draw_timings(runs: Sequence[ReportedRun]) -> Iterator[Sheet]:
 
 def draw_timing(run: ReportedRun, bars: Sequence[Bar], highest: float, last: int) -> Sheet:
     """The time of each generation of a run, as stacked bars."""
-    sheet = new_sheet(f"time-{run.key}", f"Time per generation, {run.label}", (5.8, 3.2), run.key)
+    sheet = new_sheet(f"time-{run.key}", f"Time per generation, {run.label}", (5.0, 3.0), run.key)
     axes = sheet.figure.add_subplot()
     names = ordered([name for bar in bars for name in bar.parts])
     bottoms = [0.0] * len(bars)
     handles = []
     for index, name in enumerate(names):
-        heights = [bar.parts.get(name, 0.0) for bar in bars]
         handles.append(stack(sheet, axes, run, bars, (name, index), bottoms))
+        heights = [bar.parts.get(name, 0.0) for bar in bars]
         bottoms = [low + height for low, height in zip(bottoms, heights, strict=True)]
     axes.set(xlim=(0.2, last + 0.8), ylim=(0, 1.04 * highest), xlabel="generation")
     axes.set_ylabel("wall time (s)")
@@ -122,24 +127,30 @@ def stack(
 ) -> Patch:
     """The areas of one part of all bars, and their entry in the legend."""
     name, index = part
-    words = PARTS.get(name, name)
     look = style_of(ORDER.index(name) if name in ORDER else len(ORDER) + index)
-    corners, tips = [], []
+    corners = []
     for bar, low in zip(bars, bottoms, strict=True):
         left, right, top = bar.number - 0.4, bar.number + 0.4, low + bar.parts.get(name, 0.0)
         corners.append([(left, low), (right, low), (right, top), (left, top)])
-        whole = sum(bar.parts.values())
-        share = bar.parts.get(name, 0.0) / whole if whole else 0.0
-        tips.append(
-            f"generation {bar.number}: {seconds_text(whole)}\n"
-            f"{words}: {seconds_text(bar.parts.get(name, 0.0))} ({share:.0%})"
-        )
     areas = PolyCollection(
         corners, facecolors=look.colour, edgecolors=light("surface"), linewidths=0.5,
         hatch=look.hatch,
     )  # fmt: skip
     axes.add_collection(areas, autolim=False)
-    sheet.mark(areas, run.key, tips)
+    sheet.mark(areas, run.key, [tip_of(bar, name) for bar in bars])
     return Patch(
-        facecolor=look.colour, edgecolor=light("surface"), hatch=look.hatch, label=words
-    )
+        facecolor=look.colour, edgecolor=light("surface"), hatch=look.hatch,
+        label=PARTS.get(name, name),
+    )  # fmt: skip
+
+
+def tip_of(bar: Bar, part: str) -> str:
+    """One part of a bar in a few lines."""
+    whole, seconds = sum(bar.parts.values()), bar.parts.get(part, 0.0)
+    share = seconds / whole if whole else 0.0
+    lines = [
+        f"generation {bar.number}: {seconds_text(whole)}",
+        f"{PARTS.get(part, part)}: {seconds_text(seconds)} ({share:.0%})",
+        *([energy_text(bar.energy)] if is_finite(bar.energy) else []),
+    ]
+    return "\n".join(lines)
