@@ -20,13 +20,14 @@ importing raynas itself loads neither torch nor Ray.
 
 Values: `errors`, `space`, `score`, `inputs`, `task`; files and records: `files`, `runlog`,
 `module_files`; `metering`: seconds and joules; `versions`: of what computes; `torch_state`: torch's
-switches; `devices`: the processor and the GPU. Rooms, in the order in which data flows: `supernets`, `shards`, `costs`,
-`data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`, `population`. A search:
-`preparation` checks its arguments, `task_trial` a task among them, `search` is the loop,
-`generation` one turn of it, `replay` its resumption, `conclusion` its end, `result` the winner or
-the front, `export` its product, `retraining` trains that for itself; `overview` looks before it;
-`specialization` looks networks up in a table instead. `report` reads records; `testing` has
-contract kits; `commands` is the command line; `cli` and `workflow` are earlier names of its files.
+switches; `devices`: the processor and the GPU. Rooms, in the order in which data flows:
+`supernets`, `shards`, `costs`, `data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`,
+`population`. A search: `preparation` checks its arguments, `task_trial` a task among them, `search`
+is the loop, `generation` one turn of it, `replay` its resumption, `conclusion` its end, `result`
+the winner or the front, `export` its product, `retraining` trains that for itself; `overview` looks
+before it; `specialization` looks networks up in a table instead. `report` reads records; `testing`
+has contract kits; `commands` is the command line; `cli` and `workflow` are earlier names of its
+files.
 """
 
 from __future__ import annotations

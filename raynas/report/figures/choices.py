@@ -103,7 +103,7 @@ def draw_overview(shown: Percentages) -> Sheet:
 
 
 def draw_cells(sheet: Sheet, axes: Axes, shown: Percentages) -> None:
-    """The cells of an overview, each with the name of its choice."""
+    """The cells of an overview, and the names of the last choices beside them."""
     run = shown.run
     corners, colours, tips = [], [], []
     for row, (generation, width) in enumerate(widths_of(shown)):
@@ -120,6 +120,10 @@ def draw_cells(sheet: Sheet, axes: Axes, shown: Percentages) -> None:
     cells = PolyCollection(corners, facecolors=colours, edgecolors="none", linewidths=0)
     axes.add_collection(cells, autolim=False)
     sheet.mark(cells, run.key, tips)
+    # In print, and for whoever tells few colours apart: the names of the last column.
+    for block, shares in enumerate(shown.blocks):
+        name = run.names[block][int(shares[-1].argmax())]
+        axes.text(len(run.generations) + 0.6, block + 1, name, va="center", fontsize=8.5)
 
 
 def widths_of(shown: Percentages) -> Iterator[tuple[int, int]]:
