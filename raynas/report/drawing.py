@@ -101,7 +101,7 @@ class Sheet:
         self.marks[name] = Marks(run, tips)
 
     def tips(self) -> dict[str, Sequence[str]]:
-        """What marks say, by their ids on a page."""
+        """The texts of the marks, by their ids on a page."""
         return {
             f"{self.name}-{name}": marks.tips for name, marks in self.marks.items() if marks.tips
         }
@@ -141,6 +141,8 @@ def svg(sheet: Sheet) -> str:
         buffer = io.StringIO()
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         sheet.figure.savefig(buffer, format="svg", facecolor="white", metadata=metadata)
+    # What has been laid out once stays so.
+    sheet.figure.set_layout_engine("none")
     return buffer.getvalue()
 
 

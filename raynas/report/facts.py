@@ -1,4 +1,4 @@
-"""What the records of a run say, in words and numbers of a page: found, and compared."""
+"""The architectures that runs found, and a table of runs, as texts of a page."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Member:
 
 
 def status(run: ReportedRun) -> str:
-    """How far a search has come, in a sentence."""
+    """The state of a search, in a sentence."""
     done = len(run.generations)
     limit = run.strategy.get("generations")
     of = f" of at most {limit}" if isinstance(limit, int) else ""

@@ -1,4 +1,4 @@
-"""What reproduces a run: its limits, its configuration, and the versions that computed it."""
+"""Limits, configuration and versions: all that reproduces a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time and the energy of a run went, in words and numbers of a page."""
+"""The time and the energy of a run, and the parts that they went to, as texts of a page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from raynas.report.units import (
 
 
 def spent(run: ReportedRun) -> list[tuple[str, str, str]]:
-    """Where time went: a part, its time, and its share of the whole."""
+    """The parts that time went to: the name of each, its time, and its share of the whole."""
     sums: dict[str, float] = {}
     for metrics in run.records.metrics:
         for name, seconds in parts_of(metrics).items():
@@ -35,7 +35,7 @@ def spent(run: ReportedRun) -> list[tuple[str, str, str]]:
 
 
 def consumed(run: ReportedRun) -> list[tuple[str, str]]:
-    """What a run took in all: time, work, energy and carbon, or why that is not known."""
+    """Totals of a run: time, work, energy and carbon, or why they are not known."""
     result = run.result or {}
     energy = total(run, "energy_j")
     source = result.get("energy_source")

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from written_runs import GENERATIONS, IMPORTANCE, generation, metrics, result, score, write_run
 
@@ -111,6 +111,7 @@ def test_many_scores_are_thinned_and_their_front_is_not(tmp_path: Path) -> None:
     assert text.count("<use") >= len(tips)
 
 
+@settings(max_examples=40)
 @given(count=st.integers(0, 5000), most=st.integers(1, 300))
 def test_places_are_spread_from_the_first_to_the_last(count: int, most: int) -> None:
     places = spread(count, most)

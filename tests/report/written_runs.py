@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from raynas.runlog import RunLog
-
 NAMES = (("c3", "c5", "x"), ("c3", "c5", "x"), ("c3", "x"))
 """The choices of the three blocks."""
 
@@ -56,8 +54,8 @@ def generation(
 ) -> dict[str, Any]:
     """The record of a generation whose best so far is its own best."""
     usable = [each for each in population if each["finite"]]
-    best = max(usable, key=lambda each: each["top1"], default=None)
-    kept = ("architecture", "top1", "top5")
+    best = max(usable, key=lambda each: each.get("top1", 0.0), default=None)
+    kept = [name for name in ("architecture", "top1", "top5", "error") if name in (best or {})]
     return {
         "generation": number,
         "prefix": list(prefix),
@@ -165,13 +163,15 @@ def write_run(
         timed: whether there are metrics.
         changes: of the configuration.
     """
-    with RunLog(directory, config(**changes), resume=False) as log:
-        for each in generations:
-            log.append(each, metrics(each["generation"]))
-        if ended is not None:
-            log.finish(ended)
-    if not timed:
-        (directory / "metrics.jsonl").unlink(missing_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = {"generations.jsonl": generations}
+    if timed:
+        lines["metrics.jsonl"] = [metrics(each["generation"]) for each in generations]
+    for name, records in lines.items():
+        (directory / name).write_text("".join(f"{json.dumps(each)}\n" for each in records))
+    (directory / "config.json").write_text(json.dumps(config(**changes)))
+    if ended is not None:
+        (directory / "result.json").write_text(json.dumps(ended))
     return directory
 
 

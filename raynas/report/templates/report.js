@@ -4,6 +4,8 @@
 const tips = JSON.parse(document.getElementById("tips").textContent);
 const tip = document.getElementById("tip");
 const REACH = 26; // CSS pixels from the pointer within which a mark is near
+const SAME = 0.02; // pixels between marks that lie on each other
+const TOLD = 4; // marks that are told at once
 
 // The points of a line are <use> elements; the areas of a collection are paths.
 function marksOf(group) {
@@ -21,21 +23,22 @@ function distance(box, x, y) {
   return inside ? Math.min(middle, 8) * 0.01 : Math.hypot(aside, above);
 }
 
+// The marks that are nearest to the pointer: several where they lie on each other.
 function nearest(plot, x, y) {
-  let best = null;
+  let least = REACH;
+  const near = [];
   for (const group of plot.querySelectorAll("g[id]")) {
     const texts = tips[group.id];
     if (!texts || group.closest("[hidden]")) continue;
     marksOf(group).forEach((mark, place) => {
       if (texts[place] === undefined) return;
       const away = distance(mark.getBoundingClientRect(), x, y);
-      // Groups that are drawn later lie on top, and win where marks cover each other.
-      if (away < REACH && (best === null || away <= best.away)) {
-        best = { away, mark, text: texts[place] };
-      }
+      if (away > least + SAME) return;
+      least = Math.min(least, away);
+      near.push({ away, mark, text: texts[place] });
     });
   }
-  return best;
+  return near.filter((each) => each.away <= least + SAME);
 }
 
 function forget() {
@@ -46,9 +49,11 @@ function forget() {
 function show(event) {
   const found = nearest(event.currentTarget, event.clientX, event.clientY);
   forget();
-  if (!found) return;
-  found.mark.classList.add("near");
-  tip.textContent = found.text;
+  if (!found.length) return;
+  found.forEach((each) => each.mark.classList.add("near"));
+  const texts = [...new Set(found.map((each) => each.text))];
+  if (texts.length > TOLD) texts.splice(TOLD, Infinity, `and ${texts.length - TOLD} more here`);
+  tip.textContent = texts.join("\n\n");
   tip.hidden = false;
   const box = tip.getBoundingClientRect();
   const left = Math.min(event.clientX + 14, window.innerWidth - box.width - 6);
