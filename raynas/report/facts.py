@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from raynas.files import Record
-from raynas.report.figures.choices import frozen_since
+from raynas.report.figures.choices import held_since
 from raynas.report.runs import ReportedRun, scores_of, supernet_of
 from raynas.report.units import (
     UNKNOWN,
@@ -30,7 +30,7 @@ class Link:
     Args:
         number: counted from 1.
         name: of its choice.
-        frozen: the generation, counted from 1, that began with this choice frozen; `None` if none.
+        frozen: the generation, counted from 1, that froze it behind this prefix; `None` if none.
     """
 
     number: int
@@ -62,7 +62,8 @@ def status(run: ReportedRun) -> str:
     limit = run.strategy.get("generations")
     of = f" of at most {limit}" if isinstance(limit, int) else ""
     if run.result is not None:
-        return f"Finished after {done} generations: {run.result.get('finished', run.ended)}."
+        told = f"Finished after {done} generations: {run.result.get('finished', run.ended)}."
+        return f"{told}{found_before(run)}"
     if run.ended is None:
         return (
             f"Unfinished: {done} generations{of} are recorded. What follows is of those; "
@@ -71,6 +72,14 @@ def status(run: ReportedRun) -> str:
     own = "evaluator" in run.records.config
     why = "an evaluator of one's own leaves none" if own else "its winner is not scored in full yet"
     return f"Ended after {done} generations ({run.ended}), without a result: {why}."
+
+
+def found_before(run: ReportedRun) -> str:
+    """A sentence on a winner that is not behind the frozen prefix; none on any other."""
+    winner = (run.result or {}).get("architecture", [])
+    if not run.freezes or held_since(run, winner, 0) is not None:
+        return ""
+    return " The winner was found before the blocks were frozen; scored in full, it was the best."
 
 
 def members(run: ReportedRun) -> list[Member]:
@@ -112,19 +121,17 @@ def member(run: ReportedRun, record: Record, prefix: str) -> Member:
     title = ", ".join([score_text(*scores[0]), *(f"{value} {name}" for name, value in costs[:1])])
     return Member(
         prefix + title,
-        tuple(link(run, block, choice) for block, choice in enumerate(architecture)),
+        tuple(link(run, architecture, block) for block in range(len(architecture))),
         (*facts, *costs),
         ",".join(map(str, architecture)),
     )
 
 
-def link(run: ReportedRun, block: int, choice: int) -> Link:
+def link(run: ReportedRun, architecture: Sequence[int], block: int) -> Link:
     """One block of an architecture."""
-    since = frozen_since(run, block)
-    held = since is not None and run.generations[since]["prefix"][block] == choice
-    return Link(
-        block + 1, run.names[block][choice], since + 1 if since is not None and held else None
-    )
+    since = held_since(run, architecture, block)
+    name = run.names[block][architecture[block]]
+    return Link(block + 1, name, None if since is None else since + 1)
 
 
 def total(run: ReportedRun, name: str) -> Any:
@@ -185,7 +192,7 @@ COLUMNS: tuple[tuple[str, Callable[[ReportedRun], str]], ...] = (
     ("time", lambda run: seconds_text(total(run, "seconds"))),
     ("GPU hours", lambda run: count_text(total(run, "gpu_hours"))),
     ("energy", lambda run: energy_text(total(run, "energy_j"))),
-    ("CO2", lambda run: mass_text(total(run, "co2_g"))),
+    ("CO₂", lambda run: mass_text(total(run, "co2_g"))),
 )
 """Properties of runs side by side (PCF-ES, Table 1), and their texts."""
 

@@ -20,7 +20,7 @@ def limits_of(run: ReportedRun) -> list[tuple[str, str]]:
         if not isinstance(bounds, dict):
             rows.append((plain_name(name), str(bounds)))
             continue
-        words = {"at_most": "at most", "at_least": "at least"}
+        words = {"at_most": "at most", "at_least": "at least", "table": "by the table"}
         told = [
             f"{words.get(key, key)} {count_text(value) if is_finite(value) else value}"
             for key, value in bounds.items()

@@ -58,7 +58,7 @@ def consumed(run: ReportedRun) -> list[tuple[str, str]]:
         ("scores known already", count_text(sum_of(run, "known"))),
         ("GPU hours", count_text(total(run, "gpu_hours"))),
         ("energy", energy_told),
-        ("CO2", mass_text(carbon) + at),
+        ("CO₂", mass_text(carbon) + at),
     ]
     return [(name, value) for name, value in rows if value not in (UNKNOWN, "")]
 

@@ -50,7 +50,7 @@ def test_runs_that_cannot_be_read_are_named_and_the_others_reported(tmp_path: Pa
     ("arguments", "said"),
     [
         ((), "run"),
-        (("missing",), "run_dir: expected the directory of a search, with its config.json, got missing"),
+        (("missing",), "run_dir: expected the directory of a search"),
         (("run", "run"), "run_dir: expected each directory once"),
         (("run", "--out", "mine.html"), "out: expected a new file, or an earlier report"),
         (("run", "--out", "mine.html/page.html"), "out: "),

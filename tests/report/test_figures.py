@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from written_runs import GENERATIONS, IMPORTANCE, generation, metrics, result, score, write_run
 
 from raynas.report.drawing import drawing, inline, new_sheet, png, short, svg
-from raynas.report.figures.choices import draw_overview, frozen_since, percentages_of
+from raynas.report.figures.choices import draw_overview, frozen_since, held_since, percentages_of
 from raynas.report.figures.costs import POINTS, draw_costs, scored_by
 from raynas.report.figures.importance import selections_of
 from raynas.report.figures.thinning import spread
@@ -48,6 +48,13 @@ def test_freezes_are_marked_where_they_took_hold(tmp_path: Path) -> None:
     assert cells[0] == "block 1, generation 1\nc3: 33 %"
     assert cells[6] == "block 1, generation 3\nc3: 100 %, frozen since generation 3"
     assert cells[7] == "block 2, generation 3\nc5: 50 %"
+
+
+def test_a_choice_is_held_behind_the_whole_prefix_alone(tmp_path: Path) -> None:
+    run = read(write_run(tmp_path))
+    assert [held_since(run, (0, 1, 1), block) for block in range(3)] == [2, 3, None]
+    assert [held_since(run, (0, 2, 1), block) for block in range(3)] == [2, None, None]
+    assert [held_since(run, (1, 1, 1), block) for block in range(3)] == [None, None, None]
 
 
 def test_equal_choices_look_the_same_in_all_blocks(tmp_path: Path) -> None:
@@ -130,6 +137,8 @@ def test_long_runs_keep_their_first_and_last_generations(tmp_path: Path) -> None
     shown, bars = percentages_of(run), bars_of(run)
     assert (shown.generations[0], shown.generations[-1], len(shown.generations)) == (0, 299, 80)
     assert (bars[0].number, bars[-1].number, len(bars)) == (1, 300, 120)
+    assert shown.note == " (80 of 300 generations, evenly spread)"
+    assert percentages_of(read(write_run(tmp_path / "short"))).note == ""
 
 
 def test_selections_that_were_recorded_whole_are_found(tmp_path: Path) -> None:

@@ -121,14 +121,22 @@ def test_what_a_run_found_and_took_is_told(tmp_path: Path) -> None:
         "multiply-adds 300",
         "--architecture 0,1,1",
         "strategy PCF-ES threshold 0.6 monitor size 2 seed 5",
-        "evaluations 9 not finite 1 frozen blocks 2 of 3 time 18.0 s energy 5.4 kJ CO2 0.6 g",
+        "evaluations 9 not finite 1 frozen blocks 2 of 3 time 18.0 s energy 5.4 kJ CO₂ 0.6 g",
         "calibrating batch norm 4.00 s 22% scoring 10.0 s 56% waiting and driver 2.00 s 11%",
         "finalists in full, and the test 2.00 s 11%",
-        "energy 5.4 kJ (measured) CO2 0.6 g at 400 g/kWh",
-        "limit on multiply-adds at most 900, table 0a",
+        "energy 5.4 kJ (measured) CO₂ 0.6 g at 400 g/kWh",
+        "limit on multiply-adds at most 900, by the table 0a",
         "versions raynas 0.1.0 python 3.11.7 torch 2.14.1",
     ):
         assert said in text, said
+
+
+def test_a_winner_from_before_the_freeze_is_told(tmp_path: Path) -> None:
+    winner = {"architecture": [1, 1, 1], "names": ["c5", "c5", "x"]}
+    text = words(write_run(tmp_path / "run", ended=result(**winner)))
+    assert "exhausted. The winner was found before the blocks were frozen;" in text
+    assert "stem 1 c5 2 c5 3 x head" in text
+    assert "before the blocks" not in words(write_run(tmp_path / "other", ended=result()))
 
 
 def test_why_something_was_not_measured_is_told(tmp_path: Path) -> None:
@@ -136,7 +144,7 @@ def test_why_something_was_not_measured_is_told(tmp_path: Path) -> None:
                "energy_missing": "no counter can be read on node-2"}  # fmt: skip
     text = words(write_run(tmp_path / "run", ended=result(**missing)))
     assert "energy not measured; no counter can be read on node-2" in text
-    assert "CO2" not in text
+    assert "CO₂" not in text
 
 
 def test_members_of_a_front_can_be_chosen(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.patches import FancyBboxPatch
 
 from raynas.report.drawing import Sheet, new_sheet
-from raynas.report.figures.choices import Percentages, frozen_since
+from raynas.report.figures.choices import Percentages, held_since
 from raynas.report.palette import light
 from raynas.report.runs import ReportedRun
 
@@ -36,9 +36,8 @@ def draw_chain(run: ReportedRun, architecture: Sequence[int], shown: Percentages
         )  # fmt: skip
         axes.add_patch(box)
         axes.text(column + 0.37, 0.25 - row, name, ha="center", va="center", fontsize=10)
-        since = frozen_since(run, block)
-        held = since is not None and run.generations[since]["prefix"][block] == choice
-        under = f"{block + 1}, frozen at {since + 1}" if since is not None and held else block + 1
+        since = held_since(run, architecture, block)
+        under = block + 1 if since is None else f"{block + 1}, frozen at {since + 1}"
         axes.text(
             column + 0.37, -0.16 - row, str(under), ha="center", va="center", fontsize=7.5,
             color=light("muted"),

@@ -5,7 +5,7 @@ The percentage of a choice is the share of a generation's new architectures that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from raynas.report.drawing import Sheet, new_sheet
-from raynas.report.figures.thinning import spread
+from raynas.report.figures.thinning import spread, thinned_note
 from raynas.report.palette import Style, light, style_of
 from raynas.report.runs import ReportedRun
 
@@ -48,6 +48,12 @@ class Percentages:
     run: ReportedRun
     generations: tuple[int, ...]
     blocks: tuple[np.ndarray, ...]
+
+    @property
+    def note(self) -> str:
+        """Words on generations that are left out."""
+        filled = sum(bool(each["population"]) for each in self.run.generations)
+        return thinned_note(len(self.generations), filled)
 
     @cached_property
     def styles(self) -> Mapping[str, Style]:
@@ -79,7 +85,7 @@ def draw_overview(shown: Percentages) -> Sheet:
     run, blocks = shown.run, len(shown.blocks)
     sheet = new_sheet(
         f"majority-{run.key}",
-        f"Majority choice of each block over the generations, {run.label}",
+        f"Majority choice of each block over the generations, {run.label}{shown.note}",
         (5.0, min(8.5, 1.5 + 0.21 * blocks)),
         run.key,
     )
@@ -144,6 +150,19 @@ def frozen_since(run: ReportedRun, block: int) -> int | None:
     return next((generation for generation, now in run.freezes if now > block), None)
 
 
+def held_since(run: ReportedRun, architecture: Sequence[int], block: int) -> int | None:
+    """The generation, counted from 0, whose prefix an architecture has up to a block, if any.
+
+    An architecture from before a freeze may have a frozen choice, and not be behind the prefix.
+    """
+    since = frozen_since(run, block)
+    if since is None or run.generations[since]["prefix"][: block + 1] != list(
+        architecture[: block + 1]
+    ):
+        return None
+    return since
+
+
 def draw_frontier(sheet: Sheet, axes: Axes, run: ReportedRun) -> None:
     """The line below the frozen blocks."""
     if not run.freezes:
@@ -165,7 +184,9 @@ def draw_blocks(shown: Percentages) -> Sheet:
     columns = min(COLUMNS, blocks)
     rows = -(-blocks // columns)
     sheet = new_sheet(
-        f"choices-{run.key}", f"Choice percentages, {run.label}", (2.3 * columns, 1.9 * rows + 0.7)
+        f"choices-{run.key}",
+        f"Choice percentages, {run.label}{shown.note}",
+        (2.3 * columns, 1.9 * rows + 0.7),
     )
     grid = sheet.figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for block, axes in enumerate(grid.flat):
@@ -195,7 +216,7 @@ def draw_panels(shown: Percentages) -> Iterator[Sheet]:
             shown.run.key,
             fitted=False,
         )
-        axes = sheet.figure.add_axes((0.14, 0.13, 0.83, 0.73))
+        axes = sheet.figure.add_axes((0.14, 0.13, 0.80, 0.73))
         draw_block(sheet, axes, shown, block)
         yield sheet
 

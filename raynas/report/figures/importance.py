@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
+from matplotlib.ticker import MaxNLocator
 
 from raynas.files import Record
 from raynas.report.drawing import Sheet, new_sheet
@@ -92,6 +93,7 @@ def draw_rows(sheet: Sheet, axes: Axes, run: ReportedRun, found: Record, edges: 
     sheet.mark(cells, run.key, tips)
     axes.grid(visible=False)
     axes.set(ylim=(0.5, len(shares) + 0.5), ylabel="subnet (stronger: larger loss)")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def draw_curve(sheet: Sheet, axes: Axes, run: ReportedRun, found: Record) -> None:

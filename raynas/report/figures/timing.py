@@ -13,13 +13,19 @@ from matplotlib.ticker import MaxNLocator
 
 from raynas.files import Record
 from raynas.report.drawing import Sheet, new_sheet
-from raynas.report.figures.thinning import spread
+from raynas.report.figures.thinning import spread, thinned_note
 from raynas.report.palette import light, style_of
 from raynas.report.runs import ReportedRun
 from raynas.report.units import energy_text, is_finite, seconds_text
 
 BARS = 120
 """Generations of a run that have a bar, at most."""
+
+SHORTER = 3
+"""The ratio of the longest run to others that share its axis of generations, at most."""
+
+EDGED = 40
+"""Bars that have edges, at most: of more, the edges would be most of what is seen."""
 
 WAITING = "waiting and driver"
 FREEZING = "freezing and selecting"
@@ -88,19 +94,23 @@ def ordered(parts: Sequence[str]) -> list[str]:
 
 
 def draw_timings(runs: Sequence[ReportedRun]) -> Iterator[Sheet]:
-    """One figure for each run that has timings, all with one scale, so that they compare."""
+    """One figure for each run that has timings, all with one scale of time."""
     bars = {run.key: bars_of(run) for run in runs}
     tops = [sum(bar.parts.values()) for each in bars.values() for bar in each]
     highest = max(tops, default=0.0) or 1.0
     last = max((bar.number for each in bars.values() for bar in each), default=1)
     for run in runs:
-        if bars[run.key]:
-            yield draw_timing(run, bars[run.key], highest, last)
+        if own := bars[run.key]:
+            # Of a run that is much shorter than the others, little could be seen on their axis.
+            length = last if last <= SHORTER * own[-1].number else own[-1].number
+            yield draw_timing(run, own, highest, length)
 
 
 def draw_timing(run: ReportedRun, bars: Sequence[Bar], highest: float, last: int) -> Sheet:
     """The time of each generation of a run, as stacked bars."""
-    sheet = new_sheet(f"time-{run.key}", f"Time per generation, {run.label}", (5.0, 3.0), run.key)
+    note = thinned_note(len(bars), len(run.timings))
+    title = f"Time per generation, {run.label}{note}"
+    sheet = new_sheet(f"time-{run.key}", title, (5.0, 3.0), run.key)
     axes = sheet.figure.add_subplot()
     names = ordered([name for bar in bars for name in bar.parts])
     bottoms = [0.0] * len(bars)
@@ -129,12 +139,14 @@ def stack(
     name, index = part
     look = style_of(ORDER.index(name) if name in ORDER else len(ORDER) + index)
     corners = []
+    # A bar that stands for several generations is as wide as they are.
+    half = 0.4 * max(1.0, run_length(bars))
     for bar, low in zip(bars, bottoms, strict=True):
-        left, right, top = bar.number - 0.4, bar.number + 0.4, low + bar.parts.get(name, 0.0)
+        left, right, top = bar.number - half, bar.number + half, low + bar.parts.get(name, 0.0)
         corners.append([(left, low), (right, low), (right, top), (left, top)])
     areas = PolyCollection(
-        corners, facecolors=look.colour, edgecolors=light("surface"), linewidths=0.5,
-        hatch=look.hatch,
+        corners, facecolors=look.colour, edgecolors=light("surface"), hatch=look.hatch,
+        linewidths=0.5 if len(bars) <= EDGED else 0.0,
     )  # fmt: skip
     axes.add_collection(areas, autolim=False)
     sheet.mark(areas, run.key, [tip_of(bar, name) for bar in bars])
@@ -142,6 +154,11 @@ def stack(
         facecolor=look.colour, edgecolor=light("surface"), hatch=look.hatch,
         label=PARTS.get(name, name),
     )  # fmt: skip
+
+
+def run_length(bars: Sequence[Bar]) -> float:
+    """The number of generations, on average, from one bar to the next."""
+    return (bars[-1].number - bars[0].number) / max(len(bars) - 1, 1)
 
 
 def tip_of(bar: Bar, part: str) -> str:
