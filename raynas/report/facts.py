@@ -86,9 +86,12 @@ def members(run: ReportedRun) -> list[Member]:
     """The winner or the members of the front; of a search without a result the best so far."""
     if run.result is not None:
         front = run.result["front"]
-        if len(front) > 1:
-            return [member(run, each, f"{place + 1}. ") for place, each in enumerate(front)]
-        return [member(run, run.result, "")]
+        if len(front) <= 1:
+            return [member(run, run.result, "")]
+        winner = run.result["architecture"]
+        # The winner alone was tested, which its record in the front does not say.
+        records = [run.result if each["architecture"] == winner else each for each in front]
+        return [member(run, each, f"{place + 1}. ") for place, each in enumerate(records)]
     last = best_so_far(run)
     return [] if last is None else [member(run, {**last, "costs": costs_found(run, last)}, "")]
 
@@ -197,13 +200,17 @@ COLUMNS: tuple[tuple[str, Callable[[ReportedRun], str]], ...] = (
 """Properties of runs side by side (PCF-ES, Table 1), and their texts."""
 
 
+ONCE = ("supernet and data", "objective")
+"""Properties that are told once where they are the same for all runs."""
+
+
 def frozen_at_end(run: ReportedRun) -> int:
     """The number of blocks that were frozen at last."""
     return len(run.generations[-1]["prefix"]) if run.generations else 0
 
 
 def comparison(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
-    """Rows of the table of runs side by side: a property, and its value for each run.
+    """Columns of the table of runs side by side: a property, and its value for each run.
 
     Properties that no run has are left out; costs of the winners stand behind the scores.
     """
@@ -219,7 +226,16 @@ def comparison(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
     place = [name for name, _ in rows].index("generations")
     every = [*rows[:place], *costs, *rows[place:]]
     empty = ({UNKNOWN}, {"0"})
-    return [(name, cells) for name, cells in every if set(cells) not in empty]
+    common = [name for name, _ in shared(runs)]
+    return [
+        (name, cells) for name, cells in every if set(cells) not in empty and name not in common
+    ]
+
+
+def shared(runs: Sequence[ReportedRun]) -> list[tuple[str, str]]:
+    """Properties that several runs have in common, and that are told once."""
+    told = [(name, {tell(run) for run in runs}) for name, tell in COLUMNS if name in ONCE]
+    return [(name, *values) for name, values in told if len(values) == 1 and len(runs) > 1]
 
 
 def no_importance(run: ReportedRun) -> str:

@@ -140,7 +140,7 @@ def test_pointing_at_marks_tells_their_values(open_report: Any) -> None:
 def test_runs_can_be_hidden_and_shown(open_report: Any) -> None:
     tab = open_report()
     box = tab.page.query_selector("#runs input[value=r1]")
-    marks = "#accuracy [data-run=r1], #time-r1, article[data-run=r1], td[data-run=r1]"
+    marks = "#accuracy [data-run=r1], #time-r1, article[data-run=r1], tr[data-run=r1]"
     before = [tab.shown(each) for each in marks.split(", ")]
     assert min(before) >= 1
     others = tab.shown("[data-run=r0]")

@@ -7,10 +7,9 @@ import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
-from small_search import SETTINGS, contents, run_search
+from small_search import contents
 from test_search_with import SPACE, Table
 from written_runs import (
     EVALUATION,
@@ -28,7 +27,6 @@ import raynas
 from raynas.costs import Limits
 from raynas.errors import InputError
 from raynas.report.drawing import drawing
-from raynas.report.figures.importance import selections_of
 from raynas.report.page import Drawn, draw, render, write_figures, write_report
 from raynas.report.runs import read_runs
 
@@ -120,8 +118,10 @@ def test_what_a_run_found_and_took_is_told(tmp_path: Path) -> None:
         "test top-1 accuracy 72.50%",
         "multiply-adds 300",
         "--architecture 0,1,1",
-        "strategy PCF-ES threshold 0.6 monitor size 2 seed 5",
-        "evaluations 9 not finite 1 frozen blocks 2 of 3 time 18.0 s energy 5.4 kJ CO₂ 0.6 g",
+        "supernet and data strategy threshold monitor size seed objective validation test "
+        "multiply-adds parameters generations evaluations not finite frozen blocks time energy CO₂ "
+        "run 3 blocks on noise, supernet a1b2c3d4 PCF-ES 0.6 2 5 top-1 accuracy 75.00% 72.50% "
+        "300 30 4 9 1 2 of 3 18.0 s 5.4 kJ 0.6 g",
         "calibrating batch norm 4.00 s 22% scoring 10.0 s 56% waiting and driver 2.00 s 11%",
         "finalists in full, and the test 2.00 s 11%",
         "energy 5.4 kJ (measured) CO₂ 0.6 g at 400 g/kWh",
@@ -156,6 +156,7 @@ def test_members_of_a_front_can_be_chosen(tmp_path: Path) -> None:
     text = without_figures(tmp_path / "run")
     assert "Member of the front, of 2 1. 75.00%, 300 multiply-adds" in Page(text).text
     assert "2. 50.00%, 100 multiply-adds" in Page(text).text
+    assert Page(text).text.count("test top-1 accuracy 72.50%") == 1, "the winner's alone"
     assert re.findall(r'data-member="(r0-\d)"( hidden)?', text) == [
         ("r0-0", ""),
         ("r0-1", " hidden"),
@@ -168,8 +169,7 @@ def test_an_unfinished_run_is_reported_as_far_as_it_goes(tmp_path: Path) -> None
     assert "Unfinished: 2 generations of at most 4 are recorded." in text
     assert "top-1 accuracy 70.00%" in text
     assert "multiply-adds 200" in text
-    assert "validation 70.00% so far" in text
-    assert "time 8.00 s" in text
+    assert "top-1 accuracy 70.00% so far 2 6 0 of 3 8.00 s" in text
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -187,7 +187,8 @@ def test_runs_without_timings_or_finite_scores(tmp_path: Path) -> None:
     write_run(tmp_path / "run", generations=broken, timed=False)
     page = report(tmp_path, tmp_path / "run")
     assert "Nothing has been scored." in page.text
-    assert "not finite 2" in page.text
+    assert "generations evaluations not finite frozen blocks run" in page.text
+    assert "1 2 2 0 of 3" in page.text
     assert not any(name.startswith(("cost-", "time-")) for name in page.ids)
     assert "versions not recorded by the version that ran it" in page.text
 
@@ -266,8 +267,8 @@ def test_runs_of_other_tasks_and_supernets_stand_side_by_side(tmp_path: Path) ->
     )
     page = report(tmp_path, first, other)
     assert {"accuracy", "accuracy-1"} <= set(page.ids)
-    assert "objective top-1 accuracy error" in page.text
-    assert "validation 60.00% so far -2.5 so far" in page.text
+    assert "top-1 accuracy 60.00% so far 1 3 0 of 3" in page.text
+    assert "error -2.5 so far 1 1 0 of 2" in page.text
     assert "limits none" in page.text
     assert "every candidate was scored on all validation samples" in page.text
 
@@ -280,7 +281,7 @@ def test_a_search_with_an_evaluator_of_ones_own(tmp_path: Path) -> None:
     assert "Ended after 2 generations (generation limit), without a result" in page.text
     assert "No costs were recorded" in page.text
     assert "scored by an evaluator of one's own, which records no samples" in page.text
-    assert "supernet and data Table" in page.text
+    assert "run Table EA (SPOS)" in page.text
     assert {"accuracy", "time-r0", "block-r0-4"} <= set(page.ids)
 
 
@@ -293,19 +294,3 @@ def test_figures_are_written_as_files(tmp_path: Path) -> None:
     files = {path.name for path in (tmp_path / "figures").iterdir()}
     assert files == {f"{name}.{suffix}" for name in names for suffix in ("svg", "png")}
     assert {path.name for path in written} == files
-
-
-def test_a_real_search_leaves_what_every_section_needs(tmp_path: Path) -> None:
-    setting = SETTINGS["pcf, disagreeing samples"]
-    run_search(tmp_path / "run", setting)
-    timed: list[dict[str, Any]] = [
-        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    ]
-    assert sum(each["importance"] is not None for each in timed) == 1
-    (run,), _ = read_runs([tmp_path / "run"])
-    ((number, found),) = selections_of(run)
-    assert run.freezes[0][0] == number
-    assert found["kept"] == run.generations[number]["samples"] < found["samples"]
-    text = words(tmp_path / "run")
-    assert f"versions raynas {raynas.__version__} python " in text
-    assert "supernet and data 8 blocks on noise" in text

@@ -11,24 +11,25 @@ from raynas.report.figures.choices import Percentages, held_since
 from raynas.report.palette import light
 from raynas.report.runs import ReportedRun
 
-PER_ROW = 7
-"""Blocks side by side."""
+PER_ROW = 8
+"""Blocks side by side, at most."""
 
 
 def draw_chain(run: ReportedRun, architecture: Sequence[int], shown: Percentages) -> Sheet:
     """One box for each block, with the name of its choice and the generation of its freeze."""
     blocks = len(architecture)
     rows = -(-blocks // PER_ROW)
+    columns = -(-blocks // rows)
     sheet = new_sheet(
         f"architecture-{run.key}",
         f"The architecture that {run.label} found",
-        (6.4, 0.35 + 0.95 * rows),
+        (0.3 + 0.9 * columns, 0.35 + 0.95 * rows),
         run.key,
     )
     axes = sheet.figure.add_subplot()
     axes.set_axis_off()
     for block, choice in enumerate(architecture):
-        row, column = divmod(block, PER_ROW)
+        row, column = divmod(block, columns)
         name = run.names[block][choice]
         box = FancyBboxPatch(
             (column, -row), 0.74, 0.5, boxstyle="round,pad=0.02,rounding_size=0.06",
@@ -48,5 +49,5 @@ def draw_chain(run: ReportedRun, architecture: Sequence[int], shown: Percentages
                 "", end, (column + 0.78, 0.25 - row),
                 arrowprops={"arrowstyle": "->", "color": light("muted")},
             )  # fmt: skip
-    axes.set(xlim=(-0.1, min(blocks, PER_ROW)), ylim=(0.65 - rows, 0.7))
+    axes.set(xlim=(-0.1, columns), ylim=(0.65 - rows, 0.7))
     return sheet

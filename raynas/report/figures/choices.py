@@ -194,8 +194,10 @@ def draw_blocks(shown: Percentages) -> Sheet:
             draw_block(sheet, axes, shown, block)
         else:
             axes.set_visible(False)
-    sheet.figure.supxlabel("generation")
-    sheet.figure.supylabel("subnets with the choice (%)")
+    for axes in grid[-1]:
+        axes.set_xlabel("generation")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("subnets (%)")
     handles: list[Artist] = [
         Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, label=name)
         for name, look in shown.styles.items()
