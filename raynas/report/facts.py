@@ -8,7 +8,7 @@ from typing import Any, final
 
 from raynas.files import Record
 from raynas.report.figures.choices import held_since
-from raynas.report.runs import ReportedRun, scores_of, supernet_of
+from raynas.report.runs import ReportedRun, part_of, scores_of
 from raynas.report.units import (
     UNKNOWN,
     count_text,
@@ -71,6 +71,8 @@ def status(run: ReportedRun) -> str:
         )
     own = "evaluator" in run.records.config
     why = "an evaluator of one's own leaves none" if own else "its winner is not scored in full yet"
+    if run.problems:
+        why = "not all of its records could be read"
     return f"Ended after {done} generations ({run.ended}), without a result: {why}."
 
 
@@ -174,8 +176,8 @@ def searched(run: ReportedRun) -> str:
     own = config.get("evaluator")
     if isinstance(own, dict):
         return str(own.get("name", "own evaluator"))
-    data = config.get("data", {}).get("name", "unknown data")
-    digest = str(supernet_of(config).get("digest", ""))[:8]
+    data = part_of(config, "data").get("name", "unknown data")
+    digest = str(part_of(config, "supernet").get("digest", ""))[:8]
     return f"{len(run.names)} blocks on {data}, supernet {digest}"
 
 
@@ -240,11 +242,11 @@ def shared(runs: Sequence[ReportedRun]) -> list[tuple[str, str]]:
 
 def no_importance(run: ReportedRun) -> str:
     """The reason why a run has no figure of the importance of samples."""
-    evaluation = run.records.config.get("evaluation")
-    if not isinstance(evaluation, dict):
+    evaluation = part_of(run.records.config, "evaluation")
+    if not evaluation:
         return "scored by an evaluator of one's own, which records no samples."
     rates = [evaluation.get(name, 1.0) for name in ("sample_rate", "unfrozen_sample_rate")]
-    if min(rates) >= 1.0:
+    if all(rate == 1.0 for rate in rates):
         return "every candidate was scored on all validation samples, so that none were selected."
     if any(generation.get("selection") for generation in run.generations):
         return "samples were selected, but their importance was not recorded."

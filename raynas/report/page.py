@@ -143,9 +143,7 @@ class Drawn:
 
 def draw(runs: Sequence[ReportedRun]) -> Drawn:
     """Draw every figure that the records of runs have something for."""
-    shown: dict[str, Percentages] = {
-        run.key: percentages_of(run) for run in runs if run.generations
-    }
+    shown: dict[str, Percentages] = {run.key: percentages_of(run) for run in runs}
     curves = {key: each for key, each in shown.items() if each.generations}
     chains = [
         draw_chain(run, found, shown[run.key])

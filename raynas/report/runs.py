@@ -58,7 +58,7 @@ class ReportedRun:
     @cached_property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """The names of the choices of each block; their numbers where no names were recorded."""
-        names = supernet_of(self.records.config).get("names")
+        names = part_of(self.records.config, "supernet").get("names")
         choices = choices_of(self.records.config)
         if names and [len(own) for own in names] == choices:
             return tuple(tuple(map(str, own)) for own in names)
@@ -94,15 +94,15 @@ def objective_of(score: Record) -> str | None:
     return next((name for name in score if name not in NOT_OBJECTIVES), None)
 
 
-def supernet_of(config: Record) -> Record:
-    """The part of a configuration that is on the supernet; empty for a user's own evaluator."""
-    found = config.get("supernet")
+def part_of(config: Record, name: str) -> Record:
+    """A part of a configuration; empty where it is missing, as the supernet of one's own scorer."""
+    found = config.get(name)
     return found if isinstance(found, dict) else {}
 
 
 def choices_of(config: Record) -> list[int]:
     """The number of choices of each block; empty where a configuration does not say."""
-    found = supernet_of(config).get("choices", config.get("choices"))
+    found = part_of(config, "supernet").get("choices", config.get("choices"))
     whole = isinstance(found, list) and all(type(each) is int and each > 0 for each in found)
     return list(found) if whole and found else []
 
@@ -164,8 +164,8 @@ def salvage(directory: Path) -> tuple[RunRecords, tuple[str, ...]]:
     require_run(directory, config)
     problems: list[str] = []
     # A result is written after all generations, and the metrics of a generation before it.
-    result = whole_result(directory / RESULT, problems)
     choices = choices_of(config)
+    result = whole_result(directory / RESULT, choices, problems)
     generations = whole_generations(directory / GENERATIONS, choices, problems)
     timed = whole_lines(directory / METRICS, problems)
     metrics = [each for each in metrics_of(timed, len(generations)) if is_timed(each)]
@@ -192,7 +192,7 @@ def require_run(directory: Path, config: Record) -> None:
     )
 
 
-def whole_result(path: Path, problems: list[str]) -> Record | None:
+def whole_result(path: Path, choices: Sequence[int], problems: list[str]) -> Record | None:
     """The result of a search, if it is there and whole; else what is wrong joins the problems."""
     if not path.exists():
         return None
@@ -207,7 +207,22 @@ def whole_result(path: Path, problems: list[str]) -> Record | None:
             f"{path} lacks {', '.join(missing)}: another version of raynas wrote it, so that the "
             "winner is told from the generations."
         )
+    elif not is_result(result, choices):
+        problems.append(f"{path} is not the result of a search of {len(choices)} blocks.")
+        return None
     return None if missing else result
+
+
+def is_result(result: Record, choices: Sequence[int]) -> bool:
+    """Whether a record is that of the result of a search, with its winner and its front."""
+    lists = [result["objectives"], result["front"], result.get("finalists", [])]
+    return (
+        all(isinstance(each, list) for each in lists)
+        and len(result["objectives"]) > 0
+        and all(isinstance(name, str) for name in result["objectives"])
+        and all(is_score(each, choices) for each in (result, *lists[1], *lists[2]))
+        and all("costs" in each for each in (result, *lists[1], *lists[2]))
+    )
 
 
 def whole_lines(path: Path, problems: list[str]) -> list[Record]:
@@ -251,6 +266,7 @@ def is_generation(record: Record, number: int, choices: Sequence[int]) -> bool:
         and isinstance(prefix, list)
         and fits(prefix, choices[: len(prefix)])
         and all(isinstance(each, list) for each in scored)
+        and (record.get("best") is None or is_score(record["best"], choices))
         and all(is_score(each, choices) for each in scores_of(record))
     )
 
@@ -261,7 +277,11 @@ def is_score(record: Any, choices: Sequence[int]) -> bool:
         return False
     name = objective_of(record)
     value = None if name is None else record[name]
-    return name is not None and (value is None or isinstance(value, int | float))
+    return (
+        name is not None
+        and (value is None or isinstance(value, int | float))
+        and isinstance(record.get("costs", {}), dict)
+    )
 
 
 def fits(architecture: Any, choices: Sequence[int]) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from raynas.report.runs import ReportedRun, supernet_of
+from raynas.report.runs import ReportedRun, part_of
 from raynas.report.units import count_text, is_finite, plain_name
 
 
@@ -33,7 +33,7 @@ def limits_of(run: ReportedRun) -> list[tuple[str, str]]:
 def settings_of(run: ReportedRun) -> list[tuple[str, list[tuple[str, str]]]]:
     """Groups of names and values that reproduce a run: limits, configuration, versions."""
     config = run.records.config
-    supernet = supernet_of(config)
+    supernet = part_of(config, "supernet")
     last = run.records.metrics[-1] if run.records.metrics else {}
     versions = (run.result or {}).get("versions") or last.get("versions")
     told: Mapping[str, Any] = {
@@ -43,10 +43,10 @@ def settings_of(run: ReportedRun) -> list[tuple[str, list[tuple[str, str]]]]:
     general: Mapping[str, Any] = {name: config[name] for name in named if name in config}
     groups: list[tuple[str, Mapping[str, Any]]] = [
         ("strategy", run.strategy),
-        ("evaluation", config.get("evaluation") or config.get("evaluator") or {}),
+        ("evaluation", part_of(config, "evaluation") or part_of(config, "evaluator")),
         ("supernet", told),
-        ("data", config.get("data") or {}),
-        ("task", config.get("task") or {}),
+        ("data", part_of(config, "data")),
+        ("task", part_of(config, "task")),
         ("run", {"directory": str(run.records.directory), **general}),
         ("versions", versions or {"versions": "not recorded by the version that ran it"}),
     ]

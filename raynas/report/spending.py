@@ -36,10 +36,10 @@ def spent(run: ReportedRun) -> list[tuple[str, str, str]]:
 
 def consumed(run: ReportedRun) -> list[tuple[str, str]]:
     """Totals of a run: time, work, energy and carbon, or why they are not known."""
-    result = run.result or {}
+    # Of a search that has not ended, the last generation says how it is measured.
+    result = run.result or (run.records.metrics[-1] if run.records.metrics else {})
     energy = total(run, "energy_j")
-    source = result.get("energy_source")
-    missing = result.get("energy_missing")
+    source, missing = result.get("energy_source"), result.get("energy_missing")
     energy_told = energy_text(energy) if is_finite(energy) else "not measured"
     if source:
         energy_told += f" ({source})"
@@ -76,6 +76,8 @@ def total_forwards(run: ReportedRun) -> Any:
 
 def workers_text(run: ReportedRun) -> str:
     """The number of workers; several numbers if a run was resumed with others."""
-    counts = dict.fromkeys(each["workers"] for each in run.records.metrics if "workers" in each)
-    shown = ["none, in the driver" if count == 0 else str(count) for count in counts]
+    counts = dict.fromkeys(
+        str(each["workers"]) for each in run.records.metrics if "workers" in each
+    )
+    shown = ["none, in the driver" if count == "0" else count for count in counts]
     return ", then ".join(shown)

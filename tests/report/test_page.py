@@ -211,6 +211,15 @@ def test_what_is_wrong_is_told_and_the_rest_is_reported(tmp_path: Path) -> None:
     assert len(written.problems) == 1
 
 
+def test_a_result_without_its_generations_is_reported(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ended=result())
+    (run / "generations.jsonl").write_text("{\n")
+    page = report(tmp_path, run)
+    assert "top-1 accuracy 75.00%" in page.text
+    assert "line 1: " in page.text
+    assert {"problems", "found"} <= set(page.ids)
+
+
 def test_nothing_is_written_where_nothing_can_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"run_dir: .*is missing"):
         write_report([tmp_path / "no"], tmp_path / "report.html", tmp_path / "figures")

@@ -42,6 +42,9 @@ def test_names_of_a_run_that_recorded_none_are_numbers(tmp_path: Path) -> None:
     [
         ("result.json", "{", "a JSON object"),
         ("result.json", '{"architecture": [0]}', "lacks objectives, costs, names, front"),
+        ("result.json", json.dumps({**result(), "costs": 3}), "not the result of a search of 3 bl"),
+        ("result.json", json.dumps({**result(), "front": [7]}), "not the result of a search"),
+        ("result.json", json.dumps({**result(), "objectives": []}), "not the result of a search"),
         ("metrics.jsonl", "3\n", "line 1: a int"),
     ],
 )

@@ -52,7 +52,8 @@ def parts_of(metrics: Record) -> dict[str, float]:
     seconds = float(metrics["seconds"])
     busy = metrics.get("busy")
     if isinstance(busy, dict) and all(is_finite(each) for each in busy.values()):
-        workers = max(int(metrics.get("workers") or 0), 1)
+        counted = metrics.get("workers")
+        workers = max(counted, 1) if is_finite(counted) else 1
         parts = {name: each / workers for name, each in busy.items() if each > 0}
         return {**parts, WAITING: max(0.0, seconds - sum(parts.values()))}
     freezing = metrics.get("freeze_seconds")
