@@ -13,6 +13,7 @@ from raynas.metering.bills import total
 from raynas.preparation import Prepared
 from raynas.result import SearchResult, result_from
 from raynas.score import Score
+from raynas.versions import versions
 
 
 def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
@@ -94,6 +95,7 @@ def result_record(
         "replay_seconds": float(sum(replay["seconds"] for replay in replays)),
         "workers": costs["workers"],
         "seed": run.seed,
+        "versions": versions(),
         "skipped_images": skipped_images(prepared.data),
         "not_finite": count_not_finite(generations),
         "front": [named(prepared, score) for score in front],

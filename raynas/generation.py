@@ -16,6 +16,7 @@ from raynas.metering.meter import Meter
 from raynas.population.interface import CandidateEvaluator, Counters
 from raynas.runlog import RunLog
 from raynas.score import Score
+from raynas.versions import versions
 
 Observer = Callable[[Record, Record], None]
 """Receives the record and the metrics of each generation, resumed ones included."""
@@ -99,6 +100,8 @@ def search_generation(run: Run, state: State) -> State:
         "block_forwards": counters.block_forwards - before.block_forwards,
         "block_forwards_alone": counters.block_forwards_alone - before.block_forwards_alone,
         "halvings": counters.halvings - before.halvings,
+        "importance": counters.importance if counters.selection != before.selection else None,
+        "versions": versions(),
     }
     replayed = run.meter.take_kept()
     if replayed is not None:

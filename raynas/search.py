@@ -29,7 +29,7 @@ from raynas.preparation import (
     require_suited,
 )
 from raynas.replay import replay
-from raynas.runlog import CONFIG, RunLog, require_resumable, require_same, require_usable
+from raynas.runlog import CONFIG, FORMAT, RunLog, require_resumable, require_same, require_usable
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from raynas.workers.pool import Pool
 
 logger = logging.getLogger("raynas")
-
-FORMAT = 3
-"""The version of the records; a run directory of another one is not resumed."""
 
 
 def search(

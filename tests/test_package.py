@@ -19,6 +19,7 @@ HEAVY = (
     "torchvision",
     "ray",
     "pyarrow",
+    "jinja2",
     "matplotlib",
     "sklearn",
     "pynvml",

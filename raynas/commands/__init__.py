@@ -4,11 +4,11 @@
 `options`, `loading`, `named`, `families`, `architectures`, `blocks`, `limits`, `paths`: the data,
 supernet, functions of a user, supernets of the papers, architectures, their blocks, limits and
 training paths that arguments name; `pool_file`: pools of greedy trainings; `train`, `search`,
-`specialize`, `describe`, `latency`, `export`, `onnx`, `retrain`, `ledger`, `watch`: one file per
-command; `torchrun`: processes that train together; `supernet_training`, `workflow`: the steps that
-commands and experiments share; `comparison`: searches side by side; `within_costs`: searches below
-the costs of given architectures; `channels`: searches of channels beside those of blocks;
-`table_comparison`: searches beside networks of an accuracy table; `live`: the view of a search,
-`generation_rows`: its rows, `pace`: the time that is left; `terminal`: the progress of a training,
-and tables.
+`specialize`, `describe`, `latency`, `export`, `onnx`, `retrain`, `ledger`, `watch`, `report`: one
+file per command; `torchrun`: processes that train together; `supernet_training`, `workflow`: the
+steps that commands and experiments share; `comparison`: searches side by side; `within_costs`:
+searches below the costs of given architectures; `channels`: searches of channels beside those of
+blocks; `table_comparison`: searches beside networks of an accuracy table; `live`: the view of a
+search, `generation_rows`: its rows, `pace`: the time that is left; `terminal`: the progress of a
+training, and tables.
 """

@@ -179,6 +179,7 @@ def compare(
     """
     screen = terminal.make_console()
     rows: list[Record] = []
+    run_dirs: list[Path] = []
     for seed in seeds:
         for name, strategy in strategies.items():
             run_dir = directory / f"{name}-seed{seed}"
@@ -187,8 +188,10 @@ def compare(
                 screen, supernet, data, strategy, run_dir,
                 seed=seed, workers=workers, resume=True, **options,
             )  # fmt: skip
+            run_dirs.append(run_dir)
             rows.append({"name": name, "settings": strategy.settings(), **result.record})
     screen.print(comparison_table(rows))
+    workflow.report_runs(screen, run_dirs, directory / workflow.REPORT)
     return rows
 
 

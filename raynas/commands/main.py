@@ -9,6 +9,7 @@ from raynas.commands.export import export
 from raynas.commands.latency import latency
 from raynas.commands.ledger import ledger
 from raynas.commands.onnx import onnx
+from raynas.commands.report import report
 from raynas.commands.retrain import retrain
 from raynas.commands.search import search
 from raynas.commands.specialize import specialize
@@ -28,6 +29,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "onnx": onnx,
     "retrain": retrain,
     "ledger": ledger,
+    "report": report,
 }
 """The subcommands by name."""
 

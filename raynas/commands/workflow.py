@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     MeteringOptions: TypeAlias = raynas.Metering
 else:
     MeteringOptions = options_of(raynas.Metering)
+
+REPORT = "report.html"
+"""The report of a search, in its run directory, or of several, in the one above."""
+
 
 StrategyName = Literal["ea", "random", "cf", "pcf", "nsga2"]
 
@@ -173,6 +177,7 @@ def search_and_show(
             screen.print(terminal.front_table(result.record))
         screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}", soft_wrap=True)
         export_best(result, run_dir / "best")
+        report_runs(screen, [run_dir], run_dir / REPORT)
 
 
 def search_with_progress(
@@ -224,6 +229,21 @@ def warn_of_refused(made: Iterable[Exported]) -> None:
     refused = [f"{name} ({reason})" for each in made for name, reason in each.refused.items()]
     for told in dict.fromkeys(refused):
         print(f"warning: not written: {told}", file=sys.stderr)
+
+
+def report_runs(screen: Console, run_dirs: Sequence[Path], page: Path) -> None:
+    """Write the report of finished searches, and say where it is.
+
+    The searches themselves are fine where it cannot be written: that is told in one line.
+    """
+    from raynas.report.page import write_report
+
+    try:
+        written = write_report(run_dirs, page)
+    except InputError as error:
+        print(f"warning: {one_line(error)}", file=sys.stderr)
+        return
+    screen.print(f"Report: {written.page}", soft_wrap=True)
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:

@@ -124,6 +124,7 @@ class PopulationEvaluator(CandidateEvaluator):
             workers=self._pool.workers,
             gpus=self._pool.gpus,
             busy=self._pool.busy,
+            importance=self._voting.importance,
         )
 
     def read_meters(self) -> list[Snapshot]:

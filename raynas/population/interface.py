@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, field
+from typing import Any, final
 
 from raynas.evolution.strategy import Proposal, State
 from raynas.metering.sampler import Snapshot
@@ -40,6 +40,8 @@ class Counters:
         workers: processes that evaluate; 0 for the driver's own.
         gpus: GPUs that they hold.
         busy: seconds that they have been busy so far, by operation; `None` if nobody counts them.
+        importance: the record of the samples that were last selected from
+            (`raynas.evaluation.importance`); `None` before a selection.
     """
 
     samples: int = 0
@@ -51,6 +53,7 @@ class Counters:
     workers: int = 0
     gpus: int = 0
     busy: Mapping[str, float] | None = None
+    importance: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 class CandidateEvaluator(ABC):

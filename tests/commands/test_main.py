@@ -133,7 +133,10 @@ def test_search_writes_its_records_and_the_best_subnet(home: Path) -> None:
     ):
         assert shown in out
     run_dir = home / "run"
-    assert out.splitlines()[-1] == f"Records: {run_dir}, best subnet: {run_dir / 'best'}"
+    assert out.splitlines()[-2:] == [
+        f"Records: {run_dir}, best subnet: {run_dir / 'best'}",
+        f"Report: {run_dir / 'report.html'}",
+    ]
 
 
 def test_a_search_is_the_same_again_and_resumes_what_has_ended(

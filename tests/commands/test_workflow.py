@@ -141,7 +141,11 @@ def test_a_search_is_shown_and_exported(tmp_path: Path, capsys: pytest.CaptureFi
         assert f"generation {record['generation'] + 1:3d}" in out
     result = json.loads((run_dir / "result.json").read_text())
     assert ",".join(map(str, result["architecture"])) in out
-    assert out.splitlines()[-1] == f"Records: {run_dir}, best subnet: {run_dir / 'best'}"
+    assert out.splitlines()[-2:] == [
+        f"Records: {run_dir}, best subnet: {run_dir / 'best'}",
+        f"Report: {run_dir / 'report.html'}",
+    ]
+    assert "Finished after" in (run_dir / "report.html").read_text()
     assert set(contents(run_dir / "best")) == {
         "architecture.json",
         "weights.safetensors",
