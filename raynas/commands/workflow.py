@@ -39,7 +39,6 @@ else:
 REPORT = "report.html"
 """The report of a search, in its run directory, or of several, in the one above."""
 
-
 StrategyName = Literal["ea", "random", "cf", "pcf", "nsga2"]
 
 
