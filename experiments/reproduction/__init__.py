@@ -1,0 +1,1 @@
+"""The papers on our data, behind `experiments/reproduce.py`."""

@@ -1,0 +1,152 @@
+"""Sections on what searches find and cost: Tables 1 and 2."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from raynas.files import Record
+from reproduction.paper import TABLE_1, TABLE_2, PaperRow, saved
+from reproduction.tables import (
+    LABELS,
+    METHODS,
+    NOTHING,
+    Group,
+    Results,
+    average,
+    gains,
+    markdown,
+    percent,
+    points,
+    savings,
+    share,
+    signed,
+    told,
+    values,
+)
+
+
+def table_1(results: Results) -> list[str]:
+    """Supernets × methods: what is found, and what it costs."""
+    columns = (
+        "supernet, method", "T", "MS", "seeds", "top-1", "top-1, paper", "top-1 against EA, points",
+        "test top-1", "MFLOPs", "evaluations", "saved, one at a time", "saved, shared prefixes",
+        "hours saved, paper", "energy", "energy saved, paper",
+    )  # fmt: skip
+    rows, lines = [], []
+    for family in results.families:
+        groups = [results.plain(family["name"], method) for method in METHODS]
+        base = groups[0]
+        paper = TABLE_1.get(family["name"], {})
+        for method, group in zip(METHODS, groups, strict=True):
+            if group is not None:
+                rows.append(row_1(family, group, base, paper, method))
+        lines += [f"- {text}" for text in differences_1(family, groups, paper)]
+    return [*markdown(columns, rows), *lines, ""]
+
+
+def row_1(
+    family: Record, group: Group, base: Group | None, paper: Mapping[str, PaperRow], name: str
+) -> list[str]:
+    """One row of Table 1."""
+    printed = paper.get(name)
+    against = name != "ea"
+    return [
+        f"{family['label']}, {group.label}",
+        told(group.variant["threshold"]),
+        told(group.variant["monitor"]),
+        group.done,
+        percent(values(group, "top1")),
+        f"{printed.top1} %" if printed else NOTHING,
+        points(gains(group, base)) if against else "",
+        percent(values(group, "test_top1")),
+        average([value / 1e6 for value in values(group, "flops")], 3),
+        average(values(group, "evaluations"), 0),
+        share(savings(group, base)) if against else "",
+        share(savings(group, base, "trie")) if against else "",
+        paper_share(paper, name) if against else "",
+        energy(group),
+        paper_share(paper, name, "energy") if against else "",
+    ]
+
+
+def paper_share(rows: Mapping[str, PaperRow], name: str, column: str = "hours") -> str:
+    """What the paper's method saves of its evolutionary search, in per cent."""
+    found = saved(rows, name, column) if rows else None
+    return NOTHING if found is None else f"{100 * found:.0f} %"
+
+
+def energy(group: Group) -> str:
+    """Joules of the searches, or that they cannot be measured."""
+    joules = values(group, "energy_j")
+    if not group.rows:
+        return NOTHING
+    if len(joules) < len(group.rows):
+        return "not measurable"
+    sources = {row.get("energy_source") for row in group.rows}
+    estimated = " (estimated)" if "estimated" in sources else ""
+    return f"{average(joules, 0)} J{estimated}"
+
+
+def differences_1(
+    family: Record, groups: Sequence[Group | None], paper: Mapping[str, PaperRow]
+) -> list[str]:
+    """A sentence for each method that freezes, from the numbers alone."""
+    base = groups[0]
+    texts = []
+    for method, group in zip(METHODS[1:], groups[1:], strict=True):
+        if group is None or not savings(group, base):
+            continue
+        text = (
+            f"**{family['label']}, {LABELS[method]}:** saves a median of "
+            f"{100 * statistics.median(savings(group, base)):.0f} % of EA's block executions at "
+            f"{signed(100 * statistics.fmean(gains(group, base)), 2)} points of top-1 "
+            f"(mean of {len(gains(group, base))} pairs of equal seeds)"
+        )
+        if method in paper:
+            lost = signed(paper[method].top1 - paper["ea"].top1)
+            text += f"; the paper {paper_share(paper, method)} of the hours at {lost} points"
+        texts.append(f"{text}. {freezes_in_words(group)}")
+    return texts
+
+
+def freezes_in_words(group: Group) -> str:
+    """When searches froze, how far, and how they ended."""
+    first = [
+        next((n for n, each in enumerate(row["generations"], 1) if each["frozen"]), None)
+        for row in group.rows
+    ]
+    froze = [number for number in first if number is not None]
+    if not froze:
+        return "None of them froze anything."
+    last = [row["generations"][-1]["frozen"] for row in group.rows]
+    early = sum("generation" not in (row["finished"] or "") for row in group.rows)
+    return (
+        f"{len(froze)} of {len(first)} froze, first in generation {average(froze)} (mean), and "
+        f"{average(last)} of {len(group.rows[0]['choices'])} blocks in the end; {early} ended "
+        f"before the generation limit."
+    )
+
+
+def table_2(results: Results) -> list[str]:
+    """SPOS on other data sets."""
+    columns = ("data, method", "seeds", "top-1", "top-5", "against EA, points", "saved")
+    rows = []
+    for data in results.report["data"]:
+        base = results.plain("spos", "ea", data["name"])
+        for method in METHODS:
+            group = results.plain("spos", method, data["name"])
+            if group is not None:
+                rows.append([
+                    f"{data['label']}, {group.label}", group.done,
+                    percent(values(group, "top1")), percent(values(group, "top5")),
+                    points(gains(group, base)) if method != "ea" else "",
+                    share(savings(group, base)) if method != "ea" else "",
+                ])  # fmt: skip
+    for name, printed in TABLE_2.items():
+        for method, row in printed.items():
+            lost = signed(row.top1 - printed["ea"].top1) if method != "ea" else ""
+            hours = paper_share(printed, method) if method != "ea" else ""
+            rows.append([f"paper: {name}, {LABELS[method]}", NOTHING, f"{row.top1} %",
+                         f"{row.top5} %", lost, hours])  # fmt: skip
+    return markdown(columns, rows)

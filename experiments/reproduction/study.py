@@ -1,0 +1,155 @@
+"""A whole study: everything that is wanted, in order, and the report that grows with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+import raynas
+from raynas.costs import resolve_limits
+from raynas.evaluation.device.machine import machine_facts
+from raynas.files import Record, read_json, write_json
+from raynas.report.read import read_run
+from reproduction.families import Family
+from reproduction.importance import importance
+from reproduction.lab import Lab
+from reproduction.plan import Wanted, methods, pcf, searches
+from reproduction.rows import named
+
+Tell = Callable[[str], None]
+"""Receives lines for a person."""
+
+
+@final
+@dataclass
+class Study:
+    """The searches of several supernets on several data sets.
+
+    Args:
+        labs: the first searches all families; the others compare methods on the first family.
+        families: the supernets.
+        tell: receives a line about each search.
+    """
+
+    labs: Sequence[Lab]
+    families: Sequence[Family]
+    tell: Tell = print
+    _open: dict[tuple[str, str], raynas.ChainSupernet] = field(default_factory=dict)
+
+    def wanted(self) -> list[Wanted]:
+        """Everything that is wanted, in order; other data sets come last."""
+        main, *others = self.labs
+        found = searches(self.families, main.source.name, main.sizes)
+        spos = [family for family in self.families if family.name == "spos"]
+        return found + [
+            Wanted(family.name, lab.source.name, variant, seed)
+            for lab in others
+            for family in spos
+            for seed in lab.sizes.seeds
+            for variant in methods(family.freezing)
+        ]
+
+    def report(self, command: str, *, quick: bool) -> Record:
+        """A report without rows.
+
+        Raises:
+            InputError: sizes that no strategy takes, or a limit that no architecture satisfies.
+        """
+        main = self.labs[0]
+        for each in self.wanted():
+            each.variant.strategy(main.sizes.population, main.sizes.generations)
+        return {
+            "quick": quick,
+            "command": command,
+            "machine": {**machine_facts(torch.device("cpu")), "raynas": raynas.__version__},
+            "data": [lab.source.record() for lab in self.labs],
+            "sizes": asdict(main.sizes),
+            "epochs": main.source.epochs,
+            "families": [describe(family, main) for family in self.families],
+            "wanted": [named(each) for each in self.wanted()],
+            "rows": [],
+            "importance": {},
+        }
+
+    def run(self, report: Record, keep: Callable[[Record], None]) -> None:
+        """Run what is missing, and keep the report after each search.
+
+        Args:
+            report: as `report` gives it; receives the rows.
+            keep: called with it whenever it has grown.
+        """
+        labs = {lab.source.name: lab for lab in self.labs}
+        families = {family.name: family for family in self.families}
+        everything = self.wanted()
+        for number, each in enumerate(everything, 1):
+            lab, family = labs[each.data], families[each.family]
+            supernet = self._supernet(lab, family)
+            row = lab.search(family, supernet, each)
+            report["rows"].append(row)
+            self.tell(
+                f"{number:4d}/{len(everything)}  {family.label}, {lab.source.name}, "
+                f"{each.variant.name}, seed {each.seed}: top-1 {row['top1']:.2%}, "
+                f"{len(row['generations'])} generations, {row['seconds']:.1f} s"
+            )
+            if lab is self.labs[0] and self._is_typical(family, each):
+                report["importance"][family.name] = self._importance(lab, family, supernet, each)
+            keep(report)
+
+    def _is_typical(self, family: Family, wanted: Wanted) -> bool:
+        """Whether a search is the one whose samples Figure 6 looks at."""
+        seeds = self.labs[0].sizes.seeds
+        return wanted.variant == pcf(family.freezing) and wanted.seed == seeds[0]
+
+    def _supernet(self, lab: Lab, family: Family) -> raynas.ChainSupernet:
+        key = (lab.source.name, family.name)
+        if key not in self._open:
+            self._open[key] = lab.open(family)
+        return self._open[key]
+
+    def _importance(
+        self, lab: Lab, family: Family, supernet: raynas.ChainSupernet, wanted: Wanted
+    ) -> Record | None:
+        """The importance of samples behind a search's first freeze, evaluated once."""
+        run_dir = lab.run_dir(family, wanted)
+        file = run_dir.with_name(f"{run_dir.name}.importance.json")
+        if not file.exists():
+            found = importance(supernet, lab.source.images, read_run(run_dir), lab.workers)
+            write_json(file, {"importance": found})
+        known: Record | None = read_json(file)["importance"]
+        return known
+
+
+def describe(family: Family, lab: Lab) -> Record:
+    """A family as a report tells it.
+
+    Raises:
+        InputError: its limit cannot be satisfied.
+    """
+    limit = family.limit(lab.source.name)
+    supernet = family.build(lab.source)
+    resolve_limits(limit, supernet).require_feasible()
+    return {
+        "name": family.name,
+        "label": family.label,
+        "in_paper": family.in_paper,
+        "choices": list(supernet.space.choices),
+        "limit": in_words(limit),
+        "paths": family.paths,
+        "freezing": asdict(family.freezing),
+        "thresholds": list(family.thresholds),
+    }
+
+
+def in_words(limit: Any) -> str:
+    """An upper limit in words."""
+    name, most = type(limit).__name__, limit.at_most
+    return f"{name} ≤ {most}" if isinstance(most, str) else f"{name} ≤ {most / 1e6:g} M"
+
+
+def places(home: Path) -> tuple[Path, Path]:
+    """The files of the raw numbers and of the page below a folder."""
+    return home / "reproduction.json", home / "reproduction.md"
