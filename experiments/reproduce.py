@@ -13,12 +13,10 @@ search the raw numbers are written as JSON, and the page from them. The images c
 
 from __future__ import annotations
 
-import shlex
-import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import Any, Literal, final
 
 from reproduction import sources
 from reproduction.families import FAMILIES
@@ -29,11 +27,14 @@ from reproduction.study import Study, places
 
 from raynas.commands import terminal, workflow
 from raynas.errors import require
+from raynas.evolution.presets import ChoiceFreezing
 from raynas.files import Record, read_json, replace_bytes, require_writable, write_json
 
 HOME = Path("runs/reproduction")
-QUICK = Sizes(16, 6, (0, 1), (0.5, 0.3), (0.5,), (1, 3), 2)
+QUICK = Sizes(20, 7, (0, 1), (0.5, 0.3), (0.5,), (1, 3), 2)
 QUICK_EPOCHS = 6
+QUICK_FREEZING: dict[str, Any] = {"freezing": ChoiceFreezing(0.4, 0.4, 3), "thresholds": (0.4, 0.5)}
+"""So few generations agree on little: thresholds at which something is frozen."""
 
 
 @final
@@ -47,12 +48,13 @@ class Options:
         page: the file of the page; in the folder if omitted.
         render: a JSON file of raw numbers: write its page, and run nothing.
         families: some of the supernets, by name; all if omitted.
+        dataset: on which everything is searched.
         seeds: of the searches.
         population: architectures per generation.
         generations: of each search.
-        epochs: of each training on Fashion-MNIST, for single paths.
-        calibration: images for batch-norm statistics.
-        validation: images that steer the searches.
+        epochs: of each training, for single paths; 24, or 120 on the digits, if omitted.
+        calibration: images for batch-norm statistics; 500, or 200 of the digits, if omitted.
+        validation: images that steer the searches; 1,000, or 300 of the digits, if omitted.
         data: the folder with the four idx files of Fashion-MNIST; Debian's if omitted.
         cifar: the folder with the archives of CIFAR-10 and CIFAR-100, for Table 2.
         workers: Ray actors; 0 for this process, every GPU or core if omitted.
@@ -63,12 +65,13 @@ class Options:
     page: Path | None = None
     render: Path | None = None
     families: tuple[str, ...] = ()
+    dataset: Literal["fashion_mnist", "digits"] = "fashion_mnist"
     seeds: tuple[int, ...] = Sizes.seeds
     population: int = Sizes.population
     generations: int = Sizes.generations
-    epochs: int = 24
-    calibration: int = 500
-    validation: int = 1_000
+    epochs: int | None = None
+    calibration: int | None = None
+    validation: int | None = None
     data: Path | None = None
     cifar: Path | None = None
     workers: int | None = None
@@ -94,12 +97,32 @@ class Options:
         chosen = [each for each in FAMILIES if each.name in self.families or not self.families]
         if self.quick:
             labs = [Lab(self.home / "quick", sources.quick_digits(QUICK_EPOCHS), QUICK, 0)]
-            return Study(labs, chosen)
+            return Study(labs, [replace(each, **QUICK_FREEZING) for each in chosen])
         sizes = Sizes(self.population, self.generations, self.seeds)
         images = (self.calibration, self.validation)
-        main = Lab(self.home, sources.fashion(self.data, *images, self.epochs), sizes, self.workers)
-        others = [replace(main, source=each) for each in sources.others(self.cifar, *images)]
-        return Study([main, *others], chosen)
+        source = sources.open_source(self.dataset, self.data, images, self.epochs)
+        main = Lab(self.home, source, sizes, self.workers)
+        others: list[tuple[sources.DataName, Path | None]] = [("digits", None)]
+        if self.cifar is not None:
+            others += [("cifar10", self.cifar), ("cifar100", self.cifar)]
+        more = [
+            replace(main, source=sources.open_source(name, folder, (None, None), None))
+            for name, folder in others
+            if name != self.dataset
+        ]
+        return Study([main, *more], chosen)
+
+    def command(self) -> str:
+        """The command that makes the page, without the places that only this machine has."""
+        names = ("dataset", "families", "seeds", "population", "generations", "epochs",
+                 "calibration", "validation")  # fmt: skip
+        given = [name for name in names if getattr(self, name) != getattr(Options, name)]
+        words = ["python", "experiments/reproduce.py", *(["--quick"] if self.quick else [])]
+        for name in given:
+            value = getattr(self, name)
+            every = value if isinstance(value, tuple) else (value,)
+            words += [f"--{name}", *map(str, every)]
+        return " ".join(words)
 
 
 def main(options: Options) -> None:
@@ -119,8 +142,7 @@ def main(options: Options) -> None:
     require_writable("home", raw)
     study = options.study()
     study.tell = lambda line: screen.print(line, soft_wrap=True)
-    command = shlex.join(["python", "experiments/reproduce.py", *sys.argv[1:]])
-    report = study.report(command, quick=options.quick)
+    report = study.report(options.command(), quick=options.quick)
 
     def keep(report: Record) -> None:
         raw.parent.mkdir(parents=True, exist_ok=True)

@@ -96,7 +96,6 @@ def ratios_of_seconds(timed: Mapping[str, Record]) -> list[str]:
 
 def figure_8(results: Results) -> list[str]:
     """The best top-1 by generation, for each method."""
-    lines: list[str] = []
     columns = ("supernet, method", "seeds", *map(str, SHOWN), "the winner", "generations")
     rows = []
     for family in results.families:
@@ -104,7 +103,7 @@ def figure_8(results: Results) -> list[str]:
             group = results.plain(family["name"], method)
             if group is not None and group.rows:
                 rows.append([f"{family['label']}, {group.label}", *by_generation(group)])
-    return [*lines, *markdown(columns, rows)]
+    return markdown(columns, rows)
 
 
 def by_generation(group: Group) -> list[str]:

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import final
 
@@ -124,6 +125,6 @@ class Lab:
         clock = [time.process_time()]
         self._search(family, supernet, wanted, unfinished, clock=clock)
         if self.workers == 0:
-            pairs = zip(clock, clock[1:], strict=False)
+            pairs = pairwise(clock)
             write_json(unfinished / TIMING, {"cpu_seconds": [end - begin for begin, end in pairs]})
         os.replace(unfinished, run_dir)

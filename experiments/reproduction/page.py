@@ -161,7 +161,7 @@ def page(report: Record) -> str:
         own = section.lines(results)
         lines += ["", f"## {section.title}", "", f"*The paper:* {section.paper}", ""]
         lines += [f"*Here:* {section.here}", ""]
-        lines += own if any(own) and len(own) > 3 else ["Not run yet."]
+        lines += own if any(own) else ["Not run yet."]
     return tidy(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 
 from raynas.files import Record
 from reproduction.paper import TABLE_3, TABLE_4
@@ -68,10 +69,11 @@ def figure_11(results: Results) -> list[str]:
                 percent(values(group, "test_top1")),
             ])  # fmt: skip
         texts += rates_in_words(family, [g for g in groups if gains(g, full)], full)
+        texts += frozen_in_words(family, groups)
     return [*markdown(columns, rows), *texts, ""]
 
 
-def rates_in_words(family: Record, groups: list[Group], full: Group | None) -> list[str]:
+def rates_in_words(family: Record, groups: Sequence[Group], full: Group | None) -> list[str]:
     """A sentence on rates above and below the paper's 40 %."""
     means = {g.variant["rate"]: 100 * statistics.fmean(gains(g, full)) for g in groups}
     high = [value for rate, value in means.items() if rate >= 0.4]
@@ -82,6 +84,18 @@ def rates_in_words(family: Record, groups: list[Group], full: Group | None) -> l
         f"- **{family['label']}:** from 40 % on, the mean difference is between "
         f"{signed(min(high), 2)} and {signed(max(high), 2)} points; below it, between "
         f"{signed(min(low), 2)} and {signed(max(low), 2)}."
+    ]
+
+
+def frozen_in_words(family: Record, groups: Sequence[Group]) -> list[str]:
+    """A sentence on how many searches ever ranked on a selection."""
+    rows = [row for group in groups for row in group.rows]
+    froze = sum(row["generations"][-1]["frozen"] > 0 for row in rows)
+    if not rows or froze == len(rows):
+        return []
+    return [
+        f"- **{family['label']}:** {froze} of {len(rows)} of these searches froze blocks; the "
+        "others ranked on all samples to the end."
     ]
 
 
@@ -105,8 +119,9 @@ def table_3(results: Results) -> list[str]:
                 ]
                 for name, own in TABLE_3.items()
             ]
-        if rows:
-            lines += markdown(("sampling", *(f"{100 * rate:.0f} %" for rate in rates)), rows)
+        if any(group.rows for group in groups):
+            columns = ("sampling", *(f"{100 * rate:.0f} %" for rate in rates))
+            lines += [*markdown(columns, rows), *frozen_in_words(family, groups), ""]
     return lines
 
 
@@ -124,7 +139,12 @@ def table_4(results: Results) -> list[str]:
         rows.append([label, *(cell(found.get((rate, depth))) for depth in depths)])
         printed = TABLE_4.get(rate, {})
         rows.append([f"paper: {label}", *(f"{printed.get(depth, NOTHING)} %" for depth in depths)])
-    return markdown(("rate", *(f"{depth} bits" for depth in depths)), rows)
+    if not any(group.rows for group in found.values()):
+        return []
+    spos = next(each for each in results.families if each["name"] == "spos")
+    deep = [group for group in groups if group.variant["rate"] in kept]
+    columns = ("rate", *(f"{depth} bits" for depth in depths))
+    return [*markdown(columns, rows), *frozen_in_words(spos, deep), ""]
 
 
 def cell(group: Group | None) -> str:

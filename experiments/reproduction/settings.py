@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from itertools import pairwise
 
 from raynas.files import Record
 from reproduction.tables import (
@@ -98,19 +99,23 @@ def compared(
     """A sentence on how a setting moves accuracy and savings."""
     if len(groups) < 2:
         return []
-    best = max(groups, key=lambda group: statistics.fmean(gains(group, base)))
-    worst = min(groups, key=lambda group: statistics.fmean(gains(group, base)))
+    means = [statistics.fmean(gains(group, base)) for group in groups]
+    best, worst = means.index(max(means)), means.index(min(means))
     saves = [statistics.median(savings(group, base)) for group in groups]
-    steps = list(zip(saves, saves[1:], strict=False))
+    steps = list(pairwise(saves))
     way = (
         "never falls" if all(b >= a for a, b in steps)
         else "never rises" if all(b <= a for a, b in steps) else "goes up and down"
     )  # fmt: skip
+    accuracy = (
+        f"best at {unit}{told(groups[best].variant[field])} ({signed(100 * means[best], 2)} points "
+        f"against EA), worst at {unit}{told(groups[worst].variant[field])} "
+        f"({signed(100 * means[worst], 2)})"
+    )
+    if means[best] == means[worst]:
+        accuracy = f"no difference in top-1 ({signed(100 * means[best], 2)} points against EA)"
     return [
-        f"- **{family['label']}:** best at {unit}{told(best.variant[field])} "
-        f"({signed(100 * statistics.fmean(gains(best, base)), 2)} points against EA), worst at "
-        f"{unit}{told(worst.variant[field])} "
-        f"({signed(100 * statistics.fmean(gains(worst, base)), 2)}); what is saved {way} from "
+        f"- **{family['label']}:** {accuracy}; what is saved {way} from "
         f"{unit}{told(groups[0].variant[field])} ({100 * saves[0]:.0f} %) to "
         f"{unit}{told(groups[-1].variant[field])} ({100 * saves[-1]:.0f} %)."
     ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, final
 
 import raynas
+from raynas.errors import require
 from raynas.files import Record
 from raynas.shards.shard import Shard
 from raynas.training import presets
@@ -21,7 +21,8 @@ LABELS: dict[DataName, str] = {
     "cifar100": "CIFAR-100",
 }
 
-QUICK_TRAINING = replace(presets.DIGITS, batch_size=16, learning_rate=0.1)
+DIGITS = presets.DIGITS
+QUICK_TRAINING = replace(DIGITS, batch_size=16, learning_rate=0.1)
 """For few epochs on the digits: enough for architectures to differ, and no more."""
 
 
@@ -71,27 +72,28 @@ def quick_digits(epochs: int) -> Source:
     return Source("digits", images, epochs, QUICK_TRAINING)
 
 
-def fashion(folder: Path | None, calibration: int, validation: int, epochs: int) -> Source:
-    """Fashion-MNIST, which everything is searched on."""
-    images = raynas.data.fashion_mnist(folder, calibration=calibration, validation=validation)
-    return Source("fashion_mnist", images, epochs)
-
-
-def others(cifar: Path | None, calibration: int, validation: int) -> list[Source]:
-    """The data sets of Table 2 beside the first.
+def open_source(
+    name: DataName, folder: Path | None, images: tuple[int | None, int | None], epochs: int | None
+) -> Source:
+    """A data set on which everything is searched.
 
     Args:
-        cifar: the folder of the archives of CIFAR-10 and CIFAR-100; without it, they are left out.
-        calibration, validation: images of CIFAR.
+        name: of the data set.
+        folder: that holds its files; not needed for the digits, nor where Debian put them.
+        images: for calibration and validation; as many as its experiment takes where `None`.
+        epochs: of each training, for single paths; those of its preset if `None`.
+
+    Raises:
+        InputError: files that are not there, or more images than there are.
     """
-    found = [Source("digits", raynas.data.digits(), presets.DIGITS.epochs, presets.DIGITS)]
-    if cifar is None:
-        return found
-    readers: dict[DataName, Callable[..., raynas.data.SearchData]] = {
-        "cifar10": raynas.data.cifar10,
-        "cifar100": raynas.data.cifar100,
-    }
-    for name, read in readers.items():
-        images = read(cifar, calibration=calibration, validation=validation)
-        found.append(Source(name, images, presets.CIFAR.epochs, presets.CIFAR))
-    return found
+    sizes = dict(zip(("calibration", "validation"), images, strict=True))
+    given = {key: value for key, value in sizes.items() if value is not None}
+    if name == "fashion_mnist":
+        found = raynas.data.fashion_mnist(folder, **given)
+        return Source(name, found, epochs or presets.FASHION_MNIST.epochs)
+    if name == "digits":
+        return Source(name, raynas.data.digits(**given), epochs or DIGITS.epochs, DIGITS)
+    require(folder is not None, "data", f"the folder with the archive of {name}", None, "Give it.")
+    assert folder is not None
+    read = raynas.data.cifar10 if name == "cifar10" else raynas.data.cifar100
+    return Source(name, read(folder, **given), epochs or presets.CIFAR.epochs, presets.CIFAR)

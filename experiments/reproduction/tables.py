@@ -182,6 +182,8 @@ def told(value: object) -> str:
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table; the first column is text, the others are numbers."""
+    """The lines of a table, none without rows; the first column is text, the others are numbers."""
+    if not rows:
+        return []
     rule = ["---", *("---:" for _ in columns[1:])]
     return ["| " + " | ".join(cells) + " |" for cells in (columns, rule, *rows)] + [""]
