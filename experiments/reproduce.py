@@ -13,7 +13,7 @@ search the raw numbers are written as JSON, and the page from them. The images c
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -76,7 +76,8 @@ class Options:
     cifar: Path | None = None
     workers: int | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `InputError` for supernets that there are not, and seeds that are named twice."""
         known = [family.name for family in FAMILIES]
         unknown = sorted(set(self.families) - set(known))
         require(not unknown, "families", f"some of {known}", unknown, "Mend the names.")
@@ -131,6 +132,7 @@ def main(options: Options) -> None:
     Args:
         options: what is made, and how much of it.
     """
+    options.check()
     screen = terminal.make_console()
     raw, text = places(options.home / "quick" if options.quick else options.home)
     text = options.page or text
@@ -160,7 +162,7 @@ def write_page(path: Path, report: Record) -> None:
     replace_bytes(path, page(report).encode())
 
 
-def one_cluster(workers: int | None) -> object:
+def one_cluster(workers: int | None) -> AbstractContextManager[object]:
     """Ray for all searches together, where any of them uses it."""
     if workers == 0:
         return nullcontext()

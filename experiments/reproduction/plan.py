@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import raynas
 from raynas.evaluation.settings import Sampling
 from raynas.evolution.presets import ChoiceFreezing
 from reproduction.families import Family
+from reproduction.sources import DataName
 
 Method = Literal["ea", "cf", "pcf"]
 
@@ -59,7 +60,7 @@ class Variant:
 
     def strategy(self, population: int, generations: int) -> raynas.Strategy:
         """The strategy of a search of this size."""
-        sizes = {"population": population, "generations": generations}
+        sizes: dict[str, Any] = {"population": population, "generations": generations}
         if self.method == "ea":
             return raynas.EA(**sizes)
         assert self.threshold is not None
@@ -87,7 +88,7 @@ class Wanted:
     """
 
     family: str
-    data: str
+    data: DataName
     variant: Variant
     seed: int
 
@@ -159,7 +160,7 @@ def bits(family: Family, sizes: Sizes) -> list[Variant]:
     ]
 
 
-def searches(families: Sequence[Family], data: str, sizes: Sizes) -> list[Wanted]:
+def searches(families: Sequence[Family], data: DataName, sizes: Sizes) -> list[Wanted]:
     """The searches on one data set in their order, each once.
 
     Everything about the first supernet, its Table 1 and thresholds first; then Table 1 of the
@@ -168,7 +169,7 @@ def searches(families: Sequence[Family], data: str, sizes: Sizes) -> list[Wanted
     return list(dict.fromkeys(ordered(families, data, sizes)))
 
 
-def ordered(families: Sequence[Family], data: str, sizes: Sizes) -> Iterator[Wanted]:
+def ordered(families: Sequence[Family], data: DataName, sizes: Sizes) -> Iterator[Wanted]:
     """As `searches`, with those that several tables need as often as they need them."""
 
     def each(family: Family, variants: Sequence[Variant]) -> Iterator[Wanted]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import raynas
 from raynas.errors import require
@@ -60,10 +61,9 @@ class Source:
         return {"name": self.name, "label": LABELS[self.name], "epochs": self.epochs, **sizes}
 
 
-def count(split: object) -> int:
+def count(split: Sequence[Shard]) -> int:
     """The samples of a split in memory."""
-    shards: list[Shard] = list(split)  # type: ignore[call-overload]
-    return sum(shard.rows for shard in shards)
+    return sum(split[index].rows for index in range(len(split)))
 
 
 def quick_digits(epochs: int) -> Source:
@@ -87,7 +87,7 @@ def open_source(
         InputError: files that are not there, or more images than there are.
     """
     sizes = dict(zip(("calibration", "validation"), images, strict=True))
-    given = {key: value for key, value in sizes.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in sizes.items() if value is not None}
     if name == "fashion_mnist":
         found = raynas.data.fashion_mnist(folder, **given)
         return Source(name, found, epochs or presets.FASHION_MNIST.epochs)

@@ -1,0 +1,76 @@
+"""The plan of a reproduction: everything that the tables need, each search once, in good order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from reproduction.families import FAMILIES
+from reproduction.plan import MODES, MONITORS, RATES, Sizes, Variant, searches
+
+import raynas
+from raynas.commands import families
+from raynas.evolution import CFES, PCFES
+
+SPOS = FAMILIES[0]
+
+
+def test_every_family_of_the_package_has_its_small_supernet() -> None:
+    assert {family.name for family in FAMILIES} == set(families.FAMILIES) - {"greedynas-se"}
+    assert [family.name for family in FAMILIES if family.in_paper] == [
+        "spos", "fairnas", "greedynas",
+    ]  # fmt: skip
+    # Six paths a step cost as much as six epochs of one.
+    assert [SPOS.epochs(24), FAMILIES[1].epochs(24), FAMILIES[-1].epochs(24)] == [24, 4, 6]
+    assert [family.epochs(1) for family in FAMILIES] == [1] * len(FAMILIES)
+
+
+def test_all_that_the_tables_need_is_wanted_once() -> None:
+    wanted = searches(FAMILIES, "digits", Sizes())
+    assert len(set(wanted)) == len(wanted)
+    folders = [(each.family, each.variant.name, each.seed) for each in wanted]
+    assert len(set(folders)) == len(folders), "two searches share a folder"
+    spos = {each.variant for each in wanted if each.family == "spos" and each.seed == 4}
+    every = {
+        Variant("ea"),
+        Variant("cf", 0.7),
+        *(Variant("pcf", threshold, 3) for threshold in (0.5, 0.6, 0.7, 0.8, 0.9)),
+        *(Variant("pcf", 0.7, size) for size in MONITORS),
+        *(Variant("pcf", 0.7, 3, mode, rate) for mode in MODES for rate in RATES),
+        *(
+            Variant("pcf", 0.7, 3, "top", rate, bits)
+            for rate in (0.5, 0.3, 0.1)
+            for bits in (32, 16, 8, 4)
+        ),
+    }
+    assert spos == every
+    timed = [each for each in wanted if each.variant.timed]
+    assert {each.seed for each in timed} == {0}
+    assert len(timed) == 3 * len(FAMILIES)
+    assert {each.variant.threshold for each in wanted if each.family == "fairnas"} == {
+        None, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
+    }  # fmt: skip
+
+
+def test_the_most_informative_come_first() -> None:
+    wanted = searches(FAMILIES, "digits", Sizes(seeds=(3, 5)))
+    first = [(each.variant.name, each.seed) for each in wanted[:9]]
+    assert first == [
+        *((name, seed) for seed in (3, 5) for name in ("ea", "cf-T0.7", "pcf-T0.7-f3")),
+        *((f"{name}-timed", 3) for name in ("ea", "cf-T0.7", "pcf-T0.7-f3")),
+    ]
+    assert [each.variant.threshold for each in wanted[9:13]] == [0.5, 0.6, 0.8, 0.9]
+    order = list(dict.fromkeys(each.family for each in wanted))
+    assert order == [family.name for family in FAMILIES]
+
+
+def test_a_variant_is_the_strategy_and_protocol_that_its_name_tells() -> None:
+    one = Variant("pcf", 0.4, 2, "weighted", 0.3, 8)
+    assert one.name == "pcf-T0.4-f2-weighted0.3-8bits"
+    assert one.strategy(12, 7) == PCFES(population=12, generations=7, threshold=0.4, monitor=2)
+    assert one.evaluation == raynas.Evaluation(sampling="weighted", sample_rate=0.3, bits=8)
+    assert replace(one, timed=True).name == f"{one.name}-timed"
+    assert Variant("cf", 0.5).strategy(12, 7) == CFES(population=12, generations=7, threshold=0.5)
+    assert Variant("ea").strategy(12, 7) == raynas.EA(population=12, generations=7)
+    with pytest.raises(raynas.errors.InputError, match="population"):
+        one.strategy(0, 7)
