@@ -14,9 +14,10 @@ from raynas.costs import resolve_limits
 from raynas.evaluation.device.machine import machine_facts
 from raynas.files import Record, read_json, write_json
 from raynas.report.read import read_run
+from raynas.runlog import RESULT
 from reproduction.families import Family
 from reproduction.importance import importance
-from reproduction.lab import Lab
+from reproduction.lab import Lab, Opened
 from reproduction.plan import Wanted, methods, pcf, searches
 from reproduction.rows import named
 
@@ -38,7 +39,7 @@ class Study:
     labs: Sequence[Lab]
     families: Sequence[Family]
     tell: Tell = print
-    _open: dict[tuple[str, str], raynas.ChainSupernet] = field(default_factory=dict)
+    _open: dict[tuple[str, str], Opened] = field(default_factory=dict)
 
     def wanted(self) -> list[Wanted]:
         """Everything that is wanted, in order; other data sets come last."""
@@ -76,47 +77,62 @@ class Study:
         }
 
     def run(self, report: Record, keep: Callable[[Record], None]) -> None:
-        """Run what is missing, and keep the report after each search.
+        """Take what has been run before, run what is missing, and keep the report on the way.
 
         Args:
             report: as `report` gives it; receives the rows.
             keep: called with it whenever it has grown.
         """
-        labs = {lab.source.name: lab for lab in self.labs}
-        families = {family.name: family for family in self.families}
         everything = self.wanted()
-        for number, each in enumerate(everything, 1):
-            lab, family = labs[each.data], families[each.family]
-            supernet = self._supernet(lab, family)
-            row = lab.search(family, supernet, each)
-            report["rows"].append(row)
+        missing = [each for each in everything if not self._take(report, each)]
+        if len(missing) < len(everything):
+            keep(report)
+        for number, each in enumerate(missing, len(everything) - len(missing) + 1):
+            lab, family = self._find(each)
+            row = lab.search(self._opened(lab, family), each)
+            self._add(report, row, each)
             self.tell(
                 f"{number:4d}/{len(everything)}  {family.label}, {lab.source.name}, "
                 f"{each.variant.name}, seed {each.seed}: top-1 {row['top1']:.2%}, "
                 f"{len(row['generations'])} generations, {row['seconds']:.1f} s"
             )
-            if lab is self.labs[0] and self._is_typical(family, each):
-                report["importance"][family.name] = self._importance(lab, family, supernet, each)
             keep(report)
 
-    def _is_typical(self, family: Family, wanted: Wanted) -> bool:
-        """Whether a search is the one whose samples Figure 6 looks at."""
-        seeds = self.labs[0].sizes.seeds
-        return wanted.variant == pcf(family.freezing) and wanted.seed == seeds[0]
+    def _take(self, report: Record, wanted: Wanted) -> bool:
+        """Add the row of a search that has been run; whether there is one."""
+        lab, family = self._find(wanted)
+        done = (lab.run_dir(family, wanted) / RESULT).exists() and lab.weights(family).exists()
+        row = lab.finished(self._opened(lab, family), wanted) if done else None
+        if row is not None:
+            self._add(report, row, wanted)
+        return row is not None
 
-    def _supernet(self, lab: Lab, family: Family) -> raynas.ChainSupernet:
+    def _add(self, report: Record, row: Record, wanted: Wanted) -> None:
+        """Add a row, and what Figure 6 needs if it is of the search that it looks at."""
+        report["rows"].append(row)
+        lab, family = self._find(wanted)
+        main = self.labs[0]
+        typical = (pcf(family.freezing), main.sizes.seeds[0])
+        if lab is main and (wanted.variant, wanted.seed) == typical:
+            report["importance"][family.name] = self._importance(lab, family, wanted)
+
+    def _find(self, wanted: Wanted) -> tuple[Lab, Family]:
+        (lab,) = [each for each in self.labs if each.source.name == wanted.data]
+        (family,) = [each for each in self.families if each.name == wanted.family]
+        return lab, family
+
+    def _opened(self, lab: Lab, family: Family) -> Opened:
         key = (lab.source.name, family.name)
         if key not in self._open:
             self._open[key] = lab.open(family)
         return self._open[key]
 
-    def _importance(
-        self, lab: Lab, family: Family, supernet: raynas.ChainSupernet, wanted: Wanted
-    ) -> Record | None:
+    def _importance(self, lab: Lab, family: Family, wanted: Wanted) -> Record | None:
         """The importance of samples behind a search's first freeze, evaluated once."""
         run_dir = lab.run_dir(family, wanted)
         file = run_dir.with_name(f"{run_dir.name}.importance.json")
         if not file.exists():
+            supernet = self._opened(lab, family).supernet
             found = importance(supernet, lab.source.images, read_run(run_dir), lab.workers)
             write_json(file, {"importance": found})
         known: Record | None = read_json(file)["importance"]
