@@ -33,7 +33,9 @@ from raynas.files import Record, read_json, replace_bytes, require_writable, wri
 HOME = Path("runs/reproduction")
 QUICK = Sizes(20, 7, (0, 1), (0.5, 0.3), (0.5,), (1, 3), 2)
 QUICK_EPOCHS = 6
-QUICK_FREEZING: dict[str, Any] = {"freezing": ChoiceFreezing(0.4, 0.4, 3), "thresholds": (0.4, 0.5)}
+QUICK_FREEZING: dict[str, Any] = {
+    "freezing": ChoiceFreezing(0.4, 0.4, 3), "thresholds": (0.4, 0.5), "sampled": 0.4
+}  # fmt: skip
 """So few generations agree on little: thresholds at which something is frozen."""
 
 

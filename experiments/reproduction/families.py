@@ -40,6 +40,8 @@ class Family:
         label: its name on the page.
         freezing: the thresholds of PCF-ES's Table 1, or those of the nearest of its systems.
         thresholds: that Figure 9 varies.
+        sampled: the threshold where samples and bits are varied, which counts only behind a
+            freeze: one at which the small supernet freezes in most searches.
         limits: what is legal, by data set; 60 % of the largest architecture's FLOPs elsewhere.
         paths: that its training updates.
         divisor: of the epochs, as the top of this file says.
@@ -52,6 +54,7 @@ class Family:
     label: str
     freezing: ChoiceFreezing
     thresholds: tuple[float, ...]
+    sampled: float
     limits: Mapping[DataName, raynas.FLOPs | raynas.BitOps] = field(default_factory=dict)
     paths: PathsName = "uniform"
     divisor: int = 1
@@ -101,6 +104,7 @@ FAMILIES = (
         "SPOS",
         freezing.SPOS,
         HIGH,
+        0.5,
         {"fashion_mnist": raynas.FLOPs(at_most=3.1e6), "digits": raynas.FLOPs(at_most=680e3)},
         in_paper=True,
     ),
@@ -109,18 +113,20 @@ FAMILIES = (
         "FairNAS",
         freezing.FAIRNAS,
         LOW,
+        0.4,
         paths="fair",
         divisor=6,
         training=presets.FASHION_MNIST_FAIR,
         in_paper=True,
     ),
-    Family("greedynas", "GreedyNAS", freezing.GREEDYNAS, LOW, paths="greedy", in_paper=True),
-    Family("proxylessnas", "ProxylessNAS", freezing.GREEDYNAS, LOW),
+    Family("greedynas", "GreedyNAS", freezing.GREEDYNAS, LOW, 0.4, paths="greedy", in_paper=True),
+    Family("proxylessnas", "ProxylessNAS", freezing.GREEDYNAS, LOW, 0.4),
     Family(
         "spos-channels",
         "SPOS, channels",
         freezing.SPOS,
         HIGH,
+        0.5,
         {"fashion_mnist": raynas.FLOPs(at_most=2.8e6), "digits": raynas.FLOPs(at_most=680e3)},
     ),
     Family(
@@ -128,6 +134,7 @@ FAMILIES = (
         "mixed precision",
         freezing.SPOS,
         HIGH,
+        0.5,
         {
             "fashion_mnist": raynas.BitOps(at_most="25%"),
             "digits": raynas.BitOps(at_most="25%"),
@@ -138,6 +145,7 @@ FAMILIES = (
         "PONAS",
         freezing.FAIRNAS,
         LOW,
+        0.4,
         paths="progressive",
         divisor=4,
         training=presets.FASHION_MNIST_PROGRESSIVE,

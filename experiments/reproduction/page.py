@@ -111,14 +111,16 @@ SECTIONS = (
         "Figure 6: importance of samples",
         "Samples that are important for one of 50 subnets are important for the others, seen in a "
         "map of 500 samples.",
-        "As numbers: losses of all pairs of candidates of the first frozen generation of PCF-ES, "
-        "on all validation samples. Of two unrelated candidates, a quarter would be shared.",
+        "As numbers: losses of all pairs of candidates of the first frozen generation of PCF-ES "
+        "(at the threshold of Figure 11), on all validation samples. Two unrelated candidates "
+        "would share a quarter.",
         sampled.figure_6,
     ),
     Section(
         "Figure 11: sample rates",
         "Above 40 % the impact on accuracy is negligible; below, it drops rapidly.",
-        "Samples of largest loss are kept behind the first freeze (`sampling=\"top\"`). Top-1 is "
+        "Samples of largest loss are kept behind the first freeze (`sampling=\"top\"`), so that "
+        "nothing is sampled before: T is one at which these supernets freeze early. Top-1 is "
         "the winner's on *all* samples: the finalists are scored in full, so that a misled "
         "ranking costs little. The paper does not say on which samples its figure is measured.",
         sampled.figure_11,
@@ -133,7 +135,7 @@ SECTIONS = (
     Section(
         "Table 4: sampling and bits",
         "16 bits cost nothing; 8 and 4 bits cost 0.1 to 0.4 points.",
-        "SPOS, samples of largest loss, PCF-ES at the threshold of Table 1.",
+        "SPOS, samples of largest loss, at the threshold of Figure 11.",
         sampled.table_4,
     ),
     Section(

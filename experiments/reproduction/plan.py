@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 import raynas
@@ -117,9 +117,9 @@ class Sizes:
     most: int | None = None
 
 
-def pcf(freezing: ChoiceFreezing) -> Variant:
-    """PCF-ES with the paper's settings for a supernet, on all samples."""
-    return Variant("pcf", freezing.pcf, freezing.monitor)
+def early(family: Family) -> Variant:
+    """PCF-ES on all samples at the threshold where samples and bits are varied."""
+    return Variant("pcf", family.sampled, family.freezing.monitor)
 
 
 def methods(freezing: ChoiceFreezing, *, timed: bool = False) -> list[Variant]:
@@ -143,20 +143,17 @@ def monitors(family: Family, sizes: Sizes) -> list[Variant]:
 
 
 def rates(family: Family, sizes: Sizes) -> list[Variant]:
-    """PCF-ES at every sample rate of Figure 11 and Table 3, by every mode."""
-    own = family.freezing
-    return [
-        Variant("pcf", own.pcf, own.monitor, mode, rate) for rate in sizes.rates for mode in MODES
+    """PCF-ES at every sample rate of Figure 11 and Table 3, by every mode, and on all samples."""
+    some = [
+        replace(early(family), sampling=mode, rate=rate) for rate in sizes.rates for mode in MODES
     ]
+    return [early(family), *some]
 
 
 def bits(family: Family, sizes: Sizes) -> list[Variant]:
     """PCF-ES at every sample rate and number of bits of Table 4."""
-    own = family.freezing
     return [
-        Variant("pcf", own.pcf, own.monitor, "top", rate, depth)
-        for rate in sizes.bit_rates
-        for depth in BITS
+        replace(early(family), rate=rate, bits=depth) for rate in sizes.bit_rates for depth in BITS
     ]
 
 

@@ -57,13 +57,14 @@ def sampled(results: Results, family: str) -> list[Group]:
 def figure_11(results: Results) -> list[str]:
     """Top-1 by sample rate, for the way of sampling that is the library's own."""
     rows, texts = [], []
-    columns = ("supernet, rate", "seeds", "top-1", "against all samples, points", "test top-1")
+    columns = ("supernet, T, rate", "seeds", "top-1", "against all samples, points", "test top-1")
     for family in results.families:
-        full = results.plain(family["name"], "pcf")
+        full = results.early(family["name"])
         groups = [g for g in sampled(results, family["name"]) if g.variant["sampling"] == "top"]
         for group in ([full] if full and groups else []) + groups:
             rows.append([
-                f"{family['label']}, {100 * group.variant['rate']:.0f} %", group.done,
+                f"{family['label']}, {family['sampled']:g}, {100 * group.variant['rate']:.0f} %",
+                group.done,
                 percent(values(group, "top1")),
                 points(gains(group, full)) if group is not full else "",
                 percent(values(group, "test_top1")),

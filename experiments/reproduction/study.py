@@ -18,7 +18,7 @@ from raynas.runlog import RESULT
 from reproduction.families import Family
 from reproduction.importance import importance
 from reproduction.lab import Lab, Opened
-from reproduction.plan import Wanted, methods, pcf, searches
+from reproduction.plan import Wanted, early, methods, searches
 from reproduction.rows import named
 
 Tell = Callable[[str], None]
@@ -112,7 +112,7 @@ class Study:
         report["rows"].append(row)
         lab, family = self._find(wanted)
         main = self.labs[0]
-        typical = (pcf(family.freezing), main.sizes.seeds[0])
+        typical = (early(family), main.sizes.seeds[0])
         if lab is main and (wanted.variant, wanted.seed) == typical:
             report["importance"][family.name] = self._importance(lab, family, wanted)
 
@@ -156,7 +156,7 @@ def describe(family: Family, lab: Lab) -> Record:
         "limit": in_words(limit),
         "paths": family.paths,
         "freezing": asdict(family.freezing),
-        "thresholds": list(family.thresholds),
+        "sampled": family.sampled,
     }
 
 

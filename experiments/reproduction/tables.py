@@ -99,6 +99,17 @@ class Results:
 
         return next(iter(self.groups(family, keep, data)), None)
 
+    def early(self, family: str) -> Group | None:
+        """PCF-ES on all samples at the threshold where samples and bits are varied."""
+        own = next(e for e in self.families if e["name"] == family)
+
+        def keep(variant: Record) -> bool:
+            settings = (variant["threshold"], variant["monitor"])
+            wanted = (own["sampled"], own["freezing"]["monitor"])
+            return on_all_samples(variant) and not variant["timed"] and settings == wanted
+
+        return next(iter(self.groups(family, keep)), None)
+
     def timed(self, family: str, data: str | None = None) -> list[Group]:
         """The searches whose seconds count."""
         return self.groups(family, lambda variant: variant["timed"], data)

@@ -28,7 +28,7 @@ from raynas.testing.supernets import small_data, small_supernet
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = Sizes(8, 4, (1,), (0.5,), (), (1, 3), 2)
-EARLY = {"freezing": ChoiceFreezing(0.5, 0.5, 3), "thresholds": (0.4, 0.5)}
+EARLY = {"freezing": ChoiceFreezing(0.5, 0.5, 3), "thresholds": (0.4, 0.5), "sampled": 0.5}
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def report() -> Record:
         "epochs": 3,
         "families": [{
             "name": "spos", "label": "SPOS", "in_paper": True, "choices": [2, 2],
-            "limit": "FLOPs ≤ 3.1 M", "paths": "uniform", "thresholds": [0.5, 0.7],
+            "limit": "FLOPs ≤ 3.1 M", "paths": "uniform", "sampled": 0.7,
             "freezing": {"cf": 0.7, "pcf": 0.7, "monitor": 3},
         }],
         "wanted": [named(Wanted("spos", "digits", variant, seed)) for variant, seed in WANTED],
@@ -157,7 +157,7 @@ def test_choices_samples_and_accuracy_over_generations(report: Record) -> None:
     assert cells(section(text, "Figure 6"), "SPOS") == ["1", "4", "200", "0.81", "75 %"]
     assert cells(section(text, "Figure 8"), "SPOS, PCF-ES")[:3] == ["1 of 2", "70.00", "80.00"]
     eleven = section(text, "Figure 11")
-    assert cells(eleven, "SPOS, 50 %") == ["1", "90.50 %", "-0.50", "80.00 %"]
+    assert cells(eleven, "SPOS, 0.7, 50 %") == ["1", "90.50 %", "-0.50", "80.00 %"]
     assert "- **SPOS:** 0 of 1 of these searches froze blocks; the others ranked" in "\n".join(
         eleven
     )

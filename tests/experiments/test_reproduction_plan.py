@@ -36,9 +36,9 @@ def test_all_that_the_tables_need_is_wanted_once() -> None:
         Variant("cf", 0.7),
         *(Variant("pcf", threshold, 3) for threshold in (0.5, 0.6, 0.7, 0.8, 0.9)),
         *(Variant("pcf", 0.7, size) for size in MONITORS),
-        *(Variant("pcf", 0.7, 3, mode, rate) for mode in MODES for rate in RATES),
+        *(Variant("pcf", 0.5, 3, mode, rate) for mode in MODES for rate in RATES),
         *(
-            Variant("pcf", 0.7, 3, "top", rate, bits)
+            Variant("pcf", 0.5, 3, "top", rate, bits)
             for rate in (0.5, 0.3, 0.1)
             for bits in (32, 16, 8, 4)
         ),
