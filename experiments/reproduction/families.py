@@ -123,7 +123,7 @@ FAMILIES = (
     Family("proxylessnas", "ProxylessNAS", freezing.GREEDYNAS, LOW, 0.4),
     Family(
         "spos-channels",
-        "SPOS, channels",
+        "channels (SPOS)",
         freezing.SPOS,
         HIGH,
         0.5,
@@ -131,7 +131,7 @@ FAMILIES = (
     ),
     Family(
         "resnet-mixed",
-        "mixed precision",
+        "mixed precision (SPOS)",
         freezing.SPOS,
         HIGH,
         0.5,

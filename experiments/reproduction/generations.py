@@ -15,6 +15,7 @@ from reproduction.tables import (
     average,
     markdown,
     percent,
+    seconds_of,
     values,
     work,
 )
@@ -64,12 +65,6 @@ def mean_work(group: Group, number: int) -> float:
 def unit(row: Record) -> str:
     """The unit of the times of a timed search."""
     return "s" if row["generations"][0]["cpu_seconds"] is None else "CPU s"
-
-
-def seconds_of(row: Record) -> list[float]:
-    """Seconds of each generation, of processor time where it was measured."""
-    cpu = [each["cpu_seconds"] for each in row["generations"]]
-    return [each["seconds"] for each in row["generations"]] if None in cpu else cpu
 
 
 def clock(row: Record, number: int) -> str:

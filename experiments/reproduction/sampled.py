@@ -60,6 +60,8 @@ def figure_11(results: Results) -> list[str]:
     columns = ("supernet, T, rate", "seeds", "top-1", "against all samples, points", "test top-1")
     for family in results.families:
         full = results.early(family["name"])
+        if not any(group.rows for group in sampled(results, family["name"])):
+            continue
         groups = [g for g in sampled(results, family["name"]) if g.variant["sampling"] == "top"]
         for group in ([full] if full and groups else []) + groups:
             rows.append([

@@ -146,6 +146,12 @@ def gains(group: Group, base: Group | None, key: str = "top1") -> list[float]:
     return [own[key] - other[key] for own, other in pairs(group, base)]
 
 
+def seconds_of(row: Record) -> list[float]:
+    """Seconds of each generation, of processor time where it was measured."""
+    cpu = [each["cpu_seconds"] for each in row["generations"]]
+    return [each["seconds"] for each in row["generations"]] if None in cpu else cpu
+
+
 def values(group: Group, key: str) -> list[float]:
     """One field of each row that has it."""
     return [row[key] for row in group.rows if row.get(key) is not None]
@@ -190,6 +196,11 @@ def signed(value: float, digits: int = 1) -> str:
 def told(value: object) -> str:
     """A setting, or a dash for none."""
     return NOTHING if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def not_run(labels: Sequence[str]) -> list[str]:
+    """A line on the supernets of which nothing has been run; none if there are none."""
+    return [f"- Not run yet: {', '.join(labels)}."] if labels else []
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
