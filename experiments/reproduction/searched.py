@@ -145,19 +145,18 @@ def differences_1(
 
 def freezes_in_words(group: Group) -> str:
     """When searches froze, how far, and how they ended."""
-    first = [
-        next((n for n, each in enumerate(row["generations"], 1) if each["frozen"]), None)
-        for row in group.rows
-    ]
-    froze = [number for number in first if number is not None]
-    if not froze:
+    every = [[each["frozen"] for each in row["generations"]] for row in group.rows]
+    froze = [[(n, blocks) for n, blocks in enumerate(own, 1) if blocks] for own in every]
+    first = [own[0] for own in froze if own]
+    if not first:
         return "None of them froze anything."
-    last = [row["generations"][-1]["frozen"] for row in group.rows]
+    again = sum(own[-1][1] > own[0][1] for own in froze if own)
     early = sum("generation" not in (row["finished"] or "") for row in group.rows)
     return (
-        f"{len(froze)} of {len(first)} froze, first in generation {average(froze)} (mean), and "
-        f"{average(last)} of {len(group.rows[0]['choices'])} blocks in the end; {early} ended "
-        f"before the generation limit."
+        f"{len(first)} of {len(every)} froze, first in generation "
+        f"{average([number for number, _ in first])} (mean) and "
+        f"{average([blocks for _, blocks in first])} blocks; {again} froze more later; {early} "
+        "ended before the generation limit."
     )
 
 
