@@ -31,7 +31,7 @@ from raynas.evolution.presets import ChoiceFreezing
 from raynas.files import Record, read_json, replace_bytes, require_writable, write_json
 
 HOME = Path("runs/reproduction")
-QUICK = Sizes(20, 7, (0, 1), (0.5, 0.3), (0.5,), (1, 3), 2)
+QUICK = Sizes(20, 7, (0,), (0.5, 0.3), (0.5,), (1, 3), 2)
 QUICK_EPOCHS = 6
 QUICK_FREEZING: dict[str, Any] = {
     "freezing": ChoiceFreezing(0.4, 0.4, 3), "thresholds": (0.4, 0.5), "sampled": 0.4

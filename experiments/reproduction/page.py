@@ -130,7 +130,9 @@ SECTIONS = (
     Section(
         "Table 3: importance sampling and random sampling",
         "Importance sampling is as good or better at every rate, by 0.3 points at most.",
-        "Rankings behind these tables, at every rate, are in "
+        "T is that of Figure 11. Samples of largest loss, those drawn in proportion to their loss "
+        "and weighted by p/q (equations 1 and 2; the paper does not say which it takes), and "
+        "random ones. How well candidates rank by them at every rate is in "
         "[benchmarks/sampling](../benchmarks/sampling/README.md).",
         sampled.table_3,
     ),
