@@ -124,7 +124,7 @@ SECTIONS = (
         "Samples of largest loss are kept behind the first freeze (`sampling=\"top\"`), so that "
         "nothing is sampled before: T is one at which these supernets freeze early. Top-1 is "
         "the winner's on *all* samples: the finalists are scored in full, so that a misled "
-        "ranking costs little. The paper does not say on which samples its figure is measured.",
+        "ranking costs little, and so it does where few candidates are left behind the freeze. The paper does not say on which samples its figure is measured.",
         sampled.figure_11,
     ),
     Section(
@@ -198,8 +198,8 @@ def introduction(report: Record) -> list[str]:
         f"Machine: {machine['processor']}, torch {machine['torch']}, raynas {machine['raynas']}.",
         "",
         "*top-1* is that of the winner on the validation images that chose it, and so is "
-        "optimistic; *test top-1* is on images that steered nothing. ± is one standard deviation "
-        "over seeds.",
+        "optimistic; *test top-1* is on images that steered nothing. One validation image is "
+        f"{100 / main['validation']:.2f} points. ± is one standard deviation over seeds.",
         "",
     ]
 

@@ -11,6 +11,7 @@ from reproduction.tables import (
     NOTHING,
     Group,
     Results,
+    average,
     gains,
     markdown,
     percent,
@@ -56,7 +57,10 @@ def sampled(results: Results, family: str) -> list[Group]:
 def figure_11(results: Results) -> list[str]:
     """Top-1 by sample rate, for the way of sampling that is the library's own."""
     rows, texts = [], []
-    columns = ("supernet, T, rate", "seeds", "top-1", "against all samples, points", "test top-1")
+    columns = (
+        "supernet, T, rate", "seeds", "candidates behind a freeze", "top-1",
+        "against all samples, points", "test top-1",
+    )  # fmt: skip
     for family in results.families:
         full = results.early(family["name"])
         if not any(group.rows for group in sampled(results, family["name"])):
@@ -66,6 +70,7 @@ def figure_11(results: Results) -> list[str]:
             rows.append([
                 f"{family['label']}, {family['sampled']:g}, {100 * group.variant['rate']:.0f} %",
                 group.done,
+                average([candidates_behind(row) for row in group.rows], 0),
                 percent(values(group, "top1")),
                 points(gains(group, full)) if group is not full else "",
                 percent(values(group, "test_top1")),
@@ -73,6 +78,11 @@ def figure_11(results: Results) -> list[str]:
         texts += rates_in_words(family, [g for g in groups if gains(g, full)], full)
         texts += frozen_in_words(family, groups)
     return [*markdown(columns, rows), *texts, ""]
+
+
+def candidates_behind(row: Record) -> int:
+    """How many candidates a search scored behind a frozen prefix, parents included."""
+    return sum(each["candidates"] for each in row["generations"] if each["frozen"])
 
 
 def rates_in_words(family: Record, groups: Sequence[Group], full: Group | None) -> list[str]:

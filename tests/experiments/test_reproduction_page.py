@@ -163,7 +163,7 @@ def test_choices_samples_and_accuracy_over_generations(report: Record) -> None:
     assert cells(section(text, "Figure 6"), "SPOS") == ["1", "4", "200", "0.81", "75 %"]
     assert cells(section(text, "Figure 8"), "SPOS, PCF-ES")[:3] == ["1 of 2", "70.00", "80.00"]
     eleven = section(text, "Figure 11")
-    assert cells(eleven, "SPOS, 0.7, 50 %") == ["1", "90.50 %", "-0.50", "80.00 %"]
+    assert cells(eleven, "SPOS, 0.7, 50 %") == ["1", "0", "90.50 %", "-0.50", "80.00 %"]
     assert "- **SPOS:** 0 of 1 of these searches froze blocks; the others ranked" in "\n".join(
         eleven
     )
@@ -182,6 +182,7 @@ def test_the_head_says_what_was_run_and_what_was_not(report: Record) -> None:
     assert "A quick run" not in text
     assert "A quick run" in page({**report, "quick": True})
     assert "for 3 epochs of single paths" in text
+    assert "One validation image is 0.50 points." in text
 
 
 def test_the_page_is_a_function_of_the_report(report: Record) -> None:
