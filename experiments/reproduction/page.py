@@ -124,7 +124,8 @@ SECTIONS = (
         "Samples of largest loss are kept behind the first freeze (`sampling=\"top\"`), so that "
         "nothing is sampled before: T is one at which these supernets freeze early. Top-1 is "
         "the winner's on *all* samples: the finalists are scored in full, so that a misled "
-        "ranking costs little, and so it does where few candidates are left behind the freeze. The paper does not say on which samples its figure is measured.",
+        "ranking costs little, and so it does where few candidates are left behind the freeze. "
+        "The paper does not say on which samples its figure is measured.",
         sampled.figure_11,
     ),
     Section(
