@@ -88,12 +88,16 @@ def open_source(
     """
     sizes = dict(zip(("calibration", "validation"), images, strict=True))
     given: dict[str, Any] = {key: value for key, value in sizes.items() if value is not None}
+
+    def chosen(preset: raynas.TrainingSettings) -> int:
+        return preset.epochs if epochs is None else epochs
+
     if name == "fashion_mnist":
         found = raynas.data.fashion_mnist(folder, **given)
-        return Source(name, found, epochs or presets.FASHION_MNIST.epochs)
+        return Source(name, found, chosen(presets.FASHION_MNIST))
     if name == "digits":
-        return Source(name, raynas.data.digits(**given), epochs or DIGITS.epochs, DIGITS)
+        return Source(name, raynas.data.digits(**given), chosen(DIGITS), DIGITS)
     require(folder is not None, "data", f"the folder with the archive of {name}", None, "Give it.")
     assert folder is not None
     read = raynas.data.cifar10 if name == "cifar10" else raynas.data.cifar100
-    return Source(name, read(folder, **given), epochs or presets.CIFAR.epochs, presets.CIFAR)
+    return Source(name, read(folder, **given), chosen(presets.CIFAR), presets.CIFAR)

@@ -58,9 +58,13 @@ class Study:
         """A report without rows.
 
         Raises:
-            InputError: sizes that no strategy takes, or a limit that no architecture satisfies.
+            InputError: sizes that no strategy or training takes, or a limit that no architecture
+                satisfies.
         """
         main = self.labs[0]
+        for family in self.families:
+            for lab in self.labs:
+                family.settings(lab.source)
         for each in self.wanted():
             each.variant.strategy(main.sizes.population, main.sizes.generations)
         return {

@@ -177,7 +177,9 @@ def test_a_page_is_made_again_from_raw_numbers(
         (("--seeds", "1", "1"), "seeds: expected at least one, each once, got 1 1."),
         (("--render", "absent.json"), "absent.json: expected a JSON object"),
         (("--dataset", "mnist"), "invalid choice 'mnist'"),
-        (("--data", "absent", "--validation", "70000"), "error: "),
+        (("--dataset", "digits", "--validation", "70000"), "expected at most"),
+        (("--dataset", "digits", "--epochs", "0"), "epochs: expected at least 1, got 0."),
+        (("--dataset", "digits", "--population", "0"), "population: expected at least 1, got 0."),
     ],
 )
 def test_what_cannot_be_is_said_at_once(

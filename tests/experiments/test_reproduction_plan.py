@@ -7,10 +7,14 @@ from dataclasses import replace
 import pytest
 from reproduction.families import FAMILIES
 from reproduction.plan import MONITORS, RATES, Sizes, Variant, searches
+from reproduction.sources import Source
 
 import raynas
 from raynas.commands import families
+from raynas.errors import InputError
 from raynas.evolution import CFES, PCFES
+from raynas.testing.supernets import small_data
+from raynas.training import presets
 
 SPOS = FAMILIES[0]
 
@@ -20,9 +24,23 @@ def test_every_family_of_the_package_has_its_small_supernet() -> None:
     assert [family.name for family in FAMILIES if family.in_paper] == [
         "spos", "fairnas", "greedynas",
     ]  # fmt: skip
+
+
+def test_trainings_cost_alike() -> None:
+    fashion = Source("fashion_mnist", small_data(), 24)
+    fair, progressive = FAMILIES[1], FAMILIES[-1]
     # Six paths a step cost as much as six epochs of one.
-    assert [SPOS.epochs(24), FAMILIES[1].epochs(24), FAMILIES[-1].epochs(24)] == [24, 4, 6]
-    assert [family.epochs(1) for family in FAMILIES] == [1] * len(FAMILIES)
+    assert [f.settings(fashion).epochs for f in (SPOS, fair, progressive)] == [24, 4, 6]
+    assert fair.settings(fashion).learning_rate == presets.FASHION_MNIST_FAIR.learning_rate
+    digits = Source("digits", small_data(), 120, presets.DIGITS)
+    assert [f.settings(digits).epochs for f in (SPOS, fair, progressive)] == [120, 60, 30]
+    assert SPOS.settings(digits) == presets.DIGITS
+    rates = [f.settings(digits).learning_rate for f in (fair, progressive)]
+    assert rates == [pytest.approx(presets.DIGITS.learning_rate / 3)] * 2
+    brief = [family.settings(Source("fashion_mnist", small_data(), 1)) for family in FAMILIES]
+    assert {settings.epochs for settings in brief} == {1}
+    with pytest.raises(InputError, match="epochs"):
+        SPOS.settings(Source("fashion_mnist", small_data(), 0))
 
 
 def test_all_that_the_tables_need_is_wanted_once() -> None:
@@ -77,5 +95,5 @@ def test_a_variant_is_the_strategy_and_protocol_that_its_name_tells() -> None:
     assert replace(one, timed=True).name == f"{one.name}-timed"
     assert Variant("cf", 0.5).strategy(12, 7) == CFES(population=12, generations=7, threshold=0.5)
     assert Variant("ea").strategy(12, 7) == raynas.EA(population=12, generations=7)
-    with pytest.raises(raynas.errors.InputError, match="population"):
+    with pytest.raises(InputError, match="population"):
         one.strategy(0, 7)
