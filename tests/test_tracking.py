@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from command_runs import BRIEF_SEARCH, TINY, command
 from generation_records import record, timing
-from small_search import Interrupted, history, records, strict_json
+from small_search import Interrupted, contents, history, records, strict_json
 
 from raynas.errors import InputError
 from raynas.runlog import RunLog
@@ -85,13 +86,11 @@ def test_a_search_is_logged_whole(tmp_path: Path) -> None:
     assert run.data.metrics["result/costs.params"] == result["params"]
     assert run.data.tags["raynas.finished"] == result["finished"] == "generation limit"
     assert run.data.tags["raynas.architecture"] == ",".join(map(str, result["architecture"]))
-    client, identifier = open_client(uri), run.info.run_id
-    files = {each.path for each in client.list_artifacts(identifier)}
-    assert files == {"config.json", "generations.jsonl", "metrics.jsonl", "result.json", "best"}
-    copied = Path(client.download_artifacts(identifier, "generations.jsonl"))
-    assert copied.read_bytes() == history(run_dir)
-    subnet = {Path(each.path).name for each in client.list_artifacts(identifier, "best")}
-    assert subnet == {path.name for path in (run_dir / "best").iterdir()}
+    artifacts = Path(urlsplit(run.info.artifact_uri).path)
+    names = {"config.json", "generations.jsonl", "metrics.jsonl", "result.json", "best"}
+    assert {path.name for path in artifacts.iterdir()} == names
+    assert (artifacts / "generations.jsonl").read_bytes() == history(run_dir)
+    assert contents(artifacts / "best") == contents(run_dir / "best")
     with MlflowTracking(uri, run_dir) as tracking:
         tracking(generation, metrics)
     assert logged(uri, "best_top1") == [(0, generation["best"]["top1"])]
