@@ -28,7 +28,7 @@ def test_raynas_commands_run(
     """Those with workers of their own in processes of their own, all others in this one."""
     monkeypatch.chdir(tmp_path)
     commands = [each for each in raynas_commands() if SYSTEMS not in each]
-    assert len(commands) == 10
+    assert len(commands) == 12
     run_all(commands, BRIEFLY if briefly else {})
     for name in ("best/model.pt2", "scores.parquet", "two.safetensors"):
         assert (tmp_path / "runs" / "cli" / name).exists()
