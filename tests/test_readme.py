@@ -19,6 +19,10 @@ BRIEFLY = {
 """Smaller numbers, so that the longest example takes seconds."""
 
 
+COMMON = ("--seed", "--workers", "--run-dir")
+"""Options of every experiment that searches."""
+
+
 def run_example(example: str, folder: Path) -> None:
     """Run one in a process of its own."""
     (folder / "example.py").write_text(example)
@@ -83,5 +87,6 @@ def test_experiment_commands_parse(
     shown = capsys.readouterr().out
     one = script.name.endswith("_spos.py")
     own = ("--strategy", "--resume") if one else ()
-    for option in (*own, "--seed", "--workers", "--run-dir"):
+    common = ("--home", "--workers") if script.stem == "reproduce" else COMMON
+    for option in (*own, *common):
         assert option in shown
