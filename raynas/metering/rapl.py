@@ -43,7 +43,8 @@ class Package(Gauge):
             return int(self._file.read_text()) / 1e6
         except PermissionError as error:
             raise UnreadableError(
-                f"{self._file} may be read by root alone (chmod a+r lets all read it)"
+                f"counters in {self._file.parents[1]} may be read by root alone (chmod a+r "
+                f"*/{self._file.name} lets all read them)"
             ) from error
         except (OSError, ValueError) as error:
             raise UnreadableError(f"{self._file}: {reason_of(error)}") from error

@@ -163,7 +163,10 @@ def test_counters_that_only_root_may_read(tmp_path: Path, monkeypatch: pytest.Mo
     clock.now = 3.0
     (tally,) = sampler.snapshot().tallies
     assert (tally.device, tally.joules, tally.unknown) == ("package-0", 0.0, 3.0)
-    assert "may be read by root alone (chmod a+r lets all read it)" in tally.reason
+    assert tally.reason == (
+        f"counters in {tmp_path} may be read by root alone (chmod a+r */energy_uj lets all read "
+        "them)"
+    )
 
 
 def test_a_gpu_that_was_reset_and_one_that_is_lost() -> None:
