@@ -6,10 +6,11 @@ import json
 import logging
 import sys
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 import pytest
@@ -97,23 +98,25 @@ def test_a_search_is_logged_whole(tmp_path: Path) -> None:
     assert len(logged(uri, "result/top1")) == 1, "a finished search is not logged again"
 
 
-def track(uri: str, run_dir: Path, generations: int, end: type[BaseException]) -> None:
-    """Log a run up to a generation, and end in some way."""
-    with MlflowTracking(uri, run_dir) as tracking:
+def track(uri: str, run_dir: Path, generations: int, end: type[BaseException]) -> list[Any]:
+    """Log a run up to a generation, and end in some way; the changes of the status before."""
+    with suppress(end), MlflowTracking(uri, run_dir) as tracking:
+        client = tracking._client
+        patched = mock.patch.object(client, "update_run", wraps=client.update_run)
+        updated = patched.start()
         for each in write_run(run_dir, generations):
             tracking(*each)
-        while not (run_dir / "mlflow.json").exists() or the_run(uri).info.status != "RUNNING":
-            time.sleep(0.01)
         raise end
+    patched.stop()
+    return updated.call_args_list
 
 
 def test_a_resumed_search_logs_no_generation_twice(tmp_path: Path) -> None:
     run_dir, uri = tmp_path / "run", store(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        track(uri, run_dir, 2, KeyboardInterrupt)
+    assert track(uri, run_dir, 2, KeyboardInterrupt) == []
     assert the_run(uri).info.status == "KILLED"
-    with pytest.raises(Interrupted):
-        track(uri, run_dir, 4, Interrupted)
+    goes_on = mock.call(the_run(uri).info.run_id, status="RUNNING")
+    assert track(uri, run_dir, 4, Interrupted) == [goes_on]
     assert the_run(uri).info.status == "FAILED"
     assert logged(uri, "seconds") == [(0, 0.0), (1, 0.25), (2, 0.5), (3, 0.75)]
     assert logged(uri, "best_top1") == [(step, 0.9125) for step in range(4)]
