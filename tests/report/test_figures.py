@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from written_runs import GENERATIONS, IMPORTANCE, generation, metrics, result, score, write_run
 
 from raynas.report.drawing import drawing, inline, new_sheet, png, short, svg
+from raynas.report.figures.accuracy import draw_accuracies
 from raynas.report.figures.choices import draw_overview, frozen_since, held_since, percentages_of
 from raynas.report.figures.costs import POINTS, draw_costs, scored_by
 from raynas.report.figures.importance import selections_of
@@ -55,6 +56,23 @@ def test_a_choice_is_held_behind_the_whole_prefix_alone(tmp_path: Path) -> None:
     assert [held_since(run, (0, 1, 1), block) for block in range(3)] == [2, 3, None]
     assert [held_since(run, (0, 2, 1), block) for block in range(3)] == [2, None, None]
     assert [held_since(run, (1, 1, 1), block) for block in range(3)] == [None, None, None]
+
+
+def test_many_long_names_have_room(tmp_path: Path) -> None:
+    names = [[f"choice of kernel {own} and width {own}" for own in range(40)] for _ in range(3)]
+    supernet = {"choices": [40] * 3, "names": names}
+    directory = write_run(tmp_path / ("r" * 60), supernet=supernet, generations=GENERATIONS)
+    run = read(directory)
+    with drawing():
+        for sheet in (draw_overview(percentages_of(run)), *draw_accuracies([run])):
+            png(sheet)
+            box = sheet.figure.get_tightbbox()
+            width, height = sheet.figure.get_size_inches()
+            assert min(box.x0, box.y0) > -0.02
+            assert max(box.x1 - width, box.y1 - height) < 0.02
+    words = [text.get_text() for text in draw_overview(percentages_of(run)).figure.legends[0].texts]
+    assert len(words) == 25
+    assert words[-1] == "and 17 more"
 
 
 def test_equal_choices_look_the_same_in_all_blocks(tmp_path: Path) -> None:
