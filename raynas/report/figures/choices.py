@@ -100,7 +100,7 @@ def draw_overview(shown: Percentages) -> Sheet:
         Patch(color=style.colour, label=short(name)) for name, style in shown.styles.items()
     ]
     if run.freezes:
-        handles.append(Line2D([], [], color=light("ink"), linewidth=2.2, label="frozen above"))
+        handles.insert(0, Line2D([], [], color=light("ink"), linewidth=2.2, label="frozen above"))
     legend_below(sheet, handles)
     return sheet
 
@@ -202,7 +202,7 @@ def draw_blocks(shown: Percentages) -> Sheet:
         for name, look in shown.styles.items()
     ]
     if run.freezes:
-        handles.append(freeze_handle())
+        handles.insert(0, freeze_handle())
     legend_below(sheet, handles)
     return sheet
 
