@@ -185,6 +185,8 @@ def restyled(tag: str, sheet: Sheet) -> str:
     tag = re.sub(r' id="', f' id="{sheet.name}-', tag)
     tag = re.sub(r'href="#', f'href="#{sheet.name}-', tag)
     tag = re.sub(r"url\(#", f"url(#{sheet.name}-", tag)
+    # Hatches have their colour in an attribute, where not all browsers know variables.
+    tag = re.sub(r' fill="(#[0-9a-f]{6})"', r' style="fill: \1"', tag)
     tag = re.sub(r"(fill|stroke|stop-color): (#[0-9a-f]{6})", themed, tag)
     if marks is not None and marks.run:
         tag = tag.replace("<g ", f'<g data-run="{marks.run}" ', 1)
