@@ -15,9 +15,9 @@ import matplotlib
 import numpy as np
 from matplotlib import style
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
+from matplotlib.patches import Patch
 
 from raynas.report.palette import ROLES, Style, light
 
@@ -26,6 +26,12 @@ DOTS = 160
 
 LABEL = 30
 """Characters of a run's name in a figure; the page has all of them."""
+
+ENTRIES = 24
+"""Entries of a legend, at most."""
+
+ENTRY, LETTER, ROW = 0.6, 0.085, 0.23
+"""Inches: of an entry of a legend without its text, of a letter, and of a row."""
 
 RULES: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -179,6 +185,8 @@ def restyled(tag: str, sheet: Sheet) -> str:
     tag = re.sub(r' id="', f' id="{sheet.name}-', tag)
     tag = re.sub(r'href="#', f'href="#{sheet.name}-', tag)
     tag = re.sub(r"url\(#", f"url(#{sheet.name}-", tag)
+    # Hatches have their colour in an attribute, where not all browsers know variables.
+    tag = re.sub(r' fill="(#[0-9a-f]{6})"', r' style="fill: \1"', tag)
     tag = re.sub(r"(fill|stroke|stop-color): (#[0-9a-f]{6})", themed, tag)
     if marks is not None and marks.run:
         tag = tag.replace("<g ", f'<g data-run="{marks.run}" ', 1)
@@ -199,20 +207,31 @@ def short(label: str) -> str:
     return label if len(label) <= LABEL else f"…{label[-LABEL + 1 :]}"
 
 
-def legend_below(sheet: Sheet, axes: Axes, columns: int = 2) -> None:
-    """A legend below the axes, whose entries are hidden with the runs that they are of.
+def named(artist: Artist) -> bool:
+    """Whether an artist has a label for a legend; matplotlib's own start with an underscore."""
+    return not str(artist.get_label()).startswith("_")
 
-    Artists whose labels start with an underscore have none.
+
+def legend_below(sheet: Sheet, handles: Sequence[Artist]) -> None:
+    """A legend below the axes, in as many rows as its texts need; the figure grows by them.
+
+    Args:
+        sheet: the figure.
+        handles: artists with labels. Those that belong to a run are hidden with it.
     """
-    handles, labels = axes.get_legend_handles_labels()
-    if not handles:
-        return
-    legend = sheet.figure.legend(handles, labels, loc="outside lower center", ncols=columns)
-    for drawn, shown, text in zip(handles, legend.legend_handles, legend.get_texts(), strict=True):
-        gid = drawn.get_gid() if isinstance(drawn, Artist) else drawn[0].get_gid()
-        marks = sheet.marks.get(gid or "")
-        if marks is not None and shown is not None:
-            sheet.mark(shown, marks.run)
+    shown = [*handles[:ENTRIES]]
+    if len(handles) > ENTRIES:
+        shown.append(Patch(alpha=0.0, label=f"and {len(handles) - ENTRIES} more"))
+    width, height = sheet.figure.get_size_inches()
+    longest = max(len(str(handle.get_label())) for handle in shown)
+    columns = max(1, min(len(shown), int(width / (ENTRY + LETTER * longest))))
+    rows = -(-len(shown) // columns)
+    sheet.figure.set_size_inches(width, height + ROW * (rows - 1))
+    legend = sheet.figure.legend(handles=shown, loc="outside lower center", ncols=columns)
+    for drawn, entry, text in zip(shown, legend.legend_handles, legend.get_texts(), strict=True):
+        marks = sheet.marks.get(drawn.get_gid() or "")
+        if marks is not None and entry is not None:
+            sheet.mark(entry, marks.run)
             sheet.mark(text, marks.run)
 
 

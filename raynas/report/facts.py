@@ -237,7 +237,7 @@ def comparison(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
 def shared(runs: Sequence[ReportedRun]) -> list[tuple[str, str]]:
     """Properties that several runs have in common, and that are told once."""
     told = [(name, {tell(run) for run in runs}) for name, tell in COLUMNS if name in ONCE]
-    return [(name, min(values)) for name, values in told if len(values) == 1 and len(runs) > 1]
+    return [(name, values.pop()) for name, values in told if len(values) == 1 and len(runs) > 1]
 
 
 def no_importance(run: ReportedRun) -> str:

@@ -27,6 +27,7 @@ from raynas.report.figures.choices import (
     styles_of,
 )
 from raynas.report.figures.costs import draw_costs
+from raynas.report.figures.energy import draw_energies
 from raynas.report.figures.importance import draw_importances
 from raynas.report.figures.timing import draw_timings
 from raynas.report.palette import style_of, stylesheet
@@ -112,7 +113,7 @@ class Drawn:
     Args:
         accuracies: over generations.
         costs: with the number of scores that each is of, and of those that it shows.
-        timings: one for each run that has timings.
+        timings: one for each run that has timings, and one of all energies, if there are any.
         overviews: of choices, one for each run.
         panels: of choices, one for each block of a run, by its key.
         importances: of samples, where they were selected, by the key of the run.
@@ -153,7 +154,7 @@ def draw(runs: Sequence[ReportedRun]) -> Drawn:
     return Drawn(
         tuple(draw_accuracies(runs)),
         tuple(draw_costs(runs)),
-        tuple(draw_timings(runs)),
+        (*draw_timings(runs), *draw_energies(runs)),
         {key: draw_overview(each) for key, each in curves.items()},
         {key: tuple(draw_panels(each)) for key, each in curves.items()},
         {run.key: tuple(draw_importances(run)) for run in runs},

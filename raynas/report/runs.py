@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -236,11 +237,9 @@ def whole_lines(path: Path, problems: list[str]) -> list[Record]:
     except OSError:
         return []
     records: list[Record] = []
-    for line in lines:
-        try:
+    with suppress(ValueError):
+        for line in lines:
             records.append(parse(line))
-        except ValueError:
-            break
     return records
 
 

@@ -116,6 +116,7 @@ def test_the_preset_of_a_data_set_says_in_its_file_how_it_was_built(tmp_path: Pa
 def test_search_writes_its_records_and_the_best_subnet(home: Path) -> None:
     assert set(contents(home / "run")) == {
         *(".lock", "config.json", "generations.jsonl", "metrics.jsonl", "result.json"),
+        "report.html",
         *(f"best/{name}" for name in FILES if name != ONNX),
     }
     result = strict_json(home / "run" / "result.json")

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from written_runs import GENERATIONS, IMPORTANCE, generation, metrics, result, score, write_run
 
 from raynas.report.drawing import drawing, inline, new_sheet, png, short, svg
+from raynas.report.figures.accuracy import draw_accuracies
 from raynas.report.figures.choices import draw_overview, frozen_since, held_since, percentages_of
 from raynas.report.figures.costs import POINTS, draw_costs, scored_by
+from raynas.report.figures.energy import draw_energies
 from raynas.report.figures.importance import selections_of
 from raynas.report.figures.thinning import spread
 from raynas.report.figures.timing import EVALUATING, FREEZING, WAITING, bars_of, parts_of
@@ -55,6 +57,23 @@ def test_a_choice_is_held_behind_the_whole_prefix_alone(tmp_path: Path) -> None:
     assert [held_since(run, (0, 1, 1), block) for block in range(3)] == [2, 3, None]
     assert [held_since(run, (0, 2, 1), block) for block in range(3)] == [2, None, None]
     assert [held_since(run, (1, 1, 1), block) for block in range(3)] == [None, None, None]
+
+
+def test_many_long_names_have_room(tmp_path: Path) -> None:
+    names = [[f"choice of kernel {own} and width {own}" for own in range(40)] for _ in range(3)]
+    supernet = {"choices": [40] * 3, "names": names}
+    directory = write_run(tmp_path / ("r" * 60), supernet=supernet, generations=GENERATIONS)
+    run = read(directory)
+    with drawing():
+        for sheet in (draw_overview(percentages_of(run)), *draw_accuracies([run])):
+            png(sheet)
+            box = sheet.figure.get_tightbbox()
+            width, height = sheet.figure.get_size_inches()
+            assert min(box.x0, box.y0) > -0.02
+            assert max(box.x1 - width, box.y1 - height) < 0.02
+    words = [text.get_text() for text in draw_overview(percentages_of(run)).figure.legends[0].texts]
+    assert len(words) == 25
+    assert words[-1] == "and 17 more"
 
 
 def test_equal_choices_look_the_same_in_all_blocks(tmp_path: Path) -> None:
@@ -139,6 +158,22 @@ def test_long_runs_keep_their_first_and_last_generations(tmp_path: Path) -> None
     assert (bars[0].number, bars[-1].number, len(bars)) == (1, 300, 120)
     assert shown.note == " (80 of 300 generations, evenly spread)"
     assert percentages_of(read(write_run(tmp_path / "short"))).note == ""
+
+
+def test_energies_are_drawn_where_they_are_known(tmp_path: Path) -> None:
+    dark, measured = read(write_run(tmp_path / "a")), read(write_run(tmp_path / "b"))
+    assert list(draw_energies([dark])) == []
+    for number, joules in ((0, 2500.0), (2, 1250.0)):
+        measured.timings[number].update(energy_j=joules, energy_source="measured")
+    measured.timings[2]["energy_missing"] = "no counter on node-2"
+    with drawing():
+        (sheet,) = draw_energies([dark, measured])
+        assert "energy (kJ)" in svg(sheet)
+    (tips,) = [marks.tips for marks in sheet.marks.values() if marks.tips]
+    assert tips == [
+        "b\ngeneration 1\n2.5 kJ (measured) in 4.00 s",
+        "b\ngeneration 3\n1.25 kJ (measured) in 4.00 s\nno counter on node-2",
+    ]
 
 
 def test_selections_that_were_recorded_whole_are_found(tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ def test_a_page_has_every_section_and_figure_and_needs_nothing_else(tmp_path: Pa
     assert all(link.startswith("#") or link == "data:," for link in page.links)
     text = (tmp_path / "report.html").read_text()
     assert re.findall(r"url\((?!#)", text) == []
+    plots = "".join(re.findall(r'<svg class="plot".*?</svg>', text, re.DOTALL))
+    assert re.findall(r"[:\"] ?#[0-9a-f]{6}\b", plots) == [], "every colour is the page's"
     assert "http" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
     assert "@import" not in text
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from raynas.files import Record
-from raynas.report.drawing import Sheet, legend_below, new_sheet, short
+from raynas.report.drawing import Sheet, legend_below, named, new_sheet, short
 from raynas.report.figures.thinning import spread
 from raynas.report.palette import light, style_of
 from raynas.report.runs import ReportedRun, objective_of, scores_of
@@ -34,7 +34,7 @@ def draw_accuracies(runs: Sequence[ReportedRun]) -> Iterator[Sheet]:
         axes.set_xlabel("generation")
         axes.set_ylabel(f"best {axis_name(objective)}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        legend_below(sheet, axes)
+        legend_below(sheet, [line for line in axes.get_lines() if named(line)])
         yield sheet
 
 

@@ -36,7 +36,9 @@ def draw_chain(run: ReportedRun, architecture: Sequence[int], shown: Percentages
             facecolor="none", edgecolor=shown.styles[name].colour, linewidth=2,
         )  # fmt: skip
         axes.add_patch(box)
-        axes.text(column + 0.37, 0.25 - row, name, ha="center", va="center", fontsize=10)
+        # Seven letters have room at this size; longer names are written smaller.
+        size = min(10.0, 70.0 / max(len(name), 1))
+        axes.text(column + 0.37, 0.25 - row, name, ha="center", va="center", fontsize=size)
         since = held_since(run, architecture, block)
         under = block + 1 if since is None else f"{block + 1}, frozen at {since + 1}"
         axes.text(

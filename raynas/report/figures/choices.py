@@ -19,16 +19,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from raynas.report.drawing import Sheet, new_sheet
+from raynas.report.drawing import Sheet, legend_below, new_sheet, short
 from raynas.report.figures.thinning import spread, thinned_note
 from raynas.report.palette import Style, light, style_of
 from raynas.report.runs import ReportedRun
 
 SHOWN = 80
 """Generations of a run that are shown, at most."""
-
-LEGEND = 24
-"""Entries of a legend, at most."""
 
 COLUMNS = 4
 """Blocks side by side in one figure."""
@@ -100,11 +97,11 @@ def draw_overview(shown: Percentages) -> Sheet:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     handles: list[Artist] = [
-        Patch(color=style.colour, label=name) for name, style in shown.styles.items()
+        Patch(color=style.colour, label=short(name)) for name, style in shown.styles.items()
     ]
     if run.freezes:
-        handles.append(Line2D([], [], color=light("ink"), linewidth=2.2, label="frozen above"))
-    sheet.figure.legend(handles=handles[:LEGEND], loc="outside lower center", ncols=5)
+        handles.insert(0, Line2D([], [], color=light("ink"), linewidth=2.2, label="frozen above"))
+    legend_below(sheet, handles)
     return sheet
 
 
@@ -199,12 +196,14 @@ def draw_blocks(shown: Percentages) -> Sheet:
     for axes in grid[:, 0]:
         axes.set_ylabel("subnets (%)")
     handles: list[Artist] = [
-        Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, label=name)
+        Line2D(
+            [], [], color=look.colour, linestyle=look.line, marker=look.marker, label=short(name)
+        )
         for name, look in shown.styles.items()
     ]
     if run.freezes:
-        handles.append(freeze_handle())
-    sheet.figure.legend(handles=handles[:LEGEND], loc="outside lower center", ncols=6)
+        handles.insert(0, freeze_handle())
+    legend_below(sheet, handles)
     return sheet
 
 

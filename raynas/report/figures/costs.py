@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from raynas.files import Record
-from raynas.report.drawing import Sheet, legend_below, new_sheet, short
+from raynas.report.drawing import Sheet, legend_below, named, new_sheet, short
 from raynas.report.figures.thinning import spread
 from raynas.report.palette import light, style_of
 from raynas.report.runs import ReportedRun, scores_of
@@ -123,7 +123,7 @@ def draw_costs(runs: Sequence[ReportedRun]) -> Iterator[tuple[Sheet, int, int]]:
         axes.plot([], [], color=light("muted"), marker=".", linestyle="none", label="scored")
         axes.plot([], [], color=light("muted"), marker="*", markersize=11, linestyle="none",
                   label="winner")  # fmt: skip
-        legend_below(sheet, axes)
+        legend_below(sheet, [line for line in axes.get_lines() if named(line)])
         yield sheet, sum(len(scored.values) for _, scored in known), shown
 
 

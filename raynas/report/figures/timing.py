@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from raynas.files import Record
-from raynas.report.drawing import Sheet, new_sheet
+from raynas.report.drawing import Sheet, legend_below, new_sheet
 from raynas.report.figures.thinning import spread, thinned_note
 from raynas.report.palette import light, style_of
 from raynas.report.runs import ReportedRun
@@ -124,7 +124,7 @@ def draw_timing(run: ReportedRun, bars: Sequence[Bar], highest: float, last: int
     axes.set_ylabel("wall time (s)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(visible=False, axis="x")
-    sheet.figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    legend_below(sheet, handles)
     return sheet
 
 
