@@ -63,13 +63,18 @@ class Rounded(nn.Conv2d):
         return plain
 
 
-class Aging(nn.Identity):
-    """A module that is another one in each copy."""
+class Growing(nn.Module):
+    """A module that computes something else in each copy."""
 
-    age = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = 1.0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "age": self.age + 1}
+        return {**vars(self), "factor": self.factor + 1.0}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
 
 
 @pytest.mark.parametrize(
@@ -77,7 +82,7 @@ class Aging(nn.Identity):
     [
         (Misstated(4, 4, 1), r"\[0, \d\] has \d+ FLOPs, and \d+ by the table"),
         (Rounded(4, 4, 1), r"\[0, \d\] is another network when it is exported"),
-        (Aging(), "a copy has another digest"),
+        (Growing(), "a copy has another digest"),
     ],
 )
 def test_a_broken_promise_of_a_supernet_is_named(choice: nn.Module, broken: str) -> None:
