@@ -30,7 +30,12 @@ def chain(*choices: nn.Module) -> ChainSupernet:
 
 
 @pytest.mark.parametrize(
-    "make", [small_supernet, lambda: chain(nn.Identity(), nn.Conv2d(4, 4, 1, groups=2))]
+    "make",
+    [
+        lambda: small_supernet(blocks=3, choices=2),
+        lambda: chain(nn.Identity(), nn.Conv2d(4, 4, 1, groups=2)),
+    ],
+    ids=["images", "floats"],
 )
 def test_supernets_that_keep_the_contract_stay_as_they_are(
     make: Callable[[], ChainSupernet],
