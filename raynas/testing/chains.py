@@ -55,6 +55,7 @@ def check_supernet(
     rng = np.random.default_rng(seed)
     chosen = [supernet.space.sample(rng) for _ in range(count)]
     before = digest(supernet)
+    check_identity(supernet)
     with plain_torch(), torch.no_grad():
         # A copy in evaluation mode, so that the caller's stays in the mode it has.
         replica = copy.deepcopy(supernet).eval()
@@ -66,7 +67,6 @@ def check_supernet(
     for each in chosen:
         named = supernet.decode(each)
         assert supernet.encode(named) == each, f"{named} stands for {supernet.encode(named)}"
-    check_identity(supernet)
     assert digest(supernet) == before, "looking at the supernet has changed it"
 
 
