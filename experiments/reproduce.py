@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from reproduction import sources
-from reproduction.families import FAMILIES
+from reproduction.families import FAMILIES, Family
 from reproduction.lab import Lab
 from reproduction.page import page
 from reproduction.plan import Sizes
@@ -33,10 +33,13 @@ from raynas.files import Record, read_json, replace_bytes, require_writable, wri
 HOME = Path("runs/reproduction")
 QUICK = Sizes(20, 7, (0,), (0.5, 0.3), (0.5,), (1, 3), 2)
 QUICK_EPOCHS = 6
-QUICK_FREEZING: dict[str, Any] = {
+QUICK_CHANGES: dict[str, Any] = {
     "freezing": ChoiceFreezing(0.4, 0.4, 3), "thresholds": (0.4, 0.5), "sampled": 0.4
 }  # fmt: skip
 """So few generations agree on little: thresholds at which something is frozen."""
+
+QUICK_BLOCKS = {"digits": {"progressive": {"block_epochs": 1, "block_samples": 64}}}
+"""Each of the images is seen by as many paths as a block has choices."""
 
 
 @final
@@ -100,7 +103,7 @@ class Options:
         chosen = [each for each in FAMILIES if each.name in self.families or not self.families]
         if self.quick:
             labs = [Lab(self.home / "quick", sources.quick_digits(QUICK_EPOCHS), QUICK, 0)]
-            return Study(labs, [replace(each, **QUICK_FREEZING) for each in chosen])
+            return Study(labs, [quickly(each) for each in chosen])
         sizes = Sizes(self.population, self.generations, self.seeds)
         images = (self.calibration, self.validation)
         source = sources.open_source(self.dataset, self.data, images, self.epochs)
@@ -126,6 +129,12 @@ class Options:
             every = value if isinstance(value, tuple) else (value,)
             words += [f"--{name}", *map(str, every)]
         return " ".join(words)
+
+
+def quickly(family: Family) -> Family:
+    """A family whose training is brief, and whose searches freeze early."""
+    changes: dict[str, Any] = {"options": QUICK_BLOCKS} if family.paths == "progressive" else {}
+    return replace(family, **QUICK_CHANGES, **changes)
 
 
 def main(options: Options) -> None:
