@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from raynas._version import __version__
 from raynas.errors import InputError, require
-from raynas.files import file_beside
+from raynas.files import file_beside, require_writable
 from raynas.report import facts, spending
 from raynas.report.drawing import Sheet, colour, drawing, inline, png, svg, swatch
 from raynas.report.figures.accuracy import draw_accuracies
@@ -79,6 +79,9 @@ def write_report(
     twice = len({path.absolute() for path in paths}) < len(paths)
     require(not twice, "run_dir", "each directory once", " ".join(map(str, paths)), "Name it once.")
     require_replaceable(page)
+    require_writable("out", page)
+    if figures is not None:
+        require_writable("figures", Path(figures) / "accuracy.svg")
     runs, refused = read_runs(paths)
     if not runs:
         raise refused[0][1]

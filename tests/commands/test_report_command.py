@@ -54,7 +54,7 @@ def test_runs_that_cannot_be_read_are_named_and_the_others_reported(tmp_path: Pa
         (("run", "run"), "run_dir: expected each directory once"),
         (("run", "--out", "mine.html"), "out: expected a new file, or an earlier report"),
         (("run", "--out", "mine.html/page.html"), "out: "),
-        (("run", "--figures", "mine.html"), "figures: expected a file that can be written"),
+        (("run", "--figures", "mine.html"), "figures: expected a directory that can be created"),
     ],
 )
 def test_bad_arguments_write_nothing(
