@@ -82,8 +82,8 @@ def energy_of(parts: Sequence[Spending], settings: Metering) -> Energy:
         gap = max(part.unknown for part in host)
         if settings.watts is not None and gap > 0:
             # While a part is not known, the stated power stands for all of them.
-            share = gap / max(part.seconds for part in host)
-            joules += settings.watts * gap + (1 - share) * sum(part.joules for part in host)
+            share = 1 - gap / max(part.seconds for part in host)
+            joules += settings.watts * gap + sum(outside_gap(part, share) for part in host)
             known = estimated = True
             continue
         powers = stated(host, settings)
@@ -98,6 +98,17 @@ def energy_of(parts: Sequence[Spending], settings: Metering) -> Energy:
     if not known:
         return Energy(None, None, words or "nothing measures it")
     return Energy(joules, source, words)
+
+
+def outside_gap(part: Spending, share: float) -> float:
+    """The joules of a device in the time in which every device of its machine is known.
+
+    Args:
+        part: whose joules are those of the seconds that are known of it.
+        share: of the time, in which all are known.
+    """
+    known = part.seconds - part.unknown
+    return part.joules * min(1.0, share * part.seconds / known) if known > 0 else 0.0
 
 
 def stated(host: Sequence[Spending], settings: Metering) -> Mapping[str, float | None]:

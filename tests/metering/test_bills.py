@@ -72,8 +72,14 @@ def test_the_power_of_parts_stands_for_those_that_are_not_measured() -> None:
 def test_the_power_of_a_gap_is_that_of_its_seconds() -> None:
     parts = [part("GPU-a", 2_400.0, 2.0)]
     assert energy_of(parts, Metering(gpu_watts=250.0)) == Energy(2_900.0, "estimated", None)
+    # The joules are those of the eight seconds that were measured: none of them are in the gap.
     assert energy_of(parts, Metering(watts=250.0)) == Energy(
-        pytest.approx(0.8 * 2_400.0 + 500.0), "estimated", None
+        pytest.approx(2_400.0 + 500.0), "estimated", None
+    )
+    parts = [part("GPU-a", 2_400.0, 2.0), part("package-0", 500.0)]
+    # Of the processors, two of ten seconds are in the gap, where the machine's power has them.
+    assert energy_of(parts, Metering(watts=250.0)) == Energy(
+        pytest.approx(2_400.0 + 0.8 * 500.0 + 500.0), "estimated", None
     )
 
 
