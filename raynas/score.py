@@ -11,6 +11,14 @@ from raynas.space import Architecture
 
 Other = TypeVar("Other")
 
+SHARES = ("top1", "top5")
+"""Objectives that are shares, shown in per cent."""
+
+
+def objective_text(name: str, value: float) -> str:
+    """The value of an objective for a person to read: a share in per cent."""
+    return f"{value:.2%}" if name in SHARES else f"{value:.4f}"
+
 
 def finite_or(value: float, other: Other) -> float | Other:
     """A number, or something else for what no record could tell apart: NaN and both infinities."""
@@ -63,10 +71,7 @@ class Score:
 
     def text(self) -> str:
         """The objectives and the loss for a person to read; shares in per cent."""
-        parts = [
-            f"{name} {value:.2%}" if name in ("top1", "top5") else f"{name} {value:.4f}"
-            for name, value in self.objectives.items()
-        ]
+        parts = [f"{name} {objective_text(name, value)}" for name, value in self.objectives.items()]
         return ", ".join([*parts, f"loss {self.loss:.4f}"])
 
     def record(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from raynas.files import Record
 from raynas.generation import median_of, objective_of
+from raynas.score import objective_text
 
 BAR = 10
 """The cells of the bar of frozen blocks."""
@@ -49,9 +50,7 @@ class Column:
 
 def amount(name: str | None, value: float | None) -> str | None:
     """The value of an objective: a share in per cent, anything else as a number."""
-    if name is None or value is None:
-        return None
-    return f"{value:.2%}" if name in ("top1", "top5") else f"{value:.4f}"
+    return None if name is None or value is None else objective_text(name, value)
 
 
 def scored(record: Record) -> list[Record]:

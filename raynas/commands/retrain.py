@@ -23,7 +23,7 @@ from raynas.errors import is_whole, require
 from raynas.files import Record
 from raynas.preparation import require_seed
 from raynas.report.read import read_run
-from raynas.score import members_of
+from raynas.score import members_of, objective_text
 from raynas.space import Architecture
 from raynas.training import presets
 
@@ -238,6 +238,4 @@ def retrained_table(retrained: Retrained, score: Record | None) -> Table:
 
 def shown(name: str, value: Any) -> str:
     """An objective for a person to read; a share in per cent."""
-    if value is None:
-        return "no samples"
-    return f"{value:.2%}" if name in ("top1", "top5") else f"{value:.4f}"
+    return "no samples" if value is None else objective_text(name, value)

@@ -15,11 +15,12 @@ from raynas.commands.limits import LimitOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
 from raynas.commands.supernet_training import table_of
-from raynas.commands.terminal import make_console, share
+from raynas.commands.terminal import make_console
 from raynas.costs.bounds import Bounds
 from raynas.errors import require
 from raynas.evolution.table_search import TableSearch
 from raynas.preparation import require_seed
+from raynas.score import objective_text
 from raynas.space import Architecture, encode
 from raynas.specialization import Specialization, Specialized, measured_on
 
@@ -32,9 +33,6 @@ else:
 
 SEVERAL = ("flops", "flops_at_least", "params", "params_at_least", "latency", "latency_at_least")
 """Limits that may have a value for each network."""
-
-SHARES = ("top1", "top5")
-"""Objectives that are shown in per cent."""
 
 
 @final
@@ -189,7 +187,7 @@ def specialization_table(
         for way, each in ways(result):
             scored = [in_words(scores[each.architecture])] if scores else []
             costs = [f"{each.costs[name]:,}" if name in each.costs else "" for name in names]
-            lost = f"{each.lost:.2%}" if known.objective in SHARES else f"{each.lost:.4f}"
+            lost = objective_text(known.objective, each.lost)
             shown.add_row(result.limits, way, lost, *costs, f"{each.seconds:.2f}", *scored)
     return shown
 
@@ -203,4 +201,4 @@ def told(known: raynas.AccuracyTable, scores: Mapping[Architecture, raynas.Score
 def in_words(score: raynas.Score) -> str:
     """The first objective of a score."""
     name = next(iter(score.objectives))
-    return share(score.value) if name in SHARES else f"{score.value:.4f}"
+    return objective_text(name, score.value)

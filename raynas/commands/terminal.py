@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from raynas.files import Record
+from raynas.score import objective_text
 from raynas.space import encode
 
 if TYPE_CHECKING:
@@ -164,8 +165,7 @@ def front_table(record: Record) -> Table:
     for column in ("architecture", *record["objectives"][:1], *costs):
         table.add_column(column, justify="left" if column == "architecture" else "right")
     for member in record["front"]:
-        value = member[record["objectives"][0]]
-        shown = f"{value:.2%}" if record["objectives"][0] == "top1" else f"{value:.4f}"
+        shown = objective_text(record["objectives"][0], member[record["objectives"][0]])
         names = " ".join(member["names"])
         table.add_row(names, shown, *(f"{member['costs'][name]:,}" for name in costs))
     return table

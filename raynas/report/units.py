@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TypeGuard
 
-SHARES = ("top1", "top5")
-"""Objectives that are shares, shown in per cent."""
+from raynas.score import SHARES
 
 NAMES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "flops": "multiply-adds",
          "params": "parameters"}  # fmt: skip
