@@ -140,11 +140,22 @@ def link(run: ReportedRun, architecture: Sequence[int], block: int) -> Link:
 
 
 def total(run: ReportedRun, name: str) -> Any:
-    """A total of a run: that of its result, or the sum over its generations, if all have it."""
+    """A total of a run: that of its result, or the sum over its parts, if all have it."""
     if run.result is not None:
         return run.result.get(name)
-    values = [each.get(name) for each in run.records.metrics]
+    values = [each.get(name) for each in priced(run)]
     return sum(values) if values and all(map(is_finite, values)) else None
+
+
+def priced(run: ReportedRun) -> list[Record]:
+    """The costs of what a run has recorded: of generations, and of reading them back to resume."""
+    return [*run.records.metrics, *replays_of(run)]
+
+
+def replays_of(run: ReportedRun) -> list[Record]:
+    """The costs of reading records back, each time that a run was resumed."""
+    replays = [each.get("replay") for each in run.records.metrics]
+    return [each for each in replays if isinstance(each, dict) and is_finite(each.get("seconds"))]
 
 
 def evaluations(run: ReportedRun) -> int:

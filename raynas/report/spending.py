@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from raynas.report.facts import total
-from raynas.report.figures.timing import PARTS, ordered, parts_of
+from raynas.metering.bills import of_parts
+from raynas.report.facts import priced, replays_of, total
+from raynas.report.figures.timing import PARTS, ordered, parts_of, workers_of
 from raynas.report.runs import ReportedRun
 from raynas.report.units import (
     UNKNOWN,
@@ -23,8 +24,10 @@ def spent(run: ReportedRun) -> list[tuple[str, str, str]]:
     for metrics in run.records.metrics:
         for name, seconds in parts_of(metrics).items():
             sums[name] = sums.get(name, 0.0) + seconds
-    final_seconds = (run.result or {}).get("final_seconds")
     parts = [(PARTS.get(name, name), sums[name]) for name in ordered(list(sums))]
+    if (replay := replay_seconds(run)) > 0:
+        parts.append(("reading records back to resume", replay))
+    final_seconds = (run.result or {}).get("final_seconds")
     if is_finite(final_seconds):
         parts.append(("finalists in full, and the test", final_seconds))
     whole = sum(seconds for _, seconds in parts)
@@ -36,17 +39,8 @@ def spent(run: ReportedRun) -> list[tuple[str, str, str]]:
 
 def consumed(run: ReportedRun) -> list[tuple[str, str]]:
     """Totals of a run: time, work, energy and carbon, or why they are not known."""
-    # Of a search that has not ended, the last generation says how it is measured.
-    result = run.result or (run.records.metrics[-1] if run.records.metrics else {})
-    energy = total(run, "energy_j")
-    source, missing = result.get("energy_source"), result.get("energy_missing")
-    energy_told = energy_text(energy) if is_finite(energy) else "not measured"
-    if source:
-        energy_told += f" ({source})"
-    if missing:
-        energy_told += f"; {missing}"
-    share = result.get("utilisation")
-    per_kwh = result.get("co2_g_per_kwh")
+    share = utilisation(run)
+    per_kwh = (run.result or {}).get("co2_g_per_kwh")
     carbon = total(run, "co2_g")
     at = f" at {count_text(per_kwh)} g/kWh" if is_finite(per_kwh) and is_finite(carbon) else ""
     rows = [
@@ -57,10 +51,38 @@ def consumed(run: ReportedRun) -> list[tuple[str, str]]:
         ("blocks executed, times samples", count_text(total_forwards(run))),
         ("scores known already", count_text(sum_of(run, "known"))),
         ("GPU hours", count_text(total(run, "gpu_hours"))),
-        ("energy", energy_told),
+        ("energy", energy_in_words(run)),
         ("CO₂", mass_text(carbon) + at),
     ]
     return [(name, value) for name, value in rows if value not in (UNKNOWN, "")]
+
+
+def replay_seconds(run: ReportedRun) -> float:
+    """The seconds in which records were read back to resume a run."""
+    known = (run.result or {}).get("replay_seconds")
+    return known if is_finite(known) else sum(each["seconds"] for each in replays_of(run))
+
+
+def utilisation(run: ReportedRun) -> Any:
+    """The share of the workers' time that they were busy; `None` where nobody counted."""
+    if run.result is not None:
+        return run.result.get("utilisation")
+    busy = total(run, "busy_seconds")
+    room = sum(workers_of(each) * each["seconds"] for each in priced(run))
+    return busy / room if is_finite(busy) and room > 0 else None
+
+
+def energy_in_words(run: ReportedRun) -> str:
+    """The energy of a run, how it is known, and what is not in it and why."""
+    parts = priced(run) if run.result is None else [run.result]
+    energy = total(run, "energy_j")
+    sources = [each["energy_source"] for each in parts if each.get("energy_source")]
+    text = energy_text(energy) if is_finite(energy) else "not measured"
+    if sources and is_finite(energy):
+        text += f" ({'estimated' if 'estimated' in sources else sources[-1]})"
+    reasons = [str(each.get("energy_missing") or "") for each in parts]
+    missing = of_parts(reasons, len(parts))
+    return f"{text}; {missing}" if missing else text
 
 
 def sum_of(run: ReportedRun, name: str) -> Any:

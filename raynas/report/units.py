@@ -16,6 +16,9 @@ STRATEGIES = {"EA": "EA (SPOS)", "RandomSearch": "random", "CFES": "CF-ES", "PCF
               "NSGA2": "NSGA-II"}  # fmt: skip
 """The names that papers give to strategies, by their classes."""
 
+ROUNDED = 0.9995
+"""The least number that three digits round up to 1."""
+
 UNKNOWN = "–"
 """Stands in a table where nothing is known."""
 
@@ -53,7 +56,8 @@ def count_text(value: object) -> str:
         return UNKNOWN
     if float(value).is_integer():
         return f"{int(value):,}"
-    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    # From 9,999.5 on, four digits would be written as a power of ten.
+    return f"{value:,.4g}" if abs(value) < 9999.5 else f"{value:,.0f}"
 
 
 def seconds_text(value: object) -> str:
@@ -72,8 +76,8 @@ def energy_text(value: object) -> str:
     if not is_finite(value):
         return UNKNOWN
     for unit, size in (("MJ", 1e6), ("kJ", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
+        if value >= ROUNDED * size:
+            return f"{three_digits(value / size)} {unit}"
     return f"{value:.3g} J"
 
 
@@ -81,7 +85,13 @@ def mass_text(value: object) -> str:
     """Grams."""
     if not is_finite(value):
         return UNKNOWN
-    return f"{value / 1000:.3g} kg" if value >= 1000 else f"{value:.3g} g"
+    heavy = value >= ROUNDED * 1000
+    return f"{three_digits(value / 1000)} kg" if heavy else f"{value:.3g} g"
+
+
+def three_digits(value: float) -> str:
+    """A number with three digits, or all that stand before the point."""
+    return f"{value:.3g}" if value < ROUNDED * 1000 else f"{value:,.0f}"
 
 
 def multiple(values: Sequence[float]) -> tuple[float, str]:

@@ -52,14 +52,19 @@ def parts_of(metrics: Record) -> dict[str, float]:
     seconds = float(metrics["seconds"])
     busy = metrics.get("busy")
     if isinstance(busy, dict) and all(is_finite(each) for each in busy.values()):
-        counted = metrics.get("workers")
-        workers = max(counted, 1) if is_finite(counted) else 1
+        workers = workers_of(metrics)
         parts = {name: each / workers for name, each in busy.items() if each > 0}
         return {**parts, WAITING: max(0.0, seconds - sum(parts.values()))}
     freezing = metrics.get("freeze_seconds")
     if not is_finite(freezing):
         return {EVALUATING: seconds}
     return {FREEZING: freezing, EVALUATING: max(0.0, seconds - freezing)}
+
+
+def workers_of(metrics: Record) -> float:
+    """The number of processes that worked; 1 if the driver did."""
+    counted = metrics.get("workers")
+    return max(counted, 1) if is_finite(counted) else 1
 
 
 @final
