@@ -10,6 +10,7 @@ from rich.text import Text
 
 from raynas.files import Record
 from raynas.generation import median_of, objective_of
+from raynas.report.runs import scores_of
 from raynas.score import objective_text
 
 BAR = 10
@@ -53,11 +54,6 @@ def amount(name: str | None, value: float | None) -> str | None:
     return None if name is None or value is None else objective_text(name, value)
 
 
-def scored(record: Record) -> list[Record]:
-    """All candidates of a generation."""
-    return [*record["rescored"], *record["population"]]
-
-
 def best(record: Record, metrics: Record) -> str | None:
     """The best candidate so far."""
     name = objective_of(record)
@@ -71,7 +67,7 @@ def median(record: Record, metrics: Record) -> str | None:
 
 def blocks_of(record: Record) -> int | None:
     """The number of blocks of the supernet; `None` where nothing has been scored."""
-    candidates = [*scored(record), *filter(None, [record["best"]])]
+    candidates = [*scores_of(record), *filter(None, [record["best"]])]
     return len(candidates[0]["architecture"]) if candidates else None
 
 
@@ -114,7 +110,7 @@ COLUMNS: Mapping[str, Column] = {
     "best": Column("best", 8, best),
     "median": Column("median", 8, median),
     "frozen": Column("frozen", BAR + 6, frozen, left=True),
-    "evaluations": Column("evals", 6, lambda record, _: f"{len(scored(record)):,}"),
+    "evaluations": Column("evals", 6, lambda record, _: f"{len(scores_of(record)):,}"),
     "known": Column("known", 6, known),
     "shared": Column("shared", 6, shared),
     "seconds": Column("seconds", 9, seconds),

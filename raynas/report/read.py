@@ -62,6 +62,22 @@ class RunRecords:
         return self.result
 
 
+def read_config(directory: Path) -> Record:
+    """Read the configuration of a run directory.
+
+    Raises:
+        InputError: no run directory, or a configuration that is damaged.
+    """
+    require(
+        (directory / CONFIG).is_file(),
+        "run_dir",
+        f"the directory of a search, with its {CONFIG}",
+        f"{directory}, which {'has none' if directory.exists() else 'is missing'}",
+        "Give the run_dir (--run-dir) that a search was given.",
+    )
+    return read_json(directory / CONFIG)
+
+
 def read_run(path: Path | str) -> RunRecords:
     """Read the records of a run directory; nothing is written, cut off or locked.
 
@@ -78,14 +94,7 @@ def read_run(path: Path | str) -> RunRecords:
         InputError: no run directory, or a record that is not as it was written.
     """
     directory = Path(path)
-    require(
-        (directory / CONFIG).is_file(),
-        "run_dir",
-        f"the directory of a search, with its {CONFIG}",
-        f"{directory}, which {'has none' if directory.exists() else 'is missing'}",
-        "Give the run_dir (--run-dir) that a search was given.",
-    )
-    config = read_json(directory / CONFIG)
+    config = read_config(directory)
     # In this order, since a result is written after all generations, and the metrics of a
     # generation before it.
     result = read_json(directory / RESULT) if (directory / RESULT).exists() else None

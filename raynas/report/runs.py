@@ -12,7 +12,7 @@ from typing import Any, final
 
 from raynas.errors import InputError, require
 from raynas.files import Record, complete_records, parse, read_json
-from raynas.report.read import NEEDED, RunRecords
+from raynas.report.read import NEEDED, RunRecords, read_config
 from raynas.runlog import CONFIG, FORMAT, GENERATIONS, METRICS, RESULT, metrics_of
 
 NOT_OBJECTIVES = ("architecture", "correct", "loss", "finite", "samples", "costs")
@@ -154,14 +154,7 @@ def salvage(directory: Path) -> tuple[RunRecords, tuple[str, ...]]:
     Raises:
         InputError: no run directory, one of a newer version, or one whose configuration is damaged.
     """
-    require(
-        (directory / CONFIG).is_file(),
-        "run_dir",
-        f"the directory of a search, with its {CONFIG}",
-        f"{directory}, which {'has none' if directory.exists() else 'is missing'}",
-        "Give the run_dir (--run-dir) that a search was given.",
-    )
-    config = read_json(directory / CONFIG)
+    config = read_config(directory)
     require_run(directory, config)
     problems: list[str] = []
     # A result is written after all generations, and the metrics of a generation before it.
