@@ -42,8 +42,8 @@ SECTIONS = (
         "paper's hours hold more than blocks (loading, stem, head, transfers), so that its savings "
         "are smaller for the same freezes. Small spaces under a limit run out: a search whose "
         "legal architectures behind the prefix have all been scored ends, and saves all "
-        "generations that are left. *Time saved* is of one search per method with one seed, "
-        "without the ledger (Figure 7).",
+        "generations that are left. *Time saved* and *energy* are of one search per "
+        "method with one seed, without the ledger (Figure 7).",
         searched.table_1,
     ),
     Section(

@@ -47,17 +47,27 @@ def table_1(results: Results) -> list[str]:
         clocks = {g.variant["method"]: g for g in results.timed(family["name"])}
         for method, group in zip(METHODS, groups, strict=True):
             if group is not None and group.rows:
-                saved_time = time_saved(clocks.get(method), clocks.get("ea"))
-                rows.append(row_1(family, group, groups[0], saved_time))
+                rows.append(row_1(family, group, groups[0], clocks))
             if method in paper:
                 rows.append(paper_row_1(family, paper, method))
         lines += [f"- {text}" for text in differences_1(family, groups, paper)]
     return [*markdown(COLUMNS_1, rows), *lines, *not_run(absent), ""]
 
 
-def row_1(family: Record, group: Group, base: Group | None, saved_time: str) -> list[str]:
-    """One row of Table 1."""
+def row_1(
+    family: Record, group: Group, base: Group | None, clocks: Mapping[str, Group]
+) -> list[str]:
+    """One row of Table 1.
+
+    Args:
+        family: the supernet.
+        group: the searches of a method.
+        base: those of EA.
+        clocks: the timed searches by method: the others have scores from a ledger, so that their
+            seconds and joules are not those of a search by itself.
+    """
     against = group is not base
+    timed = clocks.get(group.variant["method"])
     return [
         f"{family['label']}, {group.label}",
         told(group.variant["threshold"]),
@@ -71,8 +81,8 @@ def row_1(family: Record, group: Group, base: Group | None, saved_time: str) -> 
         average(values(group, "evaluations"), 0),
         share(savings(group, base)) if against else "",
         share(savings(group, base, "trie")) if against else "",
-        saved_time if against else "",
-        energy(group),
+        time_saved(timed, clocks.get("ea")) if against else "",
+        energy(timed),
     ]
 
 
@@ -111,8 +121,10 @@ def paper_share(rows: Mapping[str, PaperRow], name: str, column: str = "hours") 
     return NOTHING if found is None else f"{100 * found:.0f} %"
 
 
-def energy(group: Group) -> str:
-    """Joules of the searches, or that they cannot be measured."""
+def energy(group: Group | None) -> str:
+    """Joules of timed searches, or that they cannot be measured."""
+    if group is None or not group.rows:
+        return NOTHING
     joules = values(group, "energy_j")
     if len(joules) < len(group.rows):
         return "not measurable"
