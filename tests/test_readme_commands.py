@@ -1,4 +1,4 @@
-"""The README's `raynas` commands run as they stand there, one after another."""
+"""The `raynas` commands of README and docs run as they stand there, one after another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from command_runs import command
-from readme_blocks import raynas_commands, run
+from readme_blocks import ROOT, raynas_commands, run
 
 SYSTEMS = "runs/greedy"
 """The folder of the commands that show the papers' systems; all others build on each other."""
@@ -52,3 +52,15 @@ def test_raynas_commands_run(
             assert ended.code == 0, ended
     for name in made:
         assert (tmp_path / name).exists()
+
+
+@pytest.mark.slow
+def test_commands_of_the_systems_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of channels, mixed precision, PONAS and retraining."""
+    monkeypatch.chdir(tmp_path)
+    commands = raynas_commands((ROOT / "docs" / "systems.md").read_text())
+    assert len(commands) == 8
+    for line in commands:
+        ended = command(*shlex.split(line)[1:])
+        assert ended.code == 0, ended
+    assert (tmp_path / "runs" / "joint" / "retrained" / "model.pt2").exists()
