@@ -50,7 +50,13 @@ def main(
     )
     supernet_training.train_or_load(network, data, settings, supernet)
     workflow.search_and_show(
-        network, data, strategy, directory, constraint=constraint, **run.options()
+        network,
+        data,
+        strategy,
+        directory,
+        constraint=constraint,
+        **run.options(),
+        **run.shown(),
     )
 
 

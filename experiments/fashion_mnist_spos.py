@@ -55,7 +55,13 @@ def main(
     )
     supernet_training.train_or_load(network, images, settings, supernet)
     workflow.search_and_show(
-        network, images, strategy, directory, constraint=constraint, **run.options()
+        network,
+        images,
+        strategy,
+        directory,
+        constraint=constraint,
+        **run.options(),
+        **run.shown(),
     )
 
 

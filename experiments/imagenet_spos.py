@@ -74,6 +74,7 @@ def main(
         constraint=constraint,
         evaluation=evaluation,
         **run.options(),
+        **run.shown(),
     )
 
 

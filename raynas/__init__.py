@@ -19,14 +19,17 @@ workers evaluate only what still differs between candidates.
 importing raynas itself loads neither torch nor Ray.
 
 Values: `errors`, `space`, `score`, `inputs`, `task`; files and records: `files`, `runlog`,
-`module_files`; `metering`: seconds and joules; `torch_state`: torch's switches; `devices`: the
-processor and the GPU. Rooms, in the order in which data flows: `supernets`, `shards`, `costs`,
-`data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`, `population`. A search:
-`preparation` checks its arguments, `task_trial` a task among them, `search` is the loop,
-`generation` one turn of it, `replay` its resumption, `conclusion` its end, `result` the winner or
-the front, `export` its product, `retraining` trains that for itself; `overview` looks before it;
-`specialization` looks networks up in a table instead. `report` reads records; `testing` has
-contract kits; `commands` is the command line; `cli` and `workflow` are earlier names of its files.
+`module_files`, `onnx_file`; `metering`: what a search costs; `versions`: of what computes;
+`torch_state`: torch's switches; `devices`: the processor and the GPU. Rooms, in the order in which
+data flows: `supernets`, `shards`, `costs`, `data`, `training`, `evolution`, `evaluation`, `ledger`,
+`workers`, `population`. A search: `preparation` checks its arguments, `task_trial` a task among
+them, `search` is the loop, `generation` one turn of it, `observers` are told of it, `tracking` of
+them is MLflow's, `replay` its resumption, `conclusion` its end, `result` the winner or the front,
+`export` its product (`export_files`: where it is written; `network_source`: as source;
+`conversion`: as ONNX, later), `retraining` trains that for itself; `overview` looks before it;
+`specialization` looks networks up in a table instead. `foreign` reads architectures of other
+projects; `report` reads records; `testing` has contract kits; `commands` is the command line;
+`cli` and `workflow` are earlier names of its files.
 """
 
 from __future__ import annotations
@@ -60,6 +63,7 @@ from raynas.evolution import (
     Strategy,
 )
 from raynas.inputs import Inputs
+from raynas.metering.settings import Metering
 from raynas.overview import describe, evaluate
 from raynas.score import Score
 from raynas.search import check_search, search, search_with
@@ -68,6 +72,7 @@ from raynas.task import Classification, PerSample, Task
 
 if TYPE_CHECKING:
     from raynas import data, supernets, training
+    from raynas.foreign import read_architecture
     from raynas.population.interface import CandidateEvaluator
     from raynas.retraining.retrain import retrain
     from raynas.supernets.chain import ChainSupernet
@@ -93,6 +98,7 @@ __all__ = [
     "Latency",
     "LatencyTable",
     "Limits",
+    "Metering",
     "Params",
     "PerSample",
     "Problem",
@@ -110,6 +116,7 @@ __all__ = [
     "describe",
     "evaluate",
     "open_pool",
+    "read_architecture",
     "retrain",
     "search",
     "search_with",
@@ -125,6 +132,7 @@ LATER = {
     "ChainSupernet": "raynas.supernets",
     "TrainingSettings": "raynas.training",
     "open_pool": "raynas.workers.open_pool",
+    "read_architecture": "raynas.foreign",
     "retrain": "raynas.retraining.retrain",
 }
 """Names and their modules, which need torch."""

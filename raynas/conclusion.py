@@ -9,11 +9,11 @@ from raynas.errors import require
 from raynas.evolution.strategy import State
 from raynas.files import Record
 from raynas.generation import Run
-from raynas.metering import Meter
+from raynas.metering.bills import total
 from raynas.preparation import Prepared
 from raynas.result import SearchResult, result_from
-from raynas.runlog import RunLog
 from raynas.score import Score
+from raynas.versions import versions
 
 
 def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
@@ -29,7 +29,7 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         state: its last one.
         prepared: supernet, data and limits of the search.
     """
-    meter = Meter()
+    lap = run.meter.begin(run.evaluator)
     evaluator = run.evaluator
     finalists = run.strategy.finalists(state)
     require(
@@ -49,7 +49,7 @@ def conclude(run: Run, state: State, prepared: Prepared) -> SearchResult:
         "Let front return some of the scores that it is given, the best first.",
     )
     test = evaluator.test(front[0].architecture)
-    record = result_record(run, state, prepared, scores, front, test, meter)
+    record = result_record(run, state, prepared, scores, front, test, lap.end())
     run.log.finish(record)
     return result_from(record, prepared)
 
@@ -61,7 +61,7 @@ def result_record(
     scores: Sequence[Score],
     front: Sequence[Score],
     test: Score | None,
-    meter: Meter,
+    costs: Record,
 ) -> Record:
     """The content of `result.json`.
 
@@ -72,13 +72,10 @@ def result_record(
         scores: of the finalists in full.
         front: those of them that the search was for; the first is the winner.
         test: the winner's.
-        meter: of the end of the search.
+        costs: of the end of the search.
     """
     winner = front[0]
-    full_seconds = meter.seconds
-    energy = total_energy(run.log, meter)
-    seconds = sum(metrics["seconds"] for metrics in run.log.metrics) + full_seconds
-    counters = run.evaluator.counters
+    replays = replay_costs(run)
     generations = run.log.generations
     return {
         **named(prepared, winner),
@@ -93,12 +90,12 @@ def result_record(
         "evaluations": sum(len(g["rescored"]) + len(g["population"]) for g in generations),
         "legal_architectures": prepared.problem.limits.count(),
         "frozen": [generation["frozen"] for generation in generations],
-        "seconds": seconds,
-        "final_seconds": full_seconds,
-        "gpu_hours": counters.gpus * seconds / 3600.0 if counters.gpus else None,
-        "energy_j": energy,
-        "workers": counters.workers,
+        **total([*run.log.metrics, *replays, costs], run.meter.settings),
+        "final_seconds": costs["seconds"],
+        "replay_seconds": float(sum(replay["seconds"] for replay in replays)),
+        "workers": costs["workers"],
         "seed": run.seed,
+        "versions": versions(),
         "skipped_images": skipped_images(prepared.data),
         "not_finite": count_not_finite(generations),
         "front": [named(prepared, score) for score in front],
@@ -117,10 +114,10 @@ def skipped_images(data: SearchData) -> int:
     return sum(len(getattr(split, "skipped", ())) for split in splits)
 
 
-def total_energy(log: RunLog, meter: Meter) -> float | None:
-    """Joules of all generations and of the end, `None` unless all of them were measured."""
-    parts = [*(metrics["energy_j"] for metrics in log.metrics), meter.energy_j]
-    return None if any(part is None for part in parts) else float(sum(parts))
+def replay_costs(run: Run) -> list[Record]:
+    """The costs of reading generations back, each time that the search was resumed."""
+    recorded = [metrics.get("replay") for metrics in run.log.metrics]
+    return [costs for costs in (*recorded, run.meter.take_kept()) if costs is not None]
 
 
 def count_not_finite(generations: list[Record]) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -15,15 +13,18 @@ import torch
 from torch import nn
 
 from raynas.data.splits import SearchData
-from raynas.errors import InputError, require
+from raynas.errors import InputError, require_flags
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.batch_norm.statistics import Statistics
 from raynas.evaluation.device.numerics import numerics
 from raynas.evaluation.settings import Arithmetic, Evaluation, protocol_for
 from raynas.evaluation.trie import nodes_of
-from raynas.files import plain_number, write_through, writing
+from raynas.export_files import DESCRIPTION, FILES, replace_files, require_target
+from raynas.files import plain_number, writing
 from raynas.inputs import Inputs
-from raynas.module_files import PROGRAM, WEIGHTS, first_line, program_bytes, weights_bytes
+from raynas.module_files import PROGRAM, WEIGHTS, first_line, program_of, weights_bytes
+from raynas.network_source import SOURCE, source_bytes
+from raynas.onnx_file import ONNX, onnx_bytes, require_onnx
 from raynas.population.calibration import statistics_for
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, batch_norms
@@ -31,8 +32,6 @@ from raynas.supernets.chain_nodes import example_batch
 from raynas.supernets.plain_modules import plain_nodes
 from raynas.supernets.recalibration import require_recalibratable
 from raynas.task import Task, classification_or
-
-DESCRIPTION = "architecture.json"
 
 
 @final
@@ -49,7 +48,7 @@ class Exported:
         directory: that holds them.
         files: their names.
         refused: why something could not be written, by the name of a file or of a tensor.
-        batch: the one batch size that `model.pt2` takes; `None` for any.
+        batch: the one batch size that `model.pt2` and `model.onnx` take; `None` for any.
     """
 
     directory: Path
@@ -58,12 +57,16 @@ class Exported:
     batch: int | None = None
 
     def require_complete(self) -> Exported:
-        """These files, if they are all that was asked for.
+        """These files, if all that runs or can be loaded was written.
+
+        A subnet without `network.py` is complete: it is for people, who may have the code anyway.
 
         Raises:
-            PartialExportError: something was refused.
+            PartialExportError: something else was refused.
         """
-        lacking = [f"{name} was not ({reason})" for name, reason in self.refused.items()]
+        lacking = [
+            f"{name} was not ({reason})" for name, reason in self.refused.items() if name != SOURCE
+        ]
         if self.batch is not None:
             lacking.append(f"{PROGRAM} takes batches of {self.batch}")
         if lacking:
@@ -127,30 +130,36 @@ def export_architecture(
     evaluation: Evaluation,
     description: dict[str, Any],
     task: Task | None = None,
+    *,
+    onnx: bool = False,
 ) -> Exported:
     """Write one subnet with its batch norm calibrated on the calibration split.
 
     Args:
-        directory: receives `architecture.json`, `weights.safetensors` and `model.pt2`.
+        directory: receives the files; see `export_subnet`.
         supernet: whose weights it inherits.
         data: whose calibration split it is calibrated on, unless statistics are inherited.
         architecture: one choice per block.
         evaluation: the protocol that the statistics follow.
         description: added to `architecture.json`.
         task: of the search; classification if omitted.
+        onnx: whether to write `model.onnx`, too.
 
     Raises:
         InputError: an architecture that the supernet does not have, images that do not fit it, what
-            a search would refuse to recalibrate, or a directory that cannot be written to or holds
-            the export of another architecture.
+            a search would refuse to recalibrate, no packages for ONNX, or a directory that cannot
+            be written to or holds the export of another architecture.
         PartialExportError: torch refuses the module; all else has been written.
     """
     chosen = supernet.space.validate(architecture)
     require_target(Path(directory), chosen)
+    require_asked(onnx=onnx)
     if protocol_for(supernet, evaluation).batch_norm == "recalibrate":
         supernet.check(classification_or(task, supernet.num_classes))
         require_recalibratable(supernet)
-    return export_searched(directory, supernet, data, chosen, evaluation, description, task)
+    return export_searched(
+        directory, supernet, data, chosen, evaluation, description, task, onnx=onnx
+    )
 
 
 def export_searched(
@@ -161,125 +170,110 @@ def export_searched(
     evaluation: Evaluation,
     description: dict[str, Any],
     task: Task | None = None,
+    *,
+    onnx: bool = False,
 ) -> Exported:
     """As `export_architecture`, of a supernet that a search has accepted under this protocol."""
     chosen = supernet.space.validate(architecture)
     require_target(Path(directory), chosen)
+    require_asked(onnx=onnx)
     with numerics(torch.device("cpu"), Arithmetic(threads=evaluation.threads)):
         statistics = statistics_for(supernet, data, chosen, evaluation, task)
         subnet = plain_subnet(supernet, chosen, statistics)
         names = list(supernet.decode(chosen))
         content = {**description, "architecture": list(chosen), "names": names}
-        return export_subnet(directory, subnet, supernet.inputs, content).require_complete()
+        made = export_subnet(directory, subnet, supernet.inputs, content, onnx=onnx)
+        return made.require_complete()
 
 
 def export_subnet(
-    directory: Path | str, subnet: nn.Module, inputs: Inputs, description: Mapping[str, Any]
+    directory: Path | str,
+    subnet: nn.Module,
+    inputs: Inputs,
+    description: Mapping[str, Any],
+    *,
+    onnx: bool = False,
 ) -> Exported:
-    """Write a subnet to a directory: all of it that torch can write.
+    """Write a subnet to a directory: all of it that can be written.
 
-    `architecture.json` is the description with the inputs, the batch size that the program takes
-    and what could not be written. `weights.safetensors` is the state dict, in which tensors that
-    share memory are written once for each name. `model.pt2` is a `torch.export` program that runs
-    without raynas (`torch.export.load(path).module()`), for any batch size, or else for one.
+    - `architecture.json`: the description with the inputs, the batch size that the program takes
+      and what could not be written.
+    - `weights.safetensors`: the state dict, in which tensors that share memory are written once
+      for each name.
+    - `model.pt2`: a `torch.export` program that runs without raynas
+      (`torch.export.load(path).module()`), for any batch size, or else for one.
+    - `model.onnx`, if asked for: the same program for other runtimes.
+    - `network.py`: a Python module that builds the network and loads its weights with torch alone,
+      to be read, fine-tuned and retrained.
+
+    Files of an earlier export that are not written again are removed.
 
     Args:
         directory: created; must not hold an export of another architecture.
         subnet: a plain module on the CPU.
         inputs: the shape and type of one sample.
-        description: a JSON object with at least `"architecture"`.
+        description: a JSON object with at least `"architecture"`; with `"names"`, `network.py` has
+            the names of the choices.
+        onnx: whether to write `model.onnx`, too.
 
     Raises:
         InputError: the directory holds the export of another architecture, or cannot be written
-            to; the files that were there are still whole.
+            to, or there are no packages for ONNX; the files that were there are still whole.
     """
     target = Path(directory)
     require_target(target, description["architecture"])
+    require_asked(onnx=onnx)
     refused: dict[str, str] = {}
-    weights = weights_bytes(subnet, refused)
-    program, batch = program_bytes(subnet, inputs, refused)
+    made, batch = contents(subnet, inputs, description, refused, onnx=onnx)
+    files = {name: content for name in FILES if (content := made.get(name)) is not None}
+    with writing("export directory", target):
+        target.mkdir(parents=True, exist_ok=True)
+        replace_files(target, files)
+        # Of an earlier export, with weights that may have been others.
+        for name in set(FILES) - files.keys():
+            (target / name).unlink(missing_ok=True)
+    return Exported(target, tuple(files), refused, batch)
+
+
+def contents(
+    subnet: nn.Module,
+    inputs: Inputs,
+    description: Mapping[str, Any],
+    refused: dict[str, str],
+    *,
+    onnx: bool,
+) -> tuple[dict[str, bytes | None], int | None]:
+    """The contents of the files of an export.
+
+    Args:
+        subnet, inputs, description, onnx: as those of `export_subnet`.
+        refused: receives the reasons why something could not be written.
+
+    Returns:
+        The content of each file by its name, and the one batch size of programs, `None` for any.
+    """
+    names = description.get("names", ())
+    made: dict[str, bytes | None] = {WEIGHTS: weights_bytes(subnet, refused)}
+    program = program_of(subnet, inputs, refused)
+    made[PROGRAM] = None if program is None else program.content
+    made[SOURCE] = source_bytes(subnet, inputs, names, WEIGHTS, refused)
+    if onnx and program is not None:
+        made[ONNX] = onnx_bytes(program, subnet, inputs, refused)
+    elif onnx:
+        refused[ONNX] = f"it is made from {PROGRAM}, which was not written"
+    batch = None if program is None else program.batch
     told = {
         **description,
         "inputs": asdict(inputs),
         "batch": "any" if batch is None else batch,
         "not_written": refused,
     }
-    described = json.dumps(told, indent=2, default=plain_number).encode() + b"\n"
-    made = {DESCRIPTION: described, WEIGHTS: weights, PROGRAM: program}
-    files = {name: content for name, content in made.items() if content is not None}
-    with writing("export directory", target):
-        target.mkdir(parents=True, exist_ok=True)
-        replace_files(target, files)
-        # Of an earlier export, with weights that may have been others.
-        for name in made.keys() - files:
-            (target / name).unlink(missing_ok=True)
-    return Exported(target, tuple(files), refused, batch)
+    made[DESCRIPTION] = json.dumps(told, indent=2, default=plain_number).encode() + b"\n"
+    return made, batch
 
 
-def require_target(target: Path, architecture: Sequence[int]) -> None:
-    """See that an export may be written to a directory; creates nothing.
-
-    Raises:
-        InputError: it holds the export of another architecture, or files that are not those of an
-            export, or it cannot be written to.
-    """
-    with writing("export directory", target):
-        existing = next(each for each in (target, *target.absolute().parents) if each.exists())
-        if not existing.is_dir():
-            raise NotADirectoryError(f"{existing} is not a directory")
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise PermissionError(f"{existing} cannot be written to")
-        described = (target / DESCRIPTION).exists()
-        others = [name for name in (WEIGHTS, PROGRAM) if (target / name).exists()]
-    held: object = f"{' and '.join(others)} without {DESCRIPTION}"
-    if described:
-        try:
-            held = json.loads((target / DESCRIPTION).read_text())["architecture"]
-        except (OSError, ValueError, KeyError, TypeError):
-            held = "something unreadable"
-    require(
-        held == list(architecture) or not (described or others),
-        "export directory",
-        "an empty one, or one with the same architecture",
-        f"{target}, which holds {held}",
-        "Export into another directory.",
-    )
-
-
-def require_targets(directory: Path, architectures: Sequence[Sequence[int]]) -> list[Path]:
-    """Folders `00`, `01`, … for the exports of several architectures; creates nothing.
-
-    Raises:
-        InputError: as `require_target`, or another numbered folder is there, so that it could not
-            be told from these.
-    """
-    folders = [directory / f"{index:02d}" for index in range(len(architectures))]
-    for folder, architecture in zip(folders, architectures, strict=True):
-        require_target(folder, architecture)
-    there = sorted(each.name for each in directory.iterdir()) if directory.is_dir() else []
-    foreign = [name for name in there if name.isdecimal() and directory / name not in folders]
-    require(
-        not foreign,
-        "export directory",
-        f"no numbered folder in {directory} but those of {len(folders)} architectures",
-        ", ".join(foreign),
-        "Export into another directory, or remove them.",
-    )
-    return folders
-
-
-def replace_files(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write files to a directory, all of them before the first of them replaces another.
-
-    Raises:
-        OSError: they cannot be written.
-    """
-    parts = target / f".{os.getpid()}.part"
-    try:
-        parts.mkdir()
-        for name, content in files.items():
-            write_through(parts / name, content)
-        for name in files:
-            os.replace(parts / name, target / name)
-    finally:
-        shutil.rmtree(parts, ignore_errors=True)
+def require_asked(*, onnx: bool) -> None:
+    """Raise `InputError` unless what is asked for can be written here."""
+    require_flags(onnx=onnx)
+    if onnx:
+        require_onnx()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy as np
 from raynas.errors import require, require_kind
 from raynas.evolution.strategy import Problem, Proposal, State, Strategy
 from raynas.files import Record
-from raynas.metering import Meter
+from raynas.metering.meter import Meter
 from raynas.population.interface import CandidateEvaluator, Counters
 from raynas.runlog import RunLog
 from raynas.score import Score
+from raynas.versions import versions
 
 Observer = Callable[[Record, Record], None]
 """Receives the record and the metrics of each generation, resumed ones included."""
@@ -32,6 +34,7 @@ class Run:
         log: the records.
         seed: of everything random.
         notify: is told of each generation.
+        meter: measures what it costs.
     """
 
     problem: Problem
@@ -40,6 +43,7 @@ class Run:
     log: RunLog
     seed: int
     notify: Observer
+    meter: Meter = field(default_factory=Meter)
 
     def ask(self, state: State) -> Proposal:
         """The next proposal; see `ask`."""
@@ -74,11 +78,11 @@ def require_legal(problem: Problem, proposal: Proposal) -> None:
 
 def search_generation(run: Run, state: State) -> State:
     """Run one generation: ask, follow, evaluate, tell, record."""
-    meter = Meter()
     before = run.evaluator.counters
+    lap = run.meter.begin(run.evaluator)
     proposal = run.ask(state)
     run.evaluator.follow(proposal, state)
-    freeze_seconds = meter.seconds
+    freeze_seconds = lap.seconds
     wanted = (*proposal.rescored, *proposal.population)
     answers = run.evaluator.score(wanted)
     require_answers(wanted, answers)
@@ -88,16 +92,20 @@ def search_generation(run: Run, state: State) -> State:
     record = generation_record(state.generation, proposal, scores, after, counters)
     metrics = {
         "generation": state.generation,
-        "seconds": meter.seconds,
+        **lap.end(),
         "freeze_seconds": freeze_seconds,
-        "energy_j": meter.energy_j,
         "candidates": len(wanted),
         "known": counters.known - before.known,
         "frozen": len(proposal.prefix),
         "block_forwards": counters.block_forwards - before.block_forwards,
+        "block_forwards_alone": counters.block_forwards_alone - before.block_forwards_alone,
         "halvings": counters.halvings - before.halvings,
-        "workers": counters.workers,
+        "importance": counters.importance if counters.selection != before.selection else None,
+        "versions": versions(),
     }
+    replayed = run.meter.take_kept()
+    if replayed is not None:
+        metrics["replay"] = replayed
     run.log.append(record, metrics)
     run.notify(record, metrics)
     return after
@@ -153,13 +161,36 @@ def generation_line(record: Record, metrics: Record) -> str:
     ]
     if metrics:
         parts.append(f"{metrics['seconds']:6.2f} s")
+    notes = notes_of(record)
+    return "  ".join(parts) + (f"  ({'; '.join(notes)})" if notes else "")
+
+
+def notes_of(record: Record) -> list[str]:
+    """Remarks on what is unusual in a generation, and on the end of the search."""
+    scored = (*record["rescored"], *record["population"])
     broken = sum(not score["finite"] for score in scored)
-    notes = [
+    return [
         *([f"{broken} with outputs that are not finite"] if broken else []),
         *([f"freeze refused: {record['refused']}"] if record["refused"] else []),
         *([record["finished"]] if record["finished"] else []),
     ]
-    return "  ".join(parts) + (f"  ({'; '.join(notes)})" if notes else "")
+
+
+def objective_of(record: Record) -> str | None:
+    """The name of the first objective of a generation; `None` where nothing has been scored."""
+    names = [name for name in record["best"] or {} if name != "architecture"]
+    return names[0] if names else None
+
+
+def median_of(record: Record) -> float | None:
+    """The median of the first objective of a generation's candidates, but for those not finite.
+
+    `None` where there are none.
+    """
+    name = objective_of(record)
+    scored = (*record["rescored"], *record["population"])
+    values = [each[name] for each in scored if name and each.get(name) is not None]
+    return statistics.median(values) if values else None
 
 
 def best_so_far(best: Record) -> str:

@@ -7,14 +7,33 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from typing import final
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from raynas.inputs import Inputs
 
 WEIGHTS, PROGRAM = "weights.safetensors", "model.pt2"
+
+
+@final
+@dataclass(frozen=True)
+class Program:
+    """A subnet as a program of `torch.export`.
+
+    Args:
+        exported: the program.
+        content: of its file.
+        batch: the one batch size that it takes, `None` for any.
+    """
+
+    exported: ExportedProgram
+    content: bytes
+    batch: int | None
 
 
 def weights_bytes(subnet: nn.Module, refused: dict[str, str]) -> bytes | None:
@@ -34,18 +53,13 @@ def weights_bytes(subnet: nn.Module, refused: dict[str, str]) -> bytes | None:
         return None
 
 
-def program_bytes(
-    subnet: nn.Module, inputs: Inputs, refused: dict[str, str]
-) -> tuple[bytes | None, int | None]:
-    """A subnet as a `torch.export` file that was seen to give its outputs.
+def program_of(subnet: nn.Module, inputs: Inputs, refused: dict[str, str]) -> Program | None:
+    """A subnet as a program whose file was seen to give its outputs.
 
     Args:
         subnet: in evaluation mode.
         inputs: the shape and type of one sample.
         refused: receives the reason if there is none, or none for any batch size.
-
-    Returns:
-        The file and the one batch size that it takes, `None` for any.
     """
     reasons: list[str] = []
     # A batch of one is what most programs are asked for; some modules cannot take it.
@@ -59,19 +73,18 @@ def program_bytes(
             continue
         if reasons:
             refused[f"{PROGRAM} for any batch size"] = reasons[0]
-        return program, batch
+        return program
     refused[PROGRAM] = reasons[-1]
-    return None, None
+    return None
 
 
-def checked_program(subnet: nn.Module, inputs: Inputs, batch: int | None) -> bytes:
-    """A subnet as a `torch.export` file, for one batch size or for any.
+def checked_program(subnet: nn.Module, inputs: Inputs, batch: int | None) -> Program:
+    """A subnet as a program for one batch size, or for any.
 
     Raises:
         Exception: torch does not take the module, or writes another one.
     """
-    size = 2 if batch is None else batch
-    samples = torch.from_numpy(inputs.examples(size))
+    samples = torch.from_numpy(inputs.examples(2 if batch is None else batch))
     shapes = None if batch is not None else ({0: torch.export.Dim("batch", min=1)},)
     # Without gradients some layers run as one operation that only torch itself knows.
     with torch.enable_grad():
@@ -80,15 +93,28 @@ def checked_program(subnet: nn.Module, inputs: Inputs, batch: int | None) -> byt
     torch.export.save(program, file)
     file.seek(0)
     written = torch.export.load(file).module()
-    # Of other samples than it was traced with, and of another number if it may be any.
-    others = torch.from_numpy(inputs.examples(3 if batch is None else batch, seed=1))
+    others = other_samples(inputs, batch)
     with torch.no_grad():
-        wanted, got = subnet(others), written(others)
+        wanted = subnet(others)
+        require_close(written(others), wanted, "torch")
+    if len(wanted) != len(others):
+        raise ValueError("the module gives another number of outputs than it gets samples")
+    return Program(program, file.getvalue(), batch)
+
+
+def other_samples(inputs: Inputs, batch: int | None) -> Tensor:
+    """Samples that no program was traced with, and another number of them if it may be any."""
+    return torch.from_numpy(inputs.examples(3 if batch is None else batch, seed=1))
+
+
+def require_close(got: Tensor, wanted: Tensor, writer: str) -> None:
+    """Raise `ValueError` unless a program gives the outputs of its module, but for rounding."""
     scale = max(1.0, float(wanted.nan_to_num(0.0, 0.0, 0.0).abs().max()))
-    same = torch.allclose(got, wanted, rtol=1e-3, atol=1e-4 * scale, equal_nan=True)
-    if len(wanted) != len(others) or not same:
-        raise ValueError("the program that torch writes gives other outputs than the module")
-    return file.getvalue()
+    close = got.shape == wanted.shape and torch.allclose(
+        got, wanted, rtol=1e-3, atol=1e-4 * scale, equal_nan=True
+    )
+    if not close:
+        raise ValueError(f"the program that {writer} writes gives other outputs than the module")
 
 
 @contextmanager
@@ -104,7 +130,7 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """An error's message in one short line."""
     lines = [line.strip(" -") for line in str(error).strip().split("\n")]
     # What follows names the place: this one says only that there is one.

@@ -169,12 +169,14 @@ def open_evaluator(
     pool: Pool | None = None,
     ledger: Path | str | None = None,
     seed: int = 0,
+    *,
+    dashboard: bool = False,
 ) -> Iterator[PopulationEvaluator]:
     """Score candidates on the caller's pool, which stays open, or on one of its own.
 
     Args:
         prepared: supernet, data, task and protocol.
-        workers, pool, ledger, seed: as those of `raynas.search`.
+        workers, pool, ledger, seed, dashboard: as those of `raynas.search`.
     """
     from raynas.ledger.ledger import Ledger
     from raynas.ledger.spaces import PricedSpace
@@ -200,7 +202,9 @@ def open_evaluator(
             space = PricedSpace(prepared.supernet.names, prepared.problem.tables)
             scores.describe(digest, space)
         if pool is None:
-            opened = open_pool(prepared.supernet, protocol, workers, task=task, digest=digest)
+            opened = open_pool(
+                prepared.supernet, protocol, workers, task=task, digest=digest, dashboard=dashboard
+            )
             pool = stack.enter_context(opened)
         else:
             require_pool(pool, PoolSettings(protocol, task, digest))

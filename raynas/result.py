@@ -12,13 +12,15 @@ from raynas.data.splits import SearchData
 from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Strategy
-from raynas.export import Exported, PartialExportError, export_searched, require_targets
+from raynas.export import Exported, PartialExportError, export_searched
+from raynas.export_files import require_targets
 from raynas.files import Record
 from raynas.generation import Observer
 from raynas.preparation import Prepared
 from raynas.replay import retrace
 from raynas.report.read import read_run
 from raynas.runlog import RESULT, require_same
+from raynas.score import members_of
 from raynas.shards.lazy import are_in_memory
 from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
@@ -115,29 +117,38 @@ class SearchResult:
     task: Task = field(repr=False)
     identity: Identity = field(repr=False)
 
-    def export(self, directory: Path | str, member: Best | None = None) -> Exported:
-        """Write a subnet as files that need no raynas; see `export_architecture`.
+    @property
+    def members(self) -> tuple[Best, ...]:
+        """The members of the front, or, of a search for one winner, its finalists; the best first.
+
+        Tests were scored of the winner alone.
+        """
+        every = (best_of(each, self.record["objectives"], None) for each in members_of(self.record))
+        own = self.best.architecture
+        return tuple(self.best if each.architecture == own else each for each in every)
+
+    def export(
+        self, directory: Path | str, member: Best | None = None, *, onnx: bool = False
+    ) -> Exported:
+        """Write a subnet as files that need no raynas; see `raynas.export.export_subnet`.
 
         Args:
             directory: that receives them.
-            member: of the front; the best if omitted.
+            member: of the front, or of the finalists; the best if omitted.
+            onnx: whether to write `model.onnx`, too, which needs the extra `onnx`.
 
         Raises:
             InputError: as there, or the supernet has changed since the search.
+            PartialExportError: torch refuses the module; all else has been written.
         """
         chosen = self.best if member is None else member
         require_same_supernet(self.supernet, self.identity, "supernet")
         return export_searched(
-            directory,
-            self.supernet,
-            self.data,
-            chosen.architecture,
-            self.evaluation,
-            chosen.record(),
-            self.task,
-        )
+            directory, self.supernet, self.data, chosen.architecture, self.evaluation,
+            chosen.record(), self.task, onnx=onnx,
+        )  # fmt: skip
 
-    def export_front(self, directory: Path | str) -> list[Path]:
+    def export_front(self, directory: Path | str, *, onnx: bool = False) -> list[Path]:
         """Write every member of the front to a folder of its own: `00`, the best one, `01`, ….
 
         Raises:
@@ -145,17 +156,27 @@ class SearchResult:
                 else, and nothing has been written.
             PartialExportError: torch refuses a module; all else has been written, of all members.
         """
-        members = [member.architecture for member in self.front]
-        folders = require_targets(Path(directory), members)
+        return [made.directory for made in self.export_each(self.front, directory, onnx=onnx)]
+
+    def export_each(
+        self, members: Sequence[Best], directory: Path | str, *, onnx: bool = False
+    ) -> list[Exported]:
+        """Write several architectures, such as `members`, as `export_front` does those of a front.
+
+        Raises:
+            InputError, PartialExportError: as there.
+        """
+        folders = require_targets(Path(directory), [member.architecture for member in members])
+        exported: list[Exported] = []
         refused: PartialExportError | None = None
-        for folder, member in zip(folders, self.front, strict=True):
+        for folder, member in zip(folders, members, strict=True):
             try:
-                self.export(folder, member)
+                exported.append(self.export(folder, member, onnx=onnx))
             except PartialExportError as error:
                 refused = refused or error
         if refused is not None:
             raise refused
-        return folders
+        return exported
 
 
 def finished_result(

@@ -35,6 +35,9 @@ METRICS = "metrics.jsonl"
 RESULT = "result.json"
 LOCK = ".lock"
 
+FORMAT = 3
+"""The version of the records; a run directory of another one is not resumed."""
+
 
 @final
 class RunLog:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, nan
 from typing import Any, TypeVar, final
@@ -122,3 +122,30 @@ def rank_key(score: Score) -> tuple[bool, float, float, Architecture]:
     usable = score.usable
     first = inf if value != value else -value
     return (not usable, first, score.loss if usable else inf, score.architecture)
+
+
+def members_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The records of everything that a search found, the best one first.
+
+    Args:
+        result: of the search, as its `result.json` has it.
+
+    Returns:
+        The members of its front, or, where it searched for one winner, its finalists, each once.
+    """
+    members: list[dict[str, Any]] = result["front"]
+    if len(members) > 1:
+        return members
+    known = {tuple(each["architecture"]): each for each in result.get("finalists", members)}
+    return sorted(known.values(), key=lambda each: rank_key(score_in(each, result["objectives"])))
+
+
+def score_in(record: Mapping[str, Any], objectives: Sequence[str]) -> Score:
+    """The score in the record of a finalist, which holds more than that.
+
+    Args:
+        record: with these objectives.
+        objectives: their names.
+    """
+    kept = ("architecture", "correct", "loss", "finite", "samples", *objectives)
+    return Score.from_record({name: record[name] for name in kept if name in record})

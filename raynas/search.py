@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,11 @@ from raynas.errors import require, require_flags
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, State, Strategy
 from raynas.files import Record, as_path, dumps, read_json
-from raynas.generation import Observer, Run, generation_line, search_generation
+from raynas.generation import Observer, Run, search_generation
 from raynas.ledger.score_key import ARITHMETIC
+from raynas.metering.meter import Meter
+from raynas.metering.settings import Metering, require_metering
+from raynas.observers import attach, join_observers, print_generation, require_call_observer
 from raynas.population.interface import CandidateEvaluator
 from raynas.preparation import (
     Prepared,
@@ -27,19 +29,17 @@ from raynas.preparation import (
     require_suited,
 )
 from raynas.replay import replay
-from raynas.runlog import CONFIG, RunLog, require_resumable, require_same, require_usable
+from raynas.runlog import CONFIG, FORMAT, RunLog, require_resumable, require_same, require_usable
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
     from raynas.result import SearchResult
     from raynas.supernets.chain import ChainSupernet
     from raynas.task import Task
+    from raynas.workers.call_progress import CallObserver
     from raynas.workers.pool import Pool
 
 logger = logging.getLogger("raynas")
-
-FORMAT = 3
-"""The version of the records; a run directory of another one is not resumed."""
 
 
 def search(
@@ -58,6 +58,9 @@ def search(
     ledger: Path | str | None = None,
     progress: bool = False,
     observer: Observer | None = None,
+    call_observer: CallObserver | None = None,
+    dashboard: bool = False,
+    metering: Metering | None = None,
 ) -> SearchResult:
     """Find the best architecture of a trained supernet under a constraint.
 
@@ -82,15 +85,24 @@ def search(
             history is the same with and without.
         progress: print a line for each generation.
         observer: is told of each generation.
+        call_observer: is told how many of the workers' calls of an operation are done
+            (`raynas.workers.call_progress.CallProgress`).
+        dashboard: start Ray's dashboard where Ray is started, and print its address.
+        metering: the carbon intensity, and the power of machines that cannot measure it;
+            `Metering()` if omitted.
 
     Raises:
         InputError: an argument that cannot be used; nothing has been overwritten by then.
     """
     from raynas.conclusion import conclude
     from raynas.result import finished_result
+    from raynas.workers.open_pool import require_dashboard
 
     require_flags(resume=resume, progress=progress)
+    require_dashboard(dashboard, workers, pool)
+    require_call_observer(call_observer)
     require_strategy(strategy)
+    require_metering(metering)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     require_suited(strategy, prepared.problem)
     require_seed(seed)
@@ -103,11 +115,12 @@ def search(
     finished = finished_result(directory, prepared, strategy, seed, notify)
     if finished is not None:
         return finished
-    with open_evaluator(prepared, workers, pool, ledger, seed) as evaluator:
+    with open_evaluator(prepared, workers, pool, ledger, seed, dashboard=dashboard) as evaluator:
         config["data"]["digest"] = evaluator.data_digest
         config["device"] = evaluator.device
-        with RunLog(run_dir, config, resume=resume) as log:
-            run = Run(prepared.problem, strategy, evaluator, log, seed, notify)
+        with RunLog(run_dir, config, resume=resume) as log, Meter(metering) as meter:
+            told = attach(evaluator, directory, notify, call_observer)
+            run = Run(prepared.problem, strategy, evaluator, log, seed, told, meter)
             return conclude(run, finish(run), prepared)
 
 
@@ -121,13 +134,14 @@ def search_with(
     resume: bool = False,
     observer: Observer | None = None,
     description: Record | None = None,
+    metering: Metering | None = None,
 ) -> State:
     """Run the loop with a scorer of your own: a table of known scores, a simulator, a predictor.
 
     Args:
         evaluator: scores the candidates.
         problem: the space and what is legal in it.
-        strategy, run_dir, seed, resume, observer: as those of `search`.
+        strategy, run_dir, seed, resume, observer, metering: as those of `search`.
         description: a JSON object that says what the scores depend on; a run is resumed only with
             an equal one.
 
@@ -141,6 +155,7 @@ def search_with(
     require_strategy(strategy)
     strategy.check(problem)
     require_seed(seed)
+    require_metering(metering)
     config = {
         "format": FORMAT,
         "seed": seed,
@@ -148,9 +163,9 @@ def search_with(
         "strategy": strategy.settings(),
         "evaluator": {"name": type(evaluator).__qualname__, **(description or {})},
     }
-    with RunLog(run_dir, config, resume=resume) as log:
+    with RunLog(run_dir, config, resume=resume) as log, Meter(metering) as meter:
         notify = join_observers(observer)
-        return finish(Run(problem, strategy, evaluator, log, seed, notify))
+        return finish(Run(problem, strategy, evaluator, log, seed, notify, meter))
 
 
 def recorded_supernet(run_dir: Path, prepared: Prepared, now: Record) -> Record:
@@ -184,7 +199,10 @@ def recorded_supernet(run_dir: Path, prepared: Prepared, now: Record) -> Record:
 
 def finish(run: Run) -> State:
     """The last state of a run, from wherever its records leave it."""
+    lap = run.meter.begin(run.evaluator)
     state = replay(run)
+    if run.log.generations:
+        run.meter.keep(lap.end())
     while state.finished is None:
         state = search_generation(run, state)
     return state
@@ -203,6 +221,7 @@ def check_search(
     seed: int = 0,
     resume: bool = False,
     ledger: Path | str | None = None,
+    metering: Metering | None = None,
 ) -> int | None:
     """See that a search can be run, before the long work of training its supernet.
 
@@ -218,6 +237,7 @@ def check_search(
     from raynas.workers.open_pool import check_workers
 
     require_flags(resume=resume)
+    require_metering(metering)
     prepared = prepare(supernet, data, constraint, evaluation, task)
     inspect_data(prepared)
     require_seed(seed)
@@ -256,31 +276,3 @@ def configuration(prepared: Prepared, strategy: Strategy, seed: int) -> dict[str
         "strategy": strategy.settings(),
         "evaluation": asdict(prepared.evaluation),
     }
-
-
-def join_observers(*observers: Observer | None) -> Observer:
-    """An observer that tells all that are given.
-
-    Raises:
-        InputError: one that cannot be called.
-    """
-    given: list[Callable[[Record, Record], None]] = [each for each in observers if each]
-    for each in given:
-        require(
-            callable(each),
-            "observer",
-            "a function of a generation's record and metrics",
-            repr(each),
-            "Give a function of two arguments.",
-        )
-
-    def notify(record: Record, metrics: Record) -> None:
-        for each in given:
-            each(record, metrics)
-
-    return notify
-
-
-def print_generation(record: Record, metrics: Record) -> None:
-    """Print one generation in one line."""
-    print(generation_line(record, metrics), flush=True)

@@ -30,9 +30,10 @@ PerSampleFunction = Callable[["Tensor", "Tensor"], "tuple[Tensor, Tensor]"]
 RECORDED = frozenset((
     "architecture", "correct", "loss", "finite", "samples", "objectives", "flops", "params",
     "costs", "names", "front", "strategy", "finished", "generations", "evaluations",
-    "legal_architectures", "frozen", "seconds", "final_seconds", "gpu_hours", "energy_j",
-    "workers", "seed", "skipped_images", "not_finite", "finalists", "inputs", "batch",
-    "not_written", "retraining",
+    "legal_architectures", "frozen", "seconds", "final_seconds", "replay_seconds", "busy",
+    "busy_seconds", "utilisation", "gpu_hours", "energy_j", "energy_source", "energy_missing",
+    "co2_g", "co2_g_per_kwh", "workers", "seed", "skipped_images", "not_finite", "finalists",
+    "inputs", "batch", "not_written", "retraining",
 ))  # fmt: skip
 """Names of other things in the records of scores and results, where objectives stand by theirs."""
 

@@ -21,7 +21,7 @@ HELPERS = [
     str(HERE),
     *(
         str(HERE / room)
-        for room in ("contracts", "evaluation", "evolution", "population", "workers")
+        for room in ("contracts", "evaluation", "evolution", "population", "report", "workers")
     ),
 ]
 

@@ -107,7 +107,10 @@ def records(run_dir: Path, name: str = "generations.jsonl") -> list[dict[str, An
     return [json.loads(line) for line in (run_dir / name).read_text().splitlines()]
 
 
-VARYING = ("seconds", "final_seconds", "energy_j", "gpu_hours", "workers")
+VARYING = (
+    *("seconds", "final_seconds", "replay_seconds", "workers", "busy", "busy_seconds"),
+    *("utilisation", "gpu_hours", "energy_j", "energy_source", "energy_missing", "co2_g"),
+)
 """What machines and interruptions may change in a result."""
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from raynas import devices
 from raynas.costs import Latency, LatencyTable
 from raynas.costs.latency import this_machine
 from raynas.costs.latency_table import Measurement, Verification
 from raynas.errors import InputError
+from raynas.evaluation.device.machine import gpu_uuids
 
 CORE = "processor\t: {}\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU part\t: {}\n\n"
 INTEL = "processor\t: 0\nmodel name\t: A processor @ 2 GHz\nflags\t: sse avx\n"
@@ -26,6 +29,24 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     return files
+
+
+@pytest.mark.parametrize(
+    ("uuid", "named"),
+    [
+        ("3a0c-11", "GPU-3a0c-11"),
+        ("MIG-77", "MIG-77"),
+        (None, "GPU 2"),
+    ],
+)
+def test_a_gpu_is_named_as_nvml_names_it(
+    uuid: str | None, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    properties = SimpleNamespace() if uuid is None else SimpleNamespace(uuid=uuid)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: properties)
+    assert gpu_uuids(torch.device("cuda")) == (named,)
+    assert gpu_uuids(torch.device("cpu")) == ()
 
 
 def test_processors_of_other_designs_have_other_names(told: dict[str, str]) -> None:

@@ -19,9 +19,11 @@ from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.evaluator import Evaluator
-from raynas.export import DESCRIPTION, export_subnet, plain_subnet
+from raynas.export import export_subnet, plain_subnet
+from raynas.export_files import DESCRIPTION
 from raynas.inputs import Inputs
 from raynas.module_files import PROGRAM, WEIGHTS
+from raynas.network_source import SOURCE
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize, digest
 
@@ -155,7 +157,9 @@ def test_tensors_that_share_memory_are_written_for_each_name(
     torch.manual_seed(0)
     subnet = kind().eval()
     made = export_subnet(tmp_path, subnet, IMAGES, {"architecture": (0,)})
-    assert made.refused == {}
+    # Built anew, each name would have a tensor of its own.
+    assert made.refused.keys() == {SOURCE}
+    assert made.refused[SOURCE].endswith("share their memory")
     samples = torch.from_numpy(IMAGES.examples(5, seed=3))
     with torch.no_grad():
         wanted = subnet(samples)
@@ -206,7 +210,7 @@ def test_a_program_for_one_batch_size_is_said_to_be_one(
 ) -> None:
     subnet = kind().eval()
     made = export_subnet(tmp_path, subnet, IMAGES, {"architecture": (0,)})
-    assert (made.files, made.batch) == ((DESCRIPTION, WEIGHTS, PROGRAM), batch)
+    assert (made.files, made.batch) == ((DESCRIPTION, WEIGHTS, PROGRAM, SOURCE), batch)
     (reason,) = made.refused.values()
     assert "dynamic" in reason
     described = json.loads((tmp_path / DESCRIPTION).read_text())
@@ -215,7 +219,7 @@ def test_a_program_for_one_batch_size_is_said_to_be_one(
     program = torch.export.load(tmp_path / PROGRAM).module()
     samples = torch.from_numpy(IMAGES.examples(batch, seed=3))
     torch.testing.assert_close(program(samples), subnet(samples))
-    with pytest.raises(InputError, match=r"export: .*model\.pt2 in .*for any batch size was not"):
+    with pytest.raises(InputError, match=r"export: .*network\.py in .*for any batch size was not"):
         made.require_complete()
 
 
@@ -226,8 +230,8 @@ def test_what_torch_refuses_is_told_and_the_rest_is_written(
     (tmp_path / DESCRIPTION).write_text('{"architecture": [0]}')
     (tmp_path / PROGRAM).write_text("of an earlier export, with other weights")
     made = export_subnet(tmp_path, kind().eval(), IMAGES, {"architecture": (0,)})
-    assert made.files == (DESCRIPTION, WEIGHTS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [DESCRIPTION, WEIGHTS]
+    assert made.files == (DESCRIPTION, WEIGHTS, SOURCE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [DESCRIPTION, SOURCE, WEIGHTS]
     assert text in made.refused[PROGRAM]
     described = json.loads((tmp_path / DESCRIPTION).read_text())
     assert described["not_written"] == dict(made.refused)
@@ -235,7 +239,9 @@ def test_what_torch_refuses_is_told_and_the_rest_is_written(
     with pytest.raises(InputError) as caught:
         made.require_complete()
     assert "\n" not in str(caught.value)
-    assert f"{DESCRIPTION}, {WEIGHTS} in {tmp_path}, but {PROGRAM} was not" in str(caught.value)
+    assert f"{DESCRIPTION}, {WEIGHTS}, {SOURCE} in {tmp_path}, but {PROGRAM} was not" in str(
+        caught.value
+    )
 
 
 class Extra(nn.Linear):
@@ -251,7 +257,10 @@ def test_state_that_is_no_tensor_is_told(tmp_path: Path) -> None:
     made = export_subnet(
         tmp_path, Extra(8, 2).eval(), Inputs((8,), "float32"), {"architecture": (0,)}
     )
-    assert made.refused == {"_extra_state": "a dict, and no tensor"}
+    assert made.refused == {
+        "_extra_state": "a dict, and no tensor",
+        SOURCE: "in the network, Extra extends torch's Linear",
+    }
     assert load_file(tmp_path / WEIGHTS).keys() == {"weight", "bias"}
     assert (tmp_path / PROGRAM).exists()
 

@@ -15,11 +15,13 @@ from safetensors.torch import load_file
 from small_search import contents
 from torch import nn
 
-from raynas import export
+from raynas import export_files
 from raynas.errors import InputError
-from raynas.export import DESCRIPTION, Exported, export_subnet, plain_subnet, replace_files
+from raynas.export import Exported, export_subnet, plain_subnet
+from raynas.export_files import DESCRIPTION, replace_files
 from raynas.inputs import Inputs
 from raynas.module_files import PROGRAM, WEIGHTS
+from raynas.network_source import SOURCE
 from raynas.supernets import ChainSupernet, spos
 
 IMAGES = Inputs((1, 8, 8))
@@ -44,7 +46,7 @@ def exported(tmp_path_factory) -> tuple[Path, nn.Module, ChainSupernet]:
     ).eval()  # fmt: skip
     subnet = plain_subnet(supernet, (3, 0, 1), None)
     made = export_subnet(directory, subnet, IMAGES, {"architecture": (3, 0, 1), "top1": 0.5})
-    assert made == Exported(directory, (DESCRIPTION, WEIGHTS, PROGRAM), {}, None)
+    assert made == Exported(directory, (DESCRIPTION, WEIGHTS, PROGRAM, SOURCE), {}, None)
     assert made.require_complete() is made
     return directory, subnet, supernet
 
@@ -81,6 +83,7 @@ def test_weights_and_description_are_what_was_exported(exported):
     assert sorted(path.name for path in directory.iterdir()) == [
         "architecture.json",
         "model.pt2",
+        "network.py",
         "weights.safetensors",
     ]
 
@@ -111,7 +114,7 @@ def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path, exported):
         assert caught.value.argument == "export directory"
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "model.pt2"])
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.pt2", "network.py", "model.onnx"])
 def test_files_that_are_not_those_of_an_export_are_left_alone(
     name: str, tmp_path: Path, exported: tuple[Path, nn.Module, ChainSupernet]
 ) -> None:
@@ -131,7 +134,7 @@ def test_files_have_the_permissions_that_the_user_gives_new_files(
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "best").iterdir()}
-    assert modes == dict.fromkeys((DESCRIPTION, WEIGHTS, PROGRAM), 0o666 & ~mask)
+    assert modes == dict.fromkeys((DESCRIPTION, WEIGHTS, PROGRAM, SOURCE), 0o666 & ~mask)
 
 
 def test_a_full_disk_leaves_the_earlier_export_whole(
@@ -139,14 +142,14 @@ def test_a_full_disk_leaves_the_earlier_export_whole(
 ) -> None:
     export_subnet(tmp_path, nn.Linear(8, 3), Inputs((8,), "float32"), {"architecture": (0,)})
     before = contents(tmp_path)
-    write = export.write_through
+    write = export_files.write_through
 
     def fill(path: Path, content: bytes) -> None:
         write(path, content[:9])
         if path.name == PROGRAM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(export, "write_through", fill)
+    monkeypatch.setattr(export_files, "write_through", fill)
     with pytest.raises(InputError, match=r"export directory: expected room on the disk.*No space"):
         export_subnet(tmp_path, nn.Linear(8, 3), Inputs((8,), "float32"), {"architecture": (0,)})
     assert contents(tmp_path) == before

@@ -19,9 +19,11 @@ HEAVY = (
     "torchvision",
     "ray",
     "pyarrow",
+    "jinja2",
     "matplotlib",
     "sklearn",
     "pynvml",
+    "mlflow",
     "rich",
     "tyro",
 )

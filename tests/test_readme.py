@@ -10,15 +10,55 @@ from pathlib import Path
 import pytest
 from readme_blocks import README, ROOT, blocks, run
 
+EXAMPLES = blocks("python")
+BRIEFLY = {
+    "epochs=20": "epochs=2",
+    "population=50": "population=12",
+    "generations=8": "generations=2",
+}
+"""Smaller numbers, so that the longest example takes seconds."""
 
-@pytest.mark.ray
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_python_example_runs(number: int, tmp_path: Path) -> None:
-    example = blocks("python")[number]
-    (tmp_path / "example.py").write_text(example)
-    done = run([sys.executable, "-W", "error", "example.py"], tmp_path)
+
+COMMON = ("--seed", "--workers", "--run-dir")
+"""Options of every experiment that searches."""
+
+
+def run_example(example: str, folder: Path) -> None:
+    """Run one in a process of its own."""
+    (folder / "example.py").write_text(example)
+    done = run([sys.executable, "-W", "error", "example.py"], folder)
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d", done.stdout) or "print(" not in example
+
+
+@pytest.mark.ray
+def test_the_first_example_runs_briefly(tmp_path: Path) -> None:
+    example = EXAMPLES[0]
+    for found, less in BRIEFLY.items():
+        assert found in example
+        example = example.replace(found, less)
+    run_example(example.replace("top_k=10", "top_k=4"), tmp_path)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_first_example_runs(tmp_path: Path) -> None:
+    run_example(EXAMPLES[0], tmp_path)
+
+
+@pytest.mark.parametrize("example", EXAMPLES[1:], ids=lambda text: text.count("\n"))
+def test_other_examples_run(
+    example: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They have no workers, so that they run in this process."""
+    assert not re.search(r"workers=[^0]", example)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example.py").write_text(example)
+    runpy.run_path("example.py", run_name="__main__")
+    assert re.search(r"\d", capsys.readouterr().out) or "print(" not in example
 
 
 def test_other_commands_name_what_exists() -> None:
@@ -39,6 +79,7 @@ def test_other_commands_name_what_exists() -> None:
 def test_experiment_commands_parse(
     script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.syspath_prepend(script.parent)
     monkeypatch.setattr(sys, "argv", [script.name, "--help"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(script), run_name="__main__")
@@ -46,5 +87,6 @@ def test_experiment_commands_parse(
     shown = capsys.readouterr().out
     one = script.name.endswith("_spos.py")
     own = ("--strategy", "--resume") if one else ()
-    for option in (*own, "--seed", "--workers", "--run-dir"):
+    common = ("--home", "--workers") if script.stem == "reproduce" else COMMON
+    for option in (*own, *common):
         assert option in shown

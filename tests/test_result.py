@@ -151,6 +151,7 @@ def test_the_record_sums_up_the_generations(finished: tuple[Path, SearchResult, 
     assert record["seconds"] == pytest.approx(
         sum(m["seconds"] for m in metrics) + record["final_seconds"]
     )
+    assert record["replay_seconds"] == 0
     assert record["workers"] == 0
     assert record["seed"] == 2
     assert record["gpu_hours"] is None

@@ -133,9 +133,9 @@ def test_what_is_exported_depends_on_no_state_of_torch(tmp_path: Path) -> None:
             made = result.export(tmp_path / "inference")
     finally:
         torch.set_default_dtype(torch.float32)
-    assert made.files == ("architecture.json", "weights.safetensors", "model.pt2")
+    assert made.files == ("architecture.json", "weights.safetensors", "model.pt2", "network.py")
     one, other = contents(tmp_path / "plain"), contents(tmp_path / "inference")
-    for name in ("architecture.json", "weights.safetensors"):
+    for name in ("architecture.json", "weights.safetensors", "network.py"):
         assert one[name] == other[name]
     samples = torch.tensor(small_data().validation[0].features)
     logits = [

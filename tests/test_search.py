@@ -82,6 +82,27 @@ def test_the_settings_reach_the_paths_they_are_for(runs: dict[str, Path]) -> Non
     assert samples["random"] == {62}
 
 
+def test_each_selection_leaves_the_importance_of_its_samples(runs: dict[str, Path]) -> None:
+    selected = {}
+    for name, run in runs.items():
+        generations, timed = records(run), records(run, "metrics.jsonl")
+        before = [None, *(each["selection"] for each in generations)]
+        changes = [now["selection"] != was for now, was in zip(generations, before, strict=False)]
+        assert [each["importance"] is not None for each in timed] == changes
+        found = [each["importance"] for each in timed if each["importance"]]
+        kept = [g["samples"] for g, change in zip(generations, changes, strict=True) if change]
+        assert [each["kept"] for each in found] == kept
+        selected[name] = [(each["samples"], each["subnets"]) for each in found]
+        assert all(torch.__version__.startswith(each["versions"]["torch"]) for each in timed)
+    assert selected["pcf, top samples, 16 bits"] == [(62, 1)], "one subnet gives the losses"
+    assert selected["pcf, first votes"][0] == (62, 3), "three vote first"
+    assert selected["pcf, first votes"][1][0] < 62, "then others, on the samples that are left"
+    ((samples, voters),) = selected["pcf, disagreeing samples"]
+    assert samples == 62
+    assert voters > 8
+    assert selected["ea, limited"] == selected["random"] == []
+
+
 @pytest.mark.usefixtures("perturbed")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_same_again_in_one_process(name: str, runs: dict[str, Path], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from raynas.evaluation.batch_norm.vectors import ShardStatistics
 from raynas.evaluation.scores import Outcomes
 from raynas.evaluation.settings import Arithmetic
 from raynas.ledger.ledger import Ledger
+from raynas.metering.sampler import Snapshot
 from raynas.population.evaluated import Known, Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.shards.shard import Shard
@@ -88,6 +89,15 @@ class TablePool:
         self._exact = TableSource(exact)
         self._sharing = sharing
 
+    @property
+    def busy(self) -> dict[str, float]:
+        """Nothing: looking up is no work of workers."""
+        return {}
+
+    def read_meters(self) -> list[Snapshot]:
+        """Nothing: no machine works."""
+        return []
+
     def wait(self) -> None:
         """Return: there is nothing to wait for."""
 
@@ -95,7 +105,13 @@ class TablePool:
         """The samples of a shard; any other value itself."""
         return Samples(np.array(value.samples)) if isinstance(value, Shard) else value
 
-    def run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+    def run(
+        self,
+        calls: Sequence[Call[Any]],
+        *,
+        keep: bool = False,
+        finished: Callable[[int], None] | None = None,
+    ) -> list[Any]:
         """Answer the calls, as an evaluator would."""
         answers: dict[type[Call[Any]], Callable[..., Any]] = {
             Calibrate: self._calibrate,
@@ -103,7 +119,10 @@ class TablePool:
             GatherShards: self._gather,
             Advance: self._advance,
         }
-        return [answers[type(call)](*call.arguments()) for call in calls]
+        results = [answers[type(call)](*call.arguments()) for call in calls]
+        if finished is not None:
+            finished(len(results))
+        return results
 
     def close(self) -> None:
         """Return: there is nothing to end."""

@@ -15,6 +15,7 @@ import numpy as np
 from raynas.evaluation.batch_norm.vectors import NodeVectors, ShardStatistics
 from raynas.evaluation.scores import Outcomes
 from raynas.space import Architecture
+from raynas.workers.busy import Timed
 from raynas.workers.calls import Call
 
 NodeKind = tuple[int, int]
@@ -86,7 +87,7 @@ class SleepingEvaluator:
         shard: SleepingShard,
         architectures: Sequence[Architecture],
         *more: Any,
-    ) -> ShardStatistics | Outcomes:
+    ) -> Timed:
         """Sleep as long as the call takes."""
         method = kind.name
         begun = time.perf_counter()
@@ -104,7 +105,7 @@ class SleepingEvaluator:
             losses = np.zeros(bits.shape, np.float32)
             result = Outcomes({"top1": bits, "top5": bits.copy()}, losses, finite, forwards)
         time.sleep(max(0.0, begun + lasts - time.perf_counter()))
-        return result
+        return Timed(result, time.perf_counter() - begun)
 
 
 def kind_of(path: Architecture) -> NodeKind:

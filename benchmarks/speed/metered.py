@@ -21,6 +21,7 @@ from raynas.evaluation.settings import Evaluation
 from raynas.ledger.ledger import Ledger
 from raynas.population import shard_maps
 from raynas.supernets.chain import ChainSupernet
+from raynas.workers.busy import Timed
 from raynas.workers.calls import Call
 from raynas.workers.pool import Pool
 from raynas.workers.ray_actor import RemoteEvaluator
@@ -156,17 +157,18 @@ class MeteredActor:
         self._remote = RemoteEvaluator()
         return self._remote.hold(metered.supernet, settings)
 
-    def call(self, kind: type[Call], *arguments: Any) -> Any:
+    def call(self, kind: type[Call], *arguments: Any) -> Timed:
         """Run a call."""
         if kind.name not in METHODS:
             return self._remote.call(kind, *arguments)
         self._timer.read()
         begun = time.monotonic()
-        result = self._remote.call(kind, *arguments)
+        timed = self._remote.call(kind, *arguments)
         parts = self._timer.read()
-        return Visit(result, os.getpid(), begun, time.monotonic(), parts)
+        visit = Visit(timed.value, os.getpid(), begun, time.monotonic(), parts)
+        return Timed(visit, timed.seconds)
 
-    def call_and_keep(self, kind: type[Call], *arguments: Any) -> tuple[Any, Any]:
+    def call_and_keep(self, kind: type[Call], *arguments: Any) -> tuple[Any, Timed]:
         """Run a call that returns a pair."""
         return self._remote.call_and_keep(kind, *arguments)
 

@@ -13,6 +13,10 @@ scores are the same. For each seed the strategies run one after another, on one 
 are workers, each with workers of its own, whose start is not counted; a warm-up search comes first.
 `seconds` are those of all generations, freezes included, and of the final re-scoring. Ratios are
 within a seed. `block_forwards` (blocks executed times images) is what was saved, free of noise.
+Joules are those of every machine that works, over the same time as the seconds: measured where
+counters can be read (the processors' RAPL as root, GPUs by NVML), else estimated from a stated
+power (`--watts`, `--cpu-watts`, `--gpu-watts`) and marked `~`, else left out; `energy_missing` in
+the raw numbers says why.
 
 With `--quick`: 300 + 200 images of the handwritten digits, a supernet that was trained for twelve
 epochs, 6 generations of one seed, in this process.
@@ -45,6 +49,7 @@ import raynas
 from raynas.commands import workflow
 from raynas.commands.comparison import comparison_table
 from raynas.commands.families import freezing_of
+from raynas.commands.options import given
 from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.workers.open_pool import open_pool
@@ -53,7 +58,15 @@ from raynas.workers.ray_cluster import connected
 STRATEGIES: tuple[workflow.StrategyName, ...] = ("ea", "cf", "pcf")
 SHARING = {"one at a time": False, "trie": True}
 
+KEPT = (
+    *("top1", "test_top1", "flops", "evaluations", "generations", "frozen", "seconds", "seed"),
+    *("busy", "utilisation", "gpu_hours", "energy_j", "energy_source", "energy_missing", "co2_g"),
+    *("co2_g_per_kwh", "architecture"),
+)
+"""What is kept of the content of `result.json`."""
+
 SUBJECT = Subject(Path("strategies.json"))
+METERING = workflow.MeteringOptions()
 
 
 def main(
@@ -63,6 +76,7 @@ def main(
     paths: int = 200,
     threshold: float | None = None,
     evaluators: tuple[str, ...] = tuple(SHARING),
+    metering: workflow.MeteringOptions = METERING,
 ) -> None:
     """Compare the strategies on Fashion-MNIST.
 
@@ -73,6 +87,7 @@ def main(
         paths: how many random paths are scored for the spread of the supernet.
         threshold: the choice percentage at which CF-ES and PCF-ES freeze; the paper's if omitted.
         evaluators: one at a time, trie.
+        metering: what energy is told in.
     """
     quick, source = subject.quick, subject.source(500, 1_000)
     network, images = source.open()
@@ -85,7 +100,8 @@ def main(
         "rows": [],
     }
     with connected() if workers else nullcontext(), tempfile.TemporaryDirectory() as folder:
-        job = Job(network, images, source.constraint, workers, threshold)
+        settings = given(raynas.Metering, metering)
+        job = Job(network, images, source.constraint, workers, threshold, settings)
         search(job, "ea", 0, 2, "trie", Path(folder) / "warm-up")
         for seed in (0,) if quick else seeds:
             for evaluator in evaluators:
@@ -107,6 +123,7 @@ class Job:
     constraint: raynas.FLOPs
     workers: int
     threshold: float | None
+    metering: raynas.Metering
 
     def strategy(self, name: workflow.StrategyName, generations: int) -> raynas.Strategy:
         """A strategy with the paper's thresholds, or the one that was given."""
@@ -140,9 +157,9 @@ def search(
         workers=job.workers,
         seed=seed,
         observer=count,
+        metering=job.metering,
     )
-    kept = ("top1", "test_top1", "flops", "evaluations", "generations", "frozen", "seconds")
-    row = {key: result.record[key] for key in (*kept, "seed", "architecture")}
+    row = {key: result.record[key] for key in KEPT}
     return {
         "name": name,
         "evaluator": evaluator,
@@ -178,7 +195,9 @@ def show(report: dict[str, Any]) -> None:
     for evaluator in dict.fromkeys(row["evaluator"] for row in report["rows"]):
         rows = [row for row in report["rows"] if row["evaluator"] == evaluator]
         console.print(f"{report['system']}, {evaluator}:")
-        console.print(comparison_table(rows, ("seconds", "block_forwards")))
+        measured = all(row["energy_source"] == "measured" for row in rows)
+        joules = ("energy_j",) if measured else ()
+        console.print(comparison_table(rows, ("seconds", *joules, "block_forwards")))
     for row in report["rows"]:
         if row["evaluator"] == report["rows"][0]["evaluator"] and any(row["frozen"]):
             frozen = " ".join(map(str, row["frozen"]))

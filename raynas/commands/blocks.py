@@ -2,57 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raynas.errors import InputError, require
+from raynas.commands.architectures import is_file, require_names
+from raynas.errors import require
 
 Blocks = list[Any]
 """A name or an index for each block."""
 
 
 def read_blocks(text: str | None) -> Blocks | None:
-    """The choice of every block, from a text or from the file that a search or an export wrote.
+    """The choice of every block, from a text or from a file of raynas or of another project.
 
     Args:
-        text: `c3,c5,x` or `0,1,3`, or the path of a JSON file with `"names"` or `"architecture"`,
-            such as `architecture.json` and `result.json`; `None` for none.
+        text: `c3,c5,x` or `0,1,3`, or the path of a file that `raynas.read_architecture`
+            understands, such as `architecture.json` and `result.json`; `None` for none.
 
     Raises:
-        InputError: a file without either.
+        InputError: a file without an architecture.
     """
     if text is None:
         return None
-    # Names of many blocks are longer than the system lets a path be.
-    if not os.path.isfile(text):
+    if not is_file(text):
         from raynas.supernets.choice_names import split
 
-        require(
-            not text.endswith(".json"),
-            "blocks",
-            "a file that is there",
-            text,
-            "Give the architecture.json of an exported subnet, or write names: c3,c5,x.",
-        )
+        require_names(text, "blocks")
         return [*split(text)]
-    try:
-        content = json.loads(Path(text).read_text())
-        # Names say the same in every space; indices are those of the space of four choices.
-        found = content.get("names") or content["architecture"]
-        if isinstance(found, list):
-            return found
-        reason: object = f"no list in {text}"
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        reason = f"{text} ({type(error).__name__})"
-    raise InputError(
-        "blocks",
-        "the names of the choices, or a file that holds an architecture",
-        reason,
-        "Give the architecture.json of an exported subnet, or write names: c3,c5,x.",
-    )
+    from raynas.foreign import read_file
+
+    return list(read_file(Path(text), "blocks").choices)
 
 
 def require_no_blocks(blocks: Blocks | None, source: object) -> None:

@@ -126,7 +126,9 @@ def train_and_compare(
     for samples in (data, held_out(data)):
         scores = raynas.evaluate(supernet, samples, wanted, workers=options.workers)
         scored.append(dict(zip(listed, scores, strict=True)))
-    terminal.make_console().print(channel_table(rows, *scored))
+    screen = terminal.make_console()
+    screen.print(channel_table(rows, *scored))
+    workflow.report_runs(screen, [home / name for name in SEARCHED], home / workflow.REPORT)
     return {name: [scored[1][names] for names in row] for name, row in rows.items()}
 
 

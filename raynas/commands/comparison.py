@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, final
@@ -14,6 +14,7 @@ from rich.table import Table
 import raynas
 from raynas.commands import supernet_training, terminal, workflow
 from raynas.commands.families import freezing_of
+from raynas.commands.options import given
 from raynas.commands.paths import PathsName
 from raynas.errors import require
 from raynas.files import Record
@@ -29,6 +30,10 @@ LABELS: Mapping[str, str] = {"ea": "EA", "random": "random", "cf": "CF-ES", "pcf
                              "nsga2": "NSGA-II"}  # fmt: skip
 
 
+COSTS: Mapping[str, str] = {"GPU hours": "gpu_hours", "joules": "energy_j", "g CO2": "co2_g"}
+"""Columns of the table that are there where something is known of them, and their keys."""
+
+
 @final
 @dataclass(frozen=True)
 class ComparisonOptions:
@@ -42,6 +47,7 @@ class ComparisonOptions:
         workers: Ray actors; 0 for this process, every GPU or core if omitted.
         run_dir: the folder of the records; a finished search in it is not searched again, an
             interrupted one goes on.
+        metering: what their price is told in.
     """
 
     strategies: tuple[workflow.StrategyName, ...] = ("ea", "cf", "pcf")
@@ -50,6 +56,7 @@ class ComparisonOptions:
     population: int = 50
     workers: int | None = None
     run_dir: Path | None = None
+    metering: workflow.MeteringOptions = field(default_factory=workflow.MeteringOptions)
 
     def __post_init__(self) -> None:
         for name in ("strategies", "seeds"):
@@ -103,6 +110,7 @@ def train_and_compare(
     """
     home = options.run_dir or weights.parent
     strategies = options.chosen(supernet)
+    metering = given(raynas.Metering, options.metering)
     check_searches(supernet, data, strategies, home, options, constraint)
     supernet_training.train_or_load(
         supernet, data, settings, weights,
@@ -110,7 +118,7 @@ def train_and_compare(
     )  # fmt: skip
     return compare(
         supernet, data, strategies, home,
-        seeds=options.seeds, workers=options.workers, constraint=constraint,
+        seeds=options.seeds, workers=options.workers, constraint=constraint, metering=metering,
     )  # fmt: skip
 
 
@@ -171,6 +179,7 @@ def compare(
     """
     screen = terminal.make_console()
     rows: list[Record] = []
+    run_dirs: list[Path] = []
     for seed in seeds:
         for name, strategy in strategies.items():
             run_dir = directory / f"{name}-seed{seed}"
@@ -179,8 +188,10 @@ def compare(
                 screen, supernet, data, strategy, run_dir,
                 seed=seed, workers=workers, resume=True, **options,
             )  # fmt: skip
+            run_dirs.append(run_dir)
             rows.append({"name": name, "settings": strategy.settings(), **result.record})
     screen.print(comparison_table(rows))
+    workflow.report_runs(screen, run_dirs, directory / workflow.REPORT)
     return rows
 
 
@@ -191,8 +202,13 @@ def comparison_table(rows: Sequence[Record], ratios: Sequence[str] = ("seconds",
         rows: the content of `result.json`, each with `"name"` and `"settings"` of its strategy.
         ratios: the keys whose value for EA, divided by the strategy's with the same seed, is shown
             as median and range; where EA was not searched there are none.
+
+    Energy that is estimated from a stated power has a `~` before it.
     """
     seeds = sorted({row["seed"] for row in rows})
+    costs = {
+        title: key for title, key in COSTS.items() if any(row.get(key) is not None for row in rows)
+    }
     table = Table(title=f"Means over seeds {' '.join(map(str, seeds))}; ratios: median (range)")
     shown = (
         "strategy",
@@ -203,6 +219,7 @@ def comparison_table(rows: Sequence[Record], ratios: Sequence[str] = ("seconds",
         "MFLOPs",
         "evaluated",
         "seconds",
+        *costs,
     )
     for column in (*shown, *(f"{key}: EA / this" for key in ratios)):
         table.add_column(column, justify="left" if column == "strategy" else "right")
@@ -219,9 +236,19 @@ def comparison_table(rows: Sequence[Record], ratios: Sequence[str] = ("seconds",
             f"{mean(own, 'flops') / 1e6:.3f}",
             f"{mean(own, 'evaluations'):.0f}",
             f"{mean(own, 'seconds'):.1f}",
+            *(cost(own, key) for key in costs.values()),
             *(ratio(rows, own, key) for key in ratios),
         )
     return table
+
+
+def cost(rows: Sequence[Record], key: str) -> str:
+    """The mean of a cost, marked where it is estimated; empty where it is not known of all rows."""
+    values = [row.get(key) for row in rows]
+    if None in values:
+        return ""
+    estimated = key != "gpu_hours" and any(row["energy_source"] == "estimated" for row in rows)
+    return f"{'~' if estimated else ''}{mean(rows, key):,.4g}"
 
 
 def mean(rows: Sequence[Record], key: str) -> float:

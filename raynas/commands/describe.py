@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 import raynas
+from raynas.commands.architectures import architecture_of
 from raynas.commands.families import require_trained
 from raynas.commands.limits import LimitOptions, TableOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
@@ -101,7 +102,8 @@ def evaluate(
     Args:
         data: the samples.
         supernet: whose architectures they are.
-        architectures: one choice per block each, as 2,1,0,3 or c7,c5,c3,x.
+        architectures: one choice per block each, as 2,1,0,3 or c7,c5,c3,x; or files of them, of
+            raynas or of other projects.
         evaluation: the protocol.
         seconds: a cost beside FLOPs and parameters.
         workers: Ray actors that score; 0 for this process.
@@ -117,7 +119,7 @@ def evaluate(
     scores = raynas.evaluate(
         network,
         samples,
-        [network.read(text) for text in architectures],
+        [architecture_of(network, text) for text in architectures],
         evaluation=protocol,
         task=task,
         workers=workers,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +12,18 @@ from tyro.conf import Positional
 
 import raynas
 from raynas.commands import terminal
+from raynas.commands.architectures import architecture_in, architecture_of
 from raynas.commands.blocks import read_blocks, require_searched_blocks
 from raynas.commands.families import require_trained
 from raynas.commands.loading import DataOptions, SupernetOptions, is_built, load_data
 from raynas.commands.options import chosen, options_of
 from raynas.commands.supernet_training import adjust
+from raynas.commands.workflow import warn_of_refused
 from raynas.errors import is_whole, require
 from raynas.files import Record
 from raynas.preparation import require_seed
 from raynas.report.read import read_run
-from raynas.score import Score, rank_key
+from raynas.score import members_of
 from raynas.space import Architecture
 from raynas.training import presets
 
@@ -68,10 +69,11 @@ def retrain(
         supernet: that was searched.
         settings: how it is trained; as in the data set's preset for retraining if omitted, with a
             tenth of its learning rate beside --inherit. --seed determines fresh weights, too.
-        out: the directory that receives architecture.json, weights.safetensors and model.pt2, and
-            the checkpoint while the training goes on; retrained in the run directory if omitted,
-            and for --architecture and --member a folder beside it.
-        architecture: another one than the winner, as 2,1,0,3 or c7,c5,c3,x: a baseline.
+        out: the directory that receives the files of an export, and the checkpoint while the
+            training goes on; retrained in the run directory if omitted, and for --architecture and
+            --member a folder beside it.
+        architecture: another one than the winner, as 2,1,0,3 or c7,c5,c3,x, or the file of one, of
+            raynas or of another project: a baseline.
         member: of the search's front, or of its finalists where it searched for one winner,
             counted from 0, the best one.
         inherit: fine-tune the supernet's weights instead of fresh ones.
@@ -89,7 +91,7 @@ def retrain(
     names = [tuple(own) for own in records.config["supernet"]["names"]]
     found = tuple(chosen_record["architecture"])
     if architecture is not None:
-        found = read_architecture(names, architecture)
+        found = architecture_in(names, architecture)
     require_trained(supernet.supernet, supernet.weights)
     preset = preset_of(data.data, supernet.supernet)
     terms = retraining_settings(preset, settings, inherit=inherit)
@@ -107,6 +109,9 @@ def retrain(
         samples = load_data(data, train=True)
         network, task = supernet.load(data, samples)
         require_searched_blocks(names, network.names, read_blocks(supernet.blocks))
+        if architecture is not None:
+            # Once more, with the channels that a file may say.
+            found = architecture_of(network, architecture)
         loaded = load_result(run_dir, network, samples, task)
         screen = terminal.make_console()
         screen.print(
@@ -120,7 +125,7 @@ def retrain(
         screen.print(retrained_table(retrained, searched(result, found)))
         screen.print(f"Network: {directory}", soft_wrap=True)
         if processes.first:
-            tell_refused(retrained)
+            warn_of_refused([retrained.exported])
 
 
 def retrain_with_progress(
@@ -152,28 +157,13 @@ def retrain_with_progress(
         )  # fmt: skip
 
 
-def read_architecture(names: list[tuple[str, ...]], text: str) -> Architecture:
-    """The architecture that a text names, of the choices that a search has recorded.
-
-    Raises:
-        InputError: another number of blocks, or a choice that its block does not have.
-    """
-    from raynas.supernets import choice_names
-
-    return choice_names.encode(tuple(names), choice_names.split(text))
-
-
 def member_of(result: Record, member: int) -> Record:
     """A member of a front, or a finalist of any other search, the best one first.
 
     Raises:
         InputError: the search has no such member.
     """
-    members: list[Record] = result["front"]
-    if len(members) == 1:
-        known = {tuple(each["architecture"]): each for each in result.get("finalists", members)}
-        names = result["objectives"]
-        members = sorted(known.values(), key=lambda each: rank_key(score_of(each, names)))
+    members = members_of(result)
     require(
         is_whole(member) and 0 <= member < len(members),
         "member",
@@ -182,12 +172,6 @@ def member_of(result: Record, member: int) -> Record:
         "Choose one of them, or name an --architecture.",
     )
     return members[member]
-
-
-def score_of(record: Record, names: list[str]) -> Score:
-    """The score in the record of a finalist."""
-    kept = ("architecture", "correct", "loss", "finite", "samples", *names)
-    return Score.from_record({name: record[name] for name in kept if name in record})
 
 
 def searched(result: Record, architecture: Architecture) -> Record | None:
@@ -257,10 +241,3 @@ def shown(name: str, value: Any) -> str:
     if value is None:
         return "no samples"
     return f"{value:.2%}" if name in ("top1", "top5") else f"{value:.4f}"
-
-
-def tell_refused(retrained: Retrained) -> None:
-    """Say in one line what torch could not write of a network, which is fine otherwise."""
-    refused = [f"{name} ({reason})" for name, reason in retrained.exported.refused.items()]
-    if refused:
-        print(f"warning: not written: {'; '.join(refused)}", file=sys.stderr)

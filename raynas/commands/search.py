@@ -118,4 +118,5 @@ def search(
         evaluation=protocol,
         task=task,
         **run.options(),
+        **run.shown(),
     )

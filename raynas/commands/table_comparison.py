@@ -95,10 +95,12 @@ def train_and_specialize(
     found = raynas.specialize(table, supernet, constraints, seed=options.seed)
     screen = terminal.make_console()
     screen.print(importance_table(table))
-    records = []
+    home = options.run_dir or weights.parent
+    records, run_dirs = [], []
     for text, constraint in zip(options.limits, constraints, strict=True):
         name = f"ea-{text.replace('%', 'percent')}-seed{options.seed}"
-        run_dir = (options.run_dir or weights.parent) / name
+        run_dir = home / name
+        run_dirs.append(run_dir)
         screen.print(f"EA, FLOPs at most {text}: {run_dir}", soft_wrap=True)
         result = workflow.search_with_progress(
             screen, supernet, data, strategy, run_dir,
@@ -109,6 +111,7 @@ def train_and_specialize(
     scores = raynas.evaluate(supernet, data, wanted, workers=options.workers)
     scored = {score.architecture: score.value for score in scores}
     screen.print(networks_table(found, table, scored, records))
+    workflow.report_runs(screen, run_dirs, home / workflow.REPORT)
     return records
 
 

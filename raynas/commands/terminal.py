@@ -1,4 +1,4 @@
-"""Output for a person at a terminal: progress while a supernet is trained and searched, tables."""
+"""Output for a person at a terminal: progress while a supernet is trained, and tables."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ from rich.progress import (
 from rich.table import Table
 
 from raynas.files import Record
-from raynas.generation import generation_line
 from raynas.space import encode
 
 if TYPE_CHECKING:
-    from raynas.generation import Observer
     from raynas.training import EpochReport, StepReport
 
 
@@ -95,21 +93,6 @@ def training_progress(console: Console, objective: str = "top1") -> Iterator[Tra
         yield TrainingProgress(console, bar, objective)
 
 
-@contextmanager
-def search_progress(console: Console, generations: int) -> Iterator[Observer]:
-    """An observer that prints a line per generation, under a bar in a terminal."""
-    with make_bar(console) as bar:
-        task = bar.add_task("searching", total=generations, text="starting workers")
-
-        def observe(record: Record, metrics: Record) -> None:
-            console.print(generation_line(record, metrics), soft_wrap=True)
-            number = record["generation"] + 1
-            text = record["finished"] or f"generation {number} of {generations}"
-            bar.update(task, completed=number, text=text)
-
-        yield observe
-
-
 def make_bar(console: Console, *more: ProgressColumn) -> Progress:
     """A bar that disappears when it is done, and that only a terminal shows.
 
@@ -134,7 +117,6 @@ def result_table(record: Record) -> Table:
     legal = "an unknown number of" if count is None else f"{count:,}"
     broken = record["not_finite"]
     skipped = record["skipped_images"]
-    energy = record["energy_j"]
     rows: list[tuple[str, Any]] = [
         ("architecture", encode(tuple(record["architecture"]))),
         ("its choices", " ".join(record["names"])),
@@ -149,7 +131,7 @@ def result_table(record: Record) -> Table:
         *([("of them with outputs that are not finite", f"{broken:,}")] if broken else []),
         *([("images skipped as unreadable", f"{skipped:,}")] if skipped else []),
         ("seconds", f"{record['seconds']:.1f}"),
-        ("energy", "not measurable here" if energy is None else f"{energy:,.0f} J"),
+        *energy_rows(record),
         ("workers", "none, in this process" if not record["workers"] else record["workers"]),
     ]
     table = Table(title="Search result", show_header=False)
@@ -158,6 +140,21 @@ def result_table(record: Record) -> Table:
     for name, value in rows:
         table.add_row(name, str(value))
     return table
+
+
+def energy_rows(record: Record) -> list[tuple[str, str]]:
+    """The energy of a search and how it is known, and the CO2 that goes with it."""
+    joules, missing = record.get("energy_j"), record.get("energy_missing")
+    if joules is None:
+        return [("energy", f"not measurable here{f' ({missing})' if missing else ''}")]
+    estimated = record.get("energy_source") == "estimated"
+    words = f"{joules:,.0f} J"
+    words = f"about {words}, estimated from the stated power" if estimated else words
+    rows = [("energy", words + (f"; not in it: {missing}" if missing else ""))]
+    if record.get("co2_g") is not None:
+        intensity = f"{record['co2_g_per_kwh']:g} g/kWh"
+        rows.append(("CO2", f"{record['co2_g']:,.3g} g, at {intensity}"))
+    return rows
 
 
 def front_table(record: Record) -> Table:

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, final
 
 import raynas
 from raynas.commands import terminal
-from raynas.commands.options import chosen, given
+from raynas.commands.live import search_view
+from raynas.commands.options import chosen, given, options_of
 from raynas.commands.parsing import ArgumentError, read_arguments
 from raynas.errors import InputError, require
 from raynas.evolution import CFES, EA, NSGA2, PCFES, RandomSearch, Strategy
 from raynas.evolution.presets import ChoiceFreezing
+from raynas.observers import join_observers
 from raynas.preparation import require_seed
 from raynas.runlog import CONFIG, RESULT, require_usable
+from raynas.tracking import MlflowTracking, open_client
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from raynas.export import Exported
+    from raynas.generation import Observer
     from raynas.result import SearchResult
+
+    MeteringOptions: TypeAlias = raynas.Metering
+else:
+    MeteringOptions = options_of(raynas.Metering)
+
+REPORT = "report.html"
+"""The report of a search, in its run directory, or of several, in the one above."""
 
 StrategyName = Literal["ea", "random", "cf", "pcf", "nsga2"]
 
@@ -52,6 +65,9 @@ class RunOptions:
             runs/ if omitted.
         resume: continue the run in run_dir, or the latest unfinished one.
         ledger: a file of scores that searches share; what it holds is not evaluated again.
+        dashboard: start Ray's dashboard with Ray, and print its address.
+        mlflow: the URI of an MLflow server or store that the search is tracked in.
+        metering: what its price is told in.
     """
 
     strategy: StrategyName = "pcf"
@@ -60,14 +76,25 @@ class RunOptions:
     run_dir: Path | None = None
     resume: bool = False
     ledger: Path | None = None
+    dashboard: bool = False
+    mlflow: str | None = None
+    metering: MeteringOptions = field(default_factory=MeteringOptions)
 
     def directory(self, base: Path) -> Path:
         """The run directory: the one given, or one below `base`.
 
         Raises:
-            InputError: a seed out of range, or a directory that a run cannot be written to.
+            InputError: a seed or a power out of range, a dashboard without Ray, a URI that MLflow
+                refuses, or a directory that a run cannot be written to.
         """
         require_seed(self.seed)
+        given(raynas.Metering, self.metering)
+        if self.dashboard:
+            from raynas.workers.open_pool import require_dashboard
+
+            require_dashboard(self.dashboard, self.workers)
+        if self.mlflow is not None:
+            open_client(self.mlflow)
         chosen = self.run_dir or choose_run_dir(base, self.strategy, self.seed, resume=self.resume)
         require_usable(chosen, resume=self.resume)
         return chosen
@@ -75,7 +102,12 @@ class RunOptions:
     def options(self) -> dict[str, Any]:
         """The arguments of `raynas.search` and `raynas.check_search`, but for the directory."""
         names = ("workers", "seed", "resume", "ledger")
-        return {name: getattr(self, name) for name in names}
+        metering = given(raynas.Metering, self.metering)
+        return {**{name: getattr(self, name) for name in names}, "metering": metering}
+
+    def shown(self) -> dict[str, Any]:
+        """The arguments of `search_and_show` on where else the search is seen."""
+        return {"dashboard": self.dashboard, "mlflow": self.mlflow}
 
 
 def choose_strategy(
@@ -120,16 +152,31 @@ def search_and_show(
     data: raynas.data.SearchData,
     strategy: Strategy,
     run_dir: Path,
+    *,
+    mlflow: str | None = None,
     **options: Any,
 ) -> None:
-    """Search with progress, print the result and export the best subnet to `run_dir/best`."""
+    """Search with progress, print the result and export the best subnet to `run_dir/best`.
+
+    Args:
+        supernet, data, strategy, run_dir, options: as those of `raynas.search`.
+        mlflow: the URI of an MLflow server or store that the search is tracked in.
+
+    Raises:
+        InputError: as `raynas.search`, `MlflowTracking` and `export_best`.
+    """
     screen = terminal.make_console()
-    result = search_with_progress(screen, supernet, data, strategy, run_dir, **options)
-    screen.print(terminal.result_table(result.record))
-    if len(result.front) > 1:
-        screen.print(terminal.front_table(result.record))
-    screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}", soft_wrap=True)
-    export_best(result, run_dir / "best")
+    with ExitStack() as stack:
+        if mlflow is not None:
+            tracking = stack.enter_context(MlflowTracking(mlflow, run_dir))
+            options["observer"] = tracking
+        result = search_with_progress(screen, supernet, data, strategy, run_dir, **options)
+        screen.print(terminal.result_table(result.record))
+        if len(result.front) > 1:
+            screen.print(terminal.front_table(result.record))
+        screen.print(f"Records: {run_dir}, best subnet: {run_dir / 'best'}", soft_wrap=True)
+        export_best(result, run_dir / "best")
+        report_runs(screen, [run_dir], run_dir / REPORT)
 
 
 def search_with_progress(
@@ -138,16 +185,25 @@ def search_with_progress(
     data: raynas.data.SearchData,
     strategy: Strategy,
     run_dir: Path,
+    observer: Observer | None = None,
     **options: Any,
 ) -> SearchResult:
     """Search, and show each generation on a screen; options are those of `raynas.search`.
 
+    An observer is told of a generation when it has been shown.
+
     Raises:
         InputError: as `raynas.search`.
     """
-    with terminal.search_progress(screen, strategy.generations) as observer:
+    with search_view(screen, strategy.generations) as view:
         return raynas.search(
-            supernet, data, strategy=strategy, run_dir=run_dir, observer=observer, **options
+            supernet,
+            data,
+            strategy=strategy,
+            run_dir=run_dir,
+            observer=join_observers(view.generation, observer),
+            call_observer=view.call_observer,
+            **options,
         )
 
 
@@ -162,9 +218,31 @@ def export_best(result: SearchResult, directory: Path) -> None:
     from raynas.export import PartialExportError
 
     try:
-        result.export(directory)
+        warn_of_refused([result.export(directory)])
     except PartialExportError as error:
         print(f"warning: {one_line(error)}", file=sys.stderr)
+
+
+def warn_of_refused(made: Iterable[Exported]) -> None:
+    """Say in one line each what could not be written of networks, which are fine otherwise."""
+    refused = [f"{name} ({reason})" for each in made for name, reason in each.refused.items()]
+    for told in dict.fromkeys(refused):
+        print(f"warning: not written: {told}", file=sys.stderr)
+
+
+def report_runs(screen: Console, run_dirs: Sequence[Path], page: Path) -> None:
+    """Write the report of finished searches, and say where it is.
+
+    The searches themselves are fine where it cannot be written: that is told in one line.
+    """
+    from raynas.report.page import write_report
+
+    try:
+        written = write_report(run_dirs, page)
+    except InputError as error:
+        print(f"warning: {one_line(error)}", file=sys.stderr)
+        return
+    screen.print(f"Report: {written.page}", soft_wrap=True)
 
 
 def choose_run_dir(base: Path, strategy: str, seed: int, *, resume: bool) -> Path:

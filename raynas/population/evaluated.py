@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from typing import final
 
 from raynas.errors import require
+from raynas.evaluation.scores import Outcomes, merge_scores
 from raynas.ledger.ledger import Ledger
+from raynas.ledger.rows import Entry, digest_of_outcomes
+from raynas.population.frozen_shards import FrozenShards
 from raynas.shards.shard import Shard
+from raynas.space import Architecture
 
 
 @final
@@ -52,3 +56,22 @@ class Known:
             repr(self.supernet),
             "Give raynas.supernets.digest(supernet).",
         )
+
+
+def entries_of(
+    shards: FrozenShards, architectures: Sequence[Architecture], outcomes: Outcomes
+) -> list[Entry]:
+    """The ledger's entries of candidates, marked by which samples they got right.
+
+    Args:
+        shards: that they were evaluated on.
+        architectures: the candidates.
+        outcomes: of them, in their order.
+    """
+    scores = merge_scores(architectures, outcomes, shards.validation.weights, shards.dropped)
+    marks = [each for each in outcomes.values.values() if each.dtype == bool]
+    exact = not (shards.halved or outcomes.halvings)
+    return [
+        Entry(score, digest_of_outcomes(*(mark[index] for mark in marks)), exact)
+        for index, score in enumerate(scores)
+    ]

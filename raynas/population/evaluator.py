@@ -12,10 +12,12 @@ from raynas.evaluation.scores import Outcomes, merge_scores
 from raynas.evaluation.selection import kept_samples
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Proposal, State
+from raynas.files import Record
 from raynas.ledger.ledger import Ledger
-from raynas.ledger.rows import Entry, digest_of_outcomes
+from raynas.ledger.rows import Entry
 from raynas.ledger.score_key import ScoreKey, evaluation_of, in_full
-from raynas.population.evaluated import Known, Splits
+from raynas.metering.sampler import Snapshot
+from raynas.population.evaluated import Known, Splits, entries_of
 from raynas.population.frozen_shards import (
     FrozenShards,
     first_images,
@@ -31,7 +33,8 @@ from raynas.score import Score
 from raynas.shards.inspection import InspectedShards
 from raynas.shards.shard import Shard, ShardDigest
 from raynas.space import Architecture, starting_with
-from raynas.workers.pool import Pool
+from raynas.workers.call_progress import CallObserver
+from raynas.workers.pool import Pool, Publisher
 
 
 @final
@@ -75,17 +78,11 @@ class PopulationEvaluator(CandidateEvaluator):
         everything = put_split(pool, splits.calibration if recalibrates else (), read)
         if recalibrates:
             require_batches(everything.rows)
-        self._full = FrozenShards(
-            (), everything, put_split(pool, splits.validation, read), settings.full_arithmetic, True
-        )
-        self._recoverable = RecoverableShards(
-            replace(
-                self._full,
-                calibration=first_images(everything, settings.calibration_images),
-                arithmetic=settings.arithmetic,
-                full=False,
-            )
-        )
+        validation = put_split(pool, splits.validation, read)
+        self._full = FrozenShards((), everything, validation, settings.full_arithmetic, True)
+        few = first_images(everything, settings.calibration_images)
+        start = replace(self._full, calibration=few, arithmetic=settings.arithmetic, full=False)
+        self._recoverable = RecoverableShards(start)
         self._voting = Voting(self._maps, self._recoverable, settings.sampling, seed)
         pool.wait()
 
@@ -121,11 +118,27 @@ class PopulationEvaluator(CandidateEvaluator):
             samples=sum(self._shards.validation.rows),
             selection=self._shards.selection,
             block_forwards=self._maps.block_forwards,
+            block_forwards_alone=self._maps.block_forwards_alone,
             halvings=self._maps.halvings,
             known=self._served,
             workers=self._pool.workers,
             gpus=self._pool.gpus,
+            busy=self._pool.busy,
+            importance=self._voting.importance,
         )
+
+    def read_meters(self) -> list[Snapshot]:
+        """See `Pool.read_meters`."""
+        return self._pool.read_meters()
+
+    def watch(self, observer: CallObserver | None) -> None:
+        """Tell an observer of the workers' calls from now on."""
+        self._maps.observer = observer
+
+    def publish(self, run: str, record: Record, metrics: Record) -> None:
+        """Show a generation as the pool's workers show theirs, if they do; see `Publisher`."""
+        if isinstance(self._pool, Publisher):
+            self._pool.publish(run, record, metrics)
 
     def follow(self, proposal: Proposal, state: State) -> None:
         """Advance the shards to the proposal's prefix, if anything is evaluated behind it.
@@ -158,9 +171,8 @@ class PopulationEvaluator(CandidateEvaluator):
     def score_again(self, architectures: Sequence[Architecture]) -> list[Score]:
         """As `score`, but evaluate all of them, and leave the ledger alone."""
         wanted = [starting_with(self.prefix, each) for each in architectures]
-        return self._recoverable.with_shards(
-            lambda shards: [entry.score for entry in self._evaluate(shards, wanted)]
-        )
+        entries = self._recoverable.with_shards(lambda shards: self._evaluate(shards, wanted))
+        return [entry.score for entry in entries]
 
     def score_in_full(self, architectures: Sequence[Architecture]) -> list[Score]:
         """As `score`, under the full protocol: all samples, from the inputs on, in float32."""
@@ -255,7 +267,7 @@ class PopulationEvaluator(CandidateEvaluator):
     def _remember(self, architectures: Sequence[Architecture], outcomes: Outcomes) -> None:
         """Add new scores of candidates on the samples of the shards to the ledger."""
         wanted = [tuple(each) for each in architectures]
-        entries = dict(zip(wanted, self._entries(self._shards, wanted, outcomes), strict=True))
+        entries = dict(zip(wanted, entries_of(self._shards, wanted, outcomes), strict=True))
         # Known ones stay: batches that were halved, say, may move the last bits of a loss.
         self._ledger.complete(
             lambda: self._key(self._shards),
@@ -277,25 +289,12 @@ class PopulationEvaluator(CandidateEvaluator):
         outcomes = self._maps.outcomes(shards, architectures)
         if not (shards.full or shards.prefix):
             self._voting.remember(architectures, outcomes)
-        return self._entries(shards, architectures, outcomes)
-
-    def _entries(
-        self, shards: FrozenShards, architectures: Sequence[Architecture], outcomes: Outcomes
-    ) -> list[Entry]:
-        """The ledger's entries of candidates, marked by which samples they got right."""
-        scores = merge_scores(architectures, outcomes, shards.validation.weights, shards.dropped)
-        marks = [each for each in outcomes.values.values() if each.dtype == bool]
-        exact = not (shards.halved or outcomes.halvings)
-        return [
-            Entry(score, digest_of_outcomes(*(mark[index] for mark in marks)), exact)
-            for index, score in enumerate(scores)
-        ]
+        return entries_of(shards, architectures, outcomes)
 
     def _key(self, shards: FrozenShards) -> ScoreKey:
         """Everything that scores behind frozen shards depend on, beside the architecture."""
-        calibration = sum(shards.calibration.rows)
+        calibration, samples = sum(shards.calibration.rows), sum(shards.validation.rows)
         settings = in_full(self._settings) if shards.full else self._settings
         evaluation = evaluation_of(settings, calibration, self._pool.machine, shards.freezes)
-        evaluation = {**evaluation, "task": self._known.task}
-        samples = sum(shards.validation.rows)
+        evaluation["task"] = self._known.task
         return ScoreKey(self._known.supernet, self.data_digest, evaluation, samples)

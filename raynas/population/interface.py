@@ -14,11 +14,12 @@ user's own scorer::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
 
 from raynas.evolution.strategy import Proposal, State
+from raynas.metering.sampler import Snapshot
 from raynas.score import Score
 from raynas.space import Architecture
 
@@ -32,19 +33,27 @@ class Counters:
         samples: validation samples that a candidate is scored on.
         selection: a digest of them; `None` for all.
         block_forwards: blocks executed so far, times samples.
+        block_forwards_alone: as many as that would have been, had each candidate been evaluated by
+            itself from the inputs on; 0 where nobody counts them.
         halvings: batches that were halved so far because they did not fit in memory.
         known: scores so far that a ledger knew.
         workers: processes that evaluate; 0 for the driver's own.
         gpus: GPUs that they hold.
+        busy: seconds that they have been busy so far, by operation; `None` if nobody counts them.
+        importance: the record of the samples that were last selected from
+            (`raynas.evaluation.importance`); `None` before a selection.
     """
 
     samples: int = 0
     selection: str | None = None
     block_forwards: int = 0
+    block_forwards_alone: int = 0
     halvings: int = 0
     known: int = 0
     workers: int = 0
     gpus: int = 0
+    busy: Mapping[str, float] | None = None
+    importance: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 class CandidateEvaluator(ABC):
@@ -90,3 +99,10 @@ class CandidateEvaluator(ABC):
     def counters(self) -> Counters:
         """Running totals; all zero by default."""
         return Counters()
+
+    def read_meters(self) -> Sequence[Snapshot]:
+        """The energy that workers have seen used on their machines so far.
+
+        Nothing by default: a search sees the processors of the machine that it runs on by itself.
+        """
+        return ()

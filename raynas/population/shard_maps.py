@@ -26,6 +26,7 @@ from raynas.population.planner import Plan, plan
 from raynas.shards.inspection import require_unweighted
 from raynas.shards.shard import Shard
 from raynas.space import Architecture
+from raynas.workers.call_progress import CallObserver, run_calls
 from raynas.workers.calls import Advance, Calibrate, Call, GatherShards, ScoreShard
 from raynas.workers.pool import Pool
 
@@ -37,6 +38,13 @@ class ShardMaps:
     Args:
         pool: the workers.
         settings: the evaluation protocol.
+
+    Attributes:
+        block_forwards: blocks executed so far, times samples.
+        block_forwards_alone: as many as that would have been, had each candidate been evaluated
+            by itself from the inputs on.
+        halvings: batches that were halved for lack of memory.
+        observer: is told of the calls, if there is one.
     """
 
     def __init__(self, pool: Pool, settings: Evaluation) -> None:
@@ -44,7 +52,9 @@ class ShardMaps:
         self._settings = settings
         self._full_statistics: Statistics = {}
         self.block_forwards = 0
+        self.block_forwards_alone = 0
         self.halvings = 0
+        self.observer: CallObserver | None = None
 
     def outcomes(self, shards: FrozenShards, architectures: Sequence[Architecture]) -> Outcomes:
         """The outcomes of all validation samples, candidates in the order given."""
@@ -150,7 +160,7 @@ class ShardMaps:
         for start in range(0, len(inputs), window):
             batch = [inputs[i] for i in range(start, min(start + window, len(inputs)))]
             weights += [shard.weights for shard in batch]
-            outcomes += self._pool.run(
+            outcomes += self._run(
                 [
                     ScoreShard(self._pool.put(shard), [architecture], statistics, full.arithmetic)
                     for shard in batch
@@ -180,8 +190,9 @@ class ShardMaps:
         )
         parts = [[architectures[i] for i in part] for part in planned.parts]
         calls = [call(split.shards[shard], parts[part]) for part, shard in planned.units]
-        results = self._pool.run(calls)
+        results = self._run(calls)
         self._count(results)
+        self.block_forwards_alone += sum(map(len, architectures)) * sum(split.rows)
         return planned, planned.arrange(results)
 
     def _gather(self, split: Split, selection: Selection) -> Split:
@@ -200,7 +211,7 @@ class ShardMaps:
             some = [(split.shards[i], each) for i, each in zip(met, rows, strict=True) if len(each)]
             (first, *others), inside = zip(*some, strict=True)
             calls.append(GatherShards(first, inside, selection.weights[places], tuple(others)))
-        gathered = self._pool.run(calls, keep=True)
+        gathered = self._run(calls, keep=True)
         counts = tuple(count for _, count in gathered)
         return Split(tuple(shard for shard, _ in gathered), counts, selection.weights)
 
@@ -209,10 +220,14 @@ class ShardMaps:
     ) -> tuple[Split, list[ShardStatistics]]:
         """One split behind a longer prefix, and the statistics recorded on the way."""
         calls = [Advance(shard, prefix, statistics, shards.arithmetic) for shard in split.shards]
-        advanced = self._pool.run(calls, keep=True)
+        advanced = self._run(calls, keep=True)
         results = [result for _, result in advanced]
         self._count(results)
         return replace(split, shards=tuple(shard for shard, _ in advanced)), results
+
+    def _run(self, calls: Sequence[Call[Any]], *, keep: bool = False) -> list[Any]:
+        """Run calls of one operation, and tell the observer of them."""
+        return run_calls(self._pool, calls, self.observer, keep=keep)
 
     def _count(self, results: Sequence[Outcomes | ShardStatistics]) -> None:
         """Count what was executed; say once that workers ran out of memory and halved batches."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
+from raynas.evaluation.importance import importance_record
 from raynas.evaluation.scores import Outcomes
 from raynas.evaluation.selection import Selection, select_samples
 from raynas.evaluation.settings import Sampling
@@ -34,6 +35,12 @@ class Voting:
         self._sampling = sampling
         self._seed = seed
         self._votes: tuple[tuple[Architecture, ...], Outcomes] | None = None
+        self._importance: dict[str, Any] | None = None
+
+    @property
+    def importance(self) -> dict[str, Any] | None:
+        """The record of the last selection's samples; `None` before the first."""
+        return self._importance
 
     def remember(self, architectures: Sequence[Architecture], outcomes: Outcomes) -> None:
         """Remember the outcomes of architectures on all samples of the shards."""
@@ -69,7 +76,9 @@ class Voting:
     def count(self, groups: Sequence[Outcomes], rate: float) -> Selection:
         """Select the samples to keep by the outcomes of groups of voters."""
         rng = np.random.default_rng([self._seed, 0])
-        return select_samples(groups, self._sampling, rate, rng)
+        selection = select_samples(groups, self._sampling, rate, rng)
+        self._importance = importance_record(groups, selection)
+        return selection
 
     def _ask(self, architectures: Sequence[Architecture]) -> Outcomes:
         """The outcomes of architectures on every sample, scored now unless they were last."""

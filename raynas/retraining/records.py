@@ -1,7 +1,7 @@
 """The directory of a retraining: what is retrained there, how far it is, and how it ended.
 
 `retraining.json` says it before the first step; `training.pt` is the checkpoint while it goes on;
-`architecture.json`, `weights.safetensors` and `model.pt2` are written once, at the end.
+`architecture.json` and the other files of an export are written once, at the end.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from raynas.data.splits import SearchData, TrainingImages, require_sequence
 from raynas.errors import InputError, require
-from raynas.export import DESCRIPTION
+from raynas.export_files import DESCRIPTION, FILES
 from raynas.files import Record, dumps, parse, read_json, require_writable, write_json, writing
-from raynas.module_files import PROGRAM, WEIGHTS
+from raynas.module_files import WEIGHTS
 from raynas.runlog import flatten, require_same
 from raynas.shards.inspection import require_shard
 from raynas.shards.shard import Shard, ShardDigest
@@ -76,7 +76,7 @@ def require_directory(directory: Path, plan: Mapping[str, Any]) -> None:
         InputError: it holds the retraining of something else, or files that no retraining has
             begun, or it cannot be written to.
     """
-    require_writable("out", directory / PLAN, CHECKPOINT, DESCRIPTION, WEIGHTS, PROGRAM)
+    require_writable("out", directory / PLAN, CHECKPOINT, *FILES)
     require(
         not directory.exists() or directory.is_dir(),
         "out",
@@ -85,7 +85,7 @@ def require_directory(directory: Path, plan: Mapping[str, Any]) -> None:
         "Choose another place.",
     )
     if not (directory / PLAN).exists():
-        held = [n for n in (CHECKPOINT, DESCRIPTION, WEIGHTS, PROGRAM) if (directory / n).exists()]
+        held = [n for n in (CHECKPOINT, *FILES) if (directory / n).exists()]
         require(
             not held,
             "out",

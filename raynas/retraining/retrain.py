@@ -15,9 +15,10 @@ from raynas.data.splits import SearchData
 from raynas.errors import InputError, require, require_flags, require_kind
 from raynas.evaluation.device.numerics import numerics
 from raynas.evaluation.settings import Arithmetic, Evaluation
-from raynas.export import DESCRIPTION, Exported, export_subnet
+from raynas.export import Exported, export_subnet
+from raynas.export_files import FILES
 from raynas.files import Record, as_path
-from raynas.module_files import PROGRAM, WEIGHTS, first_line
+from raynas.module_files import WEIGHTS, first_line
 from raynas.population.calibration import statistics_for
 from raynas.preparation import Prepared, inspect_data, open_evaluator, prepare
 from raynas.result import Best, best_of
@@ -87,8 +88,8 @@ def retrain(
         architecture: one choice per block, by index or name; or a text such as `"c7,c5,x"`.
         settings: how it is trained; `raynas.training.presets` has those of the papers. Their seed
             determines the initial weights, too.
-        out: the directory of the checkpoint while it goes on, and at the end of
-            `architecture.json`, `weights.safetensors` and `model.pt2`; see `raynas.export`.
+        out: the directory of the checkpoint while it goes on, and at the end of the files of the
+            network; see `raynas.export.export_subnet`.
         inherit: begin with the supernet's weights instead of fresh ones.
         evaluation: how the supernet was searched: the batch-norm statistics that an inherited
             network begins with are recalibrated, or not, by it.
@@ -273,7 +274,6 @@ def retrained(directory: Path, network: ChainSupernet, record: Record) -> Retrai
     """The result from the description that was written."""
     names: Any = record["objectives"]
     tested = {name: record[f"test_{name}"] for name in names}
-    every = (DESCRIPTION, WEIGHTS, PROGRAM)
     batch = None if record["batch"] == "any" else int(record["batch"])
     return Retrained(
         best_of(record, names, None if None in tested.values() else tested),
@@ -281,7 +281,7 @@ def retrained(directory: Path, network: ChainSupernet, record: Record) -> Retrai
         tuple(EpochReport(**report) for report in record[records.ENDED]["reports"]),
         Exported(
             directory,
-            tuple(name for name in every if (directory / name).exists()),
+            tuple(name for name in FILES if (directory / name).exists()),
             record["not_written"],
             batch,
         ),

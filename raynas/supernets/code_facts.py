@@ -70,8 +70,11 @@ class _Names:
             self.attributes.add(str(argument))
             self._chain = (*self._chain, str(argument)) if self._chain else ()
         elif operation in ("LOAD_GLOBAL", "LOAD_NAME"):
-            self.globals.add(str(argument))
-            self._chain = (str(argument),)
+            # No source has names with an @: they are those of pytest's assertions, behind which
+            # lies the whole session.
+            if not str(argument).startswith("@"):
+                self.globals.add(str(argument))
+                self._chain = (str(argument),)
         elif operation == "IMPORT_NAME":
             # The level and the names wanted were loaded just before.
             level, wanted = self._constants

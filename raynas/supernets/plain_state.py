@@ -167,7 +167,7 @@ def copied(value: Any, depth: int = 0) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two plain values are the same, bit by bit."""
+    """Whether two plain values are the same: of one type, and as they are written."""
     if type(a) is not type(b):
         return False
     if isinstance(a, Tensor):
@@ -176,4 +176,5 @@ def same(a: Any, b: Any) -> bool:
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b or (a != a and b != b))
+    # As texts, in which -0.0 is not 0.0, and one NaN is the other.
+    return repr(a) == repr(b)

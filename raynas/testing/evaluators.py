@@ -21,6 +21,7 @@ from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.scores import Outcomes
 from raynas.evaluation.settings import Arithmetic
 from raynas.evolution.strategy import Proposal, State
+from raynas.metering.sampler import Snapshot
 from raynas.population.interface import CandidateEvaluator
 from raynas.score import Score
 from raynas.shards.shard import Shard
@@ -120,6 +121,7 @@ def check_pool(pool: Pool, supernet: ChainSupernet, data: SearchData) -> None:
     assert pool.run([]) == [], "results of no calls"
     assert pool.run([], keep=True) == [], "results of no calls that are kept"
     assert_same(pool.run(calls), expected, "results in the order of the calls")
+    check_meters(pool)
     shared = {id(shard): pool.put(shard) for shard in data.validation}
     mode: Any = pool.put("inherited")
     placed = [replace(call, shard=shared[id(call.shard)], statistics=mode) for call in calls]
@@ -127,6 +129,7 @@ def check_pool(pool: Pool, supernet: ChainSupernet, data: SearchData) -> None:
     check_kept(pool, reference, supernet, data.validation)
     check_gathered(pool, reference, data.validation)
     check_refusal(pool, calls, expected)
+    check_told(pool, calls, expected)
     calibrations = [
         Calibrate(shard, [architectures(supernet, 1)[0]], Arithmetic())
         for shard in data.calibration
@@ -153,6 +156,15 @@ def score_calls(supernet: ChainSupernet, shards: Sequence[Shard]) -> list[ScoreS
         for count in (8, 1, 5, 2)
         for shard in shards
     ]
+
+
+def check_meters(pool: Pool) -> None:
+    """Check that a pool that has scored says how long its workers were busy, and with what."""
+    busy = pool.busy
+    assert busy.get("score", 0.0) > 0, f"busy for {busy} after calls that score"
+    found = pool.read_meters()
+    assert all(isinstance(each, Snapshot) for each in found), f"its meters tell {found}"
+    assert pool.busy == busy, "busy with reading its meters"
 
 
 def check_kept(
@@ -195,6 +207,14 @@ def check_refusal(pool: Pool, calls: Sequence[ScoreShard], expected: Sequence[Ou
     assert type(caught) is InputError, f"{caught!r} instead of an InputError"
     assert caught.argument == "architecture", f"an error of {caught.argument}"
     assert_same(pool.run(calls), expected, "calls after an error")
+
+
+def check_told(pool: Pool, calls: Sequence[ScoreShard], expected: Sequence[Outcomes]) -> None:
+    """Check that a pool tells how many calls are done, and gives the same results then."""
+    told: list[int] = []
+    assert_same(pool.run(calls, finished=told.append), expected, "results of calls that are told")
+    assert told == sorted(told), f"fewer calls were done than before: {told}"
+    assert told[-1:] == [len(calls)], f"{told[-1:]} of {len(calls)} calls were done at the end"
 
 
 def assert_same(found: Sequence[Outcomes], expected: Sequence[Outcomes], what: str) -> None:

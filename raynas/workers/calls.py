@@ -34,6 +34,11 @@ class Call(ABC, Generic[Result]):
 
     name: ClassVar[str]
 
+    @property
+    def operation(self) -> str:
+        """The name of the operation that takes its time."""
+        return self.name
+
     @abstractmethod
     def run(self, evaluator: Evaluator) -> Result:
         """Carry it out; every field is a value by now."""
@@ -146,6 +151,11 @@ class Under(Call[Any]):
 
     weights: Weights
     call: Call[Any]
+
+    @property
+    def operation(self) -> str:
+        """The name of the other call's."""
+        return self.call.operation
 
     def run(self, evaluator: Evaluator) -> Any:
         """The result of the call."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from raynas.errors import is_whole, require, require_kind
+from raynas.errors import is_whole, require, require_flags, require_kind
 from raynas.evaluation.settings import Evaluation, protocol_for
 from raynas.supernets.chain import ChainSupernet
 from raynas.task import Task, classification_or
@@ -20,6 +20,18 @@ def require_workers(workers: int | None) -> None:
         "0 (this process), a number of Ray actors, or None (as many as fit)",
         repr(workers),
         "Use 0 for debugging, None for all cores or GPUs.",
+    )
+
+
+def require_dashboard(dashboard: bool, workers: int | None, pool: Pool | None = None) -> None:
+    """Raise `InputError` where Ray's dashboard is wanted, and Ray is not joined for it."""
+    require_flags(dashboard=dashboard)
+    require(
+        not dashboard or (workers != 0 and pool is None),
+        "dashboard",
+        "workers on Ray that are started for it",
+        "workers=0 (this process)" if pool is None else "a pool that is open",
+        "Leave one of them out, or open the pool with dashboard=True.",
     )
 
 
@@ -66,6 +78,7 @@ def open_pool(
     *,
     task: Task | None = None,
     digest: str | None = None,
+    dashboard: bool = False,
 ) -> Iterator[Pool]:
     """A pool for the time of the context, for one search or for several.
 
@@ -77,12 +90,14 @@ def open_pool(
             cluster, or per core where it has none.
         task: of the supernet; `None` for the classification of its `num_classes`.
         digest: of the supernet, if it is known already.
+        dashboard: start Ray's dashboard where Ray is started, and print its address.
 
     Raises:
-        InputError: more workers than the cluster has resources for, or a module that cannot be
-            copied or sent to workers.
+        InputError: a dashboard without Ray, more workers than the cluster has resources for, or a
+            module that cannot be copied or sent to workers.
     """
     require_workers(workers)
+    require_dashboard(dashboard, workers)
     require_kind(supernet, ChainSupernet, "supernet", "Build one of stem, blocks and head.")
     given = Evaluation() if evaluation is None else evaluation
     require_kind(given, Evaluation, "evaluation", "Write it as raynas.Evaluation(bits=16).")
@@ -93,12 +108,16 @@ def open_pool(
     protocol = protocol_for(supernet, given)
     judged = classification_or(task, supernet.num_classes)
     if workers == 0:
-        yield LocalPool(supernet, protocol, task=judged, digest=digest)
+        local = LocalPool(supernet, protocol, task=judged, digest=digest)
+        try:
+            yield local
+        finally:
+            local.close()
         return
     from raynas.workers.ray_cluster import connected
     from raynas.workers.ray_pool import RayPool
 
-    with connected():
+    with connected(dashboard=dashboard):
         pool = RayPool(supernet, protocol, workers, task=judged, digest=digest)
         try:
             yield pool

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, final
+from typing import Any, Protocol, TypeVar, final, runtime_checkable
 
 import torch
 
 from raynas.errors import require
+from raynas.evaluation.device.machine import gpu_uuids
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.settings import Evaluation
+from raynas.files import Record
+from raynas.metering import nvml
+from raynas.metering.sampler import Sampler, Snapshot
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.value_digest import identity_of_task
 from raynas.task import Task
+from raynas.workers.busy import BusySeconds, run_timed
 from raynas.workers.calls import Call
 from raynas.workers.replicas import private_copy
 
@@ -97,6 +102,13 @@ class Pool(Protocol):
     def machine(self) -> dict[str, str]:
         """The machine of the workers (`device.machine.machine_facts`); likewise."""
 
+    @property
+    def busy(self) -> dict[str, float]:
+        """Seconds that the workers have been busy so far, added up, by `Call.operation`."""
+
+    def read_meters(self) -> list[Snapshot]:
+        """The energy that processes of workers have seen used by their machines and GPUs."""
+
     def wait(self) -> None:
         """Wait until the workers are there, so that no later call pays for their start.
 
@@ -110,13 +122,20 @@ class Pool(Protocol):
     def put(self, value: T) -> T:
         """Share a value with all workers; what is returned may stand for it in calls."""
 
-    def run(self, calls: Sequence[Call[T]], *, keep: bool = False) -> list[T]:
+    def run(
+        self,
+        calls: Sequence[Call[T]],
+        *,
+        keep: bool = False,
+        finished: Callable[[int], None] | None = None,
+    ) -> list[T]:
         """Run calls.
 
         Args:
             calls: any number of them.
             keep: for calls that return a pair: leave the first of the pair in the store, and
                 return what stands for it.
+            finished: is told how many are done, whenever more are; never of fewer than before.
 
         Returns:
             The results, in the order of the calls.
@@ -128,6 +147,19 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """End the workers."""
+
+
+@runtime_checkable
+class Publisher(Protocol):
+    """A pool that shows the generations of a search to whoever watches its workers."""
+
+    def publish(self, run: str, record: Record, metrics: Record) -> None:
+        """Show a generation.
+
+        Args:
+            run: the run directory.
+            record, metrics: of the generation.
+        """
 
 
 @final
@@ -158,6 +190,8 @@ class LocalPool:
         # A copy made in inference mode could not be calibrated.
         with torch.inference_mode(False):
             self.evaluator = make_evaluator(private_copy(supernet), evaluation, task)
+        self._busy = BusySeconds()
+        self._sampler: Sampler | None = None
 
     @property
     def gpus(self) -> int:
@@ -174,6 +208,17 @@ class LocalPool:
         """The machine of this process."""
         return self.evaluator.machine
 
+    @property
+    def busy(self) -> dict[str, float]:
+        """Seconds that the evaluator has been busy so far, by operation."""
+        return self._busy.by_operation
+
+    def read_meters(self) -> list[Snapshot]:
+        """The evaluator's GPU; a search sees the processors of this machine by itself."""
+        if self._sampler is None and self.gpus:
+            self._sampler = Sampler(nvml.gpus(gpu_uuids(self.evaluator.device))).start()
+        return [] if self._sampler is None else [self._sampler.snapshot()]
+
     def wait(self) -> None:
         """Return: there is nothing to wait for."""
 
@@ -181,12 +226,26 @@ class LocalPool:
         """The value itself."""
         return value
 
-    def run(self, calls: Sequence[Call[T]], *, keep: bool = False) -> list[T]:
+    def run(
+        self,
+        calls: Sequence[Call[T]],
+        *,
+        keep: bool = False,
+        finished: Callable[[int], None] | None = None,
+    ) -> list[T]:
         """Run the calls one after another."""
-        return [call.run(self.evaluator) for call in calls]
+        results: list[T] = []
+        for call in calls:
+            results.append(self._busy.take(call, run_timed(call, self.evaluator)))
+            if finished is not None:
+                finished(len(results))
+        return results
 
     def close(self) -> None:
-        """Return: there is nothing to end."""
+        """Stop to read the GPU's meter."""
+        if self._sampler is not None:
+            self._sampler.close()
+            self._sampler = None
 
 
 def make_evaluator(supernet: ChainSupernet, evaluation: Evaluation, task: Task | None) -> Evaluator:

@@ -8,10 +8,13 @@ from typing import Any, final
 import ray
 
 from raynas.evaluation.device.allocator import keep_freed_memory
+from raynas.evaluation.device.machine import gpu_uuids
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.settings import Evaluation
+from raynas.metering.sampler import Sampler, Snapshot, machine_sampler
 from raynas.supernets.chain import ChainSupernet
 from raynas.task import Task
+from raynas.workers.busy import Timed, run_timed
 from raynas.workers.calls import Call
 from raynas.workers.pool import make_evaluator
 from raynas.workers.replicas import unpack
@@ -27,6 +30,7 @@ class RemoteEvaluator:
     """
 
     _evaluator: Evaluator
+    _sampler: Sampler
 
     def start(
         self,
@@ -67,15 +71,22 @@ class RemoteEvaluator:
         self._evaluator = make_evaluator(supernet, evaluation, task)
         if self._evaluator.device.type == "cpu":
             keep_freed_memory()
+        self._sampler = machine_sampler(gpu_uuids(self._evaluator.device)).start()
         return self._evaluator.machine
 
-    def call(self, kind: type[Call], *arguments: Any) -> Any:
+    def call(self, kind: type[Call], *arguments: Any) -> Timed:
         """Run the call of these arguments; those in Ray's store arrive as values."""
-        return kind.rebuild(*arguments).run(self._evaluator)
+        return run_timed(kind.rebuild(*arguments), self._evaluator)
 
-    def call_and_keep(self, kind: type[Call], *arguments: Any) -> tuple[Any, Any]:
+    def call_and_keep(self, kind: type[Call], *arguments: Any) -> tuple[Any, Timed]:
         """Run a call that returns a pair, so that its first part can stay here."""
-        return self.call(kind, *arguments)
+        timed = self.call(kind, *arguments)
+        kept, value = timed.value
+        return kept, Timed(value, timed.seconds)
+
+    def read_meter(self) -> Snapshot:
+        """The energy of this machine and of this worker's GPU since the worker is there."""
+        return self._sampler.snapshot()
 
 
 EvaluatorActor: Any = ray.remote(RemoteEvaluator)

@@ -24,23 +24,32 @@ Resources = Mapping[str, float]
 
 
 @contextmanager
-def connected() -> Iterator[None]:
+def connected(*, dashboard: bool = False) -> Iterator[None]:
     """A connection to Ray for the time of the context.
 
     Uses the caller's connection if there is one; else joins the cluster of `RAY_ADDRESS` or of
     this machine; else starts Ray on this machine, and stops it at the end.
+
+    Args:
+        dashboard: start Ray's dashboard with it, and print its address, or that of the cluster.
 
     Raises:
         InputError: `RAY_ADDRESS` names a cluster that does not answer, or the cluster asks for a
             token that is not here.
     """
     if ray.is_initialized():
+        if dashboard:
+            # Nothing is started again, but told.
+            print_dashboard(ray.init(ignore_reinit_error=True, configure_logging=False))
         yield
         return
     address = find_cluster()
     try:
-        ray.init(
-            address, include_dashboard=False, logging_level=logging.ERROR, configure_logging=False
+        joined = ray.init(
+            address,
+            include_dashboard=dashboard,
+            logging_level=logging.ERROR,
+            configure_logging=False,
         )
     except AuthenticationError as error:
         raise InputError(
@@ -59,9 +68,22 @@ def connected() -> Iterator[None]:
             "Start the cluster, or set RAY_ADDRESS=local to start Ray on this machine.",
         ) from error
     try:
+        if dashboard:
+            print_dashboard(joined)
         yield
     finally:
         ray.shutdown()
+
+
+def print_dashboard(joined: Any) -> None:
+    """Print the address of the dashboard of a cluster that was joined, or that it has none."""
+    url = joined.dashboard_url
+    if not url:
+        told = "none; start the cluster with ray start --head --include-dashboard=true"
+    else:
+        where = url if "://" in url else f"http://{url}"
+        told = f"{where}; if it asks for a token: ray get-auth-token"
+    print(f"Ray's dashboard: {told}", flush=True)
 
 
 def root_cause(error: BaseException) -> str:

@@ -9,7 +9,7 @@ one, actors hold a single call each until all that it may have been are done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any, TypeVar, final
@@ -19,13 +19,19 @@ from ray.exceptions import ObjectLostError, RayTaskError
 
 from raynas.errors import InputError
 from raynas.evaluation.settings import Evaluation
+from raynas.files import Record
+from raynas.metering.sampler import Snapshot
 from raynas.supernets.chain import ChainSupernet
 from raynas.task import Task
+from raynas.workers.busy import BusySeconds
 from raynas.workers.calls import Call
 from raynas.workers.patience import Patience
 from raynas.workers.pool import PoolSettings, WorkerCrashError
 from raynas.workers.ray_actor import EvaluatorActor
 from raynas.workers.ray_cluster import node_resources, resolve_workers, worker_resources
+from raynas.workers.ray_job import Job
+from raynas.workers.ray_meters import read_meters
+from raynas.workers.ray_metrics import SearchGauges
 from raynas.workers.ray_objects import DEAD, await_any, cause_of
 from raynas.workers.ray_workers import POLL_SECONDS, ActorKind, Worker, Workers
 from raynas.workers.replicas import module_folders, pack, pack_task
@@ -41,36 +47,6 @@ DEATHS = 2
 
 DRAIN_SECONDS = 120.0
 """The time to wait for calls under way when another has failed."""
-
-
-@final
-@dataclass
-class Job:
-    """The calls of one run.
-
-    Attributes:
-        calls: all of them.
-        keep: whether the first part of a result stays in the store.
-        waiting: a heap of the calls that no actor holds: the first comes first, so that one that
-            has to run again does not wait for the others.
-        running: the calls under way, by the reference of their result.
-        deaths: how many actors have died while they held a call.
-        suspects: the unfinished calls among those.
-        results: of the calls that are done.
-    """
-
-    calls: Sequence[Call[Any]]
-    keep: bool
-    waiting: list[int] = field(init=False)
-    running: dict[Any, tuple[int, Worker, Any]] = field(init=False, default_factory=dict)
-    deaths: list[int] = field(init=False)
-    suspects: set[int] = field(init=False, default_factory=set)
-    results: list[Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        count = len(self.calls)
-        self.waiting = list(range(count))
-        self.deaths, self.results = [0] * count, [None] * count
 
 
 @final
@@ -129,6 +105,8 @@ class RayPool:
         start = (ray.put(replica), evaluation, packed_task, module_folders(), packed, judged)
         kind = ActorKind(chosen.actor, self._each, start)
         self._workers = Workers(count, kind, chosen.patience)
+        self._gauges = SearchGauges()
+        self._busy = BusySeconds()
 
     @property
     def workers(self) -> int:
@@ -164,6 +142,15 @@ class RayPool:
         """The number of actors that have died and been replaced."""
         return self._workers.replaced
 
+    @property
+    def busy(self) -> dict[str, float]:
+        """Seconds that actors have been busy so far, by operation."""
+        return self._busy.by_operation
+
+    def read_meters(self) -> list[Snapshot]:
+        """The meter of every actor that answers; see `Pool.read_meters`."""
+        return read_meters(self._workers.ready)
+
     def wait(self) -> None:
         """Wait until the actors are ready for which the cluster has room; see `Pool.wait`."""
         self._workers.wait()
@@ -172,21 +159,32 @@ class RayPool:
         """Put a value into the object store."""
         return ray.put(value)  # type: ignore[return-value]
 
-    def run(self, calls: Sequence[Call[T]], *, keep: bool = False) -> list[T]:
+    def run(
+        self,
+        calls: Sequence[Call[T]],
+        *,
+        keep: bool = False,
+        finished: Callable[[int], None] | None = None,
+    ) -> list[T]:
         """Run the calls on whichever actor is free; see `Pool.run`.
 
         Raises:
             LostObjectError: an argument went away with its node.
             WorkerCrashError: a call killed two actors, or no actor could be started.
         """
-        job = Job(calls, keep)
+        job = Job(calls, keep, finished)
         try:
             self._finish(job)
         except BaseException as error:
             # Somebody who interrupts does not wait, but may use the pool again.
             self._drain(job, DRAIN_SECONDS if isinstance(error, Exception) else 0.0)
+            self._gauges.queue(0)
             raise
         return job.results
+
+    def publish(self, run: str, record: Record, metrics: Record) -> None:
+        """Show a generation on Ray's Prometheus endpoint; see `SearchGauges.generation`."""
+        self._gauges.generation(run, record, metrics)
 
     def close(self) -> None:
         """End the actors."""
@@ -209,6 +207,9 @@ class RayPool:
                     self._take_result(ref, job)
                 else:
                     self._workers.take_in(ref)
+            if done:
+                self._gauges.queue(job.open)
+                job.tell()
 
     def _hand_out(self, job: Job) -> None:
         """Give waiting calls to the actors that hold the fewest.
@@ -240,7 +241,7 @@ class RayPool:
         """Take in the result of a call, or find out what became of it."""
         index, worker, kept = job.running.pop(ref)
         try:
-            value = ray.get(ref)
+            timed = ray.get(ref)
         except DEAD:
             self._replace(worker, job)
             return
@@ -250,6 +251,7 @@ class RayPool:
             # The result itself, with the node it was made on: the call has to run again.
             heappush(job.waiting, index)
         else:
+            value = self._busy.take(job.calls[index], timed)
             job.results[index] = (kept, value) if job.keep else value
             job.suspects.discard(index)
         worker.held.remove(index)

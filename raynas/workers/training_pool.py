@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar, final
 
 from raynas.evaluation.weights import Weights
+from raynas.metering.sampler import Snapshot
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.plain_state import Values
 from raynas.workers.calls import Call, Under
@@ -65,6 +66,15 @@ class TrainingPool:
         """See `Pool.machine`."""
         return self._pool.machine
 
+    @property
+    def busy(self) -> dict[str, float]:
+        """See `Pool.busy`."""
+        return self._pool.busy
+
+    def read_meters(self) -> list[Snapshot]:
+        """See `Pool.read_meters`."""
+        return self._pool.read_meters()
+
     def wait(self) -> None:
         """See `Pool.wait`."""
         self._pool.wait()
@@ -73,11 +83,18 @@ class TrainingPool:
         """See `Pool.put`."""
         return self._pool.put(value)
 
-    def run(self, calls: Sequence[Call[T]], *, keep: bool = False) -> list[T]:
+    def run(
+        self,
+        calls: Sequence[Call[T]],
+        *,
+        keep: bool = False,
+        finished: Callable[[int], None] | None = None,
+    ) -> list[T]:
         """Run calls with the weights that were given last; with those of the pool before."""
         if self._weights is None:
-            return self._pool.run(calls, keep=keep)
-        return self._pool.run([Under(self._weights, call) for call in calls], keep=keep)
+            return self._pool.run(calls, keep=keep, finished=finished)
+        wrapped = [Under(self._weights, call) for call in calls]
+        return self._pool.run(wrapped, keep=keep, finished=finished)
 
     def close(self) -> None:
         """See `Pool.close`."""

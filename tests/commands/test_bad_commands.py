@@ -165,9 +165,7 @@ def test_a_resume_with_other_weights(finished: Path, tmp_path: Path) -> None:
     base = (*BRIEF_SEARCH, *TINY, "--weights", other, "--run-dir", finished, "--resume")
     assert_refused(base, "resume: expected the supernet that the run was started with")
     export = ("export", *DIGITS, *TINY, "--weights", other, "--out", tmp_path / "best")
-    assert_refused(
-        (*export, "--run-dir", finished), "run_dir: expected the supernet that was searched"
-    )
+    assert_refused((*export, finished), "run_dir: expected the supernet that was searched")
     assert contents(finished) == before
     assert not (tmp_path / "best").exists()
 
@@ -200,9 +198,9 @@ def test_a_run_directory_below_a_file(
             "for block 2 one of identity, sequential_0, sequential_1, or",
         ),
         (("--architecture", ""), "architecture: expected 3 choices, one per block, got 1: ['']."),
-        ((), "architecture: expected either --architecture or --run-dir, got neither."),
-        (("--architecture", "0", "--run-dir", "x"), "or --run-dir, got both."),
-        (("--run-dir", "absent"), "run_dir: expected the directory of a search"),
+        ((), "architecture: expected either --architecture or a run directory, got neither."),
+        (("--architecture", "0", "x"), "or a run directory, got both."),
+        (("absent",), "run_dir: expected the directory of a search"),
         (("--architecture", "0,0,0", "--batch-norm", "x"), "invalid choice 'x' for argument"),
     ],
 )

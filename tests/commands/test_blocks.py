@@ -52,7 +52,7 @@ def test_channels_of_a_found_architecture_are_searched_and_exported(
     run = tmp_path / "run"
     done("search", *fixed, *BRIEF_SEARCH[3:], "--run-dir", run)
     assert kinds_of_result(run) == KINDS
-    done("export", *fixed, "--run-dir", run, "--out", tmp_path / "again")
+    done("export", *fixed, run, "--out", tmp_path / "again")
     described = strict_json(tmp_path / "again" / "architecture.json")
     assert described["names"] == strict_json(run / "result.json")["names"]
     widths = ",".join(described["names"])
@@ -88,8 +88,16 @@ def test_what_a_command_line_gives(home: Path) -> None:
         ("joint.st", "c3,c3,c3", "blocks: expected 2 choices, one per block, got 3"),
         ("joint.st", "c3,e3k5", "blocks: expected for block 1 one of c3, c5"),
         ("joint.st", "missing.json", "blocks: expected a file that is there"),
-        ("joint.st", "nothing.json", "blocks: expected the names of the choices, or a file"),
-        ("joint.st", "text.json", "blocks: expected the names of the choices, or a file"),
+        (
+            "joint.st",
+            "nothing.json",
+            "blocks: expected the architecture.json of an export",
+        ),
+        (
+            "joint.st",
+            "text.json",
+            "blocks: expected the architecture.json of an export",
+        ),
         ("plain.st", "architecture.json", "whose channels are not searched"),
         ("fixed.st", "c3,c3", "of one built with blocks ['c3', 'x']"),
     ],

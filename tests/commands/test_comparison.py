@@ -52,6 +52,26 @@ def test_no_ratio_without_the_baseline_and_no_test_score_without_a_test_split() 
     assert last[-1] == ""
 
 
+def energy(joules: float | None, source: str | None = "measured") -> dict[str, object]:
+    """The fields of a known energy, and of a GPU."""
+    return {
+        "gpu_hours": 0.5,
+        "energy_j": joules,
+        "energy_source": source,
+        "co2_g": None if joules is None else joules / 10.0,
+    }
+
+
+def test_energy_has_columns_where_something_is_known_of_it() -> None:
+    rows = [row("ea", 0, 10.0, **energy(12_000.0)), row("pcf", 0, 5.0, **energy(None, None))]
+    titles = [column.header for column in comparison.comparison_table(rows).columns]
+    assert titles[7:] == ["seconds", "GPU hours", "joules", "g CO2", "seconds: EA / this"]
+    assert last_row(rows)[7:] == ["5.0", "0.5", "", "", "2.00 (2.00-2.00)"]
+    assert last_row(rows[:1])[8:11] == ["0.5", "1.2e+04", "1,200"]
+    estimated = [row("ea", 0, 10.0, **energy(12.5)), row("ea", 1, 10.0, **energy(7.5, "estimated"))]
+    assert last_row(estimated)[8:11] == ["0.5", "~10", "~1"]
+
+
 @pytest.mark.parametrize(
     ("family", "cf", "pcf", "monitor"),
     [

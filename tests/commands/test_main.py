@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, get_origin, get_type_hints
 
@@ -33,6 +33,8 @@ from raynas.commands.main import COMMANDS
 from raynas.commands.options import plain_docstring
 from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
+from raynas.export_files import FILES
+from raynas.onnx_file import ONNX
 from raynas.space import encode
 from raynas.supernets import recipe_of
 
@@ -114,7 +116,8 @@ def test_the_preset_of_a_data_set_says_in_its_file_how_it_was_built(tmp_path: Pa
 def test_search_writes_its_records_and_the_best_subnet(home: Path) -> None:
     assert set(contents(home / "run")) == {
         *(".lock", "config.json", "generations.jsonl", "metrics.jsonl", "result.json"),
-        *(f"best/{name}" for name in ("architecture.json", "weights.safetensors", "model.pt2")),
+        "report.html",
+        *(f"best/{name}" for name in FILES if name != ONNX),
     }
     result = strict_json(home / "run" / "result.json")
     assert result["generations"] == 2
@@ -131,7 +134,10 @@ def test_search_writes_its_records_and_the_best_subnet(home: Path) -> None:
     ):
         assert shown in out
     run_dir = home / "run"
-    assert out.splitlines()[-1] == f"Records: {run_dir}, best subnet: {run_dir / 'best'}"
+    assert out.splitlines()[-2:] == [
+        f"Records: {run_dir}, best subnet: {run_dir / 'best'}",
+        f"Report: {run_dir / 'report.html'}",
+    ]
 
 
 def test_a_search_is_the_same_again_and_resumes_what_has_ended(
@@ -151,13 +157,15 @@ def test_without_a_run_directory_a_search_makes_one_and_finds_it_to_resume(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    costs = ("--co2-per-kwh", 50, "--watts", 60)
     arguments = ("search", *SEARCH, "--weights", weights, "--strategy", "random", "--seed", 7)
-    done(*arguments)
+    assert " g, at 50 g/kWh" in done(*arguments, *costs)
     (made,) = (tmp_path / "runs" / "digits").iterdir()
     assert made.name.startswith("random-seed7-")
     before = (made / "result.json").read_bytes()
+    assert json.loads(before)["energy_j"] > 0
     (made / "result.json").unlink()
-    done(*arguments, "--resume")
+    done(*arguments, *costs, "--resume")
     assert list((tmp_path / "runs" / "digits").iterdir()) == [made]
     assert json.loads(before)["architecture"] == strict_json(made / "result.json")["architecture"]
 
@@ -178,7 +186,7 @@ def test_the_exported_programs_have_the_accuracy_of_the_result(
 ) -> None:
     result = strict_json(home / "run" / "result.json")
     common = ("export", *DIGITS, *TINY, "--weights", weights, "--out")
-    by_run = done(*common, tmp_path / "run", "--run-dir", home / "run")
+    by_run = done(*common, tmp_path / "run", home / "run")
     text = encode(tuple(result["architecture"]))
     done(*common, tmp_path / "name", "--architecture", text)
     assert by_run == f"Exported {text} to {tmp_path / 'run'}\n"
@@ -200,10 +208,10 @@ def test_export_takes_batch_norm_from_the_run(weights: Path, tmp_path: Path) -> 
     done("search", *SEARCH, *small, "--weights", weights, "--run-dir", run_dir)
     out = tmp_path / "export"
     common = ("export", *DIGITS, *TINY, "--weights", weights, "--out", out)
-    refused = command(*common, "--run-dir", run_dir, "--batch-norm", "recalibrate")
+    refused = command(*common, run_dir, "--batch-norm", "recalibrate")
     assert refused.code == 2
     assert not out.exists()
-    done(*common, "--run-dir", run_dir)
+    done(*common, run_dir)
     result = strict_json(run_dir / "result.json")
     assert accuracy(out / "model.pt2", raynas.data.digits()) == result["test_top1"]
 
@@ -311,19 +319,17 @@ def test_data_of_a_function_take_its_options_and_may_print(weights: Path) -> Non
 def options_and_words(function: object) -> dict[str, str]:
     """Every option of a command and how its docstring explains it, dataclasses' fields included."""
     found: dict[str, str] = {}
-    hints = get_type_hints(function)
-    for name in hints:
-        if name == "return":
-            continue
-        source = hints[name] if is_dataclass(hints[name]) else function
-        names = [each.name for each in fields(source)] if is_dataclass(source) else [name]
-        lines = plain_docstring(inspect.getdoc(source) or "").splitlines()
-        said = dict(line.strip().split(": ", 1) for line in lines if line.startswith("    "))
-        found |= {each: said[each] for each in names}
+    lines = plain_docstring(inspect.getdoc(function) or "").splitlines()
+    said = dict(line.strip().split(": ", 1) for line in lines if line.startswith("    "))
+    for name, hint in get_type_hints(function).items():
+        if is_dataclass(hint):
+            found |= options_and_words(hint)
+        elif name != "return":
+            found[name] = said[name]
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "ledger"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("ledger", "onnx")])
 def test_help_names_and_explains_every_option_once(name: str) -> None:
     shown = done(name, "--help")
     text = " ".join(shown.replace("│", " ").split())
@@ -334,7 +340,7 @@ def test_help_names_and_explains_every_option_once(name: str) -> None:
         flag = f"--{option.replace('_', '-')}"
         opening = rf"{flag}(,| [A-Z\\[{{])"
         if get_origin(hints.get(option)) is Annotated:
-            opening = "PATH  "  # An argument without a name.
+            opening = r"\[?PATH\]?  "  # An argument without a name.
         row = re.compile(rf"^[│ ]*{opening}", re.MULTILINE)
         assert len(row.findall(shown)) == 1, flag
         assert " ".join(words.split()).rstrip(".") in text
@@ -377,7 +383,7 @@ def test_the_program_ends_with_one_line_and_code_2(tmp_path: Path) -> None:
     ended = program("export", *DIGITS, "--supernet", "none", "--out", "best", folder=tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
-        "error: architecture: expected either --architecture or --run-dir, got neither. "
+        "error: architecture: expected either --architecture or a run directory, got neither. "
         "Give one of them.\n"
     )
     assert not list(tmp_path.iterdir())

@@ -72,7 +72,8 @@ def test_the_winner_is_retrained_into_its_run_directory(home: Path, out: str) ->
     assert table["test top1"] == f"{told['test_top1']:.2%}"
     assert table["validation top1 in the supernet"] == f"{result['top1']:.2%}"
     assert set(contents(home / "run" / "retrained")) == {
-        *("architecture.json", "weights.safetensors", "model.pt2", "retraining.json"),
+        *("architecture.json", "weights.safetensors", "model.pt2", "network.py"),
+        "retraining.json",
     }
 
 

@@ -182,13 +182,13 @@ def test_a_front_on_the_command_line(weights: Path, tmp_path: Path) -> None:
     assert config["supernet"]["names"] == [list(names) for names in tiny_supernet().names]
     exported = tmp_path / "front"
     arguments = ("export", *DIGITS, *TINY, "--weights", weights, "--out", exported)
-    done(*arguments, "--run-dir", tmp_path / "run", "--all")
+    done(*arguments, tmp_path / "run", "--all")
     described = [strict_json(folder / "architecture.json") for folder in sorted(exported.iterdir())]
     assert [each["architecture"] for each in described] == [m["architecture"] for m in front]
     assert [each["names"] for each in described] == [m["names"] for m in front]
     assert [each["costs"] for each in described] == [m["costs"] for m in front]
     (exported / "99").mkdir()
-    elsewhere = ("--run-dir", tmp_path / "run", "--all", "--weights", tmp_path / "none")
+    elsewhere = (tmp_path / "run", "--all", "--weights", tmp_path / "none")
     assert_refused(
         (*arguments[:5], *elsewhere, "--out", exported), "directory: expected no numbered"
     )

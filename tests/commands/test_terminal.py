@@ -7,37 +7,17 @@ from typing import Any
 
 import pytest
 from command_runs import cells
+from generation_records import record, score
 from rich.console import Console
 
 from raynas.commands.terminal import (
     make_console,
     result_table,
-    search_progress,
     share,
     training_progress,
 )
 from raynas.generation import generation_line
 from raynas.training import EpochReport, StepReport
-
-
-def score(*, finite: bool = True) -> dict[str, Any]:
-    return {"architecture": [0, 1], "top1": 0.5, "loss": 1.0 if finite else None, "finite": finite}
-
-
-def record(**changes: Any) -> dict[str, Any]:
-    """A generation of `generations.jsonl`."""
-    return {
-        "generation": 2,
-        "prefix": [0],
-        "frozen": 1,
-        "refused": None,
-        "finished": None,
-        "samples": 300,
-        "best": {"architecture": [0, 1], "top1": 0.9125},
-        "rescored": [score()],
-        "population": [score(), score()],
-        **changes,
-    }
 
 
 def result(**changes: Any) -> dict[str, Any]:
@@ -148,6 +128,32 @@ def test_a_result_of_which_little_is_known() -> None:
     assert table["of them with outputs that are not finite"] == "7"
 
 
+@pytest.mark.parametrize(
+    ("known", "shown_as"),
+    [
+        ({"energy_source": "measured"}, "1,234 J"),
+        (
+            {"energy_source": "measured", "energy_missing": "package-0: no counter"},
+            "1,234 J; not in it: package-0: no counter",
+        ),
+        ({"energy_source": "estimated"}, "about 1,234 J, estimated from the stated power"),
+        (
+            {"energy_j": None, "energy_missing": "processors: no counter"},
+            "not measurable here (processors: no counter)",
+        ),
+    ],
+)
+def test_energy_says_how_it_is_known(known: dict[str, Any], shown_as: str) -> None:
+    assert cells(shown(result_table(result(**known))))["energy"] == shown_as
+
+
+def test_the_co2_of_a_search() -> None:
+    record = result(co2_g=0.15259, co2_g_per_kwh=445.0)
+    assert cells(shown(result_table(record)))["CO2"] == "0.153 g, at 445 g/kWh"
+    unknown = result(energy_j=None, co2_g=None, co2_g_per_kwh=445.0)
+    assert "CO2" not in cells(shown(result_table(unknown)))
+
+
 def test_a_result_of_another_task_and_with_other_costs() -> None:
     costs = {"flops": 679_424, "params": 12_345, "ms": 1234.5}
     scored = {"closeness": -0.0312, "test_closeness": None, "objectives": ["closeness"]}
@@ -179,29 +185,6 @@ def test_texts_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
     path = "runs/[red]a[/red]/:smile:/" + 40 * "long " + "[/nothing]"
     make_console().print(path, soft_wrap=True)
     assert capsys.readouterr().out == path + "\n"
-
-
-def test_search_progress_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with search_progress(make_console(), 3) as observe:
-        observe(record(generation=0), {"seconds": 0.5})
-        observe(record(generation=1, refused="x" * 200), {})
-        observe(record(generation=2, finished="generation limit"), {"seconds": 0.5})
-    lines = capsys.readouterr().out.splitlines()
-    assert [line[:14] for line in lines] == ["generation   1", "generation   2", "generation   3"]
-    assert lines[1].endswith("x" * 200 + ")"), "a line is never broken"
-    assert "\x1b" not in "".join(lines)
-
-
-def test_search_progress_in_a_terminal() -> None:
-    file = io.StringIO()
-    console = Console(file=file, force_terminal=True, width=120, markup=False, highlight=False)
-    with search_progress(console, 3) as observe:
-        observe(record(generation=0), {"seconds": 0.5})
-        observe(record(generation=1, finished="all blocks frozen"), {})
-    text = file.getvalue()
-    assert "generation   1  best" in text
-    assert "searching" in text
-    assert "\x1b[" in text
 
 
 def step(number: int, epoch: int = 1) -> StepReport:

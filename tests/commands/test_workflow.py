@@ -141,11 +141,16 @@ def test_a_search_is_shown_and_exported(tmp_path: Path, capsys: pytest.CaptureFi
         assert f"generation {record['generation'] + 1:3d}" in out
     result = json.loads((run_dir / "result.json").read_text())
     assert ",".join(map(str, result["architecture"])) in out
-    assert out.splitlines()[-1] == f"Records: {run_dir}, best subnet: {run_dir / 'best'}"
+    assert out.splitlines()[-2:] == [
+        f"Records: {run_dir}, best subnet: {run_dir / 'best'}",
+        f"Report: {run_dir / 'report.html'}",
+    ]
+    assert "Finished after" in (run_dir / "report.html").read_text()
     assert set(contents(run_dir / "best")) == {
         "architecture.json",
         "weights.safetensors",
         "model.pt2",
+        "network.py",
     }
     workflow.search_and_show(small_supernet(), small_data(), PCF, run_dir, resume=True, **options)
     assert capsys.readouterr().out == out, "a finished run is shown again"
@@ -166,7 +171,9 @@ def test_a_subnet_that_torch_cannot_write_whole_is_told_and_the_search_is_fine(
     assert shown.err.startswith("warning: export: expected ")
     assert shown.err.count("\n") == 1
     assert "model.pt2 was not" in shown.err
-    assert set(contents(tmp_path / "run" / "best")) == {"architecture.json", "weights.safetensors"}
+    assert set(contents(tmp_path / "run" / "best")) == {
+        *("architecture.json", "weights.safetensors", "network.py"),
+    }
 
 
 def test_a_subnet_that_cannot_be_written_at_all_is_an_error_after_the_result(
@@ -257,12 +264,18 @@ def test_the_options_of_a_run(tmp_path: Path) -> None:
         "seed": 3,
         "resume": False,
         "ledger": tmp_path / "scores",
+        "metering": raynas.Metering(),
     }
+    assert run.shown() == {"dashboard": False, "mlflow": None}
+    with pytest.raises(InputError, match="dashboard: expected workers on Ray"):
+        replace(run, dashboard=True).directory(tmp_path)
     assert run.directory(tmp_path).parent == tmp_path
     assert run.directory(tmp_path).name.startswith("pcf-seed3-")
     assert replace(run, run_dir=tmp_path / "mine").directory(tmp_path) == tmp_path / "mine"
     with pytest.raises(InputError, match="seed: "):
         replace(run, seed=2**64).directory(tmp_path)
+    with pytest.raises(InputError, match="watts: expected the watts of a machine"):
+        replace(run, metering=workflow.MeteringOptions(watts=-1.0)).directory(tmp_path)
     folder_with_run(tmp_path, "mine")
     with pytest.raises(InputError, match="run_dir: expected a directory without a run"):
         replace(run, run_dir=tmp_path / "mine").directory(tmp_path)

@@ -11,7 +11,7 @@ from readme_blocks import ROOT
 
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 
-SLOW = ("quickstart", "other-networks", "systems")
+SLOW = ("quickstart", "other-networks", "results", "systems")
 """Pages that take many seconds; the README's examples do much of what they do."""
 
 

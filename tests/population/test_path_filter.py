@@ -152,6 +152,8 @@ def test_recalibrated_scores_follow_the_weights_too() -> None:
         fresh = PopulationEvaluator(LocalPool(given.supernet, settings), splits, settings, 0)
         assert evaluator.score_again(paths) == fresh.score(paths)
         shake(given.supernet, step)
+    assert pool.busy.keys() == {"calibrate", "score"}, "by what takes the time"
+    assert pool.read_meters() == []
 
 
 def test_prefixes_are_shared() -> None:

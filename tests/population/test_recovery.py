@@ -74,6 +74,10 @@ class ForgetfulPool:
     def machine(self) -> dict[str, str]:
         return self.local.machine
 
+    @property
+    def busy(self) -> dict[str, float]:
+        return self.local.busy
+
     def wait(self) -> None:
         pass
 

@@ -77,12 +77,15 @@ def test_it_says_what_a_plain_loop_over_its_files_does(
 ) -> None:
     folder = whole.exported.directory
     assert set(contents(folder)) == {
-        *("architecture.json", "weights.safetensors", "model.pt2", "retraining.json"),
+        *("architecture.json", "weights.safetensors", "model.pt2", "network.py"),
+        "retraining.json",
     }
     program = torch.export.load(folder / "model.pt2").module()
+    source: dict[str, Any] = {"__name__": "network", "__file__": str(folder / "network.py")}
+    exec((folder / "network.py").read_text(), source)
     plain: nn.Module = standalone(supernet, FOUND).subnet((0, 0, 0))
     plain.load_state_dict(load_file(folder / "weights.safetensors"))
-    for model in (program, plain.eval(), whole.network.subnet((0, 0, 0))):
+    for model in (program, plain.eval(), whole.network.subnet((0, 0, 0)), source["load_network"]()):
         assert accuracy(model, data.test) == whole.best.test_top1
         assert accuracy(model, data.validation) == whole.best.top1
     assert whole.best.top1 > 0.2
@@ -275,7 +278,7 @@ def test_what_torch_cannot_write_is_told_and_the_rest_is_there(
     ended = raynas.retrain(supernet, data, FOUND, brief, tmp_path)
     assert "model.pt2" in ended.exported.refused
     assert set(contents(tmp_path)) == {
-        *("architecture.json", "weights.safetensors", "retraining.json"),
+        *("architecture.json", "weights.safetensors", "network.py", "retraining.json"),
     }
     again = raynas.retrain(supernet, data, FOUND, brief, tmp_path, observer=interrupt)
     assert again.exported == ended.exported

@@ -301,3 +301,16 @@ def test_operations_of_c_count_whatever_the_weights() -> None:
     """As latency tables and training checkpoints compare them."""
     one, other = (untrained_digest(make()) for make in PAIRS["method of tensors"])
     assert one != other
+
+
+def test_rewritten_assertions_lead_to_no_session() -> None:
+    """Code with `assert` in a test reads helpers of pytest, behind which everything lies."""
+
+    def asserting(x: Tensor) -> Tensor:
+        assert x.ndim
+        return torch.relu(x)
+
+    code = asserting.__code__
+    assert any(name.startswith("@py") for name in code.co_names)
+    assert code_facts(code).globals == {"torch", "AssertionError"}
+    assert code_facts(code).chains == {("torch", "relu"), ("AssertionError",)}

@@ -278,5 +278,6 @@ def test_only_plain_values_are_copied() -> None:
         assert copied(other) is NONE
     assert same(float("nan"), float("nan"))
     assert not same(1, 1.0)
+    assert not same(0.0, -0.0)
     assert not same({"a": 1}, {"b": 1})
     assert not same(torch.zeros(2), torch.zeros(3))

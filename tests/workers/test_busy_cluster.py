@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +45,7 @@ def cores_taken(count: int) -> Iterator[Callable[[], None]]:
     finally:
         ray.kill(holder)
         while ray.available_resources().get("CPU", 0.0) < CORES:
-            pass
+            time.sleep(0.05)
 
 
 def open_with(scene: Scene, workers: int, patience: Patience) -> Any:
@@ -126,7 +127,7 @@ def test_workers_that_only_load_are_waited_for_without_a_word(
         # A moment for the reservations, which need no process to start.
         unsettled = ("PENDING", "PREPARED")
         while any(group["state"] in unsettled for group in placement_group_table().values()):
-            pass
+            time.sleep(0.05)
         with caplog.at_level(logging.WARNING, "raynas"):
             pool.wait()
         assert pool.workers == 2

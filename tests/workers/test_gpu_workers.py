@@ -61,6 +61,24 @@ def test_an_actor_on_a_gpu_gives_what_this_process_gives(name: str):
         pool.close()
 
 
+def test_a_gpu_is_one_device_whoever_uses_it():
+    from raynas.workers.ray_pool import RayPool
+
+    settings, scene = Evaluation(device="cuda"), build_scene(SEED)
+    local, pool = LocalPool(scene.supernet, settings), RayPool(scene.supernet, settings)
+    try:
+        pool.wait()
+        (here,), (there,) = local.read_meters(), pool.read_meters()
+    finally:
+        pool.close()
+        local.close()
+    (mine,), (other,) = ([t for t in each.tallies if t.kind == "gpu"] for each in (here, there))
+    assert (here.host, mine.device) == (there.host, other.device)
+    assert mine.device.startswith(("GPU-", "MIG-"))
+    assert mine.joules >= 0
+    assert mine.counter is not None or mine.reason
+
+
 def test_scores_on_a_gpu_are_near_those_on_a_cpu():
     scene = build_scene(SEED)
     found = {}

@@ -18,12 +18,13 @@ from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.evaluation.evaluator import Evaluator
 from raynas.evaluation.settings import Arithmetic
+from raynas.metering.sampler import this_host
 from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.supernets import digest
 from raynas.task import Classification
 from raynas.testing import check_pool
-from raynas.workers.calls import Calibrate
+from raynas.workers.calls import Calibrate, ScoreShard
 from raynas.workers.open_pool import check_workers, open_pool
 from raynas.workers.pool import LocalPool, Pool, PoolSettings
 
@@ -61,6 +62,22 @@ def expected(scene: Scene, calls: list[Any]) -> list[Any]:
 def test_calls_run_as_by_one_evaluator_in_this_process(pool: Pool, scene: Scene) -> None:
     data = SearchData("noise", scene.supernet.num_classes, scene.calibration, scene.validation, ())
     check_pool(pool, scene.supernet, data)
+
+
+def test_workers_read_the_meters_of_their_machine(pool: Pool, scene: Scene) -> None:
+    calls = [ScoreShard(s, [(0, 1, 0)], "inherited", Arithmetic()) for s in scene.validation]
+    before = pool.busy
+    pool.run(calls)
+    gone = {name: seconds - before.get(name, 0.0) for name, seconds in pool.busy.items()}
+    assert [name for name, seconds in gone.items() if seconds > 0] == ["score"]
+    found = [pool.read_meters() for _ in range(2)]
+    assert [len(each) for each in found] == [pool.workers] * 2
+    for first, last in zip(*found, strict=True):
+        assert first.host == last.host == this_host(), "as the driver names it"
+        assert first.origin == last.origin
+        assert first.age < last.age
+        assert [tally.kind for tally in last.tallies] == ["cpu"] * len(last.tallies)
+    assert len({each.origin for each in found[0]}) == pool.workers
 
 
 def test_a_users_own_exception_arrives_as_itself(pool: Pool, scene: Scene, folder: Path):

@@ -89,8 +89,10 @@ def test_an_actor_killed_from_outside_is_replaced(pool: Any, scene: Scene, folde
     assert pool.replaced == replaced + 1
 
     ray.kill(pool.actors[0])
+    assert pool.read_meters() == [], "one that has died tells nothing"
     assert history(pool, scene, WAITS) == expected
     assert pool.replaced == replaced + 2
+    assert len(pool.read_meters()) == 1
 
 
 def test_the_calls_of_a_dead_actor_run_again_in_order(pool: Any, scene: Scene, folder: Path):
@@ -102,8 +104,11 @@ def test_the_calls_of_a_dead_actor_run_again_in_order(pool: Any, scene: Scene, f
     log = folder / "Crashes" / "log"
     log.unlink()
     place(folder / "Crashes", 1)
-    found = pool.run(calls)
+    told: list[int] = []
+    found = pool.run(calls, finished=told.append)
     assert [int(line) for line in log.read_text().split()] == [sizes[0], *sizes]
+    assert told == sorted(told), "what has to run again was never done"
+    assert (told[0] < len(calls), told[-1]) == (True, len(calls))
     for (one, _), (other, _) in zip(found, wanted, strict=True):
         assert one.features.tobytes() == other.features.tobytes()
 

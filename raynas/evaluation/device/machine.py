@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 
@@ -26,6 +28,18 @@ def machine_facts(device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
+
+
+def gpu_uuids(device: torch.device) -> tuple[str, ...]:
+    """The UUID of a GPU, as NVML names it; none for a processor."""
+    if device.type != "cuda":
+        return ()
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    if uuid is None:
+        # By its number on this machine at least, so that GPUs are told apart.
+        return (f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES', '0')}",)
+    text = str(uuid)
+    return (text if text.startswith(("GPU-", "MIG-")) else f"GPU-{text}",)
 
 
 def computes_fast_in(precision: str, device: str) -> bool:

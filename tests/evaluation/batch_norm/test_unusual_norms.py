@@ -343,6 +343,10 @@ class Alternating:
         self._pools = [LocalPool(scene.supernet, protocol) for _ in range(workers)]
         self.machine, self.settings = self._pools[0].machine, self._pools[0].settings
 
+    @property
+    def busy(self) -> dict[str, float]:
+        return {}
+
     def wait(self) -> None:
         """Nothing starts."""
 

@@ -1,0 +1,33 @@
+"""Files of raynas: `architecture.json` of an export, `result.json` of a search, or a plain list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raynas.errors import is_whole
+from raynas.foreign.found import Found, NotUnderstoodError
+
+NAMES, INDICES = "names", "architecture"
+
+
+def is_own(content: Mapping[str, Any]) -> bool:
+    """Whether a mapping is the description of an architecture."""
+    return INDICES in content or NAMES in content
+
+
+def read(content: Mapping[str, Any] | list[Any]) -> Found:
+    """The architecture of a description; its names say the same in every space.
+
+    Raises:
+        NotUnderstoodError: no list of names or indices.
+    """
+    listed = content
+    if isinstance(content, Mapping):
+        listed = content.get(NAMES) or content.get(INDICES) or []
+    if not isinstance(listed, list) or not listed:
+        raise NotUnderstoodError("no list of choices")
+    for each in listed:
+        if not isinstance(each, str) and not is_whole(each):
+            raise NotUnderstoodError(f"{each!r}, which is no choice of a block")
+    return Found("an architecture", tuple(listed))

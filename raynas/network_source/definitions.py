@@ -1,0 +1,162 @@
+"""Imports, functions and constants that the methods of modules use, as source."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from types import FunctionType, ModuleType
+from typing import Any, final
+
+from torch import nn
+
+from raynas.network_source.expressions import CannotBeWrittenError, written
+
+HOMES = ("torch", "torch.nn", "torch.nn.functional")
+"""Modules that functions of torch are looked for in, which may not say where they belong."""
+
+
+@final
+class Definitions:
+    """Everything at the top of a source file that lifted code refers to by its names.
+
+    Args:
+        taken: names that the file defines itself.
+    """
+
+    def __init__(self, taken: Mapping[str, object]) -> None:
+        self.imports: set[str] = set()
+        self.pieces: dict[str, str] = {}
+        self._known: dict[str, object] = dict(taken)
+
+    def resolve(self, function: Callable[..., Any], text: str, own: type | None = None) -> None:
+        """Define what a function refers to.
+
+        Args:
+            function: whose module says what its names mean.
+            text: its source.
+            own: the class that it is a method of, which the file defines.
+
+        Raises:
+            CannotBeWrittenError: a name that stands for something that no source can stand for, or
+                for two things.
+        """
+        plain = inspect.unwrap(function)
+        outer = [name for name in plain.__code__.co_freevars if name != "__class__"]
+        if outer:
+            raise CannotBeWrittenError(f"uses {outer[0]} of the function around its class")
+        meanings = plain.__globals__
+        self.resolve_names(text, {name: value for name, value in meanings.items()
+                                  if value is not own})  # fmt: skip
+
+    def resolve_names(self, text: str, meanings: Mapping[str, Any]) -> None:
+        """Define the free names of a source text, as far as they mean anything.
+
+        Those that mean nothing stand in annotations alone; else the file would be seen to fail.
+        """
+        for name in free_names(text):
+            if name in meanings and meanings[name] is not getattr(builtins, name, None):
+                self.define(name, meanings[name])
+
+    def define(self, name: str, value: Any) -> None:
+        """Define a name.
+
+        Raises:
+            CannotBeWrittenError: as `resolve`.
+        """
+        if name in self._known:
+            if self._known[name] is not value:
+                raise CannotBeWrittenError(f"uses a {name} that is not the {name} of other code")
+            return
+        self._known[name] = value
+        line = import_of(name, value)
+        if line is not None:
+            self.imports.add(line)
+        elif isinstance(value, FunctionType):
+            text = source_of(value)
+            self.resolve(value, text)
+            self.pieces[name] = text
+        elif isinstance(value, type):
+            if issubclass(value, nn.Module):
+                raise CannotBeWrittenError(f"refers to the module {name} in its code")
+            text = source_of(value)
+            self.resolve_names(text, vars(sys.modules[value.__module__]))
+            self.pieces[name] = text
+        elif type(value).__module__ not in ("types", "typing"):
+            # Aliases of types stand in annotations alone.
+            try:
+                self.pieces[name] = f"{name} = {written(value)}\n"
+            except CannotBeWrittenError:
+                kind = type(value).__name__
+                raise CannotBeWrittenError(f"uses {name}, a {kind} of its file") from None
+
+
+def source_of(value: Any) -> str:
+    """The source of a function or a class, as if it stood at the beginning of lines.
+
+    Raises:
+        CannotBeWrittenError: it is in no file.
+    """
+    try:
+        return textwrap.dedent(inspect.getsource(value))
+    except (OSError, TypeError) as error:
+        name = getattr(value, "__name__", repr(value))
+        raise CannotBeWrittenError(f"needs the source of {name}, which is in no file") from error
+
+
+def free_names(text: str) -> list[str]:
+    """The names that a source text reads and does not bind itself, in order."""
+    tree = ast.parse(text)
+    bound: set[str] = set()
+    read: dict[str, None] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Load):
+                read[node.id] = None
+            else:
+                bound.add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler):
+            bound.add(node.name or "")
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {(each.asname or each.name).partition(".")[0] for each in node.names}
+    return [name for name in read if name not in bound]
+
+
+def import_of(name: str, value: Any) -> str | None:
+    """The line that imports a value of torch or of Python; `None` for any other value.
+
+    Raises:
+        CannotBeWrittenError: a module of another package.
+    """
+    if isinstance(value, ModuleType):
+        if not is_at_hand(value.__name__):
+            raise CannotBeWrittenError(f"uses {value.__name__}, which is not of torch")
+        parent, _, last = value.__name__.rpartition(".")
+        if not parent:
+            return f"import {last}" if last == name else f"import {last} as {name}"
+        return imported(parent, last, name)
+    own = getattr(value, "__name__", None)
+    if not isinstance(own, str) or isinstance(value, nn.Module):
+        return None
+    told = getattr(value, "__module__", None)
+    for home in (*([told] if isinstance(told, str) else []), *HOMES):
+        if is_at_hand(home) and getattr(importlib.import_module(home), own, None) is value:
+            return imported(home, own, name)
+    return None
+
+
+def imported(home: str, own: str, name: str) -> str:
+    """A line that imports something from a module under a name."""
+    return f"from {home} import {own}" + ("" if own == name else f" as {name}")
+
+
+def is_at_hand(module: str) -> bool:
+    """Whether a module is there wherever torch is."""
+    top = module.partition(".")[0]
+    return top == "torch" or (top in sys.stdlib_module_names and top != "__main__")

@@ -1,0 +1,103 @@
+"""Numbers for a person to read: with units, and in words where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import TypeGuard
+
+SHARES = ("top1", "top5")
+"""Objectives that are shares, shown in per cent."""
+
+NAMES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "flops": "multiply-adds",
+         "params": "parameters"}  # fmt: skip
+"""Plain names of objectives and costs."""
+
+STRATEGIES = {"EA": "EA (SPOS)", "RandomSearch": "random", "CFES": "CF-ES", "PCFES": "PCF-ES",
+              "NSGA2": "NSGA-II"}  # fmt: skip
+"""The names that papers give to strategies, by their classes."""
+
+UNKNOWN = "–"
+"""Stands in a table where nothing is known."""
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Whether a recorded value is a number that can be drawn."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def plain_name(name: str) -> str:
+    """An objective or a cost in words."""
+    return NAMES.get(name, name.replace("_", " "))
+
+
+def axis_name(objective: str) -> str:
+    """An objective with its unit, for an axis."""
+    return f"{plain_name(objective)} (%)" if objective in SHARES else plain_name(objective)
+
+
+def scaled(objective: str, value: float) -> float:
+    """A value as an axis shows it: shares in per cent."""
+    return 100.0 * value if objective in SHARES else value
+
+
+def score_text(objective: str, value: object) -> str:
+    """The value of an objective."""
+    if not is_finite(value):
+        return UNKNOWN if value is None else str(value)
+    return f"{value:.2%}" if objective in SHARES else f"{value:.4g}"
+
+
+def count_text(value: object) -> str:
+    """A cost or a count: whole numbers with commas, others with four digits."""
+    if not is_finite(value):
+        return UNKNOWN
+    if float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def seconds_text(value: object) -> str:
+    """A time, in the units that a person would say it in."""
+    if not is_finite(value):
+        return UNKNOWN
+    if value < 100:
+        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+    if value < 3600:
+        return f"{value:,.0f} s ({value / 60:.1f} min)"
+    return f"{value:,.0f} s ({value / 3600:.2f} h)"
+
+
+def energy_text(value: object) -> str:
+    """Joules, in the multiple that is easiest to read."""
+    if not is_finite(value):
+        return UNKNOWN
+    for unit, size in (("MJ", 1e6), ("kJ", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g} J"
+
+
+def mass_text(value: object) -> str:
+    """Grams."""
+    if not is_finite(value):
+        return UNKNOWN
+    return f"{value / 1000:.3g} kg" if value >= 1000 else f"{value:.3g} g"
+
+
+def multiple(values: Sequence[float]) -> tuple[float, str]:
+    """The power of a thousand that makes numbers short, and its letter for a label.
+
+    Args:
+        values: at least one of an axis.
+    """
+    largest = max(map(abs, values), default=0.0)
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if largest >= size:
+            return size, letter
+    return 1.0, ""
+
+
+def strategy_text(strategy: str) -> str:
+    """A strategy by the name that its paper gives it."""
+    return STRATEGIES.get(strategy, strategy)

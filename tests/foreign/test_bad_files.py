@@ -1,0 +1,204 @@
+"""Files that hold no architecture, or one of another supernet: one error that says what and why."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+import raynas
+from raynas.errors import InputError
+from raynas.foreign.block_shapes import shapes_of
+from raynas.foreign.found import BlockShape
+from raynas.supernets import ChainSupernet, digest, fairnas_28x28, proxylessnas_28x28
+
+EIGHT = {f"layer_{i}": "k3" for i in range(1, 9)}
+
+
+@pytest.fixture(scope="module")
+def two_blocks() -> ChainSupernet:
+    return proxylessnas_28x28(stages=((16, 2, 2),)).eval()
+
+
+class Runs:
+    """A value whose pickle would run a command."""
+
+    def __reduce__(self) -> Any:
+        return exec, ("raise SystemExit('ran')",)
+
+
+def saved(path: Path, value: Any) -> bytes:
+    torch.save(value, path / "saved")
+    return (path / "saved").read_bytes()
+
+
+TEXTS: dict[str, tuple[str, str, str]] = {
+    "nothing": ("a.json", "", "with neither an object nor a list"),
+    "text": ("a.yaml", "c3", "with neither an object nor a list"),
+    "broken": ("a.yaml", "{a: [", "with neither JSON nor YAML"),
+    "object": ("a.json", "{}", "with neither an object nor a list"),
+    "empty": ("a.json", "[]", "with no list of choices"),
+    "nested": ("a.json", "[[1], [2]]", "with [1], which is no choice of a block"),
+    "own": ("a.json", '{"architecture": 3}', "with no list of choices"),
+    "python": ("a.py", "mb_config = [", "with a file that is no Python"),
+    "no blocks": ("a.py", "mb_config = make()", "with no list mb_config"),
+    "block": ("a.py", "mb_config = [[3, 32, 7]]", "with [3, 32, 7] for block 0 of mb_config"),
+    "gap": ("a.json", json.dumps({**EIGHT, "layer_10": "k3"}), "with no layer_9"),
+    "start": ("a.json", '{"layer_2": "k3"}', "with no layer_1"),
+    "label": ("a.json", '{"first": "k3"}', "with 'first', which is no label of a block"),
+    "kinds": ("a.json", '{"a1": "k3", "b1": 2}', "with labels of 2 kinds: a, b"),
+    "hot": ("a.json", '{"a1": [true, true]}', "with [True, True] for a a…, and no single choice"),
+    "value": ("a.json", '{"a1": 2.5}', "with 2.5 for a a…, and no choice"),
+    "widths": ("a.json", '{"a1": "k3", "a2": "k3", "channel_1": 3}', "with 1 widths of 2 blocks"),
+    "depth": ("a.json", '{"s2_depth": 5}', "with 5 for s2_depth, and not from 1 to 4"),
+    "depths": ("a.json", '{"s2_depth": 2, "s2_i0": "k3e3"}', "with no s2_i1"),
+    "stage": ("a.yaml", "stage_0_block_1: x", "with no block 0 of stage 0"),
+    "several": ("a.yaml", "stage_0_block_0: {chosen: [a, b]}",
+        "with ['a', 'b'] for stage_0_block_0, and no single choice"),
+    "pruned": (
+        "a.yaml", "modules: {stage_0_block_0: x}\nchannels: {a: 1}",
+        "with channels, which are no choices of blocks",
+    ),
+    "foreign key": (
+        "a.yaml", "stage_0_block_0: x\nhead: y", "with 'head', which names no stage and block"
+    ),
+    "no network": ("a.json", '{"name": "ProxylessNASNets"}', "with no blocks in ProxylessNASNets"),
+    "no layer": (
+        "a.json", '{"name": "ProxylessNASNets", "blocks": [{}]}',
+        "with no mobile_inverted_conv in block 0",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TEXTS)
+def test_texts_that_hold_no_architecture(
+    case: str, two_blocks: ChainSupernet, tmp_path: Path
+) -> None:
+    name, text, reason = TEXTS[case]
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        raynas.read_architecture(tmp_path / name, two_blocks)
+    assert caught.value.argument == "architecture"
+    assert f"got {tmp_path / name} {reason}. Give such a file" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_text(two_blocks: ChainSupernet, tmp_path: Path) -> None:
+    cases = {
+        b"\xff\xfe\x00": "bytes that are no text",
+        b"PK\x03\x04": "neither a pickle of choices nor a file of torch",
+        pickle.dumps(Runs()): "neither a pickle of choices nor a file of torch",
+        pickle.dumps((0, "a")): "(0, 'a'), which are no choices of blocks",
+        pickle.dumps(())[:3]: "neither a pickle of choices nor a file of torch",
+        saved(tmp_path, {"state_dict": {"a": torch.ones(2)}}): "without candidates of a search",
+        saved(tmp_path, {"vis_dict": {(0,): {}}}): "candidates without errors",
+    }
+    file = tmp_path / "file"
+    for content, reason in cases.items():
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=r"architecture: expected the architecture\.json") as e:
+            raynas.read_architecture(file, two_blocks)
+        assert reason in str(e.value)
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(InputError, match=r"architecture: expected the architecture\.json"):
+            raynas.read_architecture(path, two_blocks)
+
+
+def proxyless(change: Callable[[list[dict[str, Any]]], None]) -> dict[str, Any]:
+    """A network of ProxylessNAS with two searched blocks, one of them changed."""
+
+    def block(inputs: int, outputs: int, stride: int, expansion: int) -> dict[str, Any]:
+        added = stride == 1 and inputs == outputs
+        return {
+            "mobile_inverted_conv": {
+                "name": "MBInvertedConvLayer", "in_channels": inputs, "out_channels": outputs,
+                "kernel_size": 3, "stride": stride, "expand_ratio": expansion, "use_se": False,
+                "mid_channels": None, "act_func": "relu6",
+            },
+            "shortcut": {"name": "IdentityLayer"} if added else None,
+        }  # fmt: skip
+
+    blocks = [block(16, 8, 1, 1), block(8, 16, 2, 6), block(16, 16, 1, 3)]
+    change(blocks)
+    return {"name": "ProxylessNASNets", "blocks": blocks}
+
+
+def layer(index: int, **entries: Any) -> Callable[[list[dict[str, Any]]], None]:
+    """A change of one block's layer."""
+    return lambda blocks: blocks[index]["mobile_inverted_conv"].update(entries)
+
+
+CHANGES: dict[str, tuple[Callable[[list[dict[str, Any]]], None], str]] = {
+    "expansion": (layer(1, expand_ratio=4), "for block 0 one of e3k3, e3k5, .*got 'e4k3'"),
+    "activation": (layer(2, act_func="h_swish"), "h_swish in block 2, and no relu6"),
+    "inside": (layer(1, mid_channels=40), "40 channels inside block 1, and not 6 times"),
+    "se": (layer(1, use_se=True), "got 'e6k3se'"),
+    "first": (layer(0, kernel_size=5), "e1k5 as the first block, which is not searched"),
+    "kernel": (layer(1, kernel_size=[3, 3]), r"\[3, 3\] kernel_size in block 1"),
+    "kind": (layer(1, name="ConvLayer"), "a ConvLayer in block 1"),
+    "outputs": (layer(1, out_channels=24), "for block 0 8 to 16 channels.*got 8 to 24 channels"),
+    "stride": (
+        lambda blocks: layer(1, stride=1)(blocks),
+        "for block 0 8 to 16 channels at stride 2.*got 8 to 16 channels at stride 1",
+    ),
+    "shortcut": (lambda blocks: blocks[2].update(shortcut=None), "no shortcut in block 2"),
+    "zero": (
+        lambda blocks: blocks[1].update(mobile_inverted_conv={"name": "ZeroLayer", "stride": 2}),
+        "for block 0 one of e3k3",
+    ),
+    "count": (lambda blocks: blocks.pop(), "the choices of 2 blocks, got 1"),
+}  # fmt: skip
+
+
+def test_a_network_that_fits(two_blocks: ChainSupernet, tmp_path: Path) -> None:
+    before = digest(two_blocks)
+    (tmp_path / "net.config").write_text(json.dumps(proxyless(lambda blocks: None)))
+    found = raynas.read_architecture(tmp_path / "net.config", two_blocks.train())
+    assert two_blocks.decode(found) == ("e6k3", "e3k3")
+    assert two_blocks.training
+    assert digest(two_blocks.eval()) == before
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_network_of_another_space_is_refused_by_block(
+    case: str, two_blocks: ChainSupernet, tmp_path: Path
+) -> None:
+    change, reason = CHANGES[case]
+    (tmp_path / "net.config").write_text(json.dumps(proxyless(change)))
+    with pytest.raises(InputError, match=reason) as caught:
+        raynas.read_architecture(tmp_path / "net.config", two_blocks)
+    assert caught.value.argument.startswith("architecture")
+    assert str(tmp_path / "net.config") in str(caught.value)
+
+
+def test_shapes_are_measured_where_they_can_be_told() -> None:
+    assert shapes_of(proxylessnas_28x28(stages=((16, 2, 2), (24, 1, 2)))) == [
+        BlockShape(8, 16, 2), BlockShape(16, 16, 1), BlockShape(16, 24, 2),
+    ]  # fmt: skip
+    tiny = fairnas_28x28(image_size=4, stages=((16, 2, 2),))
+    assert shapes_of(tiny) == [BlockShape(8, 16, 0), BlockShape(16, 16, 0)]
+    flat = ChainSupernet(
+        nn.Flatten(), [[nn.Linear(4, 3)]], nn.Linear(3, 2), num_classes=2,
+        inputs=raynas.Inputs((2, 2), "float32"),
+    )  # fmt: skip
+    assert shapes_of(flat) == [None]
+
+
+def test_names_of_ones_own_are_taken_as_they_are(tmp_path: Path) -> None:
+    blocks = [[nn.Identity(), nn.ReLU()], [nn.Identity(), nn.Tanh()]]
+    supernet = ChainSupernet(
+        nn.Linear(4, 4), blocks, nn.Linear(4, 2), inputs=raynas.Inputs((4,), "float32"),
+        num_classes=2, names=[["skip", "act"], ["skip", "shuffle_3x3"]],
+    )  # fmt: skip
+    content = {"layers.0.0": "act", "layers.1.0": {"chosen": "shuffle_3x3"}}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(content))
+    again = copy.deepcopy(supernet)
+    assert raynas.read_architecture(str(tmp_path / "a.yaml"), again) == (1, 1)
