@@ -67,7 +67,7 @@ def test_options_on_the_pages_exist() -> None:
     helped = "".join(command(name, "--help").out for name in COMMANDS)
     known = set(re.findall(r"--[a-z][a-z-]+", helped)) | {"--help", "--shm-size"}
     for page in DOCS.glob("*.md"):
-        others = page.stem in ("cluster", "benchmarks")
+        others = page.stem in ("cluster", "benchmarks", "reproduction")
         quoted = [] if others else re.findall(r"`[^`\n]*`", page.read_text())
         for option in {each for text in quoted for each in re.findall(r"--[a-z][a-z-]+", text)}:
             assert option in known, f"{page.name}: {option}"
