@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib
 import re
 from pathlib import Path
@@ -118,17 +119,15 @@ def test_the_citation_is_of_this_version() -> None:
 
 def test_the_package_brings_all_its_files() -> None:
     """Files beside the code are matched by `package_data`, so that a wheel has them."""
-    patterns = re.search(
-        r"\[options\.package_data\]\nraynas =((?:\n? +\S.*|\S.*)+)",
-        (ROOT / "setup.cfg").read_text(),
-    )
-    assert patterns is not None
-    package = ROOT / "raynas"
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
     taken = {
-        file for pattern in patterns[1].replace(",", " ").split() for file in package.glob(pattern)
+        file
+        for package, patterns in settings["options.package_data"].items()
+        for pattern in patterns.replace(",", " ").split()
+        for file in (ROOT / package.replace(".", "/")).glob(pattern)
     }
-    there = {
-        file for file in package.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")
-    }
-    assert package / "py.typed" in there
+    files = [each for each in (ROOT / "raynas").rglob("*") if each.is_file()]
+    there = {each for each in files if each.suffix not in (".py", ".pyc")}
+    assert ROOT / "raynas" / "py.typed" in there
     assert there <= taken
