@@ -1,4 +1,4 @@
-"""The `raynas` commands of README and docs run as they stand there, one after another."""
+"""The `raynas` commands of the README run as they stand there, one after another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_runs import command
-from readme_blocks import ROOT, raynas_commands, run
+from readme_blocks import raynas_commands, run
 
 SYSTEMS = "runs/greedy"
 """The folder of the commands that show the papers' systems; all others build on each other."""
@@ -63,15 +63,3 @@ def run_all(commands: list[str], added: Mapping[str, tuple[str, ...]]) -> None:
         else:
             ended = command(*words[1:], *more)
             assert ended.code == 0, ended
-
-
-@pytest.mark.slow
-def test_commands_of_the_systems_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of channels, mixed precision, PONAS and retraining."""
-    monkeypatch.chdir(tmp_path)
-    commands = raynas_commands((ROOT / "docs" / "systems.md").read_text())
-    assert len(commands) == 8
-    for line in commands:
-        ended = command(*shlex.split(line)[1:])
-        assert ended.code == 0, ended
-    assert (tmp_path / "runs" / "joint" / "retrained" / "model.pt2").exists()

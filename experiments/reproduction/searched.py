@@ -187,6 +187,8 @@ def table_2(results: Results) -> list[str]:
                     points(gains(group, base)) if method != "ea" else "",
                     share(savings(group, base)) if method != "ea" else "",
                 ])  # fmt: skip
+    if not rows:
+        return []
     for name, printed in TABLE_2.items():
         for method, row in printed.items():
             lost = signed(row.top1 - printed["ea"].top1) if method != "ea" else ""

@@ -85,7 +85,8 @@ class Results:
 
     def plain(self, family: str, method: str, data: str | None = None) -> Group | None:
         """The row of Table 1 of one method, if it is wanted."""
-        freezing = next(e for e in self.families if e["name"] == family)["freezing"]
+        known = {each["name"]: each["freezing"] for each in self.families}
+        freezing = known.get(family, {"monitor": None})
 
         def keep(variant: Record) -> bool:
             own = freezing.get(method)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib
 import re
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_options_on_the_pages_exist() -> None:
     helped = "".join(command(name, "--help").out for name in COMMANDS)
     known = set(re.findall(r"--[a-z][a-z-]+", helped)) | {"--help", "--shm-size"}
     for page in DOCS.glob("*.md"):
-        others = page.stem in ("cluster", "benchmarks")
+        others = page.stem in ("cluster", "benchmarks", "reproduction")
         quoted = [] if others else re.findall(r"`[^`\n]*`", page.read_text())
         for option in {each for text in quoted for each in re.findall(r"--[a-z][a-z-]+", text)}:
             assert option in known, f"{page.name}: {option}"
@@ -118,17 +119,15 @@ def test_the_citation_is_of_this_version() -> None:
 
 def test_the_package_brings_all_its_files() -> None:
     """Files beside the code are matched by `package_data`, so that a wheel has them."""
-    patterns = re.search(
-        r"\[options\.package_data\]\nraynas =((?:\n? +\S.*|\S.*)+)",
-        (ROOT / "setup.cfg").read_text(),
-    )
-    assert patterns is not None
-    package = ROOT / "raynas"
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
     taken = {
-        file for pattern in patterns[1].replace(",", " ").split() for file in package.glob(pattern)
+        file
+        for package, patterns in settings["options.package_data"].items()
+        for pattern in patterns.replace(",", " ").split()
+        for file in (ROOT / package.replace(".", "/")).glob(pattern)
     }
-    there = {
-        file for file in package.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")
-    }
-    assert package / "py.typed" in there
+    files = [each for each in (ROOT / "raynas").rglob("*") if each.is_file()]
+    there = {each for each in files if each.suffix not in (".py", ".pyc")}
+    assert ROOT / "raynas" / "py.typed" in there
     assert there <= taken

@@ -201,6 +201,18 @@ def test_the_page_is_a_function_of_the_report(report: Record) -> None:
         assert line == line.rstrip()
 
 
+def test_a_page_without_spos_lacks_the_tables_that_are_of_it(report: Record) -> None:
+    for each in (*report["wanted"], *report["rows"]):
+        each["family"] = "ponas"
+    report["families"][0].update(name="ponas", label="PONAS", in_paper=False)
+    report["importance"] = {}
+    text = page(report)
+    for title in ("Table 4", "Table 2", "Figure 6"):
+        assert "Not run yet." in section(text, title)
+    assert cells(section(text, "Table 1"), "PONAS, EA")[2] == "2"
+    assert "| paper:" not in text
+
+
 def test_values_in_words() -> None:
     assert percent([]) == points([]) == share([]) == "—"
     assert percent([0.5]) == "50.00 %"
