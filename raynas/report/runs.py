@@ -70,7 +70,7 @@ class ReportedRun:
         """The name of what the search maximises; `None` where nothing has been scored."""
         scored = (each for generation in self.generations for each in scores_of(generation))
         first = next(scored, None)
-        return None if first is None else objective_of(first)
+        return None if first is None else first_objective(first)
 
     @cached_property
     def freezes(self) -> tuple[tuple[int, int], ...]:
@@ -90,7 +90,7 @@ def scores_of(generation: Record) -> list[Record]:
     return [*generation["rescored"], *generation["population"]]
 
 
-def objective_of(score: Record) -> str | None:
+def first_objective(score: Record) -> str | None:
     """The name of the first objective of a recorded score; `None` if it has none."""
     return next((name for name in score if name not in NOT_OBJECTIVES), None)
 
@@ -267,7 +267,7 @@ def is_score(record: Any, choices: Sequence[int]) -> bool:
     """Whether a record is that of a score of an architecture with these choices."""
     if not isinstance(record, dict) or not fits(record.get("architecture"), choices):
         return False
-    name = objective_of(record)
+    name = first_objective(record)
     value = None if name is None else record[name]
     return (
         name is not None

@@ -77,12 +77,14 @@ def energy_in_words(run: ReportedRun) -> str:
     parts = priced(run) if run.result is None else [run.result]
     energy = total(run, "energy_j")
     sources = [each["energy_source"] for each in parts if each.get("energy_source")]
-    text = energy_text(energy) if is_finite(energy) else "not measured"
-    if sources and is_finite(energy):
-        text += f" ({'estimated' if 'estimated' in sources else sources[-1]})"
     reasons = [str(each.get("energy_missing") or "") for each in parts]
     missing = of_parts(reasons, len(parts))
-    return f"{text}; {missing}" if missing else text
+    if not is_finite(energy):
+        return f"not measured; {missing}" if missing else "not measured"
+    text = energy_text(energy)
+    if sources:
+        text += f" ({'estimated' if 'estimated' in sources else sources[-1]})"
+    return f"{text}; not in it: {missing}" if missing else text
 
 
 def sum_of(run: ReportedRun, name: str) -> Any:

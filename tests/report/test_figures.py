@@ -172,7 +172,7 @@ def test_energies_are_drawn_where_they_are_known(tmp_path: Path) -> None:
     (tips,) = [marks.tips for marks in sheet.marks.values() if marks.tips]
     assert tips == [
         "b\ngeneration 1\n2.5 kJ (measured) in 4.00 s",
-        "b\ngeneration 3\n1.25 kJ (measured) in 4.00 s\nno counter on node-2",
+        "b\ngeneration 3\n1.25 kJ (measured) in 4.00 s\nnot in it: no counter on node-2",
     ]
 
 

@@ -34,7 +34,9 @@ def test_an_unfinished_run_is_told_its_costs_so_far(tmp_path: Path) -> None:
     assert told["wall time"] == "10.0 s"
     assert told["workers busy"] == "9.00 s"
     assert told["utilisation"] == "45%"
-    assert told["energy"] == "155 J (estimated); GPU-a: reset (in 1 of 3 parts of the run)"
+    assert (
+        told["energy"] == "155 J (estimated); not in it: GPU-a: reset (in 1 of 3 parts of the run)"
+    )
     assert told["CO₂"] == "2.5 g"
     assert ("reading records back to resume", "2.00 s", "20%") in spent(read(tmp_path))
 

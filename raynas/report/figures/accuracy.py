@@ -12,7 +12,7 @@ from raynas.files import Record
 from raynas.report.drawing import Sheet, legend_below, named, new_sheet, short
 from raynas.report.figures.thinning import spread
 from raynas.report.palette import light, style_of
-from raynas.report.runs import ReportedRun, objective_of, scores_of
+from raynas.report.runs import ReportedRun, first_objective, scores_of
 from raynas.report.units import axis_name, is_finite, plain_name, scaled, score_text
 
 MARKED = 200
@@ -78,7 +78,7 @@ def tip_of(run: ReportedRun, generation: Record) -> str:
     scored = [
         each[objective]
         for each in scores_of(generation)
-        if objective_of(each) == objective and is_finite(each[objective])
+        if first_objective(each) == objective and is_finite(each[objective])
     ]
     lines = [
         run.label,

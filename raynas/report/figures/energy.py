@@ -56,6 +56,6 @@ def tip_of(run: ReportedRun, number: int) -> str:
         run.label,
         f"generation {number + 1}",
         f"{told} in {seconds_text(metrics['seconds'])}",
-        *([str(metrics["energy_missing"])] if metrics.get("energy_missing") else []),
+        *([f"not in it: {metrics['energy_missing']}"] if metrics.get("energy_missing") else []),
     ]
     return "\n".join(lines)
