@@ -79,9 +79,12 @@ def status(run: ReportedRun) -> str:
 def found_before(run: ReportedRun) -> str:
     """A sentence on a winner that is not behind the frozen prefix; none on any other."""
     winner = (run.result or {}).get("architecture", [])
-    if not run.freezes or held_since(run, winner, 0) is not None:
+    frozen = frozen_at_end(run)
+    held = sum(held_since(run, winner, block) is not None for block in range(frozen))
+    if held == frozen:
         return ""
-    return " The winner was found before the blocks were frozen; scored in full, it was the best."
+    which = "the blocks" if held == 0 else "all of these blocks"
+    return f" The winner was found before {which} were frozen; scored in full, it was the best."
 
 
 def members(run: ReportedRun) -> list[Member]:

@@ -141,14 +141,6 @@ def test_a_winner_from_before_the_freeze_is_told(tmp_path: Path) -> None:
     assert "before the blocks" not in words(write_run(tmp_path / "other", ended=result()))
 
 
-def test_why_something_was_not_measured_is_told(tmp_path: Path) -> None:
-    missing = {"energy_j": None, "energy_source": None, "co2_g": None,
-               "energy_missing": "no counter can be read on node-2"}  # fmt: skip
-    text = words(write_run(tmp_path / "run", ended=result(**missing)))
-    assert "energy not measured; no counter can be read on node-2" in text
-    assert "CO₂" not in text
-
-
 def test_members_of_a_front_can_be_chosen(tmp_path: Path) -> None:
     front = [
         {**score((0, 1, 1), 0.75), "names": ["c3", "c5", "x"]},

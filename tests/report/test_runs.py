@@ -11,6 +11,7 @@ from small_search import contents
 from written_runs import CHOICES, GENERATIONS, NAMES, config, result, rewrite, write_run
 
 from raynas.errors import InputError
+from raynas.report.facts import found_before
 from raynas.report.runs import labels_of, read_runs, salvage
 
 
@@ -143,3 +144,20 @@ def test_labels_are_the_shortest_ends_that_differ() -> None:
     assert labels_of(paths) == ["one/run", "x/two/run", "y/two/run", "other"]
     assert labels_of([Path("/run")]) == ["run"]
     assert labels_of([]) == []
+
+
+@pytest.mark.parametrize(
+    ("winner", "told"),
+    [
+        ([0, 1, 0], ""),
+        ([0, 0, 1], "before all of these blocks were frozen; scored in full, it was the best"),
+        ([1, 1, 1], "before the blocks were frozen; scored in full, it was the best"),
+    ],
+)
+def test_a_winner_that_is_not_behind_the_prefix(
+    winner: list[int], told: str, tmp_path: Path
+) -> None:
+    write_run(tmp_path, ended=result(architecture=winner))
+    (run,), _ = read_runs([tmp_path])
+    assert told in found_before(run)
+    assert bool(found_before(run)) == bool(told)

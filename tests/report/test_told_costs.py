@@ -50,6 +50,14 @@ def test_what_no_generation_knows_is_not_told(tmp_path: Path) -> None:
     assert not {"utilisation", "workers busy", "CO₂"} & told.keys()
 
 
+def test_why_something_was_not_measured_is_told(tmp_path: Path) -> None:
+    missing = {"energy_j": None, "energy_source": None, "co2_g": None,
+               "energy_missing": "no counter can be read on node-2"}  # fmt: skip
+    told = dict(consumed(read(write_run(tmp_path, ended=result(**missing)))))
+    assert told["energy"] == "not measured; no counter can be read on node-2"
+    assert "CO₂" not in told
+
+
 def test_reading_back_is_a_part_of_a_finished_run(tmp_path: Path) -> None:
     write_run(tmp_path, ended=result(seconds=20.0, replay_seconds=2.0))
     told = spent(read(tmp_path))
