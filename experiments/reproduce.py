@@ -45,7 +45,7 @@ QUICK_BLOCKS = {"digits": {"progressive": {"block_epochs": 1, "block_samples": 6
 @final
 @dataclass(frozen=True)
 class Options:
-    """What is made, and how much of it.
+    """The options of what is made, and how much of it.
 
     Args:
         quick: the digits, with less of everything; minutes.

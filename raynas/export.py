@@ -173,7 +173,7 @@ def export_searched(
     *,
     onnx: bool = False,
 ) -> Exported:
-    """As `export_architecture`, of a supernet that a search has accepted under this protocol."""
+    """Write one subnet of a supernet that a search has accepted; see `export_architecture`."""
     chosen = supernet.space.validate(architecture)
     require_target(Path(directory), chosen)
     require_asked(onnx=onnx)

@@ -148,7 +148,7 @@ def cells(shares: Sequence[float | None]) -> list[str]:
 def growth(
     frozen: Sequence[float | None], free: Sequence[float | None]
 ) -> tuple[float, float] | None:
-    """How much both shares grow to the last generation that both have; `None` if there is none."""
+    """The growth of both shares to the last generation that both have; `None` without one."""
     both = [(a, b) for a, b in zip(frozen, free, strict=True) if a is not None and b is not None]
     if len(both) < 2:
         return None

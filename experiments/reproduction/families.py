@@ -83,7 +83,7 @@ class Family:
         return supernet_training.adjust(preset, epochs=epochs)
 
     def limit(self, data: DataName) -> raynas.FLOPs | raynas.BitOps:
-        """What is legal on a data set: a share of the largest architecture if nothing is stated."""
+        """The limit on a data set: a share of the largest architecture if nothing is stated."""
         return self.limits.get(data, raynas.FLOPs(at_most="60%"))
 
     def build(self, source: Source) -> raynas.ChainSupernet:

@@ -25,7 +25,7 @@ SHOWN = (1, 2, 3, 5, 8, 10, 13, 15, 20)
 
 
 def figure_7(results: Results) -> list[str]:
-    """What each generation costs, by method: blocks, and seconds of one run."""
+    """The cost of each generation, by method: blocks, and seconds of one run."""
     lines: list[str] = []
     for family in results.families:
         groups = [results.plain(family["name"], method) for method in METHODS]

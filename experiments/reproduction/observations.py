@@ -1,4 +1,4 @@
-"""What populations choose, generation by generation: the paper's Figures 2, 3 and 5 as numbers.
+"""Choices of populations, generation by generation: the paper's Figures 2, 3 and 5 as numbers.
 
 Pure functions of the counts in a row, `[generation][block][choice]`.
 """
@@ -53,7 +53,7 @@ class Distances:
 
 
 def distances(row: Record, threshold: float) -> Distances | None:
-    """How far choices of shallow blocks are from the first and the last best architecture.
+    """Distances of choices of shallow blocks from the first and the last best architecture.
 
     The shallow blocks are those that CF-ES would freeze when it first could, and the majority
     choices are those of that generation. Before it, every member of a population counts.
@@ -116,7 +116,7 @@ class Following:
 
 
 def following(row: Record, free: Record, generations: int = 6) -> Following | None:
-    """How the next block's majority grows behind a freeze.
+    """The growth of the next block's majority behind a freeze.
 
     Args:
         row: of a search that freezes once.

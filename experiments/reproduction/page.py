@@ -173,7 +173,7 @@ def page(report: Record) -> str:
 
 
 def introduction(report: Record) -> list[str]:
-    """What was run, on what, by which command."""
+    """The beginning of the page: what was run, on what, by which command."""
     sizes, machine = report["sizes"], report["machine"]
     main = report["data"][0]
     quick = (

@@ -101,7 +101,7 @@ class Wanted:
 @final
 @dataclass(frozen=True)
 class Sizes:
-    """How much is searched.
+    """The sizes of all searches.
 
     Args:
         population: architectures per generation.
@@ -179,7 +179,7 @@ def searches(families: Sequence[Family], data: DataName, sizes: Sizes) -> list[W
 
 
 def ordered(families: Sequence[Family], data: DataName, sizes: Sizes) -> Iterator[Wanted]:
-    """As `searches`, with those that several tables need as often as they need them."""
+    """The searches in order; those that several tables need are named as often."""
 
     def each(family: Family, variants: Sequence[Variant]) -> Iterator[Wanted]:
         for seed in sizes.seeds:

@@ -99,7 +99,7 @@ def best_of(record: Record) -> list[int] | None:
 
 
 def counts_of(record: Record, choices: Sequence[int]) -> list[list[int]]:
-    """How often the population takes each choice: `[block][choice]`; empty without a population."""
+    """Counts of each choice in the population: `[block][choice]`; empty without a population."""
     members = [score["architecture"] for score in record["population"]]
     taken = [Counter(block) for block in zip(*members, strict=True)]
     return [

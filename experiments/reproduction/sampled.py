@@ -81,7 +81,7 @@ def figure_11(results: Results) -> list[str]:
 
 
 def candidates_behind(row: Record) -> int:
-    """How many candidates a search scored behind a frozen prefix, parents included."""
+    """The number of candidates that a search scored behind a frozen prefix, parents included."""
     return sum(each["candidates"] for each in row["generations"] if each["frozen"])
 
 

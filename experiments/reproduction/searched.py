@@ -156,7 +156,7 @@ def differences_1(
 
 
 def freezes_in_words(group: Group) -> str:
-    """When searches froze, how far, and how they ended."""
+    """A sentence on when searches froze, how far, and how they ended."""
     every = [[each["frozen"] for each in row["generations"]] for row in group.rows]
     froze = [[(n, blocks) for n, blocks in enumerate(own, 1) if blocks] for own in every]
     first = [own[0] for own in froze if own]

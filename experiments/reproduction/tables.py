@@ -38,7 +38,7 @@ class Group:
 
     @property
     def done(self) -> str:
-        """How many of the searches have been run, in words."""
+        """The number of searches that have been run, in words."""
         count = len(self.rows)
         return str(count) if count == len(self.seeds) else f"{count} of {len(self.seeds)}"
 

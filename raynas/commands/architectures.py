@@ -34,7 +34,9 @@ def architecture_of(supernet: raynas.ChainSupernet, text: str) -> Architecture:
 
 
 def architecture_in(names: Sequence[Sequence[str]], text: str) -> Architecture:
-    """As `architecture_of`, by the names of a space; channels in a file are not looked at.
+    """The architecture that a text names, or a file holds, by the names of a space alone.
+
+    Channels in a file are not looked at; all else is as in `architecture_of`.
 
     Raises:
         InputError: as there.
