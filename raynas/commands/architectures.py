@@ -36,10 +36,10 @@ def architecture_of(supernet: raynas.ChainSupernet, text: str) -> Architecture:
 def architecture_in(names: Sequence[Sequence[str]], text: str) -> Architecture:
     """The architecture that a text names, or a file holds, by the names of a space alone.
 
-    Channels in a file are not looked at; all else is as in `architecture_of`.
+    Without a supernet, the shapes of blocks in a file are not compared, and widths not named.
 
     Raises:
-        InputError: as there.
+        InputError: as `architecture_of`, or a file that says the width of each block.
     """
     from raynas.foreign.reading import fitted, read_file
     from raynas.supernets import choice_names
