@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,10 +89,15 @@ def test_a_row_says_what_was_found_and_what_populations_chose(records: RunRecord
     assert (row["family"], row["data"], row["name"], row["seed"]) == (
         "spos", "digits", "pcf-T0.4-f2", 1,
     )  # fmt: skip
-    for name in ("top1", "top5", "flops", "architecture", "evaluations"):
+    for name in ("top1", "top5", "flops", "architecture", "evaluations", "energy_missing"):
         assert row[name] == result[name]
     assert row["test_top1"] is None
-    assert row["energy_missing"] is None, "a field that this version does not write, or has not"
+    # A version that wrote no such field leaves the row without it.
+    earlier = {name: value for name, value in result.items() if name != "energy_missing"}
+    old = replace(records, result=earlier)
+    assert row_of(Wanted("spos", "digits", PLAIN, 1), old, CALIBRATION, timing) == {
+        **row, "energy_missing": None,
+    }  # fmt: skip
     assert [each["cpu_seconds"] for each in row["generations"]] == [0.5] * count
     assert [each["frozen"] for each in row["generations"]] == result["frozen"]
     assert row["first_population"] == sorted(
