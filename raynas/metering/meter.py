@@ -38,7 +38,7 @@ class Metered(Protocol):
         """Their running totals."""
 
     def read_meters(self) -> Sequence[Snapshot]:
-        """Snapshots of the machines that they work on."""
+        """Snapshots of the machines that they work on, one by each worker that answers."""
 
 
 @final
@@ -121,8 +121,10 @@ class Lap:
         parts = spending(self._before, after, seconds)
         busy = added(self._busy, counted.busy)
         energy = energy_of(parts, self._settings)
-        if counted.workers and len(self._before) == len(after) == 1:
-            energy = energy.without(UNSEEN)
+        # A worker that was read once only is told of by its devices; the driver reads itself.
+        read = max(len(self._before), len(after)) - 1
+        if counted.workers > read:
+            energy = energy.without(unread(counted.workers, read))
         return {
             "seconds": seconds,
             **busy_record(busy, max(counted.workers, 1) * seconds),
@@ -133,6 +135,18 @@ class Lap:
 
     def _snapshots(self) -> list[Snapshot]:
         return [self._sampler.snapshot(), *self._worked.read_meters()]
+
+
+def unread(workers: int, read: int) -> str:
+    """The machines that may be missing, since meters of workers were not read.
+
+    Args:
+        workers: that there are.
+        read: those whose meters were.
+    """
+    if read == 0:
+        return UNSEEN
+    return f"machines of {workers - read} of {workers} workers: their meters were not read"
 
 
 def added(

@@ -101,7 +101,7 @@ class CandidateEvaluator(ABC):
         return Counters()
 
     def read_meters(self) -> Sequence[Snapshot]:
-        """The energy that workers have seen used on their machines so far.
+        """The energy that workers have seen used on their machines so far, one of each.
 
         Nothing by default: a search sees the processors of the machine that it runs on by itself.
         """

@@ -107,7 +107,10 @@ class Pool(Protocol):
         """Seconds that the workers have been busy so far, added up, by `Call.operation`."""
 
     def read_meters(self) -> list[Snapshot]:
-        """The energy that processes of workers have seen used by their machines and GPUs."""
+        """The energy that workers have seen used by their machines and GPUs, one of each.
+
+        A worker that does not answer is left out.
+        """
 
     def wait(self) -> None:
         """Wait until the workers are there, so that no later call pays for their start.

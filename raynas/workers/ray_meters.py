@@ -31,6 +31,6 @@ def read_meters(workers: Sequence[Worker], seconds: float = ANSWER_SECONDS) -> l
         except (*DEAD, ObjectLostError):
             continue
         except RayTaskError:
-            # A meter that fails ends no search: what it would have told is named as unknown.
+            # A meter that fails ends no search; that it was not read is said of the energy.
             continue
     return snapshots

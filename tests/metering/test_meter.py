@@ -133,6 +133,20 @@ def test_workers_whose_machines_nobody_reads_are_named(tmp_path: Path) -> None:
     assert own["busy"] is own["busy_seconds"] is own["utilisation"] is None
 
 
+def test_a_worker_whose_meter_never_answers_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    driver = cluster.process(HERE, cluster.cap(HERE, 70.0))
+    worker = cluster.process(THERE, cluster.cap(THERE, 30.0))
+    crew = Crew(workers=2)
+    crew.snapshots = [worker.snapshot()]
+    lap = Meter(None, driver, cluster.clock).begin(crew)
+    cluster.work(36.0)
+    crew.snapshots = [worker.snapshot()]
+    record = lap.end()
+    assert record["energy_j"] == pytest.approx(100.0 * 36.0)
+    assert record["energy_missing"] == "machines of 1 of 2 workers: their meters were not read"
+
+
 def test_a_machine_that_joins_and_one_that_is_lost(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
     driver = cluster.process(HERE, cluster.cap(HERE, 50.0))
