@@ -91,7 +91,8 @@ def test_a_row_says_what_was_found_and_what_populations_chose(records: RunRecord
     for name in ("top1", "top5", "flops", "architecture", "evaluations"):
         assert row[name] == result[name]
     assert row["test_top1"] is None
-    assert row["energy_missing"] is None, "a field that this version does not write, or has not"
+    for name in ("energy_j", "energy_source", "energy_missing"):
+        assert row[name] == result[name]
     assert [each["cpu_seconds"] for each in row["generations"]] == [0.5] * count
     assert [each["frozen"] for each in row["generations"]] == result["frozen"]
     assert row["first_population"] == sorted(

@@ -89,6 +89,10 @@ def test_an_actor_killed_from_outside_is_replaced(pool: Any, scene: Scene, folde
     assert pool.replaced == replaced + 1
 
     ray.kill(pool.actors[0])
+    with pytest.raises(ray.exceptions.RayActorError):
+        # Until it has died: it may answer once more.
+        while True:
+            ray.get(pool.actors[0].read_meter.remote())
     assert pool.read_meters() == [], "one that has died tells nothing"
     assert history(pool, scene, WAITS) == expected
     assert pool.replaced == replaced + 2
