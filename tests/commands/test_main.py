@@ -334,13 +334,14 @@ def test_help_names_and_explains_every_option_once(name: str) -> None:
     shown = done(name, "--help")
     text = " ".join(shown.replace("│", " ").split())
     explained = options_and_words(COMMANDS[name])
-    assert {"data", "supernet"} <= set(explained)
+    assert {"run_dir", "run_dirs", "data"} & set(explained)
     hints = get_type_hints(COMMANDS[name], include_extras=True)
     for option, words in explained.items():
         flag = f"--{option.replace('_', '-')}"
         opening = rf"{flag}(,| [A-Z\\[{{])"
         if get_origin(hints.get(option)) is Annotated:
-            opening = r"\[?PATH\]?  "  # An argument without a name.
+            # An argument without a name, or several.
+            opening = r"\[?(PATH|\[PATH \[PATH \.\.\.\]\])\]?  "
         row = re.compile(rf"^[│ ]*{opening}", re.MULTILINE)
         assert len(row.findall(shown)) == 1, flag
         assert " ".join(words.split()).rstrip(".") in text

@@ -89,9 +89,11 @@ def test_a_row_says_what_was_found_and_what_populations_chose(records: RunRecord
     assert (row["family"], row["data"], row["name"], row["seed"]) == (
         "spos", "digits", "pcf-T0.4-f2", 1,
     )  # fmt: skip
-    for name in ("top1", "top5", "flops", "architecture", "evaluations", "energy_missing"):
+    for name in ("top1", "top5", "flops", "architecture", "evaluations"):
         assert row[name] == result[name]
     assert row["test_top1"] is None
+    for name in ("energy_j", "energy_source", "energy_missing"):
+        assert row[name] == result[name]
     # A version that wrote no such field leaves the row without it.
     earlier = {name: value for name, value in result.items() if name != "energy_missing"}
     old = replace(records, result=earlier)

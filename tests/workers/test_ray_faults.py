@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,17 @@ def test_a_killed_process_is_replaced_and_the_scores_stay(scene: Scene, folder: 
         two.close()
 
 
+def answers(actor: Any) -> bool:
+    """Whether an actor that was killed has not died yet."""
+    import ray
+
+    try:
+        ray.get(actor.read_meter.remote())
+    except ray.exceptions.RayActorError:
+        return False
+    return True
+
+
 def test_an_actor_killed_from_outside_is_replaced(pool: Any, scene: Scene, folder: Path):
     import ray
 
@@ -89,6 +101,8 @@ def test_an_actor_killed_from_outside_is_replaced(pool: Any, scene: Scene, folde
     assert pool.replaced == replaced + 1
 
     ray.kill(pool.actors[0])
+    while answers(pool.actors[0]):
+        time.sleep(0.01)
     assert pool.read_meters() == [], "one that has died tells nothing"
     assert history(pool, scene, WAITS) == expected
     assert pool.replaced == replaced + 2
