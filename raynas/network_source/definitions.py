@@ -6,6 +6,7 @@ import ast
 import builtins
 import importlib
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from typing import Any, final
 from torch import nn
 
 from raynas.network_source.expressions import CannotBeWrittenError, written
+from raynas.network_source.running_code import LAMBDA, require_running_code
+from raynas.supernets.known_code import is_known, is_known_function, is_known_module
 
 HOMES = ("torch", "torch.nn", "torch.nn.functional")
 """Modules that functions of torch are looked for in, which may not say where they belong."""
@@ -46,9 +49,11 @@ class Definitions:
                 for two things.
         """
         plain = inspect.unwrap(function)
+        assert isinstance(plain, FunctionType)
         outer = [name for name in plain.__code__.co_freevars if name != "__class__"]
         if outer:
             raise CannotBeWrittenError(f"uses {outer[0]} of the function around its class")
+        require_running_code(plain, text)
         meanings = plain.__globals__
         self.resolve_names(text, {name: value for name, value in meanings.items()
                                   if value is not own})  # fmt: skip
@@ -59,8 +64,11 @@ class Definitions:
         Those that mean nothing stand in annotations alone; else the file would be seen to fail.
         """
         for name in free_names(text):
-            if name in meanings and meanings[name] is not getattr(builtins, name, None):
+            own = getattr(builtins, name, None)
+            if name in meanings and meanings[name] is not own:
                 self.define(name, meanings[name])
+            elif own is not None and self._known.setdefault(name, own) is not own:
+                raise CannotBeWrittenError(f"uses Python's {name}, and other code another one")
 
     def define(self, name: str, value: Any) -> None:
         """Define a name.
@@ -77,13 +85,15 @@ class Definitions:
         if line is not None:
             self.imports.add(line)
         elif isinstance(value, FunctionType):
-            text = source_of(value)
-            self.resolve(value, text)
-            self.pieces[name] = text
+            self.pieces[name] = self._function(name, value)
         elif isinstance(value, type):
             if issubclass(value, nn.Module):
                 raise CannotBeWrittenError(f"refers to the module {name} in its code")
             text = source_of(value)
+            for held in vars(value).values():
+                plain = inspect.unwrap(getattr(held, "__func__", held))
+                if isinstance(plain, FunctionType):
+                    require_running_code(plain, source_of(plain))
             self.resolve_names(text, vars(sys.modules[value.__module__]))
             self.pieces[name] = text
         elif type(value).__module__ not in ("types", "typing"):
@@ -93,6 +103,17 @@ class Definitions:
             except CannotBeWrittenError:
                 kind = type(value).__name__
                 raise CannotBeWrittenError(f"uses {name}, a {kind} of its file") from None
+
+    def _function(self, name: str, value: FunctionType) -> str:
+        """The source that gives a name the meaning of a function, which may be called otherwise."""
+        text, own = source_of(value), value.__name__
+        if own == LAMBDA and not re.match(rf"{name}\s*(:[^=]*)?=\s*lambda\b", text):
+            raise CannotBeWrittenError(f"uses {name}, a function without a name of its own")
+        if own not in (name, LAMBDA):
+            self.define(own, value)
+            return f"{name} = {own}\n"
+        self.resolve(value, text)
+        return text
 
 
 def source_of(value: Any) -> str:
@@ -135,7 +156,7 @@ def import_of(name: str, value: Any) -> str | None:
         CannotBeWrittenError: a module of another package.
     """
     if isinstance(value, ModuleType):
-        if not is_at_hand(value.__name__):
+        if not (is_at_hand(value.__name__) and is_known_module(value)):
             raise CannotBeWrittenError(f"uses {value.__name__}, which is not of torch")
         parent, _, last = value.__name__.rpartition(".")
         if not parent:
@@ -143,6 +164,10 @@ def import_of(name: str, value: Any) -> str | None:
         return imported(parent, last, name)
     own = getattr(value, "__name__", None)
     if not isinstance(own, str) or isinstance(value, nn.Module):
+        return None
+    # Some people put functions of their own into torch.
+    foreign = isinstance(value, FunctionType) and not is_known_function(value)
+    if foreign or (isinstance(value, type) and not is_known(value)):
         return None
     told = getattr(value, "__module__", None)
     for home in (*([told] if isinstance(told, str) else []), *HOMES):

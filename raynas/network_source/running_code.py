@@ -1,0 +1,102 @@
+"""Source texts, compared with the code that runs: files change while a search runs, names too."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import Any
+
+from raynas.network_source.expressions import CannotBeWrittenError
+
+KINDS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_GENERATOR | inspect.CO_COROUTINE
+"""The flags of code that say what it is, and not where it stands."""
+
+LAMBDA = "<lambda>"
+"""The name of functions without one."""
+
+
+def require_running_code(function: FunctionType, text: str) -> None:
+    """See that the source text of a function is what runs, and that its defaults still are.
+
+    Args:
+        function: as it runs.
+        text: of it, with its decorators, as if it stood at the beginning of lines.
+
+    Raises:
+        CannotBeWrittenError: a file that has changed since it was imported, or a default that was
+            computed from a name that means something else now.
+    """
+    name, code = function.__name__, function.__code__
+    lines, _ = inspect.findsource(function)
+    # The whole file: what it imports changes how a function is compiled.
+    if (code.co_firstlineno, facts(code)) not in codes_of("".join(lines)):
+        raise CannotBeWrittenError(f"has another {name} in its file than the one that runs")
+    if name != LAMBDA:
+        require_same_defaults(function, text)
+
+
+@lru_cache(maxsize=16)
+def codes_of(text: str) -> list[tuple[int, tuple[Any, ...]]]:
+    """The first lines and the facts of all functions of a file; none of one that is no Python."""
+    try:
+        made = compile(text, "text", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return []
+    return [(each.co_firstlineno, facts(each)) for each in codes_in(made)]
+
+
+def codes_in(code: CodeType) -> Iterator[CodeType]:
+    """The codes of the functions that a code makes, those inside others, too."""
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield each
+            yield from codes_in(each)
+
+
+def facts(code: CodeType) -> tuple[Any, ...]:
+    """The facts that say what a code computes, without where it stands."""
+    constants = tuple(
+        facts(each) if isinstance(each, CodeType) else constant(each) for each in code.co_consts
+    )
+    names = (code.co_name, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
+    return code.co_code, constants, names, counts, code.co_flags & KINDS
+
+
+def constant(value: Any) -> Any:
+    """A constant with its type and sign; texts, as docstrings may be, without their indentation."""
+    if isinstance(value, str):
+        return inspect.cleandoc(value)
+    return type(value).__name__, repr(value)
+
+
+def require_same_defaults(function: FunctionType, text: str) -> None:
+    """See that the defaults of a function, computed again, are those that it has.
+
+    Raises:
+        CannotBeWrittenError: another one.
+    """
+    tree = ast.parse(text).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    arguments = tree.args
+    told = [*zip(arguments.defaults, function.__defaults__ or (), strict=True)]
+    kept = function.__kwdefaults__ or {}
+    told += [
+        (default, kept.get(argument.arg))
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if default is not None
+    ]
+    for default, value in told:
+        code = compile(ast.Expression(default), "text", "eval", dont_inherit=True)
+        try:
+            same = repr(eval(code, function.__globals__)) == repr(value)
+        # Names of the class around it, for one.
+        except Exception:
+            same = False
+        if not same:
+            raise CannotBeWrittenError(
+                f"has a default {ast.unparse(default)} in {function.__name__}, which was another"
+            )

@@ -1,0 +1,106 @@
+"""`network.py` where code is not what its file says now: edited files, changed layers of torch."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from raynas.inputs import Inputs
+from raynas.network_source import SOURCE, source_bytes
+
+FLOATS = Inputs((4,), "float32")
+
+
+def leaky(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, x * 0.25)
+
+
+class Derived(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return leaky(x) * 2
+
+
+class Weighted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gain
+
+
+def test_layers_with_code_of_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Identity(), nn.Tanh(), nn.Identity()).eval()
+    # The file is run in this process, where both would compute the same.
+    monkeypatch.setattr(nn.Tanh, "forward", lambda self, x: x * 3)
+    refused: dict[str, str] = {}
+    assert source_bytes(network, FLOATS, (), "weights.safetensors", refused) is None
+    assert refused == {SOURCE: "in block 0, Tanh has code that was put into it"}
+
+
+def test_what_others_put_into_torch_is_not_imported_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nn, "Derived", Derived, raising=False)
+    monkeypatch.setattr(torch, "leaky", leaky, raising=False)
+    network = nn.Sequential(nn.Identity(), Derived(), nn.Linear(4, 2)).eval()
+    source = source_bytes(network, FLOATS, (), "weights.safetensors", {})
+    assert source is not None
+    assert b"class Derived(nn.Module):" in source
+    assert b"def leaky(x: Tensor" in source
+
+
+FIRST = """\
+from torch import nn
+
+def act(x):
+    return x.clamp(max=1000.0)
+
+class Block(nn.Module):
+    def forward(self, x):
+        return act(x)
+"""
+
+
+@pytest.mark.parametrize("change", [("1000.0", "100.0"), ("from torch", "\n\nfrom torch")])
+def test_a_file_that_has_changed_since_its_import_is_refused(
+    change: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "edited_blocks.py"
+    file.write_text(FIRST)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "edited_blocks", raising=False)
+    block = importlib.import_module("edited_blocks").Block
+    network = nn.Sequential(nn.Identity(), block(), nn.Identity()).eval()
+    refused: dict[str, str] = {}
+    assert source_bytes(network, FLOATS, (), "weights.safetensors", refused) is not None
+    file.write_text(FIRST.replace(*change) + "# A line, so that the file has another size.\n")
+    assert source_bytes(network, FLOATS, (), "weights.safetensors", refused) is None
+    assert "in its file than the one that runs" in refused[SOURCE]
+
+
+def test_weights_that_torch_does_not_draw_are_named() -> None:
+    source = source_bytes(
+        nn.Sequential(nn.Identity(), Weighted(), nn.Linear(4, 2)),
+        FLOATS,
+        (),
+        "weights.safetensors",
+        {},
+    )
+    assert source is not None
+    text = " ".join(source.decode().split())
+    assert "Those that Weighted have beside torch's layers are not drawn" in text
+    plain = source_bytes(
+        nn.Sequential(nn.Identity(), Derived(), nn.Linear(4, 2)),
+        FLOATS,
+        (),
+        "weights.safetensors",
+        {},
+    )
+    assert plain is not None
+    assert b"not drawn" not in plain
