@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raynas.errors import is_whole
-from raynas.foreign.found import Found, NotUnderstoodError
+from raynas.foreign.found import Found, NotUnderstoodError, shown
 
 NAMES, INDICES = "names", "architecture"
 
@@ -29,5 +29,5 @@ def read(content: Mapping[str, Any] | list[Any]) -> Found:
         raise NotUnderstoodError("no list of choices")
     for each in listed:
         if not isinstance(each, str) and not is_whole(each):
-            raise NotUnderstoodError(f"{each!r}, which is no choice of a block")
+            raise NotUnderstoodError(f"{shown(each)}, which is no choice of a block")
     return Found("an architecture", tuple(listed))
