@@ -16,7 +16,12 @@ from typing import Any, final
 from torch import nn
 
 from raynas.network_source.expressions import CannotBeWrittenError, written
-from raynas.network_source.running_code import LAMBDA, require_running_code
+from raynas.network_source.running_code import (
+    LAMBDA,
+    global_names,
+    require_running_class,
+    require_running_code,
+)
 from raynas.supernets.known_code import is_known, is_known_function, is_known_module
 
 HOMES = ("torch", "torch.nn", "torch.nn.functional")
@@ -55,8 +60,12 @@ class Definitions:
             raise CannotBeWrittenError(f"uses {outer[0]} of the function around its class")
         require_running_code(plain, text)
         meanings = plain.__globals__
-        self.resolve_names(text, {name: value for name, value in meanings.items()
-                                  if value is not own})  # fmt: skip
+        told = {name: value for name, value in meanings.items() if value is not own}
+        self.resolve_names(text, told)
+        # A name may be bound in one place of the text, and looked up in another.
+        for name in global_names(plain.__code__):
+            if name in told:
+                self.define(name, told[name])
 
     def resolve_names(self, text: str, meanings: Mapping[str, Any]) -> None:
         """Define the free names of a source text, as far as they mean anything.
@@ -78,7 +87,8 @@ class Definitions:
         """
         if name in self._known:
             if self._known[name] is not value:
-                raise CannotBeWrittenError(f"uses a {name} that is not the {name} of other code")
+                told = f"uses a {name} that is not the {name} of other code"
+                raise CannotBeWrittenError(refers(name) if is_module(value) else told)
             return
         self._known[name] = value
         line = import_of(name, value)
@@ -87,13 +97,10 @@ class Definitions:
         elif isinstance(value, FunctionType):
             self.pieces[name] = self._function(name, value)
         elif isinstance(value, type):
-            if issubclass(value, nn.Module):
-                raise CannotBeWrittenError(f"refers to the module {name} in its code")
+            if is_module(value):
+                raise CannotBeWrittenError(refers(name))
             text = source_of(value)
-            for held in vars(value).values():
-                plain = inspect.unwrap(getattr(held, "__func__", held))
-                if isinstance(plain, FunctionType):
-                    require_running_code(plain, source_of(plain))
+            require_running_class(value)
             self.resolve_names(text, vars(sys.modules[value.__module__]))
             self.pieces[name] = text
         elif type(value).__module__ not in ("types", "typing"):
@@ -103,6 +110,10 @@ class Definitions:
             except CannotBeWrittenError:
                 kind = type(value).__name__
                 raise CannotBeWrittenError(f"uses {name}, a {kind} of its file") from None
+
+    def claim(self, name: str) -> bool:
+        """Keep a name for a class of modules; whether nothing else has it."""
+        return self._known.setdefault(name, own := object()) is own
 
     def _function(self, name: str, value: FunctionType) -> str:
         """The source that gives a name the meaning of a function, which may be called otherwise."""
@@ -114,6 +125,16 @@ class Definitions:
             return f"{name} = {own}\n"
         self.resolve(value, text)
         return text
+
+
+def is_module(value: Any) -> bool:
+    """Whether a value is a class of modules."""
+    return isinstance(value, type) and issubclass(value, nn.Module)
+
+
+def refers(name: str) -> str:
+    """The reason why code that names a class of modules is not written."""
+    return f"refers to the module {name} in its code"
 
 
 def source_of(value: Any) -> str:

@@ -143,6 +143,8 @@ def written_tensor(tensor: Tensor) -> str:
         raise CannotBeWrittenError(
             f"holds a tensor {list(tensor.shape)} of {tensor.dtype} beside its state dict"
         )
+    if tensor.dim() > 1 and not tensor.numel():
+        return f"torch.zeros({', '.join(map(str, tensor.shape))}, dtype={tensor.dtype})"
     values = nested(tensor.detach().cpu().numpy())
     kept = (torch.float32, torch.int64, torch.bool)
     kind = "" if tensor.dtype in kept and tensor.numel() else f", dtype={tensor.dtype}"

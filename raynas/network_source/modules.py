@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from keyword import iskeyword
@@ -10,7 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from raynas.network_source.definitions import Definitions
+from raynas.network_source.definitions import Definitions, free_names
 from raynas.network_source.expressions import (
     LARGEST,
     Call,
@@ -82,14 +83,12 @@ class Modules:
 
     Args:
         definitions: receives what the code of the classes refers to.
-        taken: names that the file defines itself.
     """
 
-    def __init__(self, definitions: Definitions, taken: Mapping[str, object]) -> None:
+    def __init__(self, definitions: Definitions) -> None:
         self.kinds: dict[type, Kind] = {}
         self.undrawn: dict[str, None] = {}
         self._definitions = definitions
-        self._names = set(taken)
 
     def call(self, module: nn.Module) -> Expression:
         """The call that makes a module.
@@ -157,10 +156,13 @@ class Modules:
         """The class of the file for a class of modules."""
         if kind not in self.kinds:
             name = kind.__name__
-            while name in self._names:
+            while not self._definitions.claim(name):
                 name += "_"
-            self._names.add(name)
-            self.kinds[kind] = Kind(name, lift(kind, self._definitions))
+            code = lift(kind, self._definitions)
+            named = {each for text in code.methods for each in free_names(textwrap.dedent(text))}
+            if name != kind.__name__ in named:
+                raise CannotBeWrittenError("names itself, as something else is named, too")
+            self.kinds[kind] = Kind(name, code)
         return self.kinds[kind]
 
     def _fields(self, module: nn.Module, code: Lifted) -> dict[str, Field]:

@@ -101,7 +101,7 @@ def network_source(network: nn.Module, inputs: Inputs, names: Sequence[str], wei
     taken: dict[str, object] = dict.fromkeys((*OWN_NAMES, *parts), SOURCE)
     taken |= {"torch": torch, "nn": nn, "json": json, "Path": Path}
     definitions = Definitions(taken)
-    modules = Modules(definitions, taken)
+    modules = Modules(definitions)
     functions = [part_source(name, *part, modules) for name, part in parts.items()]
     sources = [
         *definitions.pieces.values(),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dis
 import inspect
+import textwrap
 from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, FunctionType
@@ -13,6 +15,9 @@ from raynas.network_source.expressions import CannotBeWrittenError
 
 KINDS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_GENERATOR | inspect.CO_COROUTINE
 """The flags of code that say what it is, and not where it stands."""
+
+LOOKING_UP = ("LOAD_GLOBAL", "LOAD_NAME")
+"""Instructions that look a name up outside of a function."""
 
 LAMBDA = "<lambda>"
 """The name of functions without one."""
@@ -46,6 +51,30 @@ def codes_of(text: str) -> list[tuple[int, tuple[Any, ...]]]:
     except (SyntaxError, ValueError):
         return []
     return [(each.co_firstlineno, facts(each)) for each in codes_in(made)]
+
+
+def require_running_class(kind: type) -> None:
+    """See that the text of a class is that of its methods: a file may have two of one name.
+
+    Raises:
+        CannotBeWrittenError: its methods stand elsewhere, or are not those of the file.
+    """
+    lines, first = inspect.getsourcelines(kind)
+    for held in vars(kind).values():
+        method = inspect.unwrap(getattr(held, "__func__", held))
+        if isinstance(method, FunctionType):
+            require_running_code(method, textwrap.dedent(inspect.getsource(method)))
+            if not first <= method.__code__.co_firstlineno < first + len(lines):
+                raise CannotBeWrittenError(f"uses a {kind.__name__}, of which there are several")
+
+
+def global_names(code: CodeType) -> list[str]:
+    """The names that a code, and those inside it, look up in its file."""
+    found = [each.argval for each in dis.get_instructions(code) if each.opname in LOOKING_UP]
+    for inner in codes_in(code):
+        found += [each.argval for each in dis.get_instructions(inner)
+                  if each.opname in LOOKING_UP]  # fmt: skip
+    return list(dict.fromkeys(found))
 
 
 def codes_in(code: CodeType) -> Iterator[CodeType]:

@@ -430,6 +430,7 @@ def test_two_classes_of_one_name_stay_two() -> None:
         (torch.tensor(True), "torch.tensor(True)"),
         (torch.tensor([1, 2], dtype=torch.uint8), "torch.tensor([1, 2], dtype=torch.uint8)"),
         (torch.zeros(0), "torch.tensor([], dtype=torch.float32)"),
+        (torch.zeros(0, 3), "torch.zeros(0, 3, dtype=torch.float32)"),
     ],
 )  # fmt: skip
 def test_values_as_source(value: Any, text: str) -> None:

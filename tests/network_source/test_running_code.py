@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.inputs import Inputs
@@ -53,6 +55,92 @@ def test_what_others_put_into_torch_is_not_imported_from_it(
     assert source is not None
     assert b"class Derived(nn.Module):" in source
     assert b"def leaky(x: Tensor" in source
+
+
+class Shadowing(nn.Module):
+    """Binds a name in one scope that means a module in another."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        counted = [F + 1 for F in range(2)]
+        return F.relu(x) + len(counted)
+
+
+def test_a_name_that_is_bound_in_an_inner_scope_is_defined_in_the_outer_one() -> None:
+    network = nn.Sequential(nn.Identity(), Shadowing(), nn.Linear(4, 2)).eval()
+    refused: dict[str, str] = {}
+    source = source_bytes(network, FLOATS, (), "weights.safetensors", refused)
+    assert refused == {}
+    assert source is not None
+    assert b"functional as F" in source
+
+
+class Named(nn.Module):
+    @staticmethod
+    def limited(x: Tensor) -> Tensor:
+        return x.clamp(max=1000.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Named.limited(self.limited(x))
+
+
+def other_named() -> nn.Module:
+    class Named(nn.Module):
+        @staticmethod
+        def limited(x: Tensor) -> Tensor:
+            return x.clamp(max=100.0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.limited(x)
+
+    return Named()
+
+
+def test_a_class_that_names_itself_is_not_renamed() -> None:
+    refused: dict[str, str] = {}
+    alone = nn.Sequential(nn.Identity(), Named(), nn.Identity()).eval()
+    assert source_bytes(alone, FLOATS, (), "weights.safetensors", refused) is not None
+    both = nn.Sequential(nn.Identity(), other_named(), Named(), nn.Identity()).eval()
+    assert source_bytes(both, FLOATS, (), "weights.safetensors", refused) is None
+    assert "Named names itself, as something else is named, too" in refused[SOURCE]
+
+
+if sys.byteorder not in ("little", "big"):
+
+    class Slope(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+            return grad * 2
+
+else:
+
+    class Slope(torch.autograd.Function):  # type: ignore[no-redef]
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+            return grad * 5
+
+
+class Sloped(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return Slope.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def test_of_two_classes_of_a_file_the_one_that_runs_is_written_or_none() -> None:
+    refused: dict[str, str] = {}
+    network = nn.Sequential(nn.Identity(), Sloped(), nn.Identity()).eval()
+    source = source_bytes(network, FLOATS, (), "weights.safetensors", refused)
+    if source is None:
+        assert "uses a Slope, of which there are several" in refused[SOURCE]
+    else:
+        assert b"grad * 5" in source
+        assert b"grad * 2" not in source
 
 
 FIRST = """\
