@@ -24,7 +24,10 @@ def read(content: Mapping[str, Any] | list[Any]) -> Found:
     """
     listed = content
     if isinstance(content, Mapping):
-        listed = content.get(NAMES) or content.get(INDICES) or []
+        told = [content[name] for name in (NAMES, INDICES) if content.get(name)]
+        listed = told[0] if told else []
+        if len({len(each) for each in told if isinstance(each, list)}) > 1:
+            raise NotUnderstoodError("names and indices of two different numbers of blocks")
     if not isinstance(listed, list) or not listed:
         raise NotUnderstoodError("no list of choices")
     for each in listed:

@@ -50,6 +50,8 @@ TEXTS: dict[str, tuple[str, str, str]] = {
     "empty": ("a.json", "[]", "with no list of choices"),
     "nested": ("a.json", "[[1], [2]]", "with [1], which is no choice of a block"),
     "own": ("a.json", '{"architecture": 3}', "with no list of choices"),
+    "own lengths": ("a.json", '{"names": ["c3"], "architecture": [1, 1]}',
+        "with names and indices of two different numbers of blocks"),
     "python": ("a.py", "mb_config = [", "with a file that is no Python"),
     "no blocks": ("a.py", "mb_config = make()", "with no list mb_config"),
     "block": ("a.py", "mb_config = [[3, 32, 7]]", "with [3, 32, 7] for block 0 of mb_config"),
