@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dis
 import inspect
+import sys
 import textwrap
 from collections.abc import Iterator
 from functools import lru_cache
@@ -66,6 +67,40 @@ def require_running_class(kind: type) -> None:
             require_running_code(method, textwrap.dedent(inspect.getsource(method)))
             if not first <= method.__code__.co_firstlineno < first + len(lines):
                 raise CannotBeWrittenError(f"uses a {kind.__name__}, of which there are several")
+    require_same_constants(kind, textwrap.dedent("".join(lines)))
+
+
+def require_same_constants(kind: type, text: str) -> None:
+    """See that the constants of a class, computed again, are those that it has.
+
+    Raises:
+        CannotBeWrittenError: another one, or one that its text does not have.
+    """
+    tree = ast.parse(text).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    told: dict[str, ast.expr] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            told |= {each.id: node.value for each in node.targets if isinstance(each, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            told[node.target.id] = node.value
+    meanings = {**vars(sys.modules[kind.__module__]), **vars(kind)}
+    for name, value in vars(kind).items():
+        if name not in told and (name.startswith("_") or hasattr(type(value), "__get__")):
+            continue
+        held = getattr(value, "value", value) if isinstance(value, kind) else value
+        if name not in told or not gives(told[name], meanings, held):
+            raise CannotBeWrittenError(f"uses a {kind.__name__} whose {name} was changed")
+
+
+def gives(expression: ast.expr, meanings: dict[str, Any], value: Any) -> bool:
+    """Whether an expression, computed again, has a value."""
+    code = compile(ast.Expression(expression), "text", "eval", dont_inherit=True)
+    try:
+        return bool(repr(eval(code, meanings)) == repr(value))
+    # Names of what is around it, for one.
+    except Exception:
+        return False
 
 
 def global_names(code: CodeType) -> list[str]:
@@ -119,13 +154,7 @@ def require_same_defaults(function: FunctionType, text: str) -> None:
         if default is not None
     ]
     for default, value in told:
-        code = compile(ast.Expression(default), "text", "eval", dont_inherit=True)
-        try:
-            same = repr(eval(code, function.__globals__)) == repr(value)
-        # Names of the class around it, for one.
-        except Exception:
-            same = False
-        if not same:
+        if not gives(default, function.__globals__, value):
             raise CannotBeWrittenError(
                 f"has a default {ast.unparse(default)} in {function.__name__}, which was another"
             )

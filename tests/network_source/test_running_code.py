@@ -143,6 +143,40 @@ def test_of_two_classes_of_a_file_the_one_that_runs_is_written_or_none() -> None
         assert b"grad * 2" not in source
 
 
+class Settings:
+    """Constants that forwards look up, one of which is changed after the class was made."""
+
+    SLOPE = 0.25
+    LIMIT = 1000.0
+
+
+class Steady:
+    SLOPE: float = 0.25
+    LIMIT = 4000 * SLOPE
+
+
+class Settled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * Settings.SLOPE).clamp(max=Settings.LIMIT)
+
+
+class Steadied(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * Steady.SLOPE).clamp(max=Steady.LIMIT)
+
+
+def test_constants_of_a_class_are_those_of_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (Settled(), Steadied()):
+        network = nn.Sequential(nn.Identity(), module, nn.Identity()).eval()
+        assert source_bytes(network, FLOATS, (), "weights.safetensors", {}) is not None
+    # No sample is so large that it would show.
+    monkeypatch.setattr(Settings, "LIMIT", 100.0)
+    network = nn.Sequential(nn.Identity(), Settled(), nn.Identity()).eval()
+    refused: dict[str, str] = {}
+    assert source_bytes(network, FLOATS, (), "weights.safetensors", refused) is None
+    assert refused == {SOURCE: "in block 0, Settled uses a Settings whose LIMIT was changed"}
+
+
 FIRST = """\
 from torch import nn
 
