@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,8 +34,9 @@ def join_observers(*observers: Observer | None) -> Observer:
         )
 
     def notify(record: Record, metrics: Record) -> None:
+        # Copies for each: the search goes on with its own, whatever is done with these.
         for each in given:
-            each(record, metrics)
+            each(copy.deepcopy(record), copy.deepcopy(metrics))
 
     return notify
 

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from raynas.errors import require
 from raynas.inputs import Inputs
-from raynas.module_files import Program, first_line, other_samples, quiet, require_close
+from raynas.module_files import Program, first_line, quiet, require_same_outputs
 
 ONNX = "model.onnx"
 
@@ -77,10 +77,11 @@ def checked_onnx(program: Program, subnet: nn.Module, inputs: Inputs) -> bytes:
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    others = other_samples(inputs, program.batch)
-    (got,) = session.run(None, {"samples": others.numpy()})
-    with torch.no_grad():
-        require_close(torch.from_numpy(got), subnet(others), "the converter to ONNX")
+
+    def run(samples: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {"samples": samples.numpy()})[0])
+
+    require_same_outputs(run, subnet, inputs, program.batch, "the converter to ONNX")
     return content
 
 

@@ -189,6 +189,14 @@ class SqueezedLoop(nn.Module):
         return torch.stack([one.float().mean((0, 1, 2)) for one in x]).squeeze()
 
 
+class Alone(nn.Module):
+    """Computes something else for one sample, which tracing for any number of them never sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.float().mean((2, 3))
+        return -y if x.shape[0] == 1 else y
+
+
 class Guarded(nn.Module):
     """Decides by values, which no program can."""
 
@@ -204,15 +212,18 @@ class Noisy(nn.Module):
         return nn.functional.dropout(x.float(), 0.5, training=True)
 
 
-@pytest.mark.parametrize(("kind", "batch"), [(Looped, 1), (SqueezedLoop, 2)])
+@pytest.mark.parametrize(
+    ("kind", "batch", "text"),
+    [(Looped, 1, "dynamic"), (SqueezedLoop, 2, "dynamic"), (Alone, 1, "other outputs")],
+)
 def test_a_program_for_one_batch_size_is_said_to_be_one(
-    kind: type[nn.Module], batch: int, tmp_path: Path
+    kind: type[nn.Module], batch: int, text: str, tmp_path: Path
 ) -> None:
     subnet = kind().eval()
     made = export_subnet(tmp_path, subnet, IMAGES, {"architecture": (0,)})
     assert (made.files, made.batch) == ((DESCRIPTION, WEIGHTS, PROGRAM, SOURCE), batch)
     (reason,) = made.refused.values()
-    assert "dynamic" in reason
+    assert text in reason
     described = json.loads((tmp_path / DESCRIPTION).read_text())
     assert described["batch"] == batch
     assert described["not_written"] == {"model.pt2 for any batch size": reason}

@@ -28,6 +28,8 @@ from small_search import (
 )
 
 import raynas
+from raynas.observers import join_observers
+from raynas.report.read import read_run
 
 OTHERS = [name for name in SETTINGS if SETTINGS[name] is not SAMPLED]
 
@@ -230,6 +232,25 @@ def test_the_observer_sees_what_is_recorded(tmp_path: Path) -> None:
     assert [record for record, _ in seen] == records(tmp_path)
     assert [metrics for _, metrics in seen] == records(tmp_path, "metrics.jsonl")
     assert [record["generation"] for record, _ in seen] == list(range(len(seen)))
+
+
+def test_nothing_depends_on_what_an_observer_does_with_its_records(tmp_path: Path) -> None:
+    seen = []
+
+    def observe(record: dict[str, Any], metrics: dict[str, Any]) -> None:
+        seen.append(len(record["population"]))
+        record["population"].clear()
+        record["best"] = None
+        metrics.clear()
+
+    run_search(tmp_path / "plain")
+    run_search(tmp_path / "told", observer=join_observers(observe, observe))
+    plain, told = (read_run(tmp_path / name) for name in ("plain", "told"))
+    assert told.generations == plain.generations
+    assert seen == [len(each["population"]) for each in plain.generations for _ in range(2)]
+    assert told.result is not None
+    seconds = sum(each["seconds"] for each in told.metrics)
+    assert told.result["seconds"] >= seconds > 0
 
 
 def test_records_say_what_was_proposed_and_scored(runs: dict[str, Path]) -> None:

@@ -65,7 +65,9 @@ def known_records(run_dir: Path) -> Iterator[None]:
     """Raise `InputError` where records have other fields than those of this version."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(
             "run_dir",
             "records as this version of raynas writes them",

@@ -11,7 +11,7 @@ import ast
 from typing import Any
 
 from raynas.errors import is_whole
-from raynas.foreign.found import BlockShape, Found, NotUnderstoodError, bottleneck
+from raynas.foreign.found import BlockShape, Found, NotUnderstoodError, bottleneck, shown
 
 BLOCKS, FIRST = "mb_config", "input_channel"
 
@@ -24,7 +24,7 @@ def read(text: str) -> Found:
     """
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise NotUnderstoodError("a file that is no Python") from error
     blocks = literal(tree, BLOCKS)
     if not isinstance(blocks, list) or not blocks:
@@ -34,7 +34,7 @@ def read(text: str) -> Found:
     shapes: list[BlockShape] = []
     for index, block in enumerate(blocks):
         if not (isinstance(block, list) and len(block) == 4 and all(map(is_whole, block))):
-            raise NotUnderstoodError(f"{block!r} for block {index} of {BLOCKS}")
+            raise NotUnderstoodError(f"{shown(block)} for block {index} of {BLOCKS}")
         expansion, outputs, kernel, stride = block
         choices.append(bottleneck(expansion, kernel))
         shapes.append(BlockShape(inputs, outputs, stride))
@@ -44,13 +44,35 @@ def read(text: str) -> Found:
 
 
 def literal(tree: ast.Module, name: str) -> Any:
-    """The value that is assigned to a name, if it is written out; `None` if there is none."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id == name for target in node.targets
-        ):
-            try:
-                return ast.literal_eval(node.value)
-            except ValueError:
-                return None
-    return None
+    """The value that is assigned to a name, if it is written out; `None` if there is none.
+
+    Raises:
+        NotUnderstoodError: several lists, or one that is changed: which of them is built is not
+            known unless the code runs.
+    """
+    given = [node for node in ast.walk(tree) if name in assigned(node)]
+    if name == BLOCKS and (len(given) > 1 or any(changes(node, name) for node in ast.walk(tree))):
+        raise NotUnderstoodError(f"several lists {name}, or one that is changed")
+    value = getattr(given[0], "value", None) if given else None
+    if value is None or isinstance(given[0], ast.AugAssign):
+        return None
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def assigned(node: ast.AST) -> list[str]:
+    """The names that a statement gives a value."""
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    if isinstance(node, ast.AnnAssign | ast.AugAssign):
+        targets = [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def changes(node: ast.AST, name: str) -> bool:
+    """Whether an expression changes a list, or asks it for anything but its items."""
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        return False
+    inner = node.value if isinstance(node, ast.Subscript | ast.Attribute) else None
+    return isinstance(inner, ast.Name) and inner.id == name

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 from raynas.errors import is_whole
+
+DIGITS = 6
+"""The most digits that the number of a stage or a block has."""
 
 
 @final
@@ -50,8 +54,24 @@ def bottleneck(expansion: Any, kernel: Any, *, se: bool = False) -> str:
     """
     for value in (expansion, kernel):
         if not is_whole(value):
-            raise NotUnderstoodError(f"expansion {expansion!r} and kernel {kernel!r}")
+            raise NotUnderstoodError(f"expansion {shown(expansion)} and kernel {shown(kernel)}")
     return f"e{expansion}k{kernel}{'se' if se else ''}"
+
+
+def shown(value: Any) -> str:
+    """A value of a file in few characters, however often it holds itself or another."""
+    return reprlib.repr(value)
+
+
+def number(digits: str, place: str) -> int:
+    """The number of a label.
+
+    Raises:
+        NotUnderstoodError: one that no space has.
+    """
+    if len(digits) > DIGITS:
+        raise NotUnderstoodError(f"a number of {len(digits)} digits in {place}")
+    return int(digits)
 
 
 def part(content: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
@@ -62,6 +82,6 @@ def part(content: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
     """
     value = content.get(name)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        told = "no" if name not in content else repr(value)[:60]
+        told = "no" if name not in content else shown(value)
         raise NotUnderstoodError(f"{told} {name} in {place}")
     return value

@@ -12,11 +12,12 @@ import io
 import pickle
 import warnings
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any, final
 
 from raynas.errors import is_number, is_whole
-from raynas.foreign.found import Found, NotUnderstoodError
+from raynas.foreign.found import Found, NotUnderstoodError, shown
 
 CANDIDATES, ERROR = "vis_dict", "err"
 
@@ -40,19 +41,21 @@ def read(path: Path, content: bytes) -> Found:
     if not isinstance(candidates, Mapping):
         raise NotUnderstoodError("a torch file without candidates of a search")
     scored = {
-        candidate: told[ERROR]
+        choices(candidate): told[ERROR]
         for candidate, told in candidates.items()
-        if isinstance(told, Mapping) and is_number(told.get(ERROR))
+        # An error that is no number of percent says nothing about a candidate.
+        if isinstance(told, Mapping) and is_number(told.get(ERROR)) and isfinite(told[ERROR])
     }
     if not scored:
         raise NotUnderstoodError("candidates without errors")
-    return Found("SPOS's search", choices(min(scored, key=lambda each: (scored[each], each))))
+    best = min(scored, key=lambda each: (scored[each], each))
+    return Found("SPOS's search", best)
 
 
 def choices(value: Any) -> tuple[int, ...]:
     """The indices that a tuple or a list holds."""
     if not isinstance(value, tuple | list) or not all(map(is_whole, value)) or not value:
-        raise NotUnderstoodError(f"{str(value)[:60]}, which are no choices of blocks")
+        raise NotUnderstoodError(f"{shown(value)}, which are no choices of blocks")
     return tuple(int(each) for each in value)
 
 

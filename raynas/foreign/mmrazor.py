@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from raynas.foreign.found import Found, NotUnderstoodError, bottleneck
+from raynas.foreign.found import Found, NotUnderstoodError, bottleneck, number, shown
 
 KEY = re.compile(r"(?:.*\.)?(?:stage_(\d+)_block_(\d+)|layers?\.?(\d+)\.(\d+))")
 """A key: the stage and the block in it."""
@@ -53,7 +53,9 @@ def read(content: Mapping[str, Any]) -> Found:
         match = KEY.fullmatch(str(key))
         if match is None:
             raise NotUnderstoodError(f"{key!r}, which names no stage and block")
-        stage, block = (int(number) for number in match.groups() if number is not None)
+        stage, block = (number(each, str(key)) for each in match.groups() if each is not None)
+        if (stage, block) in placed:
+            raise NotUnderstoodError(f"several choices for block {block} of stage {stage}")
         placed[stage, block] = chosen(value, str(key))
     require_no_gaps(list(placed))
     words = [placed[place] for place in sorted(placed)]
@@ -69,7 +71,7 @@ def chosen(value: Any, key: str) -> str:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str):
-        raise NotUnderstoodError(f"{value!r} for {key}, and no single choice")
+        raise NotUnderstoodError(f"{shown(value)} for {key}, and no single choice")
     return value
 
 
@@ -83,9 +85,12 @@ def translated(name: str) -> str:
 
 
 def require_no_gaps(places: list[tuple[int, int]]) -> None:
-    """Raise `NotUnderstoodError` unless the blocks of each stage are counted from 0."""
+    """Raise `NotUnderstoodError` unless stages, and from 0 the blocks of each, are counted."""
     counts: dict[int, int] = {}
     for stage, block in sorted(places):
         if block != counts.get(stage, 0):
             raise NotUnderstoodError(f"no block {counts.get(stage, 0)} of stage {stage}")
         counts[stage] = block + 1
+    missing = set(range(min(counts), max(counts))) - counts.keys()
+    if missing:
+        raise NotUnderstoodError(f"no stage {min(missing)}")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raynas.errors import is_whole
-from raynas.foreign.found import Found, NotUnderstoodError, bottleneck
+from raynas.foreign.found import Found, NotUnderstoodError, bottleneck, number, shown
 
 NUMBERED = re.compile(r"(.*?)(\d+)")
 STAGED = re.compile(r"s(\d+)_(?:i(\d+)|depth)")
@@ -48,7 +48,10 @@ def read(content: Mapping[str, Any]) -> Found:
         match = NUMBERED.fullmatch(str(label))
         if match is None:
             raise NotUnderstoodError(f"{label!r}, which is no label of a block")
-        series.setdefault(match[1], {})[int(match[2])] = value
+        index = number(match[2], "a label")
+        if index in series.setdefault(match[1], {}):
+            raise NotUnderstoodError(f"several choices for {match[1]}{index}")
+        series[match[1]][index] = value
     widths = series.pop(WIDTHS, None)
     if len(series) != 1:
         raise NotUnderstoodError(f"labels of {len(series)} kinds: {', '.join(sorted(series))}")
@@ -76,12 +79,12 @@ def choice(value: Any, prefix: str) -> str | int:
     """A choice as a name of this library, a name that the file has, or an index."""
     if isinstance(value, list):
         if not all(isinstance(each, bool) for each in value) or sum(value) != 1:
-            raise NotUnderstoodError(f"{value!r} for a {prefix}…, and no single choice")
+            raise NotUnderstoodError(f"{shown(value)} for a {prefix}…, and no single choice")
         return value.index(True)
     if is_whole(value):
         return int(value)
     if not isinstance(value, str):
-        raise NotUnderstoodError(f"{value!r} for a {prefix}…, and no choice")
+        raise NotUnderstoodError(f"{shown(value)} for a {prefix}…, and no choice")
     if (match := BOTTLENECK.fullmatch(value)) is not None:
         return bottleneck(int(match[2]), int(match[1]))
     return NAMES.get(value, value)
@@ -90,19 +93,27 @@ def choice(value: Any, prefix: str) -> str | int:
 def width(value: Any) -> int:
     """The number of channels of a block."""
     if not is_whole(value):
-        raise NotUnderstoodError(f"{value!r} for a {WIDTHS}…, and no number")
+        raise NotUnderstoodError(f"{shown(value)} for a {WIDTHS}…, and no number")
     return int(value)
 
 
 def staged(content: Mapping[str, Any]) -> tuple[str | int, ...]:
     """The choices of a space whose stages have a depth; what is beyond it says nothing."""
-    stages = sorted({int(STAGED.fullmatch(label)[1]) for label in content})  # type: ignore[index]
+    stages: dict[int, list[int]] = {}
+    for label in content:
+        match = STAGED.fullmatch(label)
+        assert match is not None
+        indices = stages.setdefault(number(match[1], label), [])
+        indices += [number(match[2], label)] if match[2] else []
     found: list[str | int] = []
-    for stage in stages:
+    for stage in range(min(stages), max(stages) + 1):
         full = 1 if stage == LAST_STAGE else FULL_DEPTH
         depth = content.get(f"s{stage}_depth", 1 if stage == LAST_STAGE else None)
         if not is_whole(depth) or not 1 <= depth <= full:
             raise NotUnderstoodError(f"{depth!r} for s{stage}_depth, and not from 1 to {full}")
+        beyond = max(stages.get(stage, []), default=0)
+        if beyond >= full:
+            raise NotUnderstoodError(f"a block s{stage}_i{beyond} of a stage of {full}")
         for index in range(depth):
             if f"s{stage}_i{index}" not in content:
                 raise NotUnderstoodError(f"no s{stage}_i{index}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raynas.errors import is_whole
-from raynas.foreign.found import Found, NotUnderstoodError
+from raynas.foreign.found import Found, NotUnderstoodError, shown
 
 NAMES, INDICES = "names", "architecture"
 
@@ -24,10 +24,13 @@ def read(content: Mapping[str, Any] | list[Any]) -> Found:
     """
     listed = content
     if isinstance(content, Mapping):
-        listed = content.get(NAMES) or content.get(INDICES) or []
+        told = [content[name] for name in (NAMES, INDICES) if content.get(name)]
+        listed = told[0] if told else []
+        if len({len(each) for each in told if isinstance(each, list)}) > 1:
+            raise NotUnderstoodError("names and indices of two different numbers of blocks")
     if not isinstance(listed, list) or not listed:
         raise NotUnderstoodError("no list of choices")
     for each in listed:
         if not isinstance(each, str) and not is_whole(each):
-            raise NotUnderstoodError(f"{each!r}, which is no choice of a block")
+            raise NotUnderstoodError(f"{shown(each)}, which is no choice of a block")
     return Found("an architecture", tuple(listed))

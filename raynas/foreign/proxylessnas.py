@@ -11,9 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from raynas.foreign.found import BlockShape, Found, NotUnderstoodError, bottleneck, part
+from raynas.foreign.found import BlockShape, Found, NotUnderstoodError, bottleneck, part, shown
 
 NETWORK = "ProxylessNASNets"
+
+ENTRIES = (
+    "name", "in_channels", "out_channels", "kernel_size", "stride", "expand_ratio", "mid_channels",
+    "act_func", "use_se",
+)  # fmt: skip
+"""The entries of a layer; another one, such as groups, may mean another layer."""
 
 
 def is_proxylessnas(content: Mapping[str, Any]) -> bool:
@@ -34,10 +40,12 @@ def read(content: Mapping[str, Any]) -> Found:
     channels = 0
     for index, block in enumerate(blocks):
         if not isinstance(block, Mapping):
-            raise NotUnderstoodError(f"{block!r} for block {index}")
+            raise NotUnderstoodError(f"{shown(block)} for block {index}")
         layer = part(block, "mobile_inverted_conv", Mapping, f"block {index}")
         if layer.get("name") == "ZeroLayer":
-            name, shape = "identity", BlockShape(channels, channels, layer.get("stride", 1))
+            name, shape = "identity", BlockShape(channels, channels, 1)
+            if layer.get("stride", 1) != 1 or not is_added(block.get("shortcut")):
+                raise NotUnderstoodError(f"a block {index} that is neither run nor skipped")
         else:
             name, shape = bottleneck_of(layer, f"block {index}")
             require_shortcut(block.get("shortcut"), shape, f"block {index}")
@@ -64,12 +72,23 @@ def bottleneck_of(layer: Mapping[str, Any], place: str) -> tuple[str, BlockShape
     if layer.get("act_func", "relu6") != "relu6":
         raise NotUnderstoodError(f"{layer['act_func']} in {place}, and no relu6")
     kernel = part(layer, "kernel_size", int, place)
-    return bottleneck(expansion, kernel, se=layer.get("use_se") is True), shape
+    for name in layer:
+        if name not in ENTRIES and layer[name] is not None:
+            raise NotUnderstoodError(f"a {name} of {shown(layer[name])} in {place}")
+    excited = layer.get("use_se", False)
+    if not isinstance(excited, bool):
+        raise NotUnderstoodError(f"{shown(excited)} use_se in {place}")
+    return bottleneck(expansion, kernel, se=excited), shape
+
+
+def is_added(shortcut: Any) -> bool:
+    """Whether a block adds its input."""
+    return isinstance(shortcut, Mapping) and shortcut.get("name") == "IdentityLayer"
 
 
 def require_shortcut(shortcut: Any, shape: BlockShape, place: str) -> None:
     """Raise `NotUnderstoodError` unless a block adds its input just where shapes agree."""
-    added = isinstance(shortcut, Mapping) and shortcut.get("name") == "IdentityLayer"
+    added = is_added(shortcut)
     if added != (shape.stride == 1 and shape.inputs == shape.outputs):
         told = "a shortcut" if added else "no shortcut"
         raise NotUnderstoodError(f"{told} in {place}, unlike inverted bottlenecks of that shape")

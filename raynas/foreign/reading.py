@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import yaml
 
 from raynas.errors import InputError, reason_of, require
 from raynas.files import as_path
 from raynas.foreign import fairnas, megvii, mmrazor, nni, own, proxylessnas
-from raynas.foreign.found import Found, NotUnderstoodError
+from raynas.foreign.found import Found, NotUnderstoodError, shown
 from raynas.space import Architecture
 
 if TYPE_CHECKING:
@@ -105,16 +105,47 @@ def parsed(text: str) -> Any:
     """The value of a JSON or YAML text.
 
     Raises:
-        NotUnderstoodError: neither of them.
+        NotUnderstoodError: neither of them, or one with an entry twice.
     """
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError):
         pass
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        return yaml.load(text, Loader=OnceLoader)
+    # Dates and numbers that there are not.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise NotUnderstoodError("neither JSON nor YAML") from error
+
+
+def once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The entries of an object.
+
+    Raises:
+        NotUnderstoodError: one that is there twice: readers differ in which of them they take.
+    """
+    found: dict[Any, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise NotUnderstoodError(f"{shown(name)} twice")
+        found[name] = value
+    return found
+
+
+@final
+class OnceLoader(yaml.SafeLoader):
+    """Reads YAML that cannot run code, and in which no entry is twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The entries of a mapping; those of others that it takes over may be replaced.
+
+        Raises:
+            NotUnderstoodError: as `once`.
+        """
+        own = [(key, None) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        once((key.value, None) for key, _ in own if isinstance(key, yaml.ScalarNode))
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 def fitted(
@@ -172,10 +203,15 @@ def wanted(
     if found.middles is not None:
         known = {} if widths is None else widths[block]
         return f"{choice}@{known.get(found.middles[block], found.middles[block])}"
+    words = found.words[block : block + 1]
+    for word in words:
+        if isinstance(word, list) and len(word) != len(offered):
+            # Which of a block's choices the one of a longer or shorter list is, nobody knows.
+            return f"one of {len(word)}"
     if isinstance(choice, int):
         return choice
-    words = found.words[block : block + 1]
-    every = (choice, *words, f"{choice}{DEFAULT_WIDTH}")
+    # A supernet that has the file's own words means the same by them.
+    every = (*words, choice, f"{choice}{DEFAULT_WIDTH}")
     return next((each for each in every if each in offered), choice)
 
 

@@ -20,6 +20,10 @@ SLACK_SECONDS = 1.0
 POWER_GAP_SECONDS = 2.0
 """The longest time between two readings of a power over which their mean is taken."""
 
+LARGEST_WATTS = 5000.0
+"""More than any device uses: a counter that advances faster was not counting."""
+
+JUMPED = "its counter jumped"
 RESTARTED = "its counter began anew"
 
 
@@ -74,6 +78,8 @@ class Account:
             gone = why or self._why or RESTARTED
         elif unit == "J":
             gone = advance(before, value, seconds, self._gauge.range_j)
+        elif not 0.0 <= before <= LARGEST_WATTS or not 0.0 <= value <= LARGEST_WATTS:
+            gone = f"its power was read as {max(before, value):.4g} W"
         elif seconds > POWER_GAP_SECONDS:
             gone = f"its power was read only after {seconds:.0f} s"
         else:
@@ -113,6 +119,8 @@ def advance(before: float, after: float, seconds: float, range_j: float | None) 
         range_j: joules at which it wraps around; `None` if it never does.
     """
     gone = after - before
+    if gone > (seconds + SLACK_SECONDS) * LARGEST_WATTS:
+        return JUMPED
     if range_j is None:
         return gone if gone >= 0 else RESTARTED
     if seconds * MOST_WATTS >= range_j:

@@ -6,6 +6,7 @@ import ast
 import builtins
 import importlib
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -15,6 +16,13 @@ from typing import Any, final
 from torch import nn
 
 from raynas.network_source.expressions import CannotBeWrittenError, written
+from raynas.network_source.running_code import (
+    LAMBDA,
+    global_names,
+    require_running_class,
+    require_running_code,
+)
+from raynas.supernets.known_code import is_known, is_known_function, is_known_module
 
 HOMES = ("torch", "torch.nn", "torch.nn.functional")
 """Modules that functions of torch are looked for in, which may not say where they belong."""
@@ -46,12 +54,18 @@ class Definitions:
                 for two things.
         """
         plain = inspect.unwrap(function)
+        assert isinstance(plain, FunctionType)
         outer = [name for name in plain.__code__.co_freevars if name != "__class__"]
         if outer:
             raise CannotBeWrittenError(f"uses {outer[0]} of the function around its class")
+        require_running_code(plain, text)
         meanings = plain.__globals__
-        self.resolve_names(text, {name: value for name, value in meanings.items()
-                                  if value is not own})  # fmt: skip
+        told = {name: value for name, value in meanings.items() if value is not own}
+        self.resolve_names(text, told)
+        # A name may be bound in one place of the text, and looked up in another.
+        for name in global_names(plain.__code__):
+            if name in told:
+                self.define(name, told[name])
 
     def resolve_names(self, text: str, meanings: Mapping[str, Any]) -> None:
         """Define the free names of a source text, as far as they mean anything.
@@ -59,8 +73,11 @@ class Definitions:
         Those that mean nothing stand in annotations alone; else the file would be seen to fail.
         """
         for name in free_names(text):
-            if name in meanings and meanings[name] is not getattr(builtins, name, None):
+            own = getattr(builtins, name, None)
+            if name in meanings and meanings[name] is not own:
                 self.define(name, meanings[name])
+            elif own is not None and self._known.setdefault(name, own) is not own:
+                raise CannotBeWrittenError(f"uses Python's {name}, and other code another one")
 
     def define(self, name: str, value: Any) -> None:
         """Define a name.
@@ -70,20 +87,20 @@ class Definitions:
         """
         if name in self._known:
             if self._known[name] is not value:
-                raise CannotBeWrittenError(f"uses a {name} that is not the {name} of other code")
+                told = f"uses a {name} that is not the {name} of other code"
+                raise CannotBeWrittenError(refers(name) if is_module(value) else told)
             return
         self._known[name] = value
         line = import_of(name, value)
         if line is not None:
             self.imports.add(line)
         elif isinstance(value, FunctionType):
-            text = source_of(value)
-            self.resolve(value, text)
-            self.pieces[name] = text
+            self.pieces[name] = self._function(name, value)
         elif isinstance(value, type):
-            if issubclass(value, nn.Module):
-                raise CannotBeWrittenError(f"refers to the module {name} in its code")
+            if is_module(value):
+                raise CannotBeWrittenError(refers(name))
             text = source_of(value)
+            require_running_class(value)
             self.resolve_names(text, vars(sys.modules[value.__module__]))
             self.pieces[name] = text
         elif type(value).__module__ not in ("types", "typing"):
@@ -93,6 +110,31 @@ class Definitions:
             except CannotBeWrittenError:
                 kind = type(value).__name__
                 raise CannotBeWrittenError(f"uses {name}, a {kind} of its file") from None
+
+    def claim(self, name: str) -> bool:
+        """Keep a name for a class of modules; whether nothing else has it."""
+        return self._known.setdefault(name, own := object()) is own
+
+    def _function(self, name: str, value: FunctionType) -> str:
+        """The source that gives a name the meaning of a function, which may be called otherwise."""
+        text, own = source_of(value), value.__name__
+        if own == LAMBDA and not re.match(rf"{name}\s*(:[^=]*)?=\s*lambda\b", text):
+            raise CannotBeWrittenError(f"uses {name}, a function without a name of its own")
+        if own not in (name, LAMBDA):
+            self.define(own, value)
+            return f"{name} = {own}\n"
+        self.resolve(value, text)
+        return text
+
+
+def is_module(value: Any) -> bool:
+    """Whether a value is a class of modules."""
+    return isinstance(value, type) and issubclass(value, nn.Module)
+
+
+def refers(name: str) -> str:
+    """The reason why code that names a class of modules is not written."""
+    return f"refers to the module {name} in its code"
 
 
 def source_of(value: Any) -> str:
@@ -135,7 +177,7 @@ def import_of(name: str, value: Any) -> str | None:
         CannotBeWrittenError: a module of another package.
     """
     if isinstance(value, ModuleType):
-        if not is_at_hand(value.__name__):
+        if not (is_at_hand(value.__name__) and is_known_module(value)):
             raise CannotBeWrittenError(f"uses {value.__name__}, which is not of torch")
         parent, _, last = value.__name__.rpartition(".")
         if not parent:
@@ -143,6 +185,10 @@ def import_of(name: str, value: Any) -> str | None:
         return imported(parent, last, name)
     own = getattr(value, "__name__", None)
     if not isinstance(own, str) or isinstance(value, nn.Module):
+        return None
+    # Some people put functions of their own into torch.
+    foreign = isinstance(value, FunctionType) and not is_known_function(value)
+    if foreign or (isinstance(value, type) and not is_known(value)):
         return None
     told = getattr(value, "__module__", None)
     for home in (*([told] if isinstance(told, str) else []), *HOMES):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -17,6 +18,10 @@ WIDTH = 100
 
 LARGEST = 64
 """The most elements of a tensor that is written by its values."""
+
+
+PLAIN = (bool, int, float, np.float64, str, tuple, torch.Size, list, dict, OrderedDict)
+"""The types of values that stand for nothing but their content."""
 
 
 @final
@@ -103,6 +108,9 @@ def written(value: Any) -> str:
         CannotBeWrittenError: another value than a number, a text, `None`, a type or a function of
             torch, a small tensor, or a list, tuple or dict of such.
     """
+    if type(value) not in PLAIN and isinstance(value, int | float | str | tuple | list | dict):
+        # What else such a value can do is not known, such as the defaults of a dict.
+        raise CannotBeWrittenError(f"holds a {type(value).__name__}")
     if value is None or isinstance(value, bool | str | torch.dtype):
         return repr(value)
     if isinstance(value, int | np.integer):
@@ -135,6 +143,8 @@ def written_tensor(tensor: Tensor) -> str:
         raise CannotBeWrittenError(
             f"holds a tensor {list(tensor.shape)} of {tensor.dtype} beside its state dict"
         )
+    if tensor.dim() > 1 and not tensor.numel():
+        return f"torch.zeros({', '.join(map(str, tensor.shape))}, dtype={tensor.dtype})"
     values = nested(tensor.detach().cpu().numpy())
     kept = (torch.float32, torch.int64, torch.bool)
     kind = "" if tensor.dtype in kept and tensor.numel() else f", dtype={tensor.dtype}"
@@ -152,7 +162,7 @@ def nested(values: np.ndarray) -> str:
 def docstring(text: str, indent: int) -> list[str]:
     """A text as the lines of a docstring."""
     margin = " " * indent
-    safe = text.replace("\\", "\\\\").replace('"""', "'''")
+    safe = text.replace("\\", "\\\\").replace('"', "'")
     lines = textwrap.wrap(safe, WIDTH - indent - 6) or [""]
     if len(lines) == 1:
         return [f'{margin}"""{lines[0]}"""']

@@ -16,6 +16,7 @@ from raynas.network_source.expressions import (
     flat,
     written,
 )
+from raynas.supernets.known_code import is_as_it_came, is_known
 
 GEOMETRY = frozenset(("kernel_size", "stride", "padding", "dilation", "output_padding"))
 """Arguments that layers keep as one number for each axis, and take as one for all."""
@@ -27,7 +28,8 @@ CONTAINERS = ("Module", "Sequential", "ModuleList", "ModuleDict")
 def is_layer(module: nn.Module) -> bool:
     """Whether a module is of a class of torch itself, and no list of other modules."""
     kind = type(module)
-    return getattr(nn, kind.__name__, None) is kind and kind.__name__ not in CONTAINERS
+    there = getattr(nn, kind.__name__, None) is kind and is_known(kind)
+    return there and kind.__name__ not in CONTAINERS
 
 
 def layer_call(layer: nn.Module) -> Expression:
@@ -37,6 +39,8 @@ def layer_call(layer: nn.Module) -> Expression:
         CannotBeWrittenError: a layer that does not keep what it was made with.
     """
     kind = type(layer)
+    if not is_as_it_came(kind):
+        raise CannotBeWrittenError("has code that was put into it")
     arguments: list[tuple[str, str]] = []
     # What an identity, or a layer without options, is given says nothing.
     bare = kind is nn.Identity or kind.__init__ is nn.Module.__init__

@@ -61,6 +61,8 @@ def lift(kind: type[nn.Module], definitions: Definitions) -> Lifted:
         if name in methods or function is None:
             # Constants of the class, and what only modules have.
             if name not in methods:
+                if hasattr(type(held.get(name)), "__get__"):
+                    raise CannotBeWrittenError(f"computes its {name} in a way of its own")
                 attributes[name] = None
             continue
         methods[name] = source_of(function)

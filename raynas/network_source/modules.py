@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from keyword import iskeyword
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from raynas.network_source.definitions import Definitions
+from raynas.network_source.definitions import Definitions, free_names
 from raynas.network_source.expressions import (
     LARGEST,
     Call,
@@ -81,13 +83,12 @@ class Modules:
 
     Args:
         definitions: receives what the code of the classes refers to.
-        taken: names that the file defines itself.
     """
 
-    def __init__(self, definitions: Definitions, taken: Mapping[str, object]) -> None:
+    def __init__(self, definitions: Definitions) -> None:
         self.kinds: dict[type, Kind] = {}
+        self.undrawn: dict[str, None] = {}
         self._definitions = definitions
-        self._names = set(taken)
 
     def call(self, module: nn.Module) -> Expression:
         """The call that makes a module.
@@ -97,6 +98,9 @@ class Modules:
         """
         if any(getattr(module, name, None) for name in HOOKS):
             raise CannotBeWrittenError("has hooks").within(type(module).__name__)
+        if "forward" in vars(module):
+            told = "has a forward that was put into it"
+            raise CannotBeWrittenError(told).within(type(module).__name__)
         if is_chain(module):
             return self._chain(module)
         if type(module) in (nn.ModuleList, nn.ModuleDict):
@@ -108,7 +112,7 @@ class Modules:
 
     def _chain(self, module: nn.Module) -> Call:
         """The call that makes modules which run one after another."""
-        children = dict(module.named_children())
+        children = held_modules(module)
         if list(children) == [str(index) for index in range(len(children))]:
             listed = tuple(("", self.call(child)) for child in children.values())
             return Call("nn.Sequential", listed, tall=bool(listed))
@@ -117,7 +121,7 @@ class Modules:
 
     def _container(self, module: nn.Module) -> Call:
         """The call that makes a list or a dict of modules."""
-        children = dict(module.named_children())
+        children = held_modules(module)
         if isinstance(module, nn.ModuleDict):
             return Call("nn.ModuleDict", (("", self._named("dict", children)),))
         listed = tuple(("", self.call(child)) for child in children.values())
@@ -126,7 +130,7 @@ class Modules:
     def _named(self, function: str, children: Mapping[str, nn.Module]) -> Call:
         """The call that gives modules their names."""
         for name in children:
-            if not name.isidentifier():
+            if not name.isidentifier() or iskeyword(name):
                 told = f"is called {name!r}, which is no name in Python"
                 raise CannotBeWrittenError(told).within(type(children[name]).__name__)
         named = tuple((name, self.call(child)) for name, child in children.items())
@@ -134,11 +138,11 @@ class Modules:
 
     def _own(self, module: nn.Module) -> Call:
         """The call that makes a module of a class that the file defines."""
-        if "forward" in vars(module):
-            raise CannotBeWrittenError("has a forward that was put into it")
         kind = self._kind(STAND_INS.get(type(module), type(module)))
         arguments: list[tuple[str, Expression]] = []
         for name, own in self._fields(module, kind.code).items():
+            if not name.isidentifier() or iskeyword(name):
+                raise CannotBeWrittenError(f"has a {name!r}, which is no name in Python")
             if kind.fields.get(name, own).kind == "None":
                 kind.fields[name] = own
             kind.fields.setdefault(name, own)
@@ -152,10 +156,13 @@ class Modules:
         """The class of the file for a class of modules."""
         if kind not in self.kinds:
             name = kind.__name__
-            while name in self._names:
+            while not self._definitions.claim(name):
                 name += "_"
-            self._names.add(name)
-            self.kinds[kind] = Kind(name, lift(kind, self._definitions))
+            code = lift(kind, self._definitions)
+            named = {each for text in code.methods for each in free_names(textwrap.dedent(text))}
+            if name != kind.__name__ in named:
+                raise CannotBeWrittenError("names itself, as something else is named, too")
+            self.kinds[kind] = Kind(name, code)
         return self.kinds[kind]
 
     def _fields(self, module: nn.Module, code: Lifted) -> dict[str, Field]:
@@ -165,6 +172,8 @@ class Modules:
             value = "None" if child is None else self.call(child)
             found[name] = Field("nn.Module", f"self.{name} = {name}", value)
         for name, parameter in module._parameters.items():
+            if parameter is not None:
+                self.undrawn.setdefault(type(module).__name__)
             found[name] = Field("nn.Parameter", f"self.{name} = {name}", parameter_call(parameter))
         for name, buffer in module._buffers.items():
             passing = name in module._non_persistent_buffers_set
@@ -172,15 +181,21 @@ class Modules:
             keeping = f'self.register_buffer("{name}", {name}{rest})'
             found[name] = Field("torch.Tensor", keeping, tensor_source(buffer, passing=passing))
         for name in code.attributes:
-            if name not in found and not hasattr(nn.Module, name) and name != "training":
+            own = name in vars(module) or not hasattr(nn.Module, name)
+            if name not in found and own and name != "training":
                 value = getattr(module, name)
                 found[name] = Field(kind_of(value), f"self.{name} = {name}", written(value))
         return found
 
 
+def held_modules(module: nn.Module) -> dict[str, nn.Module]:
+    """The modules that a list of modules has, by name: one that it has twice is there twice."""
+    return {name: child for name, child in module._modules.items() if child is not None}
+
+
 def is_chain(module: nn.Module) -> bool:
     """Whether a module runs others one after another, and does nothing else."""
-    if not isinstance(module, nn.Sequential) or "forward" in vars(module):
+    if not isinstance(module, nn.Sequential):
         return False
     held = {name for each in type(module).__mro__ if each.__module__.partition(".")[0] != "torch"
             for name in vars(each) if each is not object}  # fmt: skip

@@ -101,13 +101,13 @@ def network_source(network: nn.Module, inputs: Inputs, names: Sequence[str], wei
     taken: dict[str, object] = dict.fromkeys((*OWN_NAMES, *parts), SOURCE)
     taken |= {"torch": torch, "nn": nn, "json": json, "Path": Path}
     definitions = Definitions(taken)
-    modules = Modules(definitions, taken)
+    modules = Modules(definitions)
     functions = [part_source(name, *part, modules) for name, part in parts.items()]
     sources = [
         *definitions.pieces.values(),
         *(kind.source() for kind in modules.kinds.values()),
         *functions,
-        building(network, list(parts)),
+        building(network, list(parts), list(modules.undrawn)),
         LOADING,
         READING,
     ]
@@ -119,13 +119,21 @@ def network_source(network: nn.Module, inputs: Inputs, names: Sequence[str], wei
 def require_own_tensors(network: nn.Module) -> None:
     """See that no tensor has two names: each would be another one in the network of the file.
 
+    Attributes that are tensors count: a view of a weight follows it, and a copy would not.
+
     Raises:
         CannotBeWrittenError: one that has, by both.
     """
     met: dict[int, str] = {}
     parameters = network.named_parameters(remove_duplicate=False)
     buffers = network.named_buffers(remove_duplicate=False)
-    for name, tensor in (*parameters, *buffers):
+    plain = [
+        (f"{place}.{name}".removeprefix("."), value)
+        for place, module in network.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor)
+    ]
+    for name, tensor in (*parameters, *buffers, *plain):
         if tensor.numel():
             first = met.setdefault(tensor.untyped_storage().data_ptr(), name)
             if first != name:
@@ -157,12 +165,18 @@ def part_source(name: str, title: str, part: nn.Module, modules: Modules) -> str
     return "\n".join([*first, *lines_of(call, "return ", "", 4)]) + "\n"
 
 
-def building(network: nn.Module, parts: Sequence[str]) -> str:
-    """The function that makes the whole network."""
+def building(network: nn.Module, parts: Sequence[str], undrawn: Sequence[str]) -> str:
+    """The function that makes the whole network; it says whose weights torch does not draw."""
     call = Call("nn.Sequential", tuple(("", f"{name}()") for name in parts))
     made = call if type(network) is nn.Sequential and len(network) > 1 else f"{parts[0]}()"
     first = ["def build_network() -> nn.Module:"]
-    first += docstring("The network with fresh weights, as torch draws them.", 4)
+    told = "The network with fresh weights, as torch draws them."
+    if undrawn:
+        told += (
+            f" Those that {' and '.join(undrawn)} have beside torch's layers are not drawn: small "
+            "ones are those of the search, others zeros. Draw them before training from scratch."
+        )
+    first += docstring(told, 4)
     return "\n".join([*first, *lines_of(made, "return ", "", 4)]) + "\n"
 
 

@@ -221,6 +221,11 @@ def test_damage_is_named(tmp_path: Path) -> None:
         ("config.json", '{"strategy": "EA"}'),
         ("generations.jsonl", '{"generation": 0, "best": 0.5}\n'),
         (
+            "generations.jsonl",
+            '{"generation": 0, "best": {"top1": "best"}, "frozen": 0, "samples": 1, "rescored": '
+            '[], "population": [{"architecture": [0]}], "refused": null, "finished": null}\n',
+        ),
+        (
             "result.json",
             '{"architecture": [], "objectives": [], "costs": {}, "names": [], "front": []}',
         ),

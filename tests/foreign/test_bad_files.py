@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import raynas
 from raynas.errors import InputError
 from raynas.foreign.block_shapes import shapes_of
 from raynas.foreign.found import BlockShape
+from raynas.foreign.reading import fitted, read_file
 from raynas.supernets import ChainSupernet, digest, fairnas_28x28, proxylessnas_28x28
 
 EIGHT = {f"layer_{i}": "k3" for i in range(1, 9)}
@@ -48,6 +50,8 @@ TEXTS: dict[str, tuple[str, str, str]] = {
     "empty": ("a.json", "[]", "with no list of choices"),
     "nested": ("a.json", "[[1], [2]]", "with [1], which is no choice of a block"),
     "own": ("a.json", '{"architecture": 3}', "with no list of choices"),
+    "own lengths": ("a.json", '{"names": ["c3"], "architecture": [1, 1]}',
+        "with names and indices of two different numbers of blocks"),
     "python": ("a.py", "mb_config = [", "with a file that is no Python"),
     "no blocks": ("a.py", "mb_config = make()", "with no list mb_config"),
     "block": ("a.py", "mb_config = [[3, 32, 7]]", "with [3, 32, 7] for block 0 of mb_config"),
@@ -70,6 +74,30 @@ TEXTS: dict[str, tuple[str, str, str]] = {
     "foreign key": (
         "a.yaml", "stage_0_block_0: x\nhead: y", "with 'head', which names no stage and block"
     ),
+    "json twice": ("a.json", '{"a1": "k3", "a1": "k5"}', "with 'a1' twice"),
+    "yaml twice": ("a.yaml", "stage_0_block_0: x\nstage_0_block_0: y", "'stage_0_block_0' twice"),
+    "label twice": ("a.json", '{"a1": "k3", "a01": "k5"}', "with several choices for a1"),
+    "block twice": ("a.yaml", "a.layers.0.0: x\nb.layers.0.0: y",
+        "with several choices for block 0 of stage 0"),
+    "no stage": ("a.yaml", "layers.0.0: x\nlayers.2.0: y", "with no stage 1"),
+    "stages": ("a.json", '{"s2_depth": 1, "s2_i0": "k3e3", "s4_depth": 1, "s4_i0": "k3e3"}',
+        "with None for s3_depth, and not from 1 to 4"),
+    "beyond": ("a.json", '{"s2_depth": 1, "s2_i0": "k3e3", "s2_i7": "k3e3"}',
+        "with a block s2_i7 of a stage of 4"),
+    "digits": ("a.json", f'{{"a{"9" * 5000}": 1}}', "with a number of 5000 digits in a label"),
+    "number": ("a.json", f'{{"a1": {"9" * 5000}}}', "with neither JSON nor YAML"),
+    "deep": ("a.json", "[" * 100_000, "with neither JSON nor YAML"),
+    "deep python": ("a.py", f"mb_config = {'-' * 100_000}1", "with a file that is no Python"),
+    "date": ("a.yaml", "layers.0.0: 2020-99-99", "with neither JSON nor YAML"),
+    "two lists": ("a.py", "mb_config = [[3, 32, 7, 2]]\nmb_config = [[6, 32, 7, 2]]",
+        "with several lists mb_config, or one that is changed"),
+    "longer list": ("a.py", "mb_config = [[3, 32, 7, 2]]\nmb_config += [[6, 32, 7, 1]]",
+        "with several lists mb_config, or one that is changed"),
+    "changed list": ("a.py", "mb_config = [[3, 32, 7, 2]]\nmb_config[0] = [6, 32, 7, 2]",
+        "with several lists mb_config, or one that is changed"),
+    "appended list": ("a.py", "mb_config = [[3, 32, 7, 2]]\nmb_config.append([6, 32, 7, 1])",
+        "with several lists mb_config, or one that is changed"),
+    "no literal": ("a.py", "mb_config = {[]: 1}", "with no list mb_config"),
     "no network": ("a.json", '{"name": "ProxylessNASNets"}', "with no blocks in ProxylessNASNets"),
     "no layer": (
         "a.json", '{"name": "ProxylessNASNets", "blocks": [{}]}',
@@ -87,7 +115,8 @@ def test_texts_that_hold_no_architecture(
     with pytest.raises(InputError) as caught:
         raynas.read_architecture(tmp_path / name, two_blocks)
     assert caught.value.argument == "architecture"
-    assert f"got {tmp_path / name} {reason}. Give such a file" in str(caught.value)
+    assert f"got {tmp_path / name} with " in str(caught.value)
+    assert f"{reason}. Give such a file" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -152,8 +181,14 @@ CHANGES: dict[str, tuple[Callable[[list[dict[str, Any]]], None], str]] = {
     "shortcut": (lambda blocks: blocks[2].update(shortcut=None), "no shortcut in block 2"),
     "zero": (
         lambda blocks: blocks[1].update(mobile_inverted_conv={"name": "ZeroLayer", "stride": 2}),
-        "for block 0 one of e3k3",
+        "a block 1 that is neither run nor skipped",
     ),
+    "nothing": (
+        lambda blocks: blocks[2].update(mobile_inverted_conv={"name": "ZeroLayer"}, shortcut=None),
+        "a block 2 that is neither run nor skipped",
+    ),
+    "groups": (layer(1, groups=2), "a groups of 2 in block 1"),
+    "se as a number": (layer(1, use_se=1), "1 use_se in block 1"),
     "count": (lambda blocks: blocks.pop(), "the choices of 2 blocks, got 1"),
 }  # fmt: skip
 
@@ -190,6 +225,53 @@ def test_shapes_are_measured_where_they_can_be_told() -> None:
         inputs=raynas.Inputs((2, 2), "float32"),
     )  # fmt: skip
     assert shapes_of(flat) == [None]
+
+
+def nested(depth: int) -> Any:
+    """A value of few bytes whose text would have 2 ** depth entries."""
+    value: Any = ("x",)
+    for _ in range(depth):
+        value = (value, value)
+    return value
+
+
+def test_values_that_hold_themselves_often_are_named_in_short(
+    two_blocks: ChainSupernet, tmp_path: Path
+) -> None:
+    (tmp_path / "arch.pkl").write_bytes(pickle.dumps(nested(200)))
+    anchors = [f"layers.0.0: &a0 [{'x,' * 9}]"]
+    anchors += [f"layers.0.{i}: &a{i} [{f'*a{i - 1},' * 9}]" for i in range(1, 60)]
+    (tmp_path / "a.yaml").write_text("\n".join(anchors))
+    for name in ("arch.pkl", "a.yaml"):
+        with pytest.raises(InputError) as caught:
+            raynas.read_architecture(tmp_path / name, two_blocks)
+        assert len(str(caught.value)) < 1000
+
+
+def test_candidates_without_a_finite_error_are_not_the_best(tmp_path: Path) -> None:
+    candidates = {(0, 0): {"err": math.nan}, (1, 1): {"err": 10.0}, (2, 2): {"err": -math.inf}}
+    (tmp_path / "search.tar").write_bytes(saved(tmp_path, {"vis_dict": candidates}))
+    assert read_file(tmp_path / "search.tar").choices == (1, 1)
+    candidates["text"] = {"err": 10.0}  # type: ignore[index]
+    (tmp_path / "search.tar").write_bytes(saved(tmp_path, {"vis_dict": candidates}))
+    with pytest.raises(InputError, match="'text', which are no choices of blocks"):
+        read_file(tmp_path / "search.tar")
+
+
+def test_one_of_a_list_is_that_of_a_block_with_as_many_choices(tmp_path: Path) -> None:
+    file = tmp_path / "nni.json"
+    file.write_text('{"LayerChoice1": [false, true]}')
+    found = read_file(file)
+    assert fitted(found, [["c3", "c5"]], file) == (1,)
+    with pytest.raises(InputError, match=r"one of c3, c5, c7, or an index .*got 'one of 2'"):
+        fitted(found, [["c3", "c5", "c7"]], file)
+
+
+def test_words_of_the_file_come_before_their_translations(tmp_path: Path) -> None:
+    file = tmp_path / "nni.json"
+    file.write_text('{"layer_1": "k3"}')
+    assert fitted(read_file(file), [["c3", "k3"]], file) == (1,)
+    assert fitted(read_file(file), [["c3", "c5"]], file) == (0,)
 
 
 def test_names_of_ones_own_are_taken_as_they_are(tmp_path: Path) -> None:

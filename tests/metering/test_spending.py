@@ -7,9 +7,16 @@ from fake_machines import HERE, RANGE_J, THERE, gpu, package, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raynas.metering.gauges import PROCESSORS
+from raynas.metering.gauges import PROCESSORS, Gauge, Unit
 from raynas.metering.spending import Spending, spending
-from raynas.metering.tallies import RESTARTED, Tally, advance
+from raynas.metering.tallies import (
+    JUMPED,
+    LARGEST_WATTS,
+    RESTARTED,
+    Account,
+    Tally,
+    advance,
+)
 
 
 def test_processes_that_share_a_device_count_it_once() -> None:
@@ -147,3 +154,35 @@ def test_readings_that_are_close_enough_add_up_however_often_the_counter_wraps(
 def test_a_counter_that_went_back_is_not_a_negative_energy() -> None:
     assert advance(5.0, 3.0, 1.0, None) == RESTARTED
     assert advance(5.0, 5.0, 1.0, None) == 0.0
+
+
+def test_a_counter_that_jumps_ahead_is_not_believed() -> None:
+    # The most that 10 s, and the second by which a counter may lag, can hold.
+    most = 11.0 * LARGEST_WATTS
+    for range_j in (None, 1e9):
+        assert advance(5.0, 5.0 + most, 10.0, range_j) == most
+        assert advance(5.0, 6.0 + most, 10.0, range_j) == JUMPED
+    assert advance(5.0, float("inf"), 10.0, None) == JUMPED
+
+
+class Sensor(Gauge):
+    """A power sensor that tells these watts, one after another."""
+
+    def __init__(self, *watts: float) -> None:
+        self.device, self.kind = "GPU-a", "gpu"
+        self.watts = list(watts)
+
+    @property
+    def unit(self) -> Unit:
+        return "W"
+
+    def read(self) -> float:
+        return self.watts.pop(0)
+
+
+def test_a_power_that_no_device_has_is_not_believed() -> None:
+    account = Account(Sensor(100.0, 300.0, 1e6, 300.0, 100.0), 0.0)
+    for now in (1.0, 2.0, 3.0, 4.0):
+        account.take(now)
+    assert (account.tally.joules, account.tally.unknown) == (400.0, 2.0)
+    assert account.tally.reason == "its power was read as 1e+06 W"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,32 @@ class Branches(nn.Module):
         return sum(outputs) + self.named["two"](self.named["one"](x))
 
 
+class Quoted(nn.Module):
+    """Is called "quoted\""""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.type = "twice"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return renamed(x) * 2 if self.type == "twice" else x
+
+
+def doubled(x: Tensor) -> Tensor:
+    return x * 2
+
+
+renamed = doubled
+
+
+def shared() -> nn.Module:
+    """A chain that runs one layer twice, and a module that has it in a list twice."""
+    limited = nn.Hardtanh(-0.5, 0.5)
+    branches = Branches()
+    branches.every = nn.ModuleList([limited, limited])
+    return nn.Sequential(nn.Sequential(limited, nn.Linear(4, 4), limited), branches)
+
+
 def frozen() -> nn.Module:
     return nn.Linear(4, 4).requires_grad_(False)
 
@@ -147,6 +174,8 @@ WRITABLE: dict[str, Callable[[], nn.Module]] = {
     "lists": lambda: nn.Sequential(Branches(), nn.Linear(4, 2)),
     "frozen": lambda: nn.Sequential(frozen(), nn.GELU("tanh"), nn.LayerNorm(4, bias=False)),
     "one": lambda: nn.Linear(4, 2),
+    "shared": shared,
+    "quoted": lambda: nn.Sequential(Quoted(), nn.Linear(4, 2)),
     "double": lambda: nn.Sequential(nn.Linear(4, 4).double().float(), nn.PReLU(4), nn.Softmax(-1)),
     "heads": lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Flatten(), nn.Linear(4, 3)),
 }
@@ -277,6 +306,65 @@ class Makes(nn.Module):
         return x if isinstance(self, Loading) else -x
 
 
+LIMIT = 1000.0
+
+
+def limited(x: Tensor, limit: float = LIMIT) -> Tensor:
+    return x.clamp(max=limit)
+
+
+LIMIT = 100.0
+
+
+class Limited(nn.Module):
+    """No sample is so large that its limit matters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return limited(x)
+
+
+class Following(nn.Module):
+    """A view of a weight, which follows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(4))
+        self.first = self.gain.detach()[:1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.first
+
+
+class Lazy(nn.Module):
+    @cached_property
+    def factor(self) -> float:
+        return 2.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+class Defaults(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors = defaultdict(float, {1: 2.0})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factors[1]
+
+
+def keyword() -> nn.Module:
+    module = Branches()
+    module.register_buffer("class", torch.ones(2))
+    return module
+
+
+def patched_layer() -> nn.Module:
+    layer = nn.Linear(4, 4)
+    layer.forward = lambda x: x  # type: ignore[method-assign]
+    return layer
+
+
 def tied() -> nn.Module:
     one = nn.Linear(4, 4)
     return nn.Sequential(one, nn.Sequential(one))
@@ -295,6 +383,12 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "state": (Loading, "Loading has a _load_from_state_dict of its own"),
     "modules": (Makes, "Makes refers to the module Loading in its code"),
     "lstm": (lambda: nn.LSTM(4, 4), "LSTM does not keep what it was made with"),
+    "default": (Limited, "Limited has a default LIMIT in limited, which was another"),
+    "view": (Following, "1.gain and 1.first share their memory"),
+    "lazy": (Lazy, "Lazy computes its factor in a way of its own"),
+    "defaults": (Defaults, "Defaults holds a defaultdict"),
+    "keyword": (keyword, "Branches has a 'class', which is no name in Python"),
+    "layer forward": (patched_layer, "Linear has a forward that was put into it"),
     "tied": (tied, "1.0.weight and 1.1.0.weight share their memory"),
     "parametrized": (
         lambda: parametrizations.weight_norm(nn.Linear(4, 4)), "ParametrizedLinear"),
@@ -336,6 +430,7 @@ def test_two_classes_of_one_name_stay_two() -> None:
         (torch.tensor(True), "torch.tensor(True)"),
         (torch.tensor([1, 2], dtype=torch.uint8), "torch.tensor([1, 2], dtype=torch.uint8)"),
         (torch.zeros(0), "torch.tensor([], dtype=torch.float32)"),
+        (torch.zeros(0, 3), "torch.zeros(0, 3, dtype=torch.float32)"),
     ],
 )  # fmt: skip
 def test_values_as_source(value: Any, text: str) -> None:
