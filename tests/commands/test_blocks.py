@@ -61,6 +61,7 @@ def test_channels_of_a_found_architecture_are_searched_and_exported(
     assert joint.split("  ")[1:] == alone.split("  ")[1:]
 
 
+@pytest.mark.slow
 def test_a_supernet_of_given_blocks_is_trained_alone(tmp_path: Path) -> None:
     out, kinds = tmp_path / "supernet.st", ["c3", "x", "c7", "c5", "c3", "c3", "x", "c5"]
     options = ("--supernet", "spos-channels", "--blocks", ",".join(kinds))
@@ -120,6 +121,7 @@ def test_blocks_of_a_damaged_recipe_are_the_files_own_fault(tmp_path: Path) -> N
         from_recipe(tmp_path / "joint.st", {**recipe, "head_channels": 0}, KINDS)
 
 
+@pytest.mark.slow
 def test_a_retraining_names_the_blocks_that_the_search_fixed(home: Path, tmp_path: Path) -> None:
     of_joint = (*DIGITS, "--supernet", home / "joint.st")
     for run, more in (("widths", ("--blocks", "c3,x")), ("both", ())):

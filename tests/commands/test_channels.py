@@ -43,6 +43,7 @@ def test_random_architectures_cost_nearly_what_is_allowed() -> None:
     assert channels.draw(supernet, options) == drawn
 
 
+@pytest.mark.slow
 def test_every_row_of_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     supernet, data = joint(blocks=1), few_digits(20)
     weights = tmp_path / "supernet.safetensors"

@@ -325,7 +325,7 @@ def test_families_fit_the_digits(family: str) -> None:
     ("channels", "size", "builder"),
     [
         (1, 28, "28"),
-        (3, 64, ""),
+        pytest.param(3, 64, "", marks=pytest.mark.slow),
         pytest.param(3, 32, "32", marks=pytest.mark.slow),
         pytest.param(3, 224, "", marks=pytest.mark.slow),
     ],

@@ -12,6 +12,7 @@ from command_runs import DIGITS, TINY, assert_refused, torchrun
 from raynas.commands import torchrun as joining
 
 
+@pytest.mark.slow
 def test_an_error_is_told_once_and_nothing_is_written(tmp_path: Path) -> None:
     out = tmp_path / "supernet.st"
     ended = torchrun("-m", "raynas", "train", *DIGITS, *TINY, "--out", out, "--batch-size", 33)

@@ -66,6 +66,12 @@ if importlib.util.find_spec("timm"):
         for name, make in blocks.items()
     }
 
+EACH = [
+    name if place % 3 == 0 or "Norm" in name else pytest.param(name, marks=pytest.mark.slow)
+    for place, name in enumerate(ZOO)
+]
+"""All norms and a third of the others; the rest are slow tests."""
+
 MIXING = ("torch BatchNorm2d of the batch",)
 """Blocks whose output depends on the other samples of a batch, which the check says."""
 
@@ -82,7 +88,7 @@ def digest_of(name: str) -> str:
     return digest(zoo_chain(name))
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", EACH)
 def test_a_block_passes_the_check_and_has_a_digest_of_its_own(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,7 +110,7 @@ def assert_plain(scores: list[Score], plain: dict[Architecture, Plain], toleranc
         assert score.loss == pytest.approx(expected.loss, rel=tolerance)
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", EACH)
 def test_scores_of_a_block_are_those_of_a_plain_loop(name: str) -> None:
     supernet = zoo_chain(name)
     splits = noise(supernet, "calibration", 16, 1), noise(supernet, "validation", 14, 2)

@@ -31,7 +31,7 @@ def test_digits_trains_searches_exports_and_reuses_the_supernet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # So low a threshold freezes all blocks soon, and ends the search.
-    early = ("--epochs", "2", "--threshold", "0.3", "--population", "16")
+    early = ("--epochs", "1", "--threshold", "0.3", "--population", "10")
     first = run("digits_spos.py", *early, "--run-dir", "a", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "Supernet: training 65,536 architectures on 937 samples" in first.stdout
@@ -44,7 +44,7 @@ def test_digits_trains_searches_exports_and_reuses_the_supernet(
         assert (tmp_path / "a" / "best" / name).stat().st_size > 0
     assert ",".join(map(str, result["architecture"])) in first.stdout
 
-    brief = ("--strategy", "cf", "--threshold", "0.3", "--population", "16", "--workers", "0")
+    brief = ("--strategy", "cf", "--threshold", "0.3", "--population", "10", "--workers", "0")
     monkeypatch.chdir(tmp_path)
     assert in_this_process("digits_spos.py", *brief, patch=monkeypatch) == 0
     assert "Supernet: reusing" in capsys.readouterr().out

@@ -46,6 +46,7 @@ def seen(output: Finished, home: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 Seen = tuple[dict[str, Any], dict[str, Any]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["whole", "interrupted", "given", "uniform", "fair", "greedy"])
 def test_all_processes_end_with_the_same_bits(name: str, seen: Seen) -> None:
     first, second = (each[name] for each in seen)
@@ -53,6 +54,7 @@ def test_all_processes_end_with_the_same_bits(name: str, seen: Seen) -> None:
     assert first.get("reports") == second.get("reports")
 
 
+@pytest.mark.slow
 def test_a_progressive_training_ends_alike_everywhere(seen: Seen) -> None:
     """Whoever trained it, or only read what was trained."""
     first, second = (each["progressive"] for each in seen)
@@ -65,6 +67,7 @@ def test_a_progressive_training_ends_alike_everywhere(seen: Seen) -> None:
     assert second["state table"] is None
 
 
+@pytest.mark.slow
 def test_observers_and_checkpoints_are_those_of_process_0(seen: Seen, home: Path) -> None:
     first, second = (each["whole"] for each in seen)
     assert first["observed"] == first["reports"]
@@ -77,6 +80,7 @@ def test_observers_and_checkpoints_are_those_of_process_0(seen: Seen, home: Path
     assert {path.name for path in home.glob("*whole*")} == {"whole.pt"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uniform", "fair", "greedy"])
 def test_two_processes_train_as_one_does_on_the_same_batches(name: str, seen: Seen) -> None:
     alone, together = exact_training(name), seen[0][name]
@@ -89,6 +93,7 @@ def test_two_processes_train_as_one_does_on_the_same_batches(name: str, seen: Se
         assert one == pytest.approx(other, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_unsampled_choices_stay_as_they_are(seen: Seen, home: Path) -> None:
     given = seen[0]["given"]
     states = [*given["before"], given["state"]]
@@ -108,12 +113,14 @@ def test_unsampled_choices_stay_as_they_are(seen: Seen, home: Path) -> None:
     assert 0 < len(trained) < len(order)
 
 
+@pytest.mark.slow
 def test_processes_draw_other_random_numbers(seen: Seen) -> None:
     drawn = [*seen[0]["random"], *seen[1]["random"]]
     assert len(drawn) >= 2 * 6
     assert len(set(drawn)) == len(drawn)
 
 
+@pytest.mark.slow
 def test_resumed_trainings_end_bit_identically(seen: Seen) -> None:
     first, second = (each["interrupted"] for each in seen)
     assert first["ended"][0] == "Interrupted"
@@ -125,6 +132,7 @@ def test_resumed_trainings_end_bit_identically(seen: Seen) -> None:
         assert each["interrupted"]["reports"] == timeless(reports)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "text"),
     [
@@ -142,18 +150,21 @@ def test_an_error_ends_all_processes(name: str, kind: str, text: str, seen: Seen
     assert text in first[1]
 
 
+@pytest.mark.slow
 def test_an_error_of_process_0_alone_is_named_in_the_others(seen: Seen) -> None:
     first, second = (each["refusals"]["paths"] for each in seen)
     assert first[0] == "AssertionError"
     assert second == ("FirstProcessError", "process 0 ended with AssertionError")
 
 
+@pytest.mark.slow
 def test_one_process_does_not_go_on_with_what_two_began(seen: Seen, home: Path) -> None:
     supernet = small_supernet(dropout=0.3)
     with pytest.raises(InputError, match="processes 2 instead of None"):
         train(supernet, digits(), SETTINGS, checkpoint=home / "whole.pt")
 
 
+@pytest.mark.slow
 def test_the_command_line_speaks_once(output: Finished, seen: Seen, home: Path) -> None:
     weights = home / "new" / "supernet.st"
     lines = output.out.splitlines()
