@@ -43,6 +43,16 @@ def helper_environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
+@pytest.fixture(autouse=True)
+def without_reports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the reports that searches of the command line end with, which take a second each.
+
+    Tests of these are marked `reports`.
+    """
+    if request.node.get_closest_marker("reports") is None:
+        monkeypatch.setattr("raynas.commands.workflow.report_runs", lambda *arguments: None)
+
+
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
     """Ray on this machine, whatever other clusters there are, with a GPU that does not exist."""

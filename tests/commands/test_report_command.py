@@ -68,6 +68,7 @@ def test_bad_arguments_write_nothing(
     assert contents(tmp_path) == before
 
 
+@pytest.mark.reports
 def test_a_search_is_fine_where_its_report_cannot_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,6 +132,7 @@ def test_weights_in_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.reports
 def test_a_search_is_shown_and_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = tmp_path / "run"
     options: dict[str, Any] = {"workers": 0, "evaluation": raynas.Evaluation(device="cpu")}
