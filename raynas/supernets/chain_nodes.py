@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ def copied(supernet: ChainSupernet) -> ChainSupernet:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            replica = copy.deepcopy(supernet)
+            replica = copy.deepcopy(supernet, empty_containers(supernet))
     # Modules of a user raise nearly anything.
     except Exception as error:
         for node in chain_nodes(supernet):
@@ -94,6 +95,20 @@ def copied(supernet: ChainSupernet) -> ChainSupernet:
         raise not_copied("supernet", error) from error
     require_whole_copy(supernet, replica)
     return replica
+
+
+def empty_containers(module: nn.Module) -> dict[int, Any]:
+    """New containers for the empty ones that modules hold, by `id`: a memo of `copy.deepcopy`.
+
+    Every module has about ten of them, for hooks that are not there, and copying these one by one
+    took half of the time of a copy.
+    """
+    return {
+        id(value): type(value)()
+        for each in module.modules()
+        for value in vars(each).values()
+        if type(value) in (OrderedDict, dict, set) and not value
+    }
 
 
 def require_whole_copy(supernet: ChainSupernet, replica: ChainSupernet) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
 from raynas.errors import InputError
+from raynas.supernets.chain_nodes import copied
 
 
 class Failing(nn.Module):
@@ -277,3 +278,19 @@ def test_torchscript_is_accepted_without_batch_norm() -> None:
     traced = torch.jit.trace(conv().eval(), torch.zeros(2, CHANNELS, 6, 6))
     with pytest.raises(InputError, match=r"blocks\[1\]\[1\].*TorchScript"):
         chain([nn.Identity(), traced]).check()
+
+
+def test_copies_share_what_originals_share_and_nothing_else() -> None:
+    first, second = conv(), conv()
+    shared: dict[str, int] = {}
+    first.seen, second.seen, second.own = shared, shared, set()
+    supernet = chain([first, second])
+    replica = copied(supernet)
+    one, other = (replica.node((0, choice)) for choice in (0, 1))
+    assert one.seen is other.seen is not shared
+    assert (one.seen, other.own) == ({}, set())
+    assert other.own is not second.own
+    hooked = one.register_forward_hook(lambda module, args, output: output)
+    assert not first._forward_hooks
+    assert not other._forward_hooks
+    hooked.remove()
