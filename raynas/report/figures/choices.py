@@ -13,13 +13,12 @@ from typing import final
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
-from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from raynas.report.drawing import Sheet, legend_below, new_sheet, short
+from raynas.report.figures.cells import Cell, add_cells
 from raynas.report.figures.thinning import spread, thinned_note
 from raynas.report.palette import Style, light, style_of
 from raynas.report.runs import ReportedRun
@@ -107,22 +106,18 @@ def draw_overview(shown: Percentages) -> Sheet:
 
 def draw_cells(sheet: Sheet, axes: Axes, shown: Percentages) -> None:
     """The cells of an overview, and the names of the last choices beside them."""
-    run = shown.run
-    corners, colours, tips = [], [], []
+    run, cells = shown.run, []
     for row, (generation, width) in enumerate(widths_of(shown)):
+        left, right = generation + 0.5, generation + width + 0.5
         for block, shares in enumerate(shown.blocks):
             best = int(shares[row].argmax())
             share, name = float(shares[row, best]), run.names[block][best]
-            left, right, top = generation + 0.5, generation + width + 0.5, block + 0.5
-            corners.append([(left, top), (right, top), (right, top + 1), (left, top + 1)])
-            colours.append(to_rgba(shown.styles[name].colour, share / 100.0))
-            tips.append(
+            tip = (
                 f"block {block + 1}, generation {generation + 1}\n"
                 f"{name}: {share:.0f} %{frozen_note(run, block, generation)}"
             )
-    cells = PolyCollection(corners, facecolors=colours, edgecolors="none", linewidths=0)
-    axes.add_collection(cells, autolim=False)
-    sheet.mark(cells, run.key, tips)
+            cells.append(Cell(block, left, right, shown.styles[name].colour, share / 100.0, tip))
+    add_cells(sheet, axes, run, cells)
     # In print, and for whoever tells few colours apart: the names of the last column.
     for block, shares in enumerate(shown.blocks):
         name = run.names[block][int(shares[-1].argmax())]

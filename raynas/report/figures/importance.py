@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import to_rgba
 from matplotlib.ticker import MaxNLocator
 
 from raynas.files import Record
 from raynas.report.drawing import Sheet, new_sheet
+from raynas.report.figures.cells import Cell, add_cells
 from raynas.report.palette import light
 from raynas.report.runs import ReportedRun
 from raynas.report.units import is_finite
@@ -78,19 +78,16 @@ def draw_rows(sheet: Sheet, axes: Axes, run: ReportedRun, found: Record, edges: 
     totals = losses.sum(axis=1, keepdims=True)
     shares = np.divide(losses, totals, out=np.zeros_like(losses), where=totals > 0)
     top = shares.max() or 1.0
-    corners, colours, tips = [], [], []
+    cells = []
     for row in range(len(shares)):
         for place in range(shares.shape[1]):
-            left, right, low = edges[place], edges[place + 1], row + 0.5
-            corners.append([(left, low), (right, low), (right, low + 1), (left, low + 1)])
-            colours.append(to_rgba(light("c0"), float(shares[row, place] / top) ** 0.5))
-            tips.append(
+            strength = float(shares[row, place] / top) ** 0.5
+            tip = (
                 f"subnet {row + 1}, sample of rank {found['ranks'][place] + 1}\n"
                 f"loss {losses[row, place]:.4g}"
             )
-    cells = PolyCollection(corners, facecolors=colours, edgecolors="none", linewidths=0)
-    axes.add_collection(cells, autolim=False)
-    sheet.mark(cells, run.key, tips)
+            cells.append(Cell(row, edges[place], edges[place + 1], light("c0"), strength, tip))
+    add_cells(sheet, axes, run, cells)
     axes.grid(visible=False)
     axes.set(ylim=(0.5, len(shares) + 0.5), ylabel="subnet (stronger: larger loss)")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
