@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import raynas
+from common.progressive import Stages, run_progressively
 from common.subjects import System
 from raynas.commands.families import build_family
 from raynas.costs import flops_table
@@ -91,7 +92,7 @@ class Paths:
     """One way to train, and to begin the search.
 
     Args:
-        kind: uniform, uniform-constraint, fair, or filtered.
+        kind: uniform, uniform-constraint, fair, filtered, or progressive (PONAS).
         filtering: of filtered ones, whether only the best k of m are trained, or all of k.
         pool: whether paths are drawn from the pool as well.
         stopping: whether the training may stop by the pool.
@@ -185,9 +186,36 @@ def trained(
 
 def run(plan: Plan, paths: Paths, seed: int, images: SearchData, supernet: ChainSupernet) -> Record:
     """Train, and save the supernet."""
-    assert images.train is not None
     folder = plan.folder(seed) / paths.training
     folder.mkdir(parents=True, exist_ok=True)
+    way = run_stages if paths.kind == "progressive" else run_paths
+    row = way(plan, paths, seed, images, supernet, folder / "training.pt")
+    save(supernet, folder / "supernet.safetensors")
+    (folder / "training.pt").unlink()
+    return {"training": paths.training, **row}
+
+
+def run_stages(
+    plan: Plan, paths: Paths, seed: int, images: SearchData, supernet: ChainSupernet,
+    checkpoint: Path,
+) -> Record:  # fmt: skip
+    """Train the largest path, then block by block."""
+    assert images.train is not None
+    preset = presets.FASHION_MNIST_PROGRESSIVE
+    settings = replace(preset, batch_size=16 if plan.quick else preset.batch_size, seed=seed)
+    whole = len(images.train) // settings.batch_size * settings.batch_size
+    stages = Stages(
+        plan.epochs * whole, whole, 100 if plan.quick else 1_000, EVALUATION, supernet.space.choices
+    )
+    return run_progressively(supernet, images, settings, stages, checkpoint)
+
+
+def run_paths(
+    plan: Plan, paths: Paths, seed: int, images: SearchData, supernet: ChainSupernet,
+    checkpoint: Path,
+) -> Record:  # fmt: skip
+    """Train on sampled paths."""
+    assert images.train is not None
     preset = replace(presets.DIGITS, batch_size=16) if plan.quick else presets.FASHION_MNIST
     parts = Parts(images.train, preset.batch_size)
     steps = len(parts) // preset.batch_size
@@ -201,15 +229,11 @@ def run(plan: Plan, paths: Paths, seed: int, images: SearchData, supernet: Chain
     )
     with scoring(plan, paths, supernet, images) as scorer:
         sampler = paths.sampler(supernet, scorer, epochs * steps, plan.pool)
-        checkpoint = folder / "training.pt"
         reports = train(supernet, parts, settings, paths=sampler, checkpoint=checkpoint)
-    save(supernet, folder / "supernet.safetensors")
-    checkpoint.unlink()
     done = len(reports) * steps
     evaluated = getattr(sampler, "evaluations", 0) * plan.samples
     per_step = preset.batch_size * (supernet.space.choices[0] if paths.kind == "fair" else 1)
     return {
-        "training": paths.training,
         "steps": done,
         "planned": epochs * steps,
         "optimized": done * per_step,

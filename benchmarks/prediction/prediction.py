@@ -2,9 +2,9 @@
 
 Question: a search ranks architectures by the weights that they inherit. How does that order agree
 with the order by test accuracy after each was trained for itself, for supernets that were trained
-on uniform, fair and greedy paths? Does it agree better than an order by FLOPs or parameters, which
-costs nothing? And are the winners of EA, CF-ES and PCF-ES better, retrained, than random
-architectures of equal FLOPs?
+on uniform, fair and greedy paths, or block by block (PONAS)? Does it agree better than an order by
+FLOPs or parameters, which costs nothing? And are the winners of EA, CF-ES and PCF-ES better,
+retrained, than random architectures of equal FLOPs?
 
 Protocol: `--subnets` random architectures, uniform over the space, and `--baselines` more within
 the window of FLOPs that the searches have (45 to 50 % of the way from the cheapest architecture to
@@ -14,12 +14,13 @@ population evaluator under the full protocol: batch norm recalibrated on 500 ima
 validation images. Kendall's τ (τ-b) and Spearman's ρ are of the `--subnets` uniform ones; the
 interval is a bootstrap over architectures (95 %, percentiles of 2,000 resamples of pairs; scipy).
 Searches: 50 a generation, `--generations`, 1,000 validation images. The supernets are those of
-`benchmarks/training` at an equal cost, by default in the 12 blocks of 4 choices of `spos_28x28`.
+`benchmarks/training` at an equal cost, in the same folder, so that each is trained once. PONAS is
+trained at that cost, too: half of it pays the largest path, the rest the blocks.
 
 Supernets, searches and retrained architectures are kept below --home: what is there is not computed
 again, and an interrupted retraining goes on.
 
-With `--quick`: the digits, 8 subnets and 3 baselines of 1 epoch, 2 generations, uniform and fair.
+With `--quick`: the digits, 8 subnets and 3 baselines of 1 epoch, 3 generations, uniform and PONAS.
 
 Usage:
     python benchmarks/prediction/prediction.py --json prediction.json
@@ -54,12 +55,14 @@ from raynas.errors import require
 from raynas.files import Record
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet
+from raynas.supernets.cropping import largest_choices
 from raynas.training import FairPaths
 
 SUPERNETS: Mapping[str, Paths] = {
     "uniform": Paths("uniform"),
     "fair": Paths("fair"),
     "greedy": Paths("filtered", True, True),
+    "ponas": Paths("progressive"),
 }
 """The paths that the supernets are trained on."""
 
@@ -78,6 +81,7 @@ class Study:
         baselines: random ones in the window of FLOPs of the searches.
         retrain_epochs: of each retraining.
         retrain_seed: of its weights and batches, the same for all.
+        retrain_device: cpu, on which a retraining ends alike everywhere, or cuda.
         winners: whether the supernets are searched, too.
     """
 
@@ -85,6 +89,7 @@ class Study:
     baselines: int = 8
     retrain_epochs: int = 3
     retrain_seed: int = 0
+    retrain_device: str = "cpu"
     winners: bool = True
 
     def sized(self, *, quick: bool) -> Study:
@@ -94,10 +99,10 @@ class Study:
     @property
     def recipe(self) -> Recipe:
         """The recipe of each retraining."""
-        return Recipe(self.retrain_epochs, self.retrain_seed)
+        return Recipe(self.retrain_epochs, self.retrain_seed, self.retrain_device)
 
 
-PLAN = Plan(home=Path("runs/prediction"), system="spos")
+PLAN = Plan(home=Path("runs/training_paths"))
 STUDY = Study()
 
 
@@ -120,7 +125,7 @@ def main(
     torch.set_num_threads(1)
     plan, study = plan.sized(), study.sized(quick=plan.quick)
     if plan.quick:
-        seeds, only = seeds[:1], only or ("uniform", "fair")
+        seeds, only = seeds[:1], only or ("uniform", "ponas")
     images = plan.images()
     torch.manual_seed(0)
     space = build_family(plan.system, images)
@@ -163,13 +168,16 @@ def named(only: Sequence[str], space: ChainSupernet) -> tuple[str, ...]:
     """The supernets to train, which the space allows.
 
     Raises:
-        InputError: another name, or fair paths of blocks with different numbers of choices.
+        InputError: another name, fair paths of blocks with different numbers of choices, or PONAS
+            without choices that others can be cropped from.
     """
     for name in only:
         require(name in SUPERNETS, "only", f"some of {', '.join(SUPERNETS)}", name, "Mend it.")
     names = tuple(only or SUPERNETS)
     if "fair" in names:
         FairPaths(space.space)
+    if "ponas" in names:
+        largest_choices(space)
     return names
 
 

@@ -25,16 +25,25 @@ class Recipe:
     Args:
         epochs: of each.
         seed: of the weights and the batches, the same for all.
+        device: cpu or cuda, the same for all.
     """
 
     epochs: int
     seed: int
+    device: str = "cpu"
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder of what is retrained so."""
+        name = f"epochs{self.epochs}-seed{self.seed}"
+        return name if self.device == "cpu" else f"{name}-{self.device}"
 
     def settings(self, *, quick: bool) -> raynas.TrainingSettings:
-        """The training settings: on one thread, so that they end alike everywhere."""
+        """The training settings."""
         preset = presets.RETRAIN_DIGITS if quick else presets.RETRAIN_FASHION_MNIST
         changes = {"batch_size": 16} if quick else {}
-        return replace(adjust(preset, epochs=self.epochs, seed=self.seed, **changes), device="cpu")
+        adjusted = adjust(preset, epochs=self.epochs, seed=self.seed, **changes)
+        return replace(adjusted, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -56,10 +65,7 @@ class Retraining:
     @property
     def home(self) -> Path:
         """The folder of all architectures that are retrained so."""
-        return (
-            self.plan.home / f"retrained-{self.plan.system}"
-            / f"epochs{self.recipe.epochs}-seed{self.recipe.seed}"
-        )  # fmt: skip
+        return self.plan.home / f"retrained-{self.plan.system}" / self.recipe.folder
 
     def of(self, architectures: Sequence[Architecture]) -> list[Record]:
         """The rows of architectures, those retrained that are not kept yet."""
