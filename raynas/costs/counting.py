@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, final
 
 from raynas.costs.formulas import counter
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
     from raynas.supernets.chain import ChainSupernet
     from raynas.supernets.chain_nodes import ChainNode
+
+
+SMALL = 4_096
+"""Numbers of a sample that modules run on sooner than they are taken through without data."""
 
 
 @final
@@ -54,7 +59,7 @@ def flops_table(supernet: ChainSupernet) -> CostTable:
     """Multiply-accumulates for one sample of each choice of each block.
 
     Only convolutions, linear layers and matrix products (of attention, too) count, as in the
-    papers. Counted without data where the modules run so, else on one example.
+    papers. Counted on one example, a large one without data where the modules run so.
 
     Raises:
         InputError: a module that cannot be copied or run, or a `raynas_cost` that gives no costs.
@@ -142,6 +147,8 @@ def chain_costs(supernet: ChainSupernet) -> dict[str, ModuleCost]:
     with plain_torch():
         replica = examined_copy(supernet)
         empty = on_meta(replica)
+        if not empty and prod(supernet.inputs.shape) <= SMALL:
+            return costs_on(replica, "cpu")
         try:
             return costs_on(replica.to("meta"), "meta")
         # Forwards that look at values, and tensors that are no buffers, fail in many ways.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from functools import lru_cache
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -106,11 +107,13 @@ def module_attributes(module: nn.Module, written: frozenset[str]) -> dict[str, A
         return scripted(module)
     found: dict[str, Any] = {}
     for name, value in sorted(vars(module).items()):
-        derived = f"{name}_orig" in module._parameters or f"{name}_g" in module._parameters
-        if OWN_TABLES.fullmatch(name) or (derived and is_cache(value)):
+        if is_own_table(name):
             continue
-        if not (is_cache(value) and (name in written or type(value) is dict)):
-            found[name] = value
+        if is_cache(value):
+            derived = f"{name}_orig" in module._parameters or f"{name}_g" in module._parameters
+            if derived or name in written or type(value) is dict:
+                continue
+        found[name] = value
     for table, flags in HOOKS.items():
         hooks = vars(module).get(table) or {}
         called = [vars(module).get(flag) or {} for flag in flags]
@@ -119,6 +122,12 @@ def module_attributes(module: nn.Module, written: frozenset[str]) -> dict[str, A
                 (hook, *(key in each for each in called)) for key, hook in hooks.items()
             ]
     return found
+
+
+@lru_cache(maxsize=1024)
+def is_own_table(name: str) -> bool:
+    """Whether PyTorch gives every module an attribute of this name."""
+    return OWN_TABLES.fullmatch(name) is not None
 
 
 def is_cache(value: Any) -> bool:

@@ -42,6 +42,9 @@ READS = (
 """Known functions and values by which it does, by the beginning of their full names."""
 
 
+REPEATED = frozenset((type(None), bool, int, str))
+"""Types of values that are the same wherever they are equal; 0.0 and -0.0 are not."""
+
 MACHINERY = frozenset(("__spec__", "__loader__", "__builtins__"))
 """Names in a module by which Python has loaded it: they tell where from, and lead to the loader."""
 
@@ -60,6 +63,7 @@ class Reach:
         self.names = names
         self._caches = caches
         self._codes: dict[CodeType, CodeFacts] = {}
+        self._plain: dict[tuple[type, Any], bytes] = {}
         self._classes: dict[type, bytes] = {}
         self._stored: dict[type, frozenset[str]] = {}
         self._met: dict[int, Any] = {}
@@ -74,9 +78,17 @@ class Reach:
 
     def digest(self, value: Any) -> bytes:
         """The digest of one value and all that is in it; called code is left to `reached`."""
+        # Most attributes of a supernet are a few such values again and again.
+        repeated = type(value) in REPEATED
+        key = (type(value), value if repeated else None)
+        if repeated and key in self._plain:
+            return self._plain[key]
         walk = ValueWalk(self)
         walk.add(value)
-        return walk.total.digest()
+        found = walk.total.digest()
+        if repeated:
+            self._plain[key] = found
+        return found
 
     def facts(self, code: CodeType) -> CodeFacts:
         """The facts about a code object, which is read once."""
