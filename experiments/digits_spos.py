@@ -12,13 +12,15 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import supernet_training, workflow
+from raynas.commands import program, supernet_training, workflow
+from raynas.commands.named_strategies import make_strategy
+from raynas.commands.run_options import RunOptions
 
 HOME = Path("runs/digits")
 
 
 def main(
-    run: workflow.RunOptions,
+    run: RunOptions,
     supernet: Path = HOME / "supernet.safetensors",
     epochs: int = 120,
     threshold: float = 0.5,
@@ -33,7 +35,7 @@ def main(
         threshold: the choice percentage at which blocks freeze (cf, pcf).
         population: candidates of a generation.
     """
-    strategy = workflow.make_strategy(run.strategy, population=population, threshold=threshold)
+    strategy = make_strategy(run.strategy, population=population, threshold=threshold)
     settings = supernet_training.adjust(raynas.training.presets.DIGITS, epochs=epochs)
     constraint = raynas.FLOPs(at_most=680e3)
     directory = run.directory(HOME)
@@ -61,4 +63,4 @@ def main(
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

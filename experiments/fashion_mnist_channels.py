@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import channels, supernet_training, workflow
+from raynas.commands import channels, program, supernet_training
 
 HOME = Path("runs/fashion_mnist_channels")
 
@@ -46,4 +46,4 @@ def main(
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

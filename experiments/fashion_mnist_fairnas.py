@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import comparison, supernet_training, workflow
+from raynas.commands import comparison, program, supernet_training
 
 HOME = Path("runs/fashion_mnist_fairnas")
 
@@ -53,4 +53,4 @@ def main(
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

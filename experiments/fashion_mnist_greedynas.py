@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import comparison, supernet_training, workflow
+from raynas.commands import comparison, program, supernet_training
 
 HOME = Path("runs/fashion_mnist_greedynas")
 
@@ -57,4 +57,4 @@ def main(
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

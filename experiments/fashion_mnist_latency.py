@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 
 import raynas
-from raynas.commands import comparison, latency, supernet_training, within_costs, workflow
+from raynas.commands import comparison, latency, program, supernet_training, within_costs
 from raynas.costs import same_choice
 from raynas.costs.timing import TimingSettings
 
@@ -71,4 +71,4 @@ def main(
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

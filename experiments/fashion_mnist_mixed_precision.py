@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import comparison, supernet_training, within_costs, workflow
+from raynas.commands import comparison, program, supernet_training, within_costs
 
 HOME = Path("runs/fashion_mnist_mixed_precision")
 
@@ -55,4 +55,4 @@ def main(
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import supernet_training, table_comparison, workflow
+from raynas.commands import program, supernet_training, table_comparison
 
 HOME = Path("runs/fashion_mnist_ponas")
 
@@ -62,4 +62,4 @@ def main(
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

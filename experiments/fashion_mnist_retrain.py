@@ -16,7 +16,7 @@ import torch
 from rich.table import Table
 
 import raynas
-from raynas.commands import comparison, supernet_training, terminal, workflow
+from raynas.commands import comparison, program, supernet_training, terminal
 from raynas.commands.retrain import retrain_with_progress
 from raynas.costs import flops_table, random_near, same_choice
 from raynas.space import Architecture
@@ -104,4 +104,4 @@ def compare_retrained(
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -13,13 +13,15 @@ from pathlib import Path
 import torch
 
 import raynas
-from raynas.commands import supernet_training, workflow
+from raynas.commands import program, supernet_training, workflow
+from raynas.commands.named_strategies import make_strategy
+from raynas.commands.run_options import RunOptions
 
 HOME = Path("runs/fashion_mnist")
 
 
 def main(
-    run: workflow.RunOptions,
+    run: RunOptions,
     data: Path | None = None,
     supernet: Path = HOME / "supernet.safetensors",
     epochs: int = 24,
@@ -38,7 +40,7 @@ def main(
         validation: images that steer the search.
         threshold: the choice percentage at which blocks freeze (cf, pcf).
     """
-    strategy = workflow.make_strategy(run.strategy, threshold=threshold)
+    strategy = make_strategy(run.strategy, threshold=threshold)
     settings = supernet_training.adjust(raynas.training.presets.FASHION_MNIST, epochs=epochs)
     constraint = raynas.FLOPs(at_most=3.1e6)
     directory = run.directory(HOME)
@@ -66,4 +68,4 @@ def main(
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -13,7 +13,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program, workflow
+from raynas.commands.named_strategies import make_strategy
+from raynas.commands.run_options import RunOptions
 
 
 def build_supernet(checkpoint: Path, num_classes: int | None) -> raynas.ChainSupernet:
@@ -36,7 +38,7 @@ def build_supernet(checkpoint: Path, num_classes: int | None) -> raynas.ChainSup
 def main(
     data: Path,
     checkpoint: Path,
-    run: workflow.RunOptions,
+    run: RunOptions,
     calibration: int = 20_000,
     validation: int = 5_000,
     test: int | None = None,
@@ -61,7 +63,7 @@ def main(
         population: architectures per generation.
         generations: the generation limit.
     """
-    strategy = workflow.make_strategy(run.strategy, population=population, generations=generations)
+    strategy = make_strategy(run.strategy, population=population, generations=generations)
     constraint = raynas.FLOPs(at_most=flops)
     evaluation = raynas.Evaluation(sample_rate=sample_rate, bits=bits)
     directory = run.directory(Path("runs/imagenet"))
@@ -79,4 +81,4 @@ def main(
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -25,7 +25,7 @@ from reproduction.page import page
 from reproduction.plan import Sizes
 from reproduction.study import Study, places
 
-from raynas.commands import terminal, workflow
+from raynas.commands import program, terminal
 from raynas.errors import require
 from raynas.evolution.presets import ChoiceFreezing
 from raynas.files import Record, read_json, replace_bytes, require_writable, write_json
@@ -183,4 +183,4 @@ def one_cluster(workers: int | None) -> AbstractContextManager[object]:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

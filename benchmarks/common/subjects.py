@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 
 import raynas
-from raynas.commands import supernet_training, workflow
+from raynas.commands import supernet_training
 from raynas.commands.families import build_family
+from raynas.commands.named_strategies import StrategyName, make_strategy
 from raynas.commands.paths import PathsName
 from raynas.report.read import read_run
 from raynas.runlog import RESULT
@@ -146,7 +147,7 @@ def home_of(system: System) -> Path:
 
 def recorded_search(
     source: Source,
-    name: workflow.StrategyName,
+    name: StrategyName,
     *,
     seed: int = 0,
     threshold: float = THRESHOLD,
@@ -177,7 +178,7 @@ def recorded_search(
     raynas.search(
         supernet,
         images,
-        strategy=workflow.make_strategy(name, threshold=threshold, **options),
+        strategy=make_strategy(name, threshold=threshold, **options),
         constraint=source.constraint,
         run_dir=run_dir,
         workers=0 if (run_dir / RESULT).exists() else workers,

@@ -40,7 +40,7 @@ from common.reports import machine, write_report
 from common.subjects import Subject
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
 from raynas.commands.comparison import median_and_range
 from raynas.costs import flops_table
 from raynas.data.splits import SearchData
@@ -162,4 +162,4 @@ def show(report: Record) -> None:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -47,8 +47,9 @@ from retrained import Recipe, Retraining
 from tables import show
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
 from raynas.commands.families import build_family, freezing_of
+from raynas.commands.named_strategies import StrategyName, make_strategy
 from raynas.costs import flops_table, random_near
 from raynas.data.splits import SearchData
 from raynas.errors import require
@@ -66,7 +67,7 @@ SUPERNETS: Mapping[str, Paths] = {
 }
 """The paths that the supernets are trained on."""
 
-STRATEGIES: tuple[workflow.StrategyName, ...] = ("ea", "cf", "pcf")
+STRATEGIES: tuple[StrategyName, ...] = ("ea", "cf", "pcf")
 
 WINDOW = (0.45, 0.50)
 """The FLOPs of winners and baselines: 0 is the cheapest architecture, and 1 the dearest."""
@@ -230,7 +231,7 @@ def predicted(
 
 
 def searched(
-    plan: Plan, name: str, seed: int, strategy: workflow.StrategyName, supernet: ChainSupernet,
+    plan: Plan, name: str, seed: int, strategy: StrategyName, supernet: ChainSupernet,
     images: SearchData,
 ) -> Record:  # fmt: skip
     """The winner of one search in the window of FLOPs."""
@@ -242,7 +243,7 @@ def searched(
         low, high = window(supernet)
         few = replace(images, validation=images.validation[: 2 if plan.quick else 10])
         result = raynas.search(
-            supernet, few, strategy=workflow.make_strategy(strategy, **settings), run_dir=run_dir,
+            supernet, few, strategy=make_strategy(strategy, **settings), run_dir=run_dir,
             seed=seed, workers=0, resume=True,
             constraint=raynas.FLOPs(at_most=high, at_least=low),
         )  # fmt: skip
@@ -263,4 +264,4 @@ def thresholds(supernet: ChainSupernet, strategy: str) -> Record:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

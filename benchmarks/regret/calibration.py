@@ -42,7 +42,7 @@ from small import Bench, open_bench, open_quick_bench
 from table_pool import TableSource
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
 from raynas.costs import Limits
 from raynas.data.arrays import ArrayImages
 from raynas.evolution.strategy import Problem
@@ -199,4 +199,4 @@ def show(report: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

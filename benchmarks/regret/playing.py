@@ -12,7 +12,7 @@ import numpy as np
 from table_pool import OutcomeSource, TablePool
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands.named_strategies import StrategyName, make_strategy
 from raynas.evolution.strategy import Problem
 from raynas.generation import Run
 from raynas.population.evaluated import Splits
@@ -55,7 +55,7 @@ class Setting:
     """
 
     name: str
-    strategy: workflow.StrategyName
+    strategy: StrategyName
     options: dict[str, Any] = field(default_factory=dict)
     threshold: float = 0.6
     monitor: int = 3
@@ -109,7 +109,7 @@ def play(
     options = {"precision": "bfloat16", **setting.options}
     settings = raynas.Evaluation(device="cpu", **options)  # type: ignore[arg-type]
     pool = TablePool(outcomes, truth.table, sharing=settings.prefix_sharing)
-    strategy = workflow.make_strategy(
+    strategy = make_strategy(
         setting.strategy,
         **asdict(shared),
         threshold=setting.threshold,

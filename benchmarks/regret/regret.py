@@ -57,7 +57,7 @@ from small import HOME, LEDGER, QUICK, Bench, file_name, open_bench, open_quick_
 from table_pool import OutcomeSource, TableSource
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
 from raynas.costs import Limit, Limits, flops_table
 from raynas.evolution.strategy import Problem
 
@@ -266,4 +266,4 @@ def show(report: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -44,7 +44,8 @@ from common.subjects import Subject, recorded_search
 from freezes import Freeze, all_freezes
 from outcomes import Generation
 
-from raynas.commands import workflow
+from raynas.commands import program
+from raynas.commands.named_strategies import StrategyName
 from raynas.evaluation.selection import Selection, select_disagreement, select_samples
 from raynas.evaluation.settings import Sampling
 
@@ -75,7 +76,7 @@ def main(
     quick, source = subject.quick, subject.source(2_000, 2_000)
     workers = 0 if quick else workers
     network, images = source.open()
-    names: tuple[workflow.StrategyName, ...] = ("pcf", "ea")
+    names: tuple[StrategyName, ...] = ("pcf", "ea")
     brief = {"population": 20, "generations": 9} if quick else {}
     searches: dict[str, list[dict[str, Any]]] = {
         name: recorded_search(source, name, seed=seed, workers=workers, **brief) for name in names
@@ -232,4 +233,4 @@ def by_rate(title: str, rows: Sequence[dict[str, Any]], label: str, value: str, 
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

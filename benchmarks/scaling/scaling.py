@@ -61,7 +61,7 @@ from independent import Helper, open_evaluator, together
 from simulation import PROTOCOL, Job, available_bytes, imagenet_supernet, measure_blocks, simulate
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
 from raynas.commands.comparison import median_and_range
 from raynas.workers.ray_pool import RayPool
 
@@ -265,4 +265,4 @@ def show(report: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -58,7 +58,7 @@ from common.subjects import Subject
 from metered import IN_DRIVER, METHODS, Metered, MeteredActor, PartTimer, RecordingPool
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
 from raynas.errors import require
 from raynas.ledger.ledger import Ledger
 from raynas.population.evaluated import Known, Splits
@@ -240,4 +240,4 @@ def show(report: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -48,7 +48,7 @@ from common.reports import machine, write_report
 from plain import PlainEvaluator
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
 from raynas.commands.comparison import median_and_range
 from raynas.devices import resolve_device
 from raynas.errors import require
@@ -271,4 +271,4 @@ def show(report: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -73,7 +73,8 @@ from replay import Generation, Mode, Replayer, replayers
 from summaries import KEPT, REFERENCES, show, summarize
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
+from raynas.commands.named_strategies import make_strategy
 
 EXACT = (*REFERENCES, "one by one")
 BRIEF = {"population": 8, "generations": 4}
@@ -202,7 +203,7 @@ def whole_searches(
         result = raynas.search(
             network,
             images,
-            strategy=workflow.make_strategy("pcf", **options),
+            strategy=make_strategy("pcf", **options),
             constraint=source.constraint,
             evaluation=FAST,
             run_dir=Path(folder) / "all",
@@ -214,4 +215,4 @@ def whole_searches(
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -46,16 +46,18 @@ from common.reports import five_numbers, machine, write_report
 from common.subjects import Subject
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
 from raynas.commands.comparison import comparison_table
 from raynas.commands.families import freezing_of
+from raynas.commands.named_strategies import StrategyName, choose_strategy
 from raynas.commands.options import given
+from raynas.commands.run_options import MeteringOptions
 from raynas.population.evaluated import Splits
 from raynas.population.evaluator import PopulationEvaluator
 from raynas.workers.open_pool import open_pool
 from raynas.workers.ray_cluster import connected
 
-STRATEGIES: tuple[workflow.StrategyName, ...] = ("ea", "cf", "pcf")
+STRATEGIES: tuple[StrategyName, ...] = ("ea", "cf", "pcf")
 SHARING = {"one at a time": False, "trie": True}
 
 KEPT = (
@@ -66,7 +68,7 @@ KEPT = (
 """What is kept of the content of `result.json`."""
 
 SUBJECT = Subject(Path("strategies.json"))
-METERING = workflow.MeteringOptions()
+METERING = MeteringOptions()
 
 
 def main(
@@ -76,7 +78,7 @@ def main(
     paths: int = 200,
     threshold: float | None = None,
     evaluators: tuple[str, ...] = tuple(SHARING),
-    metering: workflow.MeteringOptions = METERING,
+    metering: MeteringOptions = METERING,
 ) -> None:
     """Compare the strategies on Fashion-MNIST.
 
@@ -125,15 +127,15 @@ class Job:
     threshold: float | None
     metering: raynas.Metering
 
-    def strategy(self, name: workflow.StrategyName, generations: int) -> raynas.Strategy:
+    def strategy(self, name: StrategyName, generations: int) -> raynas.Strategy:
         """A strategy with the paper's thresholds, or the one that was given."""
         options = SimpleNamespace(generations=generations, threshold=self.threshold)
-        return workflow.choose_strategy(name, options, freezing_of(self.supernet))
+        return choose_strategy(name, options, freezing_of(self.supernet))
 
 
 def search(
     job: Job,
-    name: workflow.StrategyName,
+    name: StrategyName,
     seed: int,
     generations: int,
     evaluator: str,
@@ -205,4 +207,4 @@ def show(report: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -39,7 +39,7 @@ sys.path.insert(1, str(Path(__file__).parents[1]))
 from common.reports import machine, write_report
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
 from raynas.commands.comparison import median_and_range
 from raynas.files import Record, read_json
 from raynas.population.path_filter import PathFilter, open_path_filter
@@ -48,7 +48,8 @@ from raynas.space import Architecture
 from raynas.supernets import ChainSupernet
 from raynas.task import Classification
 from raynas.training import GreedySettings, UniformPaths, presets
-from raynas.training.trainer import Training, make_optimizer, move, update
+from raynas.training.course import Training
+from raynas.training.trainer import make_optimizer, move, update
 
 BATCH = 64
 PAPER = GreedySettings()
@@ -191,4 +192,4 @@ def show(report: Record) -> None:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

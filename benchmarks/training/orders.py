@@ -37,7 +37,7 @@ from common.trained import Paths, Plan, kept, trained
 from paths import described
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
 from raynas.commands.families import build_family
 from raynas.data.splits import SearchData
 from raynas.files import Record
@@ -142,4 +142,4 @@ def show(report: Record) -> None:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -43,7 +43,7 @@ from common.reports import machine, write_report
 from common.trained import Paths, Plan, kept, trained
 
 import raynas
-from raynas.commands import workflow
+from raynas.commands import program
 from raynas.data.splits import SearchData
 from raynas.files import Record
 
@@ -142,4 +142,4 @@ def mean(rows: list[Record], key: str) -> float:
 
 
 if __name__ == "__main__":
-    workflow.run(main)
+    program.run(main)

@@ -16,6 +16,7 @@ from rich.table import Table
 import raynas
 from raynas.commands import supernet_training, terminal, workflow
 from raynas.commands.families import freezing_of, from_recipe
+from raynas.commands.named_strategies import StrategyName, choose_strategy
 from raynas.costs import resolve_limits
 from raynas.errors import require
 from raynas.runlog import require_usable
@@ -51,7 +52,7 @@ class ChannelOptions:
             interrupted one goes on.
     """
 
-    strategy: workflow.StrategyName = "ea"
+    strategy: StrategyName = "ea"
     seed: int = 0
     generations: int = 20
     population: int = 50
@@ -82,7 +83,7 @@ class ChannelOptions:
             InputError: a setting out of range.
         """
         freezing = freezing_of(supernet)
-        return workflow.choose_strategy(self.strategy, self, freezing)
+        return choose_strategy(self.strategy, self, freezing)
 
 
 def train_and_compare(

@@ -14,8 +14,10 @@ from rich.table import Table
 import raynas
 from raynas.commands import supernet_training, terminal, workflow
 from raynas.commands.families import freezing_of
+from raynas.commands.named_strategies import StrategyName, choose_strategy
 from raynas.commands.options import given
 from raynas.commands.paths import PathsName
+from raynas.commands.run_options import MeteringOptions
 from raynas.errors import require
 from raynas.files import Record
 from raynas.runlog import require_usable
@@ -50,13 +52,13 @@ class ComparisonOptions:
         metering: what their price is told in.
     """
 
-    strategies: tuple[workflow.StrategyName, ...] = ("ea", "cf", "pcf")
+    strategies: tuple[StrategyName, ...] = ("ea", "cf", "pcf")
     seeds: tuple[int, ...] = (0,)
     generations: int = 20
     population: int = 50
     workers: int | None = None
     run_dir: Path | None = None
-    metering: workflow.MeteringOptions = field(default_factory=workflow.MeteringOptions)
+    metering: MeteringOptions = field(default_factory=MeteringOptions)
 
     def __post_init__(self) -> None:
         for name in ("strategies", "seeds"):
@@ -77,7 +79,7 @@ class ComparisonOptions:
         """
         options = SimpleNamespace(generations=self.generations, population=self.population)
         freezing = freezing_of(supernet)
-        return {name: workflow.choose_strategy(name, options, freezing) for name in self.strategies}
+        return {name: choose_strategy(name, options, freezing) for name in self.strategies}
 
 
 def train_and_compare(

@@ -9,13 +9,13 @@ from raynas.commands.export import export
 from raynas.commands.latency import latency
 from raynas.commands.ledger import ledger
 from raynas.commands.onnx import onnx
+from raynas.commands.program import run
 from raynas.commands.report import report
 from raynas.commands.retrain import retrain
 from raynas.commands.search import search
 from raynas.commands.specialize import specialize
 from raynas.commands.train import train
 from raynas.commands.watch import watch
-from raynas.commands.workflow import run
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "train": train,

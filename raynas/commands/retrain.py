@@ -22,7 +22,7 @@ from raynas.commands.workflow import warn_of_refused
 from raynas.errors import is_whole, require
 from raynas.files import Record
 from raynas.preparation import require_seed
-from raynas.report.read import read_run
+from raynas.report.read import RunRecords, read_run
 from raynas.score import members_of, objective_text
 from raynas.space import Architecture
 from raynas.training import presets
@@ -78,20 +78,8 @@ def retrain(
             counted from 0, the best one.
         inherit: fine-tune the supernet's weights instead of fresh ones.
     """
-    require(
-        architecture is None or member is None,
-        "architecture",
-        "either --architecture or --member",
-        "both",
-        "Leave one of them out.",
-    )
     records = read_run(run_dir)
-    result = records.require_result()
-    chosen_record = result if member is None else member_of(result, member)
-    names = [tuple(own) for own in records.config["supernet"]["names"]]
-    found = tuple(chosen_record["architecture"])
-    if architecture is not None:
-        found = architecture_in(names, architecture)
+    found = chosen_architecture(records, architecture, member)
     require_trained(supernet.supernet, supernet.weights)
     preset = preset_of(data.data, supernet.supernet)
     terms = retraining_settings(preset, settings, inherit=inherit)
@@ -108,7 +96,7 @@ def retrain(
         processes.in_first(lambda: require_directory(directory, planned))
         samples = load_data(data, train=True)
         network, task = supernet.load(data, samples)
-        require_searched_blocks(names, network.names, read_blocks(supernet.blocks))
+        require_searched_blocks(names_of(records), network.names, read_blocks(supernet.blocks))
         if architecture is not None:
             # Once more, with the channels that a file may say.
             found = architecture_of(network, architecture)
@@ -122,10 +110,36 @@ def retrain(
             screen, network, samples, found, terms, directory,
             inherit=inherit, evaluation=loaded.evaluation, task=task,
         )  # fmt: skip
-        screen.print(retrained_table(retrained, searched(result, found)))
+        screen.print(retrained_table(retrained, searched(records.require_result(), found)))
         screen.print(f"Network: {directory}", soft_wrap=True)
         if processes.first:
             warn_of_refused([retrained.exported])
+
+
+def chosen_architecture(
+    records: RunRecords, architecture: str | None, member: int | None
+) -> Architecture:
+    """The winner of a search, a member of its result, or another architecture by its text.
+
+    Raises:
+        InputError: no result, no such member, no architecture of this space, or both arguments.
+    """
+    require(
+        architecture is None or member is None,
+        "architecture",
+        "either --architecture or --member",
+        "both",
+        "Leave one of them out.",
+    )
+    result = records.require_result()
+    if architecture is not None:
+        return architecture_in(names_of(records), architecture)
+    return tuple((result if member is None else member_of(result, member))["architecture"])
+
+
+def names_of(records: RunRecords) -> list[tuple[str, ...]]:
+    """The names of the choices of every block that was searched."""
+    return [tuple(own) for own in records.config["supernet"]["names"]]
 
 
 def retrain_with_progress(

@@ -11,9 +11,11 @@ import raynas
 from raynas.commands.families import freezing_of, require_trained
 from raynas.commands.limits import LimitOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
+from raynas.commands.named_strategies import StrategyName, choose_strategy
 from raynas.commands.options import given, options_of
 from raynas.commands.pool_file import PoolFile, read_pool
-from raynas.commands.workflow import RunOptions, StrategyName, choose_strategy, search_and_show
+from raynas.commands.run_options import RunOptions
+from raynas.commands.workflow import search_and_show
 from raynas.errors import require
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import raynas
+from raynas import training
 from raynas.commands import terminal
 from raynas.commands.paths import PathsName, greedy_summary, open_paths, progressive_summary
 from raynas.commands.pool_file import pool_of, write_pool
@@ -82,7 +83,6 @@ def train_or_load(
     )
     assert data.train is not None
     processes.in_first(partial(require_room, weights))
-    checkpoint = checkpoint_of(weights)
     objective = classification_or(task, supernet.num_classes).objectives[0]
     scoring: dict[str, Any] = {"workers": workers, "filter_samples": filter_samples}
     scoring |= {"greedy": greedy, "progressive": progressive}
@@ -95,24 +95,32 @@ def train_or_load(
             soft_wrap=True,
         )
         with terminal.training_progress(screen, objective) as progress:
-            options: dict[str, Any] = {"task": task, "paths": sampler, "checkpoint": checkpoint}
+            options: dict[str, Any] = {"task": task, "paths": sampler}
             options |= {"observer": progress.epoch, "step_observer": progress.step}
-            train = (
-                raynas.training.train_progressively
-                if paths == "progressive"
-                else raynas.training.train
+            progressively = paths == "progressive"
+            train = training.train_progressively if progressively else training.train
+            reports = train(
+                supernet, data.train, settings, checkpoint=checkpoint_of(weights), **options
             )
-            reports = train(supernet, data.train, settings, **options)
-
     processes.in_first(
         partial(write_trained, weights, supernet, sampler, screen, (len(reports), settings.epochs))
     )
+    screen.print(summary(reports, objective, weights), soft_wrap=True)
+
+
+def summary(reports: Sequence[training.EpochReport], objective: str, weights: Path) -> str:
+    """One line about a training that has ended.
+
+    Args:
+        reports: of its epochs.
+        objective: the name of the first one.
+        weights: the file that was written.
+    """
     seconds = sum(report.seconds for report in reports)
     name, value = terminal.training_score(objective, reports[-1].accuracy)
-    screen.print(
+    return (
         f"Supernet: {len(reports)} epochs in {seconds:.0f} s, training {name} of random paths "
-        f"{value.strip()}; saved to {weights}",
-        soft_wrap=True,
+        f"{value.strip()}; saved to {weights}"
     )
 
 

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from raynas.data.splits import TrainingImages
 from raynas.errors import require, require_kind
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.layout import own_layouts, set_layout
-from raynas.supernets.plain_state import PlainState
 from raynas.supernets.recalibration import require_recalibratable, warn_unless
 from raynas.task import Task, classification_or
-from raynas.training import resume
+from raynas.training.course import Course, Training
 from raynas.training.decay import parameter_groups
 from raynas.training.fitting import require_fitting, require_images
 from raynas.training.paths import PathSampler, UniformPaths
-from raynas.training.processes import ALONE, Processes
+from raynas.training.processes import Processes
 from raynas.training.progress import EpochMeter, EpochReport, StepReport
 from raynas.training.settings import TrainingSettings
 
@@ -104,47 +102,46 @@ def train(
     # Dropout that ignores evaluation mode is no fault of a training, only of a search.
     supernet.check(judged, stochastic=True)
     home = next(chain(supernet.parameters(), supernet.buffers())).device
-    reports: list[EpochReport] = []
-    terms: dict[str, Any] = {}
-    learners: list[resume.Learner] = []
-
-    def begin() -> list[EpochReport]:
-        """Read the checkpoint, if there is one already."""
-        if checkpoint is None:
-            return []
-        terms.update(resume.terms_of(supernet, images, settings, sampler, judged, processes.count))
-        learners.append(resume.Learner(supernet, optimizer, sampler, PlainState(supernet)))
-        if not Path(checkpoint).exists():
-            return []
-        return resume.read(Path(checkpoint), learners[0], terms)
-
-    def end_epoch() -> None:
-        """Write the checkpoint, and tell the observer."""
-        if checkpoint is not None:
-            resume.write(Path(checkpoint), learners[0], terms, reports)
-        if observer is not None:
-            observer(reports[-1])
-
     try:
         device = processes.device(settings)
         move(supernet, device)
         optimizer = make_optimizer(supernet, settings)
-        reports = processes.agree(begin)
-        processes.copy_optimizer(optimizer)
-        processes.copy_attributes(supernet, learners[0].plain if learners else None)
-        searched = supernet.space.count() > 1
-        if searched and len(reports) < settings.epochs and processes.first:
-            warn_unless(partial(require_recalibratable, supernet))
-        supernet.train()
-        model = processes.model(supernet, device)
-        training = Training(supernet, judged, settings, sampler, optimizer, processes, model)
-        for epoch in range(len(reports), settings.epochs):
-            if processes.agree(lambda: sampler.finished):
-                break
-            reports.append(train_epoch(training, images, epoch, device, step_observer))
-            processes.in_first(end_epoch)
+        training = Training(supernet, judged, settings, sampler, optimizer, processes)
+        course = Course(training, images, checkpoint, observer)
+        return train_epochs(training, course, images, device, step_observer)
     finally:
         set_layout(supernet.eval().to(home), torch.contiguous_format)
+
+
+def train_epochs(
+    training: Training,
+    course: Course,
+    images: TrainingImages,
+    device: torch.device,
+    step_observer: Callable[[StepReport], None] | None,
+) -> list[EpochReport]:
+    """Train all epochs that a checkpoint does not have, and return the reports of all.
+
+    Args:
+        training: in one process, its model not made yet.
+        course: of the training.
+        images, step_observer: as those of `train`.
+        device: where the supernet is.
+    """
+    supernet, processes = training.supernet, training.processes
+    reports = processes.agree(course.resumed)
+    processes.copy_optimizer(training.optimizer)
+    processes.copy_attributes(supernet, course.plain)
+    epochs = training.settings.epochs
+    if supernet.space.count() > 1 and len(reports) < epochs and processes.first:
+        warn_unless(partial(require_recalibratable, supernet))
+    supernet.train()
+    training = replace(training, model=processes.model(supernet, device))
+    for epoch in range(len(reports), epochs):
+        if processes.agree(lambda: training.sampler.finished):
+            break
+        reports.append(train_epoch(training, images, epoch, device, step_observer))
+        processes.in_first(partial(course.end_epoch, reports))
     return reports
 
 
@@ -154,30 +151,6 @@ def move(supernet: ChainSupernet, device: torch.device) -> None:
     # Depthwise convolutions run up to twice as fast with channels last.
     if not own_layouts(supernet, device):
         set_layout(supernet, torch.channels_last)
-
-
-@final
-@dataclass(frozen=True)
-class Training:
-    """A training under way.
-
-    Args:
-        supernet: on its device and in training mode.
-        task: to be learned.
-        settings: how.
-        sampler: which paths each step updates.
-        optimizer: over the supernet's parameters.
-        processes: that train together.
-        model: the supernet in what synchronises its gradients; itself alone if `None`.
-    """
-
-    supernet: ChainSupernet
-    task: Task
-    settings: TrainingSettings
-    sampler: PathSampler
-    optimizer: torch.optim.Optimizer
-    processes: Processes = ALONE
-    model: nn.Module | None = None
 
 
 def train_epoch(

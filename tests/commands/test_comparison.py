@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import raynas
-from raynas.commands import comparison, workflow
+from raynas.commands import comparison
 from raynas.commands.families import build_family, freezing_of
+from raynas.commands.named_strategies import choose_strategy
 from raynas.errors import InputError
 from raynas.evolution import presets
 from raynas.testing.supernets import small_supernet
@@ -95,10 +96,10 @@ def test_thresholds_are_those_of_the_papers_table(
 
 def test_given_thresholds_count_and_other_supernets_have_the_defaults() -> None:
     given = SimpleNamespace(threshold=0.6, monitor=None)
-    chosen = workflow.choose_strategy("pcf", given, presets.FAIRNAS)
+    chosen = choose_strategy("pcf", given, presets.FAIRNAS)
     assert chosen == raynas.PCFES(threshold=0.6, monitor=2)
     assert freezing_of(small_supernet()) is None
-    assert workflow.choose_strategy("pcf", SimpleNamespace(), None) == raynas.PCFES()
+    assert choose_strategy("pcf", SimpleNamespace(), None) == raynas.PCFES()
 
 
 @pytest.mark.parametrize("values", [{"seeds": (1, 1)}, {"strategies": ()}])

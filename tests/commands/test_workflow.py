@@ -19,8 +19,10 @@ from command_runs import few_digits, untraceable_supernet
 from small_search import PCF, contents, history, records, run_search
 
 import raynas
-from raynas.commands import supernet_training, workflow
+from raynas.commands import program, supernet_training, workflow
+from raynas.commands.named_strategies import make_strategy
 from raynas.commands.pool_file import pool_of
+from raynas.commands.run_options import MeteringOptions, RunOptions, choose_run_dir
 from raynas.data import SearchData
 from raynas.data.arrays import ArrayImages
 from raynas.errors import InputError
@@ -196,7 +198,7 @@ def folder_with_run(base: Path, name: str) -> Path:
 
 
 def test_choosing_a_run_directory(tmp_path: Path) -> None:
-    first = workflow.choose_run_dir(tmp_path, "pcf", 3, resume=False)
+    first = choose_run_dir(tmp_path, "pcf", 3, resume=False)
     assert first.parent == tmp_path
     assert first.name.startswith("pcf-seed3-")
     assert not first.exists()
@@ -211,7 +213,7 @@ def test_choosing_the_run_to_resume(tmp_path: Path) -> None:
     (tmp_path / "pcf-seed1-20260101-000000").mkdir()
     (tmp_path / "pcf-seed1-20260101-000000" / ".lock").write_text("")
     (tmp_path / "pcf-seed1-notes").write_text("")
-    assert workflow.choose_run_dir(tmp_path, "pcf", 1, resume=True) == latest
+    assert choose_run_dir(tmp_path, "pcf", 1, resume=True) == latest
 
 
 @pytest.mark.parametrize("made", ["nothing", "empty folder", "finished run"])
@@ -222,7 +224,7 @@ def test_without_an_unfinished_run_resume_starts_one(
         (tmp_path / "pcf-seed1-20250101-000000").mkdir()
     if made == "finished run":
         (folder_with_run(tmp_path, "pcf-seed1-20250101-000000") / "result.json").write_text("{}")
-    chosen = workflow.choose_run_dir(tmp_path, "pcf", 1, resume=True)
+    chosen = choose_run_dir(tmp_path, "pcf", 1, resume=True)
     assert chosen.name.startswith("pcf-seed1-2")
     assert not chosen.exists()
     assert "No unfinished search" in capsys.readouterr().out
@@ -231,19 +233,19 @@ def test_without_an_unfinished_run_resume_starts_one(
 def test_a_finished_run_does_not_hide_an_unfinished_one(tmp_path: Path) -> None:
     unfinished = folder_with_run(tmp_path, "pcf-seed1-20250101-000000")
     (folder_with_run(tmp_path, "pcf-seed1-20250102-000000") / "result.json").write_text("{}")
-    assert workflow.choose_run_dir(tmp_path, "pcf", 1, resume=True) == unfinished
+    assert choose_run_dir(tmp_path, "pcf", 1, resume=True) == unfinished
 
 
 def test_strategies_by_name() -> None:
     shared: dict[str, Any] = {"population": 9, "generations": 3, "top_k": 4}
     freezing = {**shared, "threshold": 0.6, "monitor": 2}
-    assert workflow.make_strategy("ea", **freezing) == EA(**shared)
-    assert workflow.make_strategy("random", **freezing) == RandomSearch(**shared)
-    assert workflow.make_strategy("cf", **freezing) == CFES(**shared, threshold=0.6)
-    assert workflow.make_strategy("pcf", **freezing) == PCFES(**freezing)
-    assert workflow.make_strategy("pcf") == PCFES()
-    assert workflow.make_strategy("nsga2", population=9) == NSGA2(population=9, top_k=9)
-    assert workflow.make_strategy("nsga2", **shared) == NSGA2(**shared)
+    assert make_strategy("ea", **freezing) == EA(**shared)
+    assert make_strategy("random", **freezing) == RandomSearch(**shared)
+    assert make_strategy("cf", **freezing) == CFES(**shared, threshold=0.6)
+    assert make_strategy("pcf", **freezing) == PCFES(**freezing)
+    assert make_strategy("pcf") == PCFES()
+    assert make_strategy("nsga2", population=9) == NSGA2(population=9, top_k=9)
+    assert make_strategy("nsga2", **shared) == NSGA2(**shared)
 
 
 def test_a_short_training_has_a_short_warm_up() -> None:
@@ -259,7 +261,7 @@ def test_a_short_training_has_a_short_warm_up() -> None:
 
 
 def test_the_options_of_a_run(tmp_path: Path) -> None:
-    run = workflow.RunOptions(workers=0, seed=3, ledger=tmp_path / "scores")
+    run = RunOptions(workers=0, seed=3, ledger=tmp_path / "scores")
     assert run.options() == {
         "workers": 0,
         "seed": 3,
@@ -276,7 +278,7 @@ def test_the_options_of_a_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="seed: "):
         replace(run, seed=2**64).directory(tmp_path)
     with pytest.raises(InputError, match="watts: expected the watts of a machine"):
-        replace(run, metering=workflow.MeteringOptions(watts=-1.0)).directory(tmp_path)
+        replace(run, metering=MeteringOptions(watts=-1.0)).directory(tmp_path)
     folder_with_run(tmp_path, "mine")
     with pytest.raises(InputError, match="run_dir: expected a directory without a run"):
         replace(run, run_dir=tmp_path / "mine").directory(tmp_path)
@@ -326,7 +328,7 @@ def test_errors_become_one_line_and_a_code(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["program"])
     with pytest.raises(SystemExit) as caught:
-        workflow.run(raising(error))
+        program.run(raising(error))
     assert caught.value.code == code
     captured = capsys.readouterr()
     assert captured.err.startswith(text)
@@ -337,7 +339,7 @@ def test_errors_become_one_line_and_a_code(
 def test_an_error_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["program"])
     with pytest.raises(RuntimeError, match="a bug"):
-        workflow.run(raising(RuntimeError("a bug")))
+        program.run(raising(RuntimeError("a bug")))
 
 
 PATHS = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
@@ -356,7 +358,7 @@ def command(run_dir: Path, workers: int) -> None:
     run_search(run_dir, workers=workers, observer=wait)
 
 if __name__ == "__main__":
-    workflow.run(command)
+    program.run(command)
 """
 
 
