@@ -13,11 +13,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from rich.table import Table
 
 import raynas
-from raynas.commands import comparison, program, supernet_training, terminal
-from raynas.commands.retrain import retrain_with_progress
+from raynas.commands import comparison, program, supernet_training
+from raynas.commands.retrained_comparison import compare_retrained
 from raynas.costs import flops_table, random_near, same_choice
 from raynas.space import Architecture
 from raynas.training import presets
@@ -73,34 +72,6 @@ def main(
     }
     home = (options.run_dir or supernet.parent) / f"retrained-{retrain_epochs}-epochs"
     compare_retrained(network, images, every, recipe, home)
-
-
-def compare_retrained(
-    supernet: raynas.ChainSupernet,
-    data: raynas.data.SearchData,
-    architectures: dict[str, Architecture],
-    recipe: raynas.TrainingSettings,
-    home: Path,
-) -> None:
-    """Retrain architectures with one recipe, each once, and print what they reach."""
-    screen = terminal.make_console()
-    columns = ("network", "val top-1 in supernet", "test top-1 retrained", "MFLOPs", "parameters")
-    table = Table(title=f"Retrained for {recipe.epochs} epochs")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "network" else "right")
-    scores = raynas.evaluate(supernet, data, list(architectures.values()))
-    for (name, architecture), score in zip(architectures.items(), scores, strict=True):
-        screen.print(f"{name}: {' '.join(supernet.decode(architecture))}", soft_wrap=True)
-        folder = home / "-".join(map(str, architecture))
-        best = retrain_with_progress(screen, supernet, data, architecture, recipe, folder).best
-        table.add_row(
-            name,
-            terminal.share(score.top1),
-            terminal.share(best.test_top1),
-            f"{best.flops / 1e6:.3f}",
-            f"{best.params:,}",
-        )
-    screen.print(table)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -33,12 +33,15 @@ class Found:
         top1: on the validation samples.
         test_top1: on held-out samples, of which it was not chosen; `None` without any.
         costs: by name.
+        architectures: the baseline, or those that were found, by the names of their rows in a
+            table that has one for each.
     """
 
     network: str
     top1: float
     test_top1: float | None
     costs: Mapping[str, float]
+    architectures: Mapping[str, Architecture] = field(default_factory=dict)
 
 
 def train_and_search_below(
@@ -113,6 +116,7 @@ def scored(
             score.top1,
             None if test is None else test.top1,
             {**score.costs, cost.name: cost.of(score.architecture)},
+            {name: score.architecture},
         )
         for name, score, test in zip(baselines, scores, tests, strict=True)
     ]
@@ -130,7 +134,8 @@ def found(records: Sequence[Record], baseline: str) -> list[Found]:
         }
         label = f"{comparison.LABELS[name]}, at most {baseline}"
         test = statistics.fmean(tests) if tests else None
-        rows.append(Found(label, comparison.mean(own, "top1"), test, costs))
+        each = {f"{label}, seed {record['seed']}": tuple(record["architecture"]) for record in own}
+        rows.append(Found(label, comparison.mean(own, "top1"), test, costs, each))
     return rows
 
 
