@@ -15,7 +15,7 @@ from raynas.preparation import require_validation
 
 FAMILIES = (
     "spos", "spos-channels", "proxylessnas", "fairnas", "greedynas", "greedynas-se", "ponas",
-    "resnet-mixed",
+    "resnet-mixed", "resnet-mixed-34",
 )  # fmt: skip
 """Names that `--supernet` takes."""
 
@@ -96,16 +96,19 @@ def image_size(data: raynas.data.SearchData) -> tuple[int, int]:
 
 def settings_of(name: str, channels: int, size: int) -> tuple[str, Mapping[str, Any]]:
     """The builder in `raynas.supernets` and its options."""
-    searched = {"channels": True} if name == CHANNELS else {}
+    searched: dict[str, Any] = {"channels": True} if name == CHANNELS else {}
     if name in ("spos", CHANNELS) and (channels, size) in SPOS:
         return SPOS[channels, size], searched
-    if name == "resnet-mixed" and (channels, size) in MIXED:
-        return MIXED[channels, size], {}
+    mixed = name.startswith("resnet-mixed")
+    if name.endswith("-34"):
+        searched = {"depth": 34}
+    if mixed and (channels, size) in MIXED:
+        return MIXED[channels, size], searched
     from raynas.supernets.inverted import Macro, macro_for
 
     macro = macro_for(channels, size)
-    if name in ("spos", CHANNELS, "resnet-mixed"):
-        return "resnet_mixed" if name == "resnet-mixed" else "spos", {
+    if mixed or name in ("spos", CHANNELS):
+        return "resnet_mixed" if mixed else "spos", {
             **searched,
             "image_size": size,
             "image_channels": channels,

@@ -83,8 +83,9 @@ class SupernetOptions:
 
     Args:
         supernet: the file of the trained weights (safetensors, a torch state dict, or the released
-            SPOS one); spos, spos-channels, proxylessnas, fairnas, greedynas, greedynas-se, ponas or
-            resnet-mixed; or package.module:function, which returns a raynas.ChainSupernet.
+            SPOS one); spos, spos-channels, proxylessnas, fairnas, greedynas, greedynas-se, ponas,
+            resnet-mixed or resnet-mixed-34; or package.module:function, which returns a
+            raynas.ChainSupernet.
         weights: the file of the trained weights, beside a --supernet that is no file; those that
             a function leaves in it if omitted. Scores of spos and the like need it.
         blocks: of a supernet whose channels are searched, or its weights: search those of these

@@ -70,9 +70,9 @@ def train(
         greedy: the filter and the pool of greedy paths; as in the paper, shortened to the length of
             the training, if omitted.
         progressive: the second stage of progressive paths; as in the paper if omitted.
-        supernet: spos, spos-channels, proxylessnas, fairnas, greedynas, greedynas-se, ponas or
-            resnet-mixed (of mixed precision), in the size that fits the images; or
-            package.module:function, which returns a raynas.ChainSupernet; the SPOS supernet of a
+        supernet: spos, spos-channels, proxylessnas, fairnas, greedynas, greedynas-se, ponas,
+            resnet-mixed or resnet-mixed-34 (of mixed precision), in the size that fits the images;
+            or package.module:function, which returns a raynas.ChainSupernet; the SPOS supernet of a
             named data set if omitted.
         blocks: of a supernet whose channels are searched: train those of these blocks alone, given
             as c3,c5,x or as the architecture.json of an exported subnet.

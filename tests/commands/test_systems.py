@@ -312,7 +312,7 @@ def test_what_cannot_be_searched(
     assert_refused(("search", *DIGITS, *TINY, "--weights", weights, *SHORT, *run, *named), text)
 
 
-@families("resnet-mixed")
+@families("resnet-mixed", "resnet-mixed-34")
 def test_families_fit_the_digits(family: str) -> None:
     data = raynas.data.digits()
     supernet = build_family(family, data)
@@ -330,7 +330,7 @@ def test_families_fit_the_digits(family: str) -> None:
         pytest.param(3, 224, "", marks=pytest.mark.slow),
     ],
 )
-@families("resnet-mixed", "spos-channels")
+@families("resnet-mixed", "resnet-mixed-34", "spos-channels")
 def test_families_fit_images_of_any_size(
     family: str, channels: int, size: int, builder: str
 ) -> None:
@@ -340,9 +340,10 @@ def test_families_fit_images_of_any_size(
     assert supernet.image_shape == (channels, size, size)
     if size == 224:
         blocks = {"spos": 20, "fairnas": 19, "ponas": 19, "resnet-mixed": 8}
+        blocks["resnet-mixed-34"] = 16
         assert supernet.space.blocks == blocks.get(family.removesuffix("-channels"), 21)
     rebuilt = {**supernet.recipe}
-    builders = {"resnet-mixed": "resnet_mixed"}
+    builders = dict.fromkeys(("resnet-mixed", "resnet-mixed-34"), "resnet_mixed")
     assert rebuilt.pop("builder") == builders.get(family, family.partition("-")[0])
     assert resolve_limits(raynas.FLOPs(at_most="95%"), supernet).feasible()
 
@@ -350,11 +351,14 @@ def test_families_fit_images_of_any_size(
 def test_the_family_of_mixed_precision_fits_the_data() -> None:
     sizes = {(1, 8): "_8x8", (1, 28): "_28x28", (3, 32): "_32x32", (3, 224): "", (1, 64): ""}
     for (channels, size), ending in sizes.items():
-        name, options = settings_of("resnet-mixed", channels, size)
-        assert name == f"resnet_mixed{ending}"
-        with torch.device("meta"):
-            supernet = getattr(raynas.supernets, name)(7, **options, bits=((2, 2),), widths=(1.0,))
-        assert supernet.image_shape == (channels, size, size)
+        for family, blocks in (("resnet-mixed", 8), ("resnet-mixed-34", 16)):
+            name, options = settings_of(family, channels, size)
+            assert name == f"resnet_mixed{ending}"
+            few = {"bits": ((2, 2),), "widths": (1.0,)}
+            with torch.device("meta"):
+                supernet = getattr(raynas.supernets, name)(7, **options, **few)
+            assert supernet.image_shape == (channels, size, size)
+            assert supernet.space.blocks == blocks
 
 
 MIXED = """
