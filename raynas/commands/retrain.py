@@ -42,8 +42,8 @@ PRESETS: Mapping[str, str] = {
 }
 """The settings in `raynas.training.presets` of each data set."""
 
-PAPERS: Mapping[str, str] = {"ponas": "RETRAIN_PONAS"}
-"""Settings on ImageNet for supernets of papers that retrain otherwise than SPOS, by builder."""
+PAPERS: Mapping[str, str] = {"ponas": "RETRAIN_PONAS", "greedynas-se": "RETRAIN_GREEDY_SE"}
+"""Settings on ImageNet for supernets of papers that retrain otherwise than SPOS, by family."""
 
 FINE_TUNING = 0.1
 """The learning rate of inherited weights, over that of fresh ones."""
@@ -203,8 +203,10 @@ def preset_of(data: str, supernet: str) -> raynas.TrainingSettings:
     name = PRESETS.get(data, "OWN_DATA")
     if data == "imagenet":
         recipe = None if is_built(supernet) else raynas.supernets.recipe_of(Path(supernet))
-        builder = supernet if recipe is None else recipe.get("builder")
-        name = PAPERS.get(str(builder), name)
+        family = supernet if recipe is None else str(recipe.get("builder"))
+        if recipe is not None and recipe.get("se"):
+            family = f"{family}-se"
+        name = PAPERS.get(family, name)
     preset: raynas.TrainingSettings = getattr(presets, name)
     return preset
 

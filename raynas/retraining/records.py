@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ ENDED = "retraining"
 
 def settings_record(settings: TrainingSettings) -> Record:
     """Training settings as JSON, without the device, which others may go on with."""
-    return {name: value for name, value in asdict(settings).items() if name != "device"}
+    return settings.terms()
 
 
 def samples_record(images: TrainingImages, settings: TrainingSettings) -> Record:

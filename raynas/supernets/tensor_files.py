@@ -43,6 +43,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with open_safetensors(path) as reader:
             return {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
     content = read_torch(path)
+    if isinstance(content, Mapping) and "terms" in content and content.get("average"):
+        # A training of this library that ends with its average, as far as it is.
+        return require_tensors({**content["model"], **content["average"]}, path)
     while isinstance(content, Mapping) and not holds_tensors(content):
         inner = next((key for key in CONTAINERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:

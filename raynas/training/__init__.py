@@ -3,8 +3,8 @@
 `settings`: the settings as a value; `presets`: those of this library's supernets; `paths`: drawing
 the paths of a step; `greedy`: filtering them, with a `candidate_pool`; `trainer`: the loop;
 `progressive`: block by block, on `progressive_paths`; `decay`: which parameters decay; `fitting`:
-the samples it takes; `processes`: several that train together; `progress`: reports; `course`: a
-training under way; `resume`: its checkpoints.
+the samples it takes; `weight_average`: what a training may end with; `processes`: several that
+train together; `progress`: reports; `course`: a training under way; `resume`: its checkpoints.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from raynas.training.paths import PathSampler
 from raynas.training.processes import ALONE, Processes
 from raynas.training.progress import EpochReport
 from raynas.training.settings import TrainingSettings
+from raynas.training.weight_average import WeightAverage
 
 
 @final
@@ -33,6 +34,7 @@ class Training:
         sampler: which paths each step updates.
         optimizer: over the supernet's parameters.
         processes: that train together.
+        average: of its weights, in the first process, where the training ends with one.
         model: the supernet in what synchronises its gradients; itself alone if `None`.
     """
 
@@ -42,12 +44,13 @@ class Training:
     sampler: PathSampler
     optimizer: torch.optim.Optimizer
     processes: Processes = ALONE
+    average: WeightAverage | None = None
     model: nn.Module | None = None
 
 
 @final
 class Course:
-    """What a training keeps of itself after each epoch, in its first process.
+    """The checkpoint and the reports of a training, in its first process.
 
     Args:
         training: on its device.
@@ -95,4 +98,4 @@ class Course:
     def _learner(self) -> resume.Learner:
         assert self.plain is not None
         own = self._training
-        return resume.Learner(own.supernet, own.optimizer, own.sampler, self.plain)
+        return resume.Learner(own.supernet, own.optimizer, own.sampler, self.plain, own.average)

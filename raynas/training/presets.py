@@ -1,8 +1,7 @@
 """Training settings of supernets and retrained networks on each data set, unless others are given.
 
-Of the papers, PCF-ES retrains nothing. GreedyNAS retrains its networks with squeeze-and-excitation
-by RMSProp and averages their weights, which `raynas.training.train` does not do; those without it
-are retrained as ProxylessNAS, whose settings it does not state.
+Of the papers, PCF-ES retrains nothing, and GreedyNAS retrains its networks without
+squeeze-and-excitation as ProxylessNAS, whose settings it does not state.
 """
 
 from __future__ import annotations
@@ -83,4 +82,20 @@ RETRAIN_PONAS = TrainingSettings(
 """A network of PONAS on ImageNet (section 4.1; the epochs are those of its Table 3).
 
 The size of the batch is that of its meta training; for retraining it states none.
+"""
+
+RETRAIN_GREEDY_SE = TrainingSettings(
+    epochs=350,
+    batch_size=512,
+    learning_rate=0.064,
+    weight_decay=1e-5,
+    warmup_epochs=5,
+    schedule="staircase",
+    optimizer="rmsprop",
+    average=0.999,
+)
+"""A network of GreedyNAS with squeeze-and-excitation on ImageNet (section 4.1).
+
+It names MnasNet for its optimizer; epochs and weight decay, which it does not state, are those of
+MnasNet's published code, too.
 """

@@ -24,6 +24,7 @@ from raynas.supernets.tensor_files import read_torch, require_tensors
 from raynas.supernets.value_digest import identity_of_task, unread_of_task, value_digest
 from raynas.task import Classification, Task
 from raynas.training.progress import EpochReport
+from raynas.training.weight_average import WeightAverage
 
 if TYPE_CHECKING:
     from raynas.training.paths import PathSampler
@@ -41,7 +42,7 @@ def terms_of(
     processes: int = 1,
 ) -> dict[str, Any]:
     """The terms that a resumed training must have in common with the interrupted one, as JSON."""
-    terms = asdict(settings) | {
+    terms = settings.terms() | {
         "images": len(images),
         "paths": sampler.terms(),
         "digest of the images": digest_of_images(images, settings),
@@ -50,7 +51,6 @@ def terms_of(
     frozen = [name for name, each in supernet.named_parameters() if not each.requires_grad]
     if frozen:
         terms["without a gradient"] = f"{len(frozen)} parameters, {value_digest(frozen)}"
-    del terms["device"]
     if processes > 1:
         terms["processes"] = processes
     unread = unread_of_task(task)
@@ -81,12 +81,14 @@ class Learner:
         optimizer: over its parameters, with the momentum.
         sampler: with what it has learned.
         plain: values that the supernet's modules keep beside tensors.
+        average: of its weights, where the training ends with one.
     """
 
     supernet: ChainSupernet
     optimizer: torch.optim.Optimizer
     sampler: PathSampler
     plain: PlainState
+    average: WeightAverage | None = None
 
 
 def write(
@@ -112,6 +114,8 @@ def write(
         "paths": json.dumps(learner.sampler.state()),
         "reports": json.dumps([asdict(report) for report in reports]),
     }
+    if learner.average is not None:
+        content["average"] = learner.average.tensors
     with file_beside(path) as temporary:
         torch.save(content, temporary)
     if len(reports) == 1:
@@ -156,7 +160,7 @@ def read(path: Path, learner: Learner, terms: Mapping[str, Any]) -> list[EpochRe
         reports = [EpochReport(**report) for report in json.loads(content["reports"])]
         model, momentum = content["model"], content["optimizer"]
         learned = json.loads(content.get("paths", "{}"))
-        buffers = dict(content.get("buffers", {}))
+        buffers, averaged = dict(content.get("buffers", {})), dict(content.get("average", {}))
         values = {(module, name): value for module, name, value in content.get("attributes", [])}
         owners = {name: supernet.get_submodule(name.rpartition(".")[0]) for name in buffers}
         require_places(supernet, values)
@@ -165,6 +169,7 @@ def read(path: Path, learner: Learner, terms: Mapping[str, Any]) -> list[EpochRe
         raise foreign(path, error) from error
     pairs = matched(supernet, require_tensors(model, path), path)
     require_tensors(buffers, path)
+    require_tensors(averaged, path)
     require(
         not differences,
         "checkpoint",
@@ -178,6 +183,8 @@ def read(path: Path, learner: Learner, terms: Mapping[str, Any]) -> list[EpochRe
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise foreign(path, error) from error
     copy_all(pairs)
+    if learner.average is not None:
+        learner.average.restore(averaged)
     if "buffers" in content:
         drop_buffers(supernet, unsaved_buffers(supernet).keys() - buffers.keys())
     put_buffers(owners, buffers)

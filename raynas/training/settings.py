@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, final
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, final
 
 from raynas.errors import is_number, is_whole, require
 
 if TYPE_CHECKING:
     import torch
 
-SCHEDULES = ("linear", "cosine", "steps", "constant")
+SCHEDULES = ("linear", "cosine", "steps", "staircase", "constant")
 """Ways of the learning rate after the warm-up."""
+
+OPTIMIZERS = ("sgd", "rmsprop")
+
+STAIR, STAIR_EPOCHS = 0.97, 3
+"""The share of the learning rate that a stair leaves, and its epochs (GreedyNAS, section 4.1)."""
+
+ADDED: Mapping[str, Any] = {"optimizer": "sgd", "average": None}
+"""Settings that earlier versions did not have, and what stands for training as these did."""
 
 
 @final
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Stochastic gradient descent with Nesterov momentum over single paths.
+    """Gradient descent over single paths.
 
     Args:
         epochs: passes over the samples.
         batch_size: samples per step, of all processes together.
         learning_rate: the highest, at the end of the warm-up.
-        momentum: of Nesterov's method; 0 turns it off.
+        momentum: of Nesterov's method, or RMSProp's; 0 turns it off.
         weight_decay: of weights with two or more dimensions; biases and batch norms have none.
         label_smoothing: the probability spread over all classes.
         warmup_epochs: over which the learning rate rises linearly; may be a fraction.
         schedule: how the learning rate then falls to 0: `"linear"` (SPOS) or `"cosine"`; or
-            `"steps"`, to a tenth after two fifths, and again after four (PONAS); or `"constant"`,
+            `"steps"`, to a tenth after two fifths, and again after four (PONAS); or `"staircase"`,
+            by 3 % every three epochs (GreedyNAS with squeeze-and-excitation); or `"constant"`,
             which stays (the fine-tuning of PONAS).
         clip: the largest norm of the gradient; any if `None`.
         seed: determines paths, batches, augmentation and dropout; the initial weights are those of
@@ -38,6 +48,9 @@ class TrainingSettings:
             processes that train together each takes its own GPU for `"cuda"` and `None`.
         alpha_decay: of clipping levels that are learned (PACT), and of whatever modules name in
             `raynas_decayed`; that of weights if `None`.
+        optimizer: `"sgd"` (Nesterov's method) or `"rmsprop"`, with 0.9 of the mean square kept.
+        average: the share that an exponential moving average of weights and batch-norm statistics
+            keeps at each step; the training ends with that average. Without one if `None`.
 
     Raises:
         InputError: a value out of range.
@@ -50,20 +63,23 @@ class TrainingSettings:
     weight_decay: float = 4e-5
     label_smoothing: float = 0.1
     warmup_epochs: float = 0.0
-    schedule: Literal["linear", "cosine", "steps", "constant"] = "linear"
+    schedule: Literal["linear", "cosine", "steps", "staircase", "constant"] = "linear"
     clip: float | None = None
     seed: int = 0
     device: str | None = None
     alpha_decay: float | None = None
+    optimizer: Literal["sgd", "rmsprop"] = "sgd"
+    average: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "seed"):
             value = getattr(self, name)
             require(is_whole(value), name, "a whole number", repr(value), "Change the setting.")
         for name in ("learning_rate", "momentum", "weight_decay", "label_smoothing",
-                     "warmup_epochs", "clip", "alpha_decay"):  # fmt: skip
+                     "warmup_epochs", "clip", "alpha_decay", "average"):  # fmt: skip
             value = getattr(self, name)
-            known = is_number(value) or (name in ("clip", "alpha_decay") and value is None)
+            optional = name in ("clip", "alpha_decay", "average")
+            known = is_number(value) or (optional and value is None)
             require(known, name, "a number", repr(value), "Change the setting.")
         limits = (
             ("epochs", self.epochs >= 1, "at least 1"),
@@ -81,6 +97,12 @@ class TrainingSettings:
             ("schedule", self.schedule in SCHEDULES, " or ".join(map(repr, SCHEDULES))),
             ("clip", self.clip is None or 0 < self.clip < math.inf, "a positive number, or None"),
             ("seed", self.seed >= 0, "at least 0"),
+            ("optimizer", self.optimizer in OPTIMIZERS, " or ".join(map(repr, OPTIMIZERS))),
+            (
+                "average",
+                self.average is None or 0 < self.average < 1,
+                "a number between 0 and 1, or None",
+            ),
         )
         for name, valid, expected in limits:
             require(valid, name, expected, repr(getattr(self, name)), "Change the setting.")
@@ -108,6 +130,19 @@ class TrainingSettings:
         )
         return torch.device(name)
 
+    def terms(self) -> dict[str, Any]:
+        """The settings that a training shares with one that it goes on with, as JSON.
+
+        The device is not part of it, nor what earlier versions did not have, where it stands for
+        what they did: their checkpoints still go on.
+        """
+        stated = {name: value for name, value in asdict(self).items() if name != "device"}
+        return {
+            name: value
+            for name, value in stated.items()
+            if name not in ADDED or value != ADDED[name]
+        }
+
     def steps_of_epoch(self, samples: int) -> int:
         """The steps of one pass over so many samples."""
         return max(1, samples // self.batch_size)
@@ -130,4 +165,6 @@ class TrainingSettings:
         if self.schedule == "steps":
             # Exact where they fall on a step: 0.4 * 5 and 0.8 * 5 are whole as floats.
             return self.learning_rate / 10 ** int(fraction * 5 // 2)
+        if self.schedule == "staircase":
+            return self.learning_rate * STAIR ** int((step - warmup) // (STAIR_EPOCHS * steps))
         return self.learning_rate * (1 - fraction)

@@ -27,6 +27,10 @@ from raynas.training.paths import PathSampler, UniformPaths
 from raynas.training.processes import Processes
 from raynas.training.progress import EpochMeter, EpochReport, StepReport
 from raynas.training.settings import TrainingSettings
+from raynas.training.weight_average import WeightAverage
+
+KEPT, EPSILON = 0.9, 1e-3
+"""The settings of RMSProp in MnasNet's published code, which GreedyNAS follows."""
 
 PATHS, DROPOUT = 1, 2
 """The random streams of an epoch, each with a generator of its own."""
@@ -106,7 +110,9 @@ def train(
         device = processes.device(settings)
         move(supernet, device)
         optimizer = make_optimizer(supernet, settings)
-        training = Training(supernet, judged, settings, sampler, optimizer, processes)
+        averaged = settings.average is not None and processes.first
+        average = WeightAverage(supernet, settings.average or 0.0) if averaged else None
+        training = Training(supernet, judged, settings, sampler, optimizer, processes, average)
         course = Course(training, images, checkpoint, observer)
         return train_epochs(training, course, images, device, step_observer)
     finally:
@@ -142,6 +148,10 @@ def train_epochs(
             break
         reports.append(train_epoch(training, images, epoch, device, step_observer))
         processes.in_first(partial(course.end_epoch, reports))
+    if training.average is not None:
+        training.average.put()
+    if training.settings.average is not None:
+        processes.copy_state(supernet)
     return reports
 
 
@@ -211,18 +221,20 @@ def update(
     if settings.clip is not None:
         torch.nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
     training.optimizer.step()
+    if training.average is not None:
+        training.average.update()
     loss, score = torch.stack(losses).mean(), torch.stack(scores).to(torch.float32).mean()
     return training.processes.total(loss, score)
 
 
-def make_optimizer(supernet: ChainSupernet, settings: TrainingSettings) -> torch.optim.SGD:
-    """Nesterov's method, with the weight decay of `parameter_groups`."""
-    return torch.optim.SGD(
-        parameter_groups(supernet, settings),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        nesterov=settings.momentum > 0,
-    )
+def make_optimizer(supernet: ChainSupernet, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Nesterov's method or RMSProp, with the weight decay of `parameter_groups`."""
+    groups, momentum = parameter_groups(supernet, settings), settings.momentum
+    if settings.optimizer == "rmsprop":
+        return torch.optim.RMSprop(
+            groups, settings.learning_rate, alpha=KEPT, eps=EPSILON, momentum=momentum
+        )
+    return torch.optim.SGD(groups, settings.learning_rate, momentum=momentum, nesterov=momentum > 0)
 
 
 @contextmanager

@@ -199,9 +199,17 @@ def test_each_data_set_has_settings_and_the_papers_their_own(tmp_path: Path) -> 
     assert preset_of("imagenet", "spos") == presets.RETRAIN_SPOS
     assert (presets.RETRAIN_SPOS.epochs, presets.RETRAIN_SPOS.schedule) == (240, "linear")
     network = raynas.supernets.spos_8x8()
-    for builder, preset in (("spos", presets.RETRAIN_SPOS), ("ponas", presets.RETRAIN_PONAS)):
-        network.recipe = {"builder": builder}
-        weights = tmp_path / f"{builder}.st"
+    assert preset_of("imagenet", "greedynas-se") == presets.RETRAIN_GREEDY_SE
+    for number, (recipe, preset) in enumerate(
+        (
+            ({"builder": "spos"}, presets.RETRAIN_SPOS),
+            ({"builder": "ponas"}, presets.RETRAIN_PONAS),
+            ({"builder": "greedynas"}, presets.RETRAIN_SPOS),
+            ({"builder": "greedynas", "se": True}, presets.RETRAIN_GREEDY_SE),
+        )
+    ):
+        network.recipe = recipe
+        weights = tmp_path / f"{number}.st"
         save(network, weights)
         assert preset_of("imagenet", str(weights)) == preset
         assert preset_of("digits", str(weights)) == presets.RETRAIN_DIGITS

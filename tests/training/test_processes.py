@@ -47,7 +47,9 @@ Seen = tuple[dict[str, Any], dict[str, Any]]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["whole", "interrupted", "given", "uniform", "fair", "greedy"])
+@pytest.mark.parametrize(
+    "name", ["whole", "interrupted", "averaged", "given", "uniform", "fair", "greedy"]
+)
 def test_all_processes_end_with_the_same_bits(name: str, seen: Seen) -> None:
     first, second = (each[name] for each in seen)
     assert same(first["state"], second["state"])

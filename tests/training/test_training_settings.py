@@ -32,6 +32,9 @@ from raynas.training import ProgressiveSettings, presets
         ("warmup_epochs", 3),
         ("schedule", "step"),
         ("clip", 0.0),
+        ("optimizer", "adam"),
+        ("average", 0.0),
+        ("average", 1),
         ("seed", -1),
         ("device", "gpu"),
         ("device", "cuda:99"),
@@ -112,3 +115,26 @@ def test_warm_up_starts_small_and_reaches_the_rate() -> None:
     rates = [settings.learning_rate_at(step, steps=5) for step in range(12)]
     assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
     assert rates[10] == 1.0 > rates[11]
+
+
+def test_the_rate_of_greedynas_falls_by_three_per_cent_every_three_epochs() -> None:
+    """Section 4.1: from 0 to 0.064 in five epochs, then to 97 % of it, step by step."""
+    settings = presets.RETRAIN_GREEDY_SE
+    assert (settings.batch_size, settings.momentum, settings.average) == (512, 0.9, 0.999)
+    steps = 4
+    rates = [settings.learning_rate_at(step, steps) for step in range(30 * steps)]
+    assert rates[: 5 * steps] == pytest.approx([0.064 * (i + 1) / 20 for i in range(20)])
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.064)
+    scheduler = lr_scheduler.StepLR(optimizer, 3 * steps, gamma=0.97)
+    for rate in rates[5 * steps :]:
+        assert rate == pytest.approx(scheduler.get_last_lr()[0], rel=1e-12)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_terms_leave_out_what_earlier_versions_did_not_have() -> None:
+    terms = with_settings(device="cpu").terms()
+    assert {"epochs", "schedule", "alpha_decay"} <= terms.keys()
+    assert not {"device", "optimizer", "average"} & terms.keys()
+    terms = with_settings(optimizer="rmsprop", average=0.9).terms()
+    assert (terms["optimizer"], terms["average"]) == ("rmsprop", 0.9)

@@ -42,6 +42,7 @@ from raynas.training import (
     ProgressivePaths,
     ProgressiveSettings,
     StepReport,
+    TrainingSettings,
     UniformPaths,
     train,
     train_progressively,
@@ -58,6 +59,8 @@ GREEDY = GreedySettings(
 
 STEPS = (((0, 0, 0),), ((1, 1, 1), (2, 1, 0)), ((0, 2, 0),), ((1, 1, 1),), ((1, 1, 1),))
 """Paths of training steps; some choices are trained once and then left alone."""
+
+AVERAGED = with_settings(optimizer="rmsprop", learning_rate=0.01, average=0.8)
 
 COMMAND = ("train", "--data", "digits", "--supernet", "command_runs:tiny_supernet", "--epochs", "2",
            "--paths", "greedy", "--out", "new/supernet.st")  # fmt: skip
@@ -169,20 +172,22 @@ def whole_training(home: Path, rank: int) -> dict[str, Any]:
     }
 
 
-def interrupted_training(home: Path, rank: int) -> dict[str, Any]:
+def interrupted_training(
+    home: Path, rank: int, settings: TrainingSettings = SETTINGS
+) -> dict[str, Any]:
     """The same training, interrupted after an epoch, and resumed from other weights."""
 
     def interrupt(report: EpochReport) -> None:
         raise Interrupted
 
-    path = home / "interrupted.pt"
+    path = home / f"interrupted-{settings.average}.pt"
     ended = error_of(
         lambda: train(
-            small_supernet(0, dropout=0.3), digits(), SETTINGS, checkpoint=path, observer=interrupt
+            small_supernet(0, dropout=0.3), digits(), settings, checkpoint=path, observer=interrupt
         )
     )
     supernet = small_supernet(7 + rank, dropout=0.3)
-    reports = train(supernet, digits(), SETTINGS, checkpoint=path)
+    reports = train(supernet, digits(), settings, checkpoint=path)
     return {"ended": ended, "state": state(supernet), "reports": timeless(reports)}
 
 
@@ -273,6 +278,7 @@ def run_all(home: Path) -> None:
             "count": dist.get_world_size(),
             "whole": whole_training(home, rank),
             "interrupted": interrupted_training(home, rank),
+            "averaged": interrupted_training(home, rank, AVERAGED),
             "random": random_numbers(),
             "progressive": progressive_training(home, rank),
             "given": given_training(home, rank),
