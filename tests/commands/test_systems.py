@@ -312,7 +312,7 @@ def test_what_cannot_be_searched(
     assert_refused(("search", *DIGITS, *TINY, "--weights", weights, *SHORT, *run, *named), text)
 
 
-@families("resnet-mixed", "resnet-mixed-34")
+@families("resnet-mixed", "resnet-mixed-34", "spos-channels")
 def test_families_fit_the_digits(family: str) -> None:
     data = raynas.data.digits()
     supernet = build_family(family, data)
@@ -330,7 +330,7 @@ def test_families_fit_the_digits(family: str) -> None:
         pytest.param(3, 224, "", marks=pytest.mark.slow),
     ],
 )
-@families("resnet-mixed", "resnet-mixed-34", "spos-channels")
+@families("resnet-mixed", "resnet-mixed-34", "spos-channels", "ponas", "greedynas-se")
 def test_families_fit_images_of_any_size(
     family: str, channels: int, size: int, builder: str
 ) -> None:

@@ -53,7 +53,7 @@ def assert_plain(score: Score, plain: PlainScore) -> None:
     assert score.loss == pytest.approx(plain.losses.mean(dtype=np.float64), rel=1e-5, abs=1e-5)
 
 
-@settings(max_examples=30)
+@settings(max_examples=16)
 @given(scenes, st.sampled_from(POLICIES))
 @example(build_scene(15), "recalibrate")
 def test_scores_behind_any_prefix_are_those_of_full_forwards(scene: Scene, batch_norm):
