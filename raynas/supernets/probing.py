@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import random
 from dataclasses import replace
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import require
-from raynas.supernets.chain_nodes import ChainNode, every_tensor
+from raynas.supernets.chain_nodes import ChainNode, copy_of, every_tensor
 from raynas.supernets.node_runs import bits, close, run_node, run_seeded, same_bits
 from raynas.supernets.training_mode import trained_norms
 
@@ -43,7 +42,7 @@ def probe(node: ChainNode, x: Tensor, *, stochastic: bool = False) -> Tensor:
             writes to again.
     """
     kept, held = x.clone(), [(tensor, bits(tensor)) for tensor in every_tensor(node.module)]
-    fresh, numbers = replace(node, module=copy.deepcopy(node.module)), counts(node.module)
+    fresh, numbers = replace(node, module=copy_of(node.module)), counts(node.module)
     version = x._version
     output = run_node(node, x)
     require_one_tensor(node, output, x)

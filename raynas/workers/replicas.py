@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 
 from raynas.errors import InputError
 from raynas.supernets.chain import ChainSupernet
+from raynas.supernets.chain_nodes import empty_containers
 from raynas.task import Task
 
 T = TypeVar("T")
@@ -98,7 +99,7 @@ def module_folders() -> list[str]:
 
 def _copied(module: nn.Module) -> Any:
     """A deep copy; weights that hooks computed under a gradient are copied without it."""
-    memo: dict[int, Any] = {}
+    memo = empty_containers(module)
     for each in module.modules():
         for value in vars(each).values():
             if isinstance(value, torch.Tensor) and not value.is_leaf:

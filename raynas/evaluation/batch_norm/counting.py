@@ -7,7 +7,6 @@ counter of calls) is then the one thing that all such code follows.
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Sequence
 
@@ -19,6 +18,7 @@ from raynas.evaluation.batch_norm.statistics import set_calibrating, start_count
 from raynas.evaluation.batch_norm.vectors import ShardStatistics
 from raynas.evaluation.trie import node_name
 from raynas.supernets.chain import ChainSupernet, NodeKind, batch_norms
+from raynas.supernets.chain_nodes import copy_of
 from raynas.supernets.layout import SAMPLES, is_known, modules_of
 from raynas.supernets.training_mode import trained_norms
 
@@ -61,7 +61,7 @@ def counting_kinds(
 
 def counts(module: nn.Module, x: Tensor) -> bool:
     """Whether a module runs with `momentum=None` in its batch norms; it stays as it is."""
-    tried = copy.deepcopy(module)
+    tried = copy_of(module)
     start_counters(batch_norms(tried))
     set_calibrating(trained_norms(tried), True)
     try:
