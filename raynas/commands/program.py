@@ -44,5 +44,7 @@ def fail(error: Exception, code: int) -> NoReturn:
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error, without breaks of lines."""
-    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    """The message of an error, without breaks of lines and commands to a terminal."""
+    from raynas.commands.terminal import shown_safely
+
+    return shown_safely(" ".join(line.strip() for line in str(error).splitlines() if line.strip()))

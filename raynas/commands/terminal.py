@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from raynas.files import Record
 from raynas.score import objective_text
@@ -31,13 +32,31 @@ EPOCH_LINES = 10
 """The number of epochs of a training, roughly, that are told where there is no bar."""
 
 
+CONTROLS = {code: "?" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""Characters that command a terminal, and what is shown for each."""
+
+
+def shown_safely(text: str) -> str:
+    """A text without commands to a terminal: records and files of others may hold any."""
+    return text.translate(CONTROLS)
+
+
+@final
+class SafeConsole(Console):
+    """A terminal that texts cannot command."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make a text of a string, as every string that is printed becomes one."""
+        return super().render_str(shown_safely(text), **options)
+
+
 def make_console() -> Console:
     """The terminal; wide enough for the tables where the output is not a terminal.
 
     Texts are shown as they are: a path may hold square brackets and colons.
     """
     width = None if sys.stdout.isatty() else 110
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    return SafeConsole(width=width, highlight=False, markup=False, emoji=False)
 
 
 @final

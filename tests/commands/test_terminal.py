@@ -9,7 +9,9 @@ import pytest
 from command_runs import cells
 from generation_records import record, score
 from rich.console import Console
+from rich.table import Table
 
+from raynas.commands.program import one_line
 from raynas.commands.terminal import (
     make_console,
     result_table,
@@ -225,3 +227,17 @@ def test_training_progress_in_a_terminal() -> None:
     text = file.getvalue()
     assert "epoch 2/2  loss 1.234  5,679 samples/s" in text
     assert "accuracy" not in text, "the bar says enough"
+
+
+def test_texts_of_others_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of choices may come from a run directory or a file that somebody else wrote."""
+    evil = "c3\x1b]0;title\x07 \x9b31m\tx\ny"
+    table = Table(title=evil)
+    table.add_column(evil)
+    table.add_row(evil)
+    console = make_console()
+    console.print(evil, table, soft_wrap=True)
+    out = capsys.readouterr().out
+    assert not set(out) & {"\x1b", "\x07", "\x9b"}
+    assert "c3?]0;title? ?31m" in out
+    assert one_line(ValueError(evil)) == "c3?]0;title? ?31m\tx y"
