@@ -205,7 +205,8 @@ def comparison_table(rows: Sequence[Record], ratios: Sequence[str] = ("seconds",
         ratios: the keys whose value for EA, divided by the strategy's with the same seed, is shown
             as median and range; where EA was not searched there are none.
 
-    Energy that is estimated from a stated power has a `~` before it.
+    Energy that is estimated from a stated power has a `~` before it, and `≥` where some device that
+    worked is not in it.
     """
     seeds = sorted({row["seed"] for row in rows})
     costs = {
@@ -249,8 +250,10 @@ def cost(rows: Sequence[Record], key: str) -> str:
     values = [row.get(key) for row in rows]
     if None in values:
         return ""
-    estimated = key != "gpu_hours" and any(row["energy_source"] == "estimated" for row in rows)
-    return f"{'~' if estimated else ''}{mean(rows, key):,.4g}"
+    energy = key != "gpu_hours"
+    estimated = energy and any(row["energy_source"] == "estimated" for row in rows)
+    incomplete = energy and any(row.get("energy_missing") for row in rows)
+    return f"{'≥' * incomplete}{'~' * estimated}{mean(rows, key):,.4g}"
 
 
 def mean(rows: Sequence[Record], key: str) -> float:

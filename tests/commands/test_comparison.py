@@ -71,6 +71,8 @@ def test_energy_has_columns_where_something_is_known_of_it() -> None:
     assert last_row(rows[:1])[8:11] == ["0.5", "1.2e+04", "1,200"]
     estimated = [row("ea", 0, 10.0, **energy(12.5)), row("ea", 1, 10.0, **energy(7.5, "estimated"))]
     assert last_row(estimated)[8:11] == ["0.5", "~10", "~1"]
+    partly = [row("ea", 0, 10.0, **energy(12.5), energy_missing="host: no RAPL")]
+    assert last_row(partly)[8:11] == ["0.5", "≥12.5", "≥1.25"]
 
 
 @pytest.mark.parametrize(
