@@ -3,6 +3,13 @@
 A smaller inverted bottleneck gets the middle of the larger one's kernels, some of the channels
 inside it, and its squeeze-and-excitation if it has one itself; where it has none, that is left out.
 Batch norms are cropped with the channels that they normalise.
+
+A module of a user's own takes what it can of a larger one in a method
+
+    def raynas_crop(self, larger: nn.Module) -> None
+
+which fills its parameters and buffers, and leaves those of the larger one as they are. Where the
+choices of a block have it, the largest is the one of most parameters, the first of equal ones.
 """
 
 from __future__ import annotations
@@ -13,10 +20,11 @@ from typing import Literal, final
 import torch
 from torch import Tensor, nn
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, describe_error, require
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.inverted import InvertedBottleneck, SqueezeExcitation
+from raynas.supernets.node_runs import same_bits
 
 Channels = Literal["first", "important"]
 """The channels inside the larger block that a smaller one gets; see `crop`."""
@@ -58,11 +66,16 @@ def largest_choices(supernet: ChainSupernet) -> Architecture:
     """The choice of each block that all others can be cropped from.
 
     Raises:
-        InputError: choices that are neither inverted bottlenecks nor `torch.nn.Identity`, or a
-            block none of whose choices is the largest in every respect.
+        InputError: choices that are neither inverted bottlenecks nor `torch.nn.Identity` in a block
+            that has not `raynas_crop` everywhere, or one none of whose choices is the largest in
+            every respect.
     """
     found = []
     for block in range(supernet.space.blocks):
+        own = own_croppers(supernet, block)
+        if own:
+            found.append(max(own, key=lambda choice: own[choice]))
+            continue
         sizes = sizes_of(supernet, block)
         top = max(sizes, key=lambda choice: sizes[choice])
         for choice, size in sizes.items():
@@ -76,6 +89,20 @@ def largest_choices(supernet: ChainSupernet) -> Architecture:
                 )
         found.append(top)
     return tuple(found)
+
+
+def own_croppers(supernet: ChainSupernet, block: int) -> dict[int, int]:
+    """The parameters of the choices of a block, by choice, if all have `raynas_crop` or no layers.
+
+    Returns:
+        Nothing where another module is among them.
+    """
+    choices = supernet.blocks[block]
+    assert isinstance(choices, nn.ModuleList)
+    modules = {n: each for n, each in enumerate(choices) if not isinstance(each, nn.Identity)}
+    if not all(callable(getattr(each, "raynas_crop", None)) for each in modules.values()):
+        return {}
+    return {n: sum(p.numel() for p in each.parameters()) for n, each in modules.items()}
 
 
 def sizes_of(supernet: ChainSupernet, block: int) -> dict[int, tuple[int, int, bool]]:
@@ -95,7 +122,7 @@ def sizes_of(supernet: ChainSupernet, block: int) -> dict[int, tuple[int, int, b
             "supernet",
             "inverted bottlenecks, which can be cropped, such as those of raynas.supernets.ponas",
             f"a {type(module).__name__} as {supernet.names[block][choice]} of block {block}",
-            "Train it with other paths.",
+            "Give all choices of the block a method raynas_crop(self, larger), or take other paths.",
         )
         assert isinstance(module, InvertedBottleneck)
         sizes[choice] = Parts.of(module).size
@@ -112,18 +139,50 @@ def crop_block(
     """Initialise the choices of a block, in place, from its largest one, which stays as it is.
 
     Args:
-        supernet: of inverted bottlenecks.
+        supernet: of inverted bottlenecks, or of modules with `raynas_crop`.
         block: counted from 0.
         largest: its choice that all others are cropped from; see `largest_choices`.
         channels: see `crop`.
+
+    Raises:
+        InputError: a `raynas_crop` that raises, or changes the larger module.
     """
     choices = supernet.blocks[block]
     assert isinstance(choices, nn.ModuleList)
     source = choices[largest]
+    if own_croppers(supernet, block):
+        for choice, module in enumerate(choices):
+            if choice != largest and not isinstance(module, nn.Identity):
+                crop_own(module, source, f"blocks[{block}][{choice}]")
+        return
     assert isinstance(source, InvertedBottleneck)
     for module in choices:
         if isinstance(module, InvertedBottleneck) and module is not source:
             crop(source, module, channels)
+
+
+def crop_own(module: nn.Module, larger: nn.Module, name: str) -> None:
+    """Let a module of a user take what it can of a larger one.
+
+    Raises:
+        InputError: see `crop_block`.
+    """
+    before = {key: held.clone() for key, held in larger.state_dict().items()}
+    expected = "a raynas_crop that fills the module from the larger one"
+    try:
+        module.raynas_crop(larger)  # type: ignore[operator]
+    # Methods of a user raise nearly anything.
+    except Exception as error:
+        raise InputError(name, expected, describe_error(error), "Mend the method.") from error
+    after = larger.state_dict()
+    changed = [key for key in before if not same_bits(after.get(key), before[key])]
+    require(
+        not changed and before.keys() == after.keys(),
+        name,
+        expected,
+        f"one that changes the larger one ({', '.join(changed) or 'its names'})",
+        "Copy from it: self.weight.copy_(larger.weight[…]).",
+    )
 
 
 @torch.no_grad()

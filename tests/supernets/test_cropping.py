@@ -10,6 +10,7 @@ from supernet_zoo import scrambled
 from torch import Tensor, nn
 
 from raynas.errors import InputError
+from raynas.inputs import Inputs
 from raynas.supernets import ChainSupernet, ponas_8x8, proxylessnas_28x28
 from raynas.supernets.cropping import Channels, crop_block, largest_choices
 
@@ -117,3 +118,63 @@ def test_what_cannot_be_cropped_is_named() -> None:
     wide, tall = supernet.node((4,)), supernet.node((2,))  # e6k5 and e3k7
     with pytest.raises(InputError, match="a largest choice of block 0"):
         largest_choices(chain(wide, tall))
+
+
+class Wide(nn.Module):
+    """A layer of some width, which can take the first channels of a wider one."""
+
+    def __init__(self, width: int, fault: str = "") -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, width), nn.Linear(width, 4)
+        self.fault = fault
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.second(self.first(x).relu())
+        return out
+
+    def raynas_crop(self, larger: Wide) -> None:
+        if self.fault == "raises":
+            raise ValueError("no channels")
+        if self.fault == "writes":
+            larger.first.bias.zero_()
+        for own, other in zip(self.parameters(), larger.parameters(), strict=True):
+            own.copy_(other[tuple(slice(size) for size in own.shape)])
+
+
+def own_supernet(*choices: nn.Module) -> ChainSupernet:
+    return ChainSupernet(
+        nn.Flatten(), [list(choices)], nn.Linear(4, 2), inputs=Inputs((4,), "float32"),
+        num_classes=2,
+    )  # fmt: skip
+
+
+def test_modules_of_ones_own_take_what_they_can_of_the_largest() -> None:
+    supernet = own_supernet(Wide(2), nn.Identity(), Wide(6), Wide(3))
+    assert largest_choices(supernet) == (2,)
+    before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
+    crop_block(supernet, 0, 2)
+    after = supernet.state_dict()
+    for choice, width in ((0, 2), (3, 3)):
+        large, small = "blocks.0.2.", f"blocks.0.{choice}."
+        assert torch.equal(after[f"{small}first.weight"], before[f"{large}first.weight"][:width])
+        assert torch.equal(after[f"{small}second.bias"], before[f"{large}second.bias"])
+    assert all(torch.equal(after[n], before[n]) for n in after if n.startswith("blocks.0.2."))
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("raises", r"blocks\[0\]\[0\]: expected a raynas_crop .*ValueError: no channels"),
+        ("writes", r"blocks\[0\]\[0\]: .*one that changes the larger one \(first.bias\)"),
+    ],
+)
+def test_faults_of_ones_own_are_told(fault: str, text: str) -> None:
+    supernet = own_supernet(Wide(2, fault), Wide(6))
+    with pytest.raises(InputError, match=text):
+        crop_block(supernet, 0, 1)
+
+
+def test_one_choice_that_cannot_be_cropped_is_named() -> None:
+    supernet = own_supernet(Wide(2), nn.Linear(4, 4))
+    with pytest.raises(InputError, match=r"a Wide as .* of block 0.* raynas_crop\(self, larger\)"):
+        largest_choices(supernet)
