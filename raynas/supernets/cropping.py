@@ -122,7 +122,7 @@ def sizes_of(supernet: ChainSupernet, block: int) -> dict[int, tuple[int, int, b
             "supernet",
             "inverted bottlenecks, which can be cropped, such as those of raynas.supernets.ponas",
             f"a {type(module).__name__} as {supernet.names[block][choice]} of block {block}",
-            "Give all choices of the block a method raynas_crop(self, larger), or take other paths.",
+            "Give all its choices a method raynas_crop(self, larger), or take other paths.",
         )
         assert isinstance(module, InvertedBottleneck)
         sizes[choice] = Parts.of(module).size
