@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from raynas.commands.terminal import make_console
+from raynas.commands.terminal import make_console, shown_safely
 from raynas.errors import InputError
 
 
@@ -36,7 +36,7 @@ def report(
     if figures is not None:
         screen.print(f"Figures: {len(written.figures)} files in {figures}", soft_wrap=True)
     for problem in written.problems:
-        print(f"warning: {' '.join(problem.split())}", file=sys.stderr)
+        print(f"warning: {shown_safely(' '.join(problem.split()))}", file=sys.stderr)
     if written.refused:
         raise not_read([error for _, error in written.refused])
 

@@ -43,7 +43,7 @@ def shown_safely(text: str) -> str:
 
 @final
 class SafeConsole(Console):
-    """A terminal that texts cannot command."""
+    """A terminal that plain strings cannot command; texts of rich are written as they are."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Make a text of a string, as every string that is printed becomes one."""

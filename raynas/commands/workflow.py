@@ -12,6 +12,7 @@ import raynas
 from raynas.commands import terminal
 from raynas.commands.live import search_view
 from raynas.commands.program import one_line
+from raynas.commands.terminal import shown_safely
 from raynas.errors import InputError
 from raynas.evolution import Strategy
 from raynas.observers import join_observers
@@ -108,7 +109,7 @@ def warn_of_refused(made: Iterable[Exported]) -> None:
     """Say in one line each what could not be written of networks, which are fine otherwise."""
     refused = [f"{name} ({reason})" for each in made for name, reason in each.refused.items()]
     for told in dict.fromkeys(refused):
-        print(f"warning: not written: {told}", file=sys.stderr)
+        print(f"warning: not written: {shown_safely(told)}", file=sys.stderr)
 
 
 def report_runs(screen: Console, run_dirs: Sequence[Path], page: Path) -> None:

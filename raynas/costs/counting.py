@@ -18,7 +18,7 @@ that is in it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, final
@@ -148,7 +148,13 @@ def chain_costs(supernet: ChainSupernet) -> dict[str, ModuleCost]:
         replica = examined_copy(supernet)
         empty = on_meta(replica)
         if not empty and prod(supernet.inputs.shape) <= SMALL:
-            return costs_on(replica, "cpu")
+            try:
+                return costs_on(replica, "cpu")
+            # Some modules run without data only: of operators that are for GPUs.
+            except InputError as error:
+                with suppress(Exception):
+                    return costs_on(examined_copy(supernet).to("meta"), "meta")
+                raise error
         try:
             return costs_on(replica.to("meta"), "meta")
         # Forwards that look at values, and tensors that are no buffers, fail in many ways.

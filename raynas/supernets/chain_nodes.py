@@ -115,8 +115,13 @@ def empty_containers(module: nn.Module) -> dict[int, Any]:
         id(value): type(value)()
         for each in module.modules()
         for value in vars(each).values()
-        if type(value) in (OrderedDict, dict, set) and not value
+        if type(value) in (OrderedDict, dict, set) and not value and not state_of(value)
     }
+
+
+def state_of(container: Any) -> Any:
+    """The attributes of a container, which an `OrderedDict` may have."""
+    return getattr(container, "__dict__", None)
 
 
 def require_whole_copy(supernet: ChainSupernet, replica: ChainSupernet) -> None:

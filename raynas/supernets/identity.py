@@ -14,7 +14,7 @@ from torch import Tensor, is_tensor
 from raynas.errors import InputError
 from raynas.supernets.behaviour import Behaviour, behaviours
 from raynas.supernets.chain import batch_norms
-from raynas.supernets.chain_nodes import examined_copy, on_meta
+from raynas.supernets.chain_nodes import copied, examined_copy, on_meta
 from raynas.supernets.plain_torch import plain_torch
 from raynas.supernets.structure import read_attributes, structure_digest, tensor_lines
 from raynas.supernets.value_digest import unread_of_task
@@ -135,13 +135,15 @@ def identity(supernet: ChainSupernet) -> Identity:
 
 
 def identity_of_copy(replica: ChainSupernet) -> Identity:
-    """The identity of an examined copy, which is spoilt."""
+    """The identity of an examined copy, which stays as it is."""
     before, lines = read_attributes(replica), tuple(tensor_lines(replica))
     if on_meta(replica):
         structure = structure_digest(before.attributes, before.reached, lines)
         return Identity(structure, (), before.unread)
-    seen = behaviours(replica.float())
-    after = read_attributes(replica)
+    # Another copy is run: attributes that change when they are copied are left out, too.
+    spoilt = copied(replica)
+    seen = behaviours(spoilt.float())
+    after = read_attributes(spoilt)
     rest = after.attributes
     steady = {name: value for name, value in before.attributes.items() if rest.get(name) == value}
     # What code leads to may change while it runs as well: a logger, a cache of a library.

@@ -12,7 +12,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from raynas.supernets.attributes import OWN_TABLES, is_cache
+from raynas.supernets.attributes import is_cache, is_own_table
 from raynas.supernets.structure import Attributes, read_attributes
 from raynas.supernets.tensor_digest import tensor_digest
 
@@ -120,7 +120,7 @@ def attributes_of(supernet: nn.Module) -> Iterator[tuple[Place, Any]]:
         if isinstance(module, torch.jit.ScriptModule):
             continue
         for name, value in vars(module).items():
-            if not OWN_TABLES.fullmatch(name):
+            if not is_own_table(name):
                 yield (module_name, name), value
 
 

@@ -43,7 +43,7 @@ READS = (
 
 
 REPEATED = frozenset((type(None), bool, int, str))
-"""Types of values that are the same wherever they are equal; 0.0 and -0.0 are not."""
+"""Types of values that are the same wherever they are equal; without float, for 0.0 and -0.0."""
 
 MACHINERY = frozenset(("__spec__", "__loader__", "__builtins__"))
 """Names in a module by which Python has loaded it: they tell where from, and lead to the loader."""

@@ -43,9 +43,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with open_safetensors(path) as reader:
             return {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
     content = read_torch(path)
-    if isinstance(content, Mapping) and "terms" in content and content.get("average"):
-        # A training of this library that ends with its average, as far as it is.
-        return require_tensors({**content["model"], **content["average"]}, path)
+    if isinstance(content, Mapping) and isinstance(content.get("terms"), str):
+        # A training of this library; of one that ends with its average, as far as that is.
+        own, average = content.get("model"), content.get("average")
+        if isinstance(own, Mapping) and isinstance(average, Mapping):
+            return require_tensors({**own, **average}, path)
     while isinstance(content, Mapping) and not holds_tensors(content):
         inner = next((key for key in CONTAINERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:

@@ -24,6 +24,7 @@ from raynas.supernets.tensor_files import read_torch, require_tensors
 from raynas.supernets.value_digest import identity_of_task, unread_of_task, value_digest
 from raynas.task import Classification, Task
 from raynas.training.progress import EpochReport
+from raynas.training.settings import ADDED
 from raynas.training.weight_average import WeightAverage
 
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ def read(path: Path, learner: Learner, terms: Mapping[str, Any]) -> list[EpochRe
     pairs = matched(supernet, require_tensors(model, path), path)
     require_tensors(buffers, path)
     require_tensors(averaged, path)
+    if learner.average is not None:
+        learner.average.require_fitting(averaged, path)
     require(
         not differences,
         "checkpoint",
@@ -228,8 +231,9 @@ def foreign(path: Path, error: Exception) -> InputError:
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The terms that differ, each as `epochs 3 instead of 5`."""
+    one, other = {**ADDED, **before}, {**ADDED, **now}
     return [
-        f"{name} {before.get(name)!r} instead of {now.get(name)!r}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
+        f"{name} {one.get(name)!r} instead of {other.get(name)!r}"
+        for name in sorted(one.keys() | other.keys())
+        if one.get(name) != other.get(name)
     ]

@@ -37,7 +37,7 @@ class TrainingSettings:
         weight_decay: of weights with two or more dimensions; biases and batch norms have none.
         label_smoothing: the probability spread over all classes.
         warmup_epochs: over which the learning rate rises linearly; may be a fraction.
-        schedule: how the learning rate then falls to 0: `"linear"` (SPOS) or `"cosine"`; or
+        schedule: how the learning rate then falls: to 0 by `"linear"` (SPOS) or `"cosine"`; or by
             `"steps"`, to a tenth after two fifths, and again after four (PONAS); or `"staircase"`,
             by 3 % every three epochs (GreedyNAS with squeeze-and-excitation); or `"constant"`,
             which stays (the fine-tuning of PONAS).
@@ -166,5 +166,7 @@ class TrainingSettings:
             # Exact where they fall on a step: 0.4 * 5 and 0.8 * 5 are whole as floats.
             return self.learning_rate / 10 ** int(fraction * 5 // 2)
         if self.schedule == "staircase":
-            return self.learning_rate * STAIR ** int((step - warmup) // (STAIR_EPOCHS * steps))
+            # A warm-up of 4.4 epochs may end a rounding after its last step.
+            stairs = (step - warmup) / (STAIR_EPOCHS * steps) + 1e-9
+            return self.learning_rate * STAIR ** int(stairs)
         return self.learning_rate * (1 - fraction)

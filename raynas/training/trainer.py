@@ -29,8 +29,12 @@ from raynas.training.progress import EpochMeter, EpochReport, StepReport
 from raynas.training.settings import TrainingSettings
 from raynas.training.weight_average import WeightAverage
 
-KEPT, EPSILON = 0.9, 1e-3
-"""The settings of RMSProp in MnasNet's published code, which GreedyNAS follows."""
+KEPT, EPSILON = 0.9, 1e-3**0.5
+"""The settings of RMSProp in MnasNet's published code, which GreedyNAS follows.
+
+TensorFlow adds 0.001 inside the root, and torch its epsilon outside: its root gives small gradients
+the same steps. TensorFlow's mean square begins with 1 instead of 0, which the warm-up hides.
+"""
 
 PATHS, DROPOUT = 1, 2
 """The random streams of an epoch, each with a generator of its own."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import random
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from supernet_zoo import random_images, scrambled
 from torch import Tensor, nn
 
 from raynas.supernets import ChainSupernet, Identity, digest, identity, load, save
+from raynas.supernets.chain_nodes import copy_of
+from raynas.supernets.identity import untrained_digest
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +202,34 @@ def test_graphs_with_sets_that_refer_back_are_walked_once() -> None:
         return root
 
     assert digest(chain(Attribute(graph()))) == digest(chain(Attribute(graph())))
+
+
+class Numbered(nn.Conv2d):
+    """A layer whose every copy has a number of its own, that nothing is computed with."""
+
+    made = itertools.count()
+
+    def __init__(self) -> None:
+        super().__init__(CHANNELS, CHANNELS, 3, padding=1)
+        self.number = next(self.made)
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.number = next(self.made)
+
+
+def test_what_changes_when_it_is_copied_is_left_out() -> None:
+    supernet = chain(Numbered())
+    assert digest(supernet) == digest(supernet) == digest(copy.deepcopy(supernet))
+    assert untrained_digest(supernet) == untrained_digest(supernet)
+
+
+def test_copies_keep_what_empty_containers_have() -> None:
+    """An `OrderedDict` has attributes even where it has no items."""
+    layer = nn.Linear(2, 2)
+    layer.named = OrderedDict()  # type: ignore[assignment]
+    layer.named.scale = 2.0  # type: ignore[union-attr,assignment]
+    made = copy_of(layer)
+    assert made.named is not layer.named
+    assert made.named.scale == 2.0  # type: ignore[union-attr]
+    assert made._forward_hooks is not layer._forward_hooks

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from small_training import digits, same, small_supernet, state, with_settings
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from raynas.errors import InputError
-from raynas.supernets import load
+from raynas.supernets import ChainSupernet, Normalize, load
+from raynas.supernets.tensor_files import read_tensors
 from raynas.training import PathSampler, StepReport, train
 
 DECAY = 0.8
@@ -37,7 +39,9 @@ def test_a_training_ends_where_a_plain_loop_does() -> None:
     )  # fmt: skip
     trained, plain = small_supernet(dropout=0.0), small_supernet(dropout=0.0)
     train(trained, digits(), settings, paths=OnePath())
-    optimizer = torch.optim.RMSprop(plain.parameters(), 1e-3, alpha=0.9, eps=1e-3, momentum=0.9)
+    optimizer = torch.optim.RMSprop(
+        plain.parameters(), 1e-3, alpha=0.9, eps=1e-3**0.5, momentum=0.9
+    )
     average = AveragedModel(plain, multi_avg_fn=get_ema_multi_avg_fn(DECAY), use_buffers=True)
     plain.train()
     for epoch in range(settings.epochs):
@@ -90,11 +94,71 @@ def test_a_resumed_training_ends_with_the_same_bits(step: int | None, tmp_path: 
     assert same(state(loaded), state(whole)), "the file of a finished one is its average"
 
 
-def test_a_checkpoint_with_an_average_of_other_weights_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["one", "all", "the key"])
+def test_a_checkpoint_without_this_average_is_refused(loss: str, tmp_path: Path) -> None:
     path = tmp_path / "training.pt"
     train(small_supernet(), digits(), AVERAGED, checkpoint=path)
     content = torch.load(path, weights_only=True)
-    content["average"].popitem()
+    if loss == "one":
+        content["average"].popitem()
+    elif loss == "all":
+        content["average"] = {}
+    else:
+        del content["average"]
     torch.save(content, path)
+    other = small_supernet(3)
+    before = state(other)
     with pytest.raises(InputError, match="checkpoint: expected an average of this supernet"):
-        train(small_supernet(), digits(), AVERAGED, checkpoint=path)
+        train(other, digits(), AVERAGED, checkpoint=path)
+    assert same(state(other), before)
+
+
+class Masked(nn.Module):
+    """A block with a mask of infinities, a frozen scale, and a buffer that it gets when it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.scale = nn.Parameter(torch.tensor([1.0, torch.inf]), requires_grad=False)
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        self.register_buffer("late", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.late is None:
+            self.late = torch.zeros(3)
+        return self.conv(x) * self.mask.softmax(0)[0] * self.scale[0]
+
+
+def test_what_is_no_weight_is_not_averaged() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        supernet = ChainSupernet(
+            nn.Sequential(Normalize((0.3,), (0.4,)), nn.Conv2d(1, 4, 3)),
+            [[Masked(), Masked()], [Masked(), Masked()]],
+            nn.Sequential(nn.Flatten(), nn.Linear(144, 10)),
+            image_shape=(1, 8, 8),
+            num_classes=10,
+        )
+    train(supernet, digits(), AVERAGED)
+    for block in (0, 1):
+        for choice in (0, 1):
+            masked = supernet.node((0,) * block + (choice,))
+            assert masked.mask.tolist() == [0.0, -torch.inf]  # type: ignore[union-attr,operator]
+            assert masked.scale.tolist() == [1.0, torch.inf]  # type: ignore[union-attr,operator]
+    assert all(p.isfinite().all() for p in supernet.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"terms": "a", "average": 0.9, "state_dict": {"weight": torch.ones(2)}},
+        {"terms": "a", "average": [1], "model": {"weight": torch.ones(2)}},
+        {"terms": torch.ones(1), "average": torch.ones(1)},
+    ],
+)
+def test_files_of_others_with_such_keys_are_read_as_ever(
+    content: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / "other.pt"
+    torch.save(content, path)
+    assert set(read_tensors(path)) in ({"weight"}, {"terms", "average"})
