@@ -347,7 +347,7 @@ PATHS = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 SLOW_SEARCH = """
 import time
 from pathlib import Path
-from raynas.commands import supernet_training, workflow
+from raynas.commands import program
 from small_search import run_search
 
 def wait(record, metrics):
