@@ -15,8 +15,10 @@ BRIEFLY = {
     "epochs=20": "epochs=2",
     "population=50": "population=12",
     "generations=8": "generations=2",
+    "top_k=10": "top_k=4",
+    "workers=2": "workers=0",
 }
-"""Smaller numbers, so that the longest example takes seconds."""
+"""Smaller numbers, and no Ray, so that the longest example takes seconds."""
 
 
 COMMON = ("--seed", "--workers", "--run-dir")
@@ -31,19 +33,28 @@ def run_example(example: str, folder: Path) -> None:
     assert re.search(r"\d", done.stdout) or "print(" not in example
 
 
-@pytest.mark.ray
-def test_the_first_example_runs_briefly(tmp_path: Path) -> None:
+def test_the_first_example_runs_briefly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     example = EXAMPLES[0]
     for found, less in BRIEFLY.items():
         assert found in example
         example = example.replace(found, less)
-    run_example(example.replace("top_k=10", "top_k=4"), tmp_path)
+    run_here(example, tmp_path, monkeypatch)
+    assert re.search(r"\d", capsys.readouterr().out)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_first_example_runs(tmp_path: Path) -> None:
     run_example(EXAMPLES[0], tmp_path)
+
+
+def run_here(example: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run one in this process."""
+    monkeypatch.chdir(folder)
+    (folder / "example.py").write_text(example)
+    runpy.run_path("example.py", run_name="__main__")
 
 
 @pytest.mark.parametrize("example", EXAMPLES[1:], ids=lambda text: text.count("\n"))
@@ -55,9 +66,7 @@ def test_other_examples_run(
 ) -> None:
     """They have no workers, so that they run in this process."""
     assert not re.search(r"workers=[^0]", example)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "example.py").write_text(example)
-    runpy.run_path("example.py", run_name="__main__")
+    run_here(example, tmp_path, monkeypatch)
     assert re.search(r"\d", capsys.readouterr().out) or "print(" not in example
 
 

@@ -15,9 +15,9 @@ SYSTEMS = "runs/greedy"
 
 BRIEFLY = {
     "train": ("--epochs", "1"),
-    "search": ("--population", "6", "--generations", "2"),
+    "search": ("--population", "6", "--generations", "2", "--workers", "0"),
 }
-"""Options that follow those of the text, for the same commands in less time."""
+"""Options that follow those of the text, for the same commands in less time, and without Ray."""
 
 
 @pytest.mark.ray
@@ -58,10 +58,10 @@ def run_all(commands: list[str], added: Mapping[str, tuple[str, ...]]) -> None:
     """
     for words in map(shlex.split, commands):
         launched = words[0] == "torchrun"
-        more = added.get(words[words.index("raynas") + 1], ())
+        words += added.get(words[words.index("raynas") + 1], ())
         if launched or (words[1] == "search" and "--workers" not in words):
-            process = run([*words, *more], Path.cwd())
+            process = run(words, Path.cwd())
             assert process.returncode == 0, process.stderr
         else:
-            ended = command(*words[1:], *more)
+            ended = command(*words[1:])
             assert ended.code == 0, ended

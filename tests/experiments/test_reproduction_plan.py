@@ -20,7 +20,10 @@ SPOS = FAMILIES[0]
 
 
 def test_every_family_of_the_package_has_its_small_supernet() -> None:
-    assert {family.name for family in FAMILIES} == set(families.FAMILIES) - {"greedynas-se", "resnet-mixed-34"}
+    assert {family.name for family in FAMILIES} == set(families.FAMILIES) - {
+        "greedynas-se",
+        "resnet-mixed-34",
+    }
     assert [family.name for family in FAMILIES if family.in_paper] == [
         "spos", "fairnas", "greedynas",
     ]  # fmt: skip
