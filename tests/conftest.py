@@ -6,6 +6,7 @@ bits only under the protocol's one.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -33,6 +34,12 @@ settings.register_profile(
     "raynas", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("raynas")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Take what thousands of tests are made of out of the garbage collector's rounds."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
