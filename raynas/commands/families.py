@@ -22,6 +22,11 @@ FAMILIES = (
 CHANNELS = "spos-channels"
 """The family whose channels are searched."""
 
+OWN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    CHANNELS: {"channels": True}, "greedynas-se": {"se": True}, "resnet-mixed-34": {"depth": 34}
+}  # fmt: skip
+"""The options of their builders that families have by their names."""
+
 BUILDERS = ("fairnas", "greedynas", "ponas", "proxylessnas", "resnet_mixed", "spos")
 """The functions in `raynas.supernets` that the `"builder"` of a recipe may name."""
 
@@ -96,31 +101,29 @@ def image_size(data: raynas.data.SearchData) -> tuple[int, int]:
 
 def settings_of(name: str, channels: int, size: int) -> tuple[str, Mapping[str, Any]]:
     """The builder in `raynas.supernets` and its options."""
-    searched: dict[str, Any] = {"channels": True} if name == CHANNELS else {}
+    own = OWN_OPTIONS.get(name, {})
     if name in ("spos", CHANNELS) and (channels, size) in SPOS:
-        return SPOS[channels, size], searched
+        return SPOS[channels, size], own
     mixed = name.startswith("resnet-mixed")
-    if name.endswith("-34"):
-        searched = {"depth": 34}
     if mixed and (channels, size) in MIXED:
-        return MIXED[channels, size], searched
+        return MIXED[channels, size], own
     from raynas.supernets.inverted import Macro, macro_for
 
     macro = macro_for(channels, size)
     if mixed or name in ("spos", CHANNELS):
         return "resnet_mixed" if mixed else "spos", {
-            **searched,
+            **own,
             "image_size": size,
             "image_channels": channels,
             "mean": macro.mean,
             "std": macro.std,
         }
-    family, _, variant = name.partition("-")
+    family = name.partition("-")[0]
     options = asdict(macro)
     if macro.stages == Macro.stages:
         # The full size of each family is its own: FairNAS and PONAS have 19 blocks, not 21.
         del options["stages"]
-    return family, {**options, **({"se": True} if variant else {})}
+    return family, {**options, **own}
 
 
 def freezing_of(supernet: raynas.ChainSupernet) -> ChoiceFreezing | None:

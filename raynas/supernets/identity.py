@@ -14,9 +14,9 @@ from torch import Tensor, is_tensor
 from raynas.errors import InputError
 from raynas.supernets.behaviour import Behaviour, behaviours
 from raynas.supernets.chain import batch_norms
-from raynas.supernets.chain_nodes import copied, examined_copy, on_meta
+from raynas.supernets.chain_nodes import examined_copy, on_meta
 from raynas.supernets.plain_torch import plain_torch
-from raynas.supernets.structure import read_attributes, structure_digest, tensor_lines
+from raynas.supernets.structure import read_attributes, structure_digest
 from raynas.supernets.value_digest import unread_of_task
 from raynas.task import Task
 
@@ -128,26 +128,24 @@ def identity(supernet: ChainSupernet) -> Identity:
             replica = examined_copy(supernet)
         except InputError:
             read = read_attributes(supernet)
-            lines = tensor_lines(supernet)
-            structure = structure_digest(read.attributes, read.reached, lines)
+            structure = structure_digest(supernet, read.attributes, read.reached)
             return Identity(structure, (), read.unread)
         return identity_of_copy(replica)
 
 
 def identity_of_copy(replica: ChainSupernet) -> Identity:
     """The identity of an examined copy, which stays as it is."""
-    before, lines = read_attributes(replica), tuple(tensor_lines(replica))
+    before = read_attributes(replica)
     if on_meta(replica):
-        structure = structure_digest(before.attributes, before.reached, lines)
+        structure = structure_digest(replica, before.attributes, before.reached)
         return Identity(structure, (), before.unread)
-    # Another copy is run: attributes that change when they are copied are left out, too.
-    spoilt = copied(replica)
+    spoilt = examined_copy(replica)
     seen = behaviours(spoilt.float())
     after = read_attributes(spoilt)
     rest = after.attributes
     steady = {name: value for name, value in before.attributes.items() if rest.get(name) == value}
     # What code leads to may change while it runs as well: a logger, a cache of a library.
-    structure = structure_digest(steady, before.reached & after.reached, lines)
+    structure = structure_digest(replica, steady, before.reached & after.reached)
     return Identity(structure, seen, before.unread)
 
 

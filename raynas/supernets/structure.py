@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -90,9 +90,9 @@ def stated_identity(name: str, module: nn.Module) -> dict[str, str]:
 
 
 def structure_digest(
-    attributes: Attributes, reached: frozenset[bytes], lines: Iterable[bytes]
+    supernet: ChainSupernet, attributes: Attributes, reached: frozenset[bytes]
 ) -> str:
-    """The digest of attributes, of what they lead to, and of the `tensor_lines` of a supernet.
+    """The digest of tensors, the tree of modules, inputs, classes, recipe and given attributes.
 
     Returns:
         32 hexadecimal digits.
@@ -101,7 +101,7 @@ def structure_digest(
     for (module, attribute), digest in sorted(attributes.items()):
         total.update(f"{module} {attribute} ".encode() + digest)
     total.update(b"".join(sorted(reached)))
-    for line in lines:
+    for line in tensor_lines(supernet):
         total.update(line)
     return total.hexdigest()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from raynas.supernets.chain_nodes import copy_of
 
 
 def trained_norms(module: nn.Module) -> list[_BatchNorm]:
@@ -21,7 +21,7 @@ def trained_norms(module: nn.Module) -> list[_BatchNorm]:
     if all(switches_as_usual(part) for part in module.modules()):
         return norms
     # A `train` of a user's own may do more than switch, such as merge weights.
-    tried = copy.deepcopy(module)
+    tried = copy_of(module)
     tried.train()
     follows = [bool(norm.training) for norm in norms_of(tried)]
     tried.eval()

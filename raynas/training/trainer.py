@@ -114,8 +114,8 @@ def train(
         device = processes.device(settings)
         move(supernet, device)
         optimizer = make_optimizer(supernet, settings)
-        averaged = settings.average is not None and processes.first
-        average = WeightAverage(supernet, settings.average or 0.0) if averaged else None
+        decay = settings.average if processes.first else None
+        average = None if decay is None else WeightAverage(supernet, decay)
         training = Training(supernet, judged, settings, sampler, optimizer, processes, average)
         course = Course(training, images, checkpoint, observer)
         return train_epochs(training, course, images, device, step_observer)
