@@ -18,7 +18,7 @@ that is in it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, final
@@ -144,24 +144,18 @@ def chain_costs(supernet: ChainSupernet) -> dict[str, ModuleCost]:
     from raynas.supernets.chain_nodes import examined_copy, on_meta
     from raynas.supernets.plain_torch import plain_torch
 
+    small = prod(supernet.inputs.shape) <= SMALL
+    devices = ("cpu", "meta") if small else ("meta", "cpu")
+    errors: dict[str, Exception] = {}
     with plain_torch():
-        replica = examined_copy(supernet)
-        empty = on_meta(replica)
-        if not empty and prod(supernet.inputs.shape) <= SMALL:
+        for device in ("meta",) if on_meta(supernet) else devices:
             try:
-                return costs_on(replica, "cpu")
-            # Some modules run without data only: of operators that are for GPUs.
-            except InputError as error:
-                with suppress(Exception):
-                    return costs_on(examined_copy(supernet).to("meta"), "meta")
-                raise error
-        try:
-            return costs_on(replica.to("meta"), "meta")
-        # Forwards that look at values, and tensors that are no buffers, fail in many ways.
-        except Exception:
-            if empty:
-                raise
-            return costs_on(examined_copy(supernet), "cpu")
+                return costs_on(examined_copy(supernet).to(device), device)
+            # Forwards that look at values, tensors that are no buffers, operators that only GPUs
+            # have: each fails on one of them, in many ways.
+            except Exception as error:
+                errors[device] = error
+    raise errors["cpu" if "cpu" in errors else "meta"]
 
 
 def costs_on(replica: ChainSupernet, device: str) -> dict[str, ModuleCost]:

@@ -136,11 +136,10 @@ class TrainingSettings:
         The device is not part of it, nor what earlier versions did not have, where it stands for
         what they did: their checkpoints still go on.
         """
-        stated = {name: value for name, value in asdict(self).items() if name != "device"}
         return {
             name: value
-            for name, value in stated.items()
-            if name not in ADDED or value != ADDED[name]
+            for name, value in asdict(self).items()
+            if name != "device" and (name not in ADDED or value != ADDED[name])
         }
 
     def steps_of_epoch(self, samples: int) -> int:
