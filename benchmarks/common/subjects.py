@@ -46,16 +46,17 @@ class Source:
     Args:
         calibration: images for batch-norm statistics.
         validation: images that candidates are scored on.
-        weights: the trained weights; trained first if the file is missing.
+        weights: the trained weights; trained first if the file is missing. If `None`, those of the
+            experiment, or of all quick runs.
         folder: with the four idx files of Fashion-MNIST; Debian's if `None`.
-        quick: the digits; `weights` and `folder` do not count.
+        quick: the digits; `folder` does not count.
         system: the paper's supernet.
         epochs: of its training; the preset's if `None`.
     """
 
     calibration: int
     validation: int
-    weights: Path = SUPERNET
+    weights: Path | None = None
     folder: Path | None = None
     quick: bool = False
     system: System = "spos"
@@ -88,7 +89,8 @@ class Source:
         changes = {} if self.epochs is None else {"epochs": self.epochs}
         paths = PATHS.get(self.system, "uniform")
         supernet_training.train_or_load(
-            supernet, images, supernet_training.adjust(preset, **changes), self.weights,
+            supernet, images, supernet_training.adjust(preset, **changes),
+            self.weights or home_of(self.system) / SUPERNET.name,
             paths=paths, filter_samples=FILTER_SAMPLES if paths == "greedy" else None,
         )  # fmt: skip
         return supernet, images
@@ -101,7 +103,8 @@ class Source:
         supernet = build_family(self.system, images)
         # Other splits leave other images to train on.
         stem = "supernet" if self.system == "spos" else self.system
-        weights = QUICK_HOME / f"{stem}-{self.calibration}-{self.validation}.safetensors"
+        shared = QUICK_HOME / f"{stem}-{self.calibration}-{self.validation}.safetensors"
+        weights = self.weights or shared
         supernet_training.train_or_load(supernet, images, QUICK_TRAINING, weights)
         return supernet, images
 
@@ -113,8 +116,8 @@ class Subject:
     Args:
         json: receives the raw rows, rewritten as they are measured.
         quick: the handwritten digits, and less of everything, as the top of the script says.
-        supernet: the Fashion-MNIST weights; trained first if the file is missing. Where it is
-            omitted, they are those of the system's experiment.
+        supernet: the trained weights; trained first if the file is missing. Where it is omitted,
+            they are those of the system's experiment, or with `quick` those of all quick runs.
         data: the folder with the four idx files of Fashion-MNIST; Debian's if omitted.
         system: the paper's supernet: spos, proxylessnas, fairnas or greedynas.
         epochs: of its training; the preset's if omitted.
@@ -130,14 +133,14 @@ class Subject:
     def source(self, calibration: int, validation: int) -> Source:
         """So many images, or with `quick` 200 + 300 of the digits.
 
-        All quick runs share one supernet, so that only the first of them trains.
+        Quick runs share one supernet unless they name one, so that only the first of them trains.
         """
         if self.quick:
-            return Source(200, 300, quick=True, system=self.system)
-        weights = self.supernet or home_of(self.system) / SUPERNET.name
+            return Source(200, 300, self.supernet, quick=True, system=self.system)
         return Source(
-            calibration, validation, weights, self.data, system=self.system, epochs=self.epochs
-        )
+            calibration, validation, self.supernet, self.data,
+            system=self.system, epochs=self.epochs,
+        )  # fmt: skip
 
 
 def home_of(system: System) -> Path:

@@ -19,12 +19,15 @@ power (`--watts`, `--cpu-watts`, `--gpu-watts`) and marked `~`, else left out; `
 the raw numbers says why.
 
 With `--quick`: 300 + 200 images of the handwritten digits, a supernet that was trained for twelve
-epochs, 6 generations of one seed, in this process.
+epochs (or the one of `--supernet`), in this process; 6 generations of one seed unless
+`--generations` and `--seeds` say more.
 
 Usage:
     python benchmarks/speed/strategies.py --json strategies.json
     python benchmarks/speed/strategies.py --system fairnas --json fairnas.json
     python benchmarks/speed/strategies.py --quick                    (< 2 minutes)
+    python benchmarks/speed/strategies.py --quick --generations 20 --seeds 0 1 2 --system fairnas \
+        --supernet fairnas.safetensors
 """
 
 from __future__ import annotations
@@ -73,7 +76,8 @@ METERING = MeteringOptions()
 
 def main(
     subject: Subject = SUBJECT,
-    seeds: tuple[int, ...] = (0, 1, 2),
+    seeds: tuple[int, ...] | None = None,
+    generations: int | None = None,
     workers: int = 2,
     paths: int = 200,
     threshold: float | None = None,
@@ -84,7 +88,8 @@ def main(
 
     Args:
         subject: what is measured, and where its numbers go.
-        seeds: of the searches.
+        seeds: of the searches; 0 1 2 if omitted, and 0 of the digits.
+        generations: of each search; 20 if omitted, and 6 on the digits.
         workers: Ray actors with one thread each; 0 for this process.
         paths: how many random paths are scored for the spread of the supernet.
         threshold: the choice percentage at which CF-ES and PCF-ES freeze; the paper's if omitted.
@@ -94,9 +99,12 @@ def main(
     quick, source = subject.quick, subject.source(500, 1_000)
     network, images = source.open()
     workers = 0 if quick else workers
+    seeds = seeds or ((0,) if quick else (0, 1, 2))
+    generations = generations or (6 if quick else 20)
     report: dict[str, Any] = {
         "quick": quick,
         "system": subject.system,
+        "generations": generations,
         "machine": machine(),
         "spread": path_spread(network, images, workers, 20 if quick else paths),
         "rows": [],
@@ -105,11 +113,10 @@ def main(
         settings = given(raynas.Metering, metering)
         job = Job(network, images, source.constraint, workers, threshold, settings)
         search(job, "ea", 0, 2, "trie", Path(folder) / "warm-up")
-        for seed in (0,) if quick else seeds:
+        for seed in seeds:
             for evaluator in evaluators:
                 for name in STRATEGIES:
                     run_dir = Path(folder) / f"{evaluator}-{name}-{seed}"
-                    generations = 6 if quick else 20
                     row = search(job, name, seed, generations, evaluator, run_dir)
                     report["rows"].append(row)
                     write_report(subject.json, report)

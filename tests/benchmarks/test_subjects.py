@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from common.subjects import Subject
 
 import raynas
 from raynas.commands import supernet_training
+from raynas.commands.families import build_family
 from raynas.commands.paths import require_greedy
 
 
@@ -41,3 +43,17 @@ def test_each_system_is_trained_on_its_paths_and_kept_in_its_folder(
     home = Path("runs") / folder
     assert asked == [(system, home / "supernet.safetensors", paths)]
     assert source.home == home / "recorded-100-200"
+
+
+def test_a_quick_run_reads_the_supernet_that_is_named(tmp_path: Path) -> None:
+    images = raynas.data.digits(calibration=200, validation=300, shard_size=50)
+    trained = build_family("proxylessnas", images)
+    raynas.supernets.save(trained, tmp_path / "trained.st")
+    subject = Subject(
+        Path("x.json"), quick=True, supernet=tmp_path / "trained.st", system="proxylessnas"
+    )
+    supernet, _ = subject.source(100, 200).open()
+    assert all(
+        torch.equal(supernet.state_dict()[key], value)
+        for key, value in trained.state_dict().items()
+    )
