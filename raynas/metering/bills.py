@@ -207,6 +207,8 @@ def joined_busy(parts: Sequence[Mapping[str, float] | None]) -> dict[str, float]
 def busy_record(busy: Mapping[str, float] | None, room: float) -> dict[str, Any]:
     """The fields of worker-busy seconds.
 
+    A utilisation above 1 is a call that began before the part that counts it.
+
     Args:
         busy: by operation; `None` where nobody counts them.
         room: seconds that the workers were there, all together.
@@ -214,5 +216,5 @@ def busy_record(busy: Mapping[str, float] | None, room: float) -> dict[str, Any]
     if busy is None:
         return {"busy": None, "busy_seconds": None, "utilisation": None}
     seconds = sum(busy.values())
-    share = min(1.0, seconds / room) if room > 0 else None
+    share = seconds / room if room > 0 else None
     return {"busy": dict(busy), "busy_seconds": seconds, "utilisation": share}

@@ -104,8 +104,9 @@ class Lap:
     ) -> None:
         self._settings, self._sampler, self._worked = settings, sampler, worked
         self._clock = clock
-        self._busy = worked.counters.busy
+        # The clock is read behind the meters, here and at the end, so that both see one stretch.
         self._before = self._snapshots()
+        self._busy = worked.counters.busy
         self._began = clock()
 
     @property
@@ -115,9 +116,9 @@ class Lap:
 
     def end(self) -> dict[str, Any]:
         """The costs so far, as fields of a record."""
-        seconds = self.seconds
-        counted = self._worked.counters
         after = self._snapshots()
+        counted = self._worked.counters
+        seconds = self.seconds
         parts = spending(self._before, after, seconds)
         busy = added(self._busy, counted.busy)
         energy = energy_of(parts, self._settings)
