@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import os
-import re
-import subprocess
-import sys
-from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Annotated, get_origin, get_type_hints
 
 import pytest
 import torch
 from command_runs import (
     DIGITS,
-    IMAGES,
     TINY,
     cells,
     command,
     done,
-    image_folder,
     tiny_supernet,
 )
 from small_search import contents, determined, history, strict_json
 
 import raynas
-from raynas.commands import families, loading, train
-from raynas.commands.loading import DataOptions, load_data
-from raynas.commands.main import COMMANDS
-from raynas.commands.options import plain_docstring
 from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
 from raynas.export_files import FILES
@@ -252,203 +239,3 @@ def test_describe_shows_costs_and_legal_architectures(weights: Path) -> None:
     paths = [name.removeprefix("random path ") for name in table if name.startswith("random path")]
     assert paths
     assert set(paths) <= {encode(each) for each in legal}
-
-
-def test_limits_of_the_users_own(weights: Path, tmp_path: Path) -> None:
-    limits = ("--limits", "command_runs:few_milliseconds", "--flops-at-least", "20%")
-    run = ("--workers", 0, "--generations", 3, "--population", 5, "--run-dir", tmp_path / "run")
-    out = done("search", *DIGITS, *TINY, "--weights", weights, *run, *limits)
-    # Of the seven within the milliseconds, those that are not all of cheap choices.
-    assert "3 of 3 legal architectures" in out
-    result = strict_json(tmp_path / "run" / "result.json")
-    assert result["costs"]["ms"] == 1.5
-    assert sorted(result["architecture"]) == [0, 0, 2]
-    assert cells(out)["ms"] == "1.5"
-
-
-def test_a_task_of_the_users_own(tmp_path: Path) -> None:
-    own = ("--data", "command_runs:slopes", "--supernet", "command_runs:linear_supernet")
-    task = ("--task", "command_runs:closeness")
-    weights = tmp_path / "supernet.safetensors"
-    trained = done("train", *own, *task, "--out", weights, "--epochs", 1)
-    assert "training closeness of random paths -" in trained
-    assert "%" not in trained
-    run = ("--weights", weights, "--workers", 0, "--generations", 1, "--population", 3)
-    out = done("search", *own, *task, *run, "--run-dir", tmp_path / "run")
-    result = strict_json(tmp_path / "run" / "result.json")
-    assert cells(out)["validation closeness"] == f"{result['closeness']:.4f}"
-    assert result["closeness"] < 0
-    best = encode(tuple(result["architecture"]))
-    scored = done("evaluate", *own, *task, "--weights", weights, "--architectures", best)
-    assert scored.startswith(f"{best}  closeness {result['closeness']:.4f}, ")
-    untrained = cells(done("describe", *own, *task, "--paths", 1))
-    assert untrained["weights"] == "as command_runs:linear_supernet leaves them"
-
-
-@pytest.mark.parametrize("val", [True, False])
-def test_a_folder_of_images(val: bool, tmp_path: Path) -> None:
-    folder = image_folder(tmp_path / "pets", val=val)
-    data = ("--data", folder, *IMAGES, "--calibration", 2, "--validation", 4)
-    weights = tmp_path / "supernet.safetensors"
-    out = done("train", *data, "--out", weights, "--epochs", 1, "--batch-size", 2)
-    held = len(load_data(DataOptions(str(folder), image_size=8)).test)
-    assert held == 1
-    tested = 0 if val else 2
-    assert f"on {12 - 2 - 4 - tested} samples of pets" in out
-    scored = done("evaluate", *data, "--weights", weights, "--architectures", "0,1,2")
-    assert scored.startswith("0,1,2  top1 ")
-
-
-def test_folders_of_other_names(tmp_path: Path) -> None:
-    folder = image_folder(tmp_path / "pets")
-    (folder / "train").rename(folder / "learn")
-    (folder / "val").rename(folder / "valid")
-    named = DataOptions(str(folder), train_folder="learn", val_folder="valid", image_size=8)
-    assert sum(shard.rows for shard in load_data(named).test) == 4
-    split = DataOptions(str(folder), train_folder="learn", val_folder="none", image_size=8, test=3)
-    assert sum(shard.rows for shard in load_data(split).test) == 3
-
-
-def test_data_of_a_function_take_its_options_and_may_print(weights: Path) -> None:
-    arguments = ("--data", "command_runs:few_digits", "--validation", 10, "--weights", weights)
-    out = done("evaluate", *arguments, *TINY, "--architectures", "0,0,0")
-    assert out.splitlines()[0] == "digits, a few"
-    assert len(load_data(DataOptions("command_runs:few_digits")).validation[0].labels) == 40
-
-
-def options_and_words(function: object) -> dict[str, str]:
-    """Every option of a command and how its docstring explains it, dataclasses' fields included."""
-    found: dict[str, str] = {}
-    lines = plain_docstring(inspect.getdoc(function) or "").splitlines()
-    said = dict(line.strip().split(": ", 1) for line in lines if line.startswith("    "))
-    for name, hint in get_type_hints(function).items():
-        if is_dataclass(hint):
-            found |= options_and_words(hint)
-        elif name != "return":
-            found[name] = said[name]
-    return found
-
-
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("ledger", "onnx")])
-def test_help_names_and_explains_every_option_once(name: str) -> None:
-    shown = done(name, "--help")
-    text = " ".join(shown.replace("│", " ").split())
-    explained = options_and_words(COMMANDS[name])
-    assert {"run_dir", "run_dirs", "data"} & set(explained)
-    hints = get_type_hints(COMMANDS[name], include_extras=True)
-    for option, words in explained.items():
-        flag = f"--{option.replace('_', '-')}"
-        opening = rf"{flag}(,| [A-Z\\[{{])"
-        if get_origin(hints.get(option)) is Annotated:
-            # An argument without a name, or several.
-            opening = r"\[?(PATH|\[PATH \[PATH \.\.\.\]\])\]?  "
-        row = re.compile(rf"^[│ ]*{opening}", re.MULTILINE)
-        assert len(row.findall(shown)) == 1, flag
-        assert " ".join(words.split()).rstrip(".") in text
-    for code in ("`", "{None}", "InputError", "OmitArgPrefixes"):
-        assert code not in shown
-
-
-def test_help_is_shown_without_loading_torch() -> None:
-    code = f"""
-import sys
-from raynas.commands.main import main
-for name in ((), *((name,) for name in {list(COMMANDS)})):
-    sys.argv = ["raynas", *name, "--help"]
-    try:
-        main()
-    except SystemExit as end:
-        print("ended with", end.code, "torch" in sys.modules)
-"""
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    texts = ended.stdout.split("ended with 0 False\n")
-    assert len(texts) == len(COMMANDS) + 2, ended.stderr
-    for name, text in zip(COMMANDS, texts[1:], strict=False):
-        assert name in texts[0]
-        assert f"usage: raynas {name} " in text
-
-
-def program(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run `raynas` as its installed script does, in a folder."""
-    code = "import sys; sys.argv[0] = 'raynas'; from raynas.commands.main import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-
-
-def test_the_program_ends_with_one_line_and_code_2(tmp_path: Path) -> None:
-    ended = program("export", *DIGITS, "--supernet", "none", "--out", "best", folder=tmp_path)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == (
-        "error: architecture: expected either --architecture or a run directory, got neither. "
-        "Give one of them.\n"
-    )
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_installed_script_is_this_program() -> None:
-    script = Path(sys.executable).parent / "raynas"
-    assert "from raynas.commands.main import main" in script.read_text()
-
-
-MODULE = """
-from command_runs import tiny_supernet
-
-def build():
-    return tiny_supernet()
-"""
-
-
-@pytest.mark.ray
-def test_workers_load_a_supernet_of_the_current_folder(weights: Path, tmp_path: Path) -> None:
-    helpers = Path(__file__).parents[1] / "command_runs.py"
-    (tmp_path / "command_runs.py").write_text(helpers.read_text())
-    (tmp_path / "networks_here.py").write_text(MODULE)
-    own = (*DIGITS, "--supernet", "networks_here:build", "--weights", weights)
-    brief = ("--generations", 1, "--population", 4, "--run-dir", "run")
-    ended = program("search", *own, *brief, "--workers", 2, folder=tmp_path)
-    assert ended.returncode == 0, ended.stderr
-    assert strict_json(tmp_path / "run" / "result.json")["workers"] == 2
-
-
-def test_a_kind_of_paths_may_have_settings_of_its_own() -> None:
-    unset = train.TrainingOptions()
-    for (data, paths), name in train.OF_PATHS.items():
-        own = getattr(raynas.training.presets, name)
-        assert train.training_settings(data, unset, paths) == own
-        other = getattr(raynas.training.presets, loading.PRESETS[data].training)
-        assert train.training_settings(data, unset) == other != own
-
-
-@pytest.mark.parametrize("name", loading.PRESETS)
-def test_a_preset_builds_what_it_names(name: str) -> None:
-    preset = loading.PRESETS[name]
-    assert callable(getattr(raynas.data, preset.data))
-    settings = getattr(raynas.training.presets, preset.training)
-    assert isinstance(settings, raynas.TrainingSettings)
-    supernet = getattr(raynas.supernets, preset.supernet)(10)
-    assert supernet.num_classes == 10
-    assert supernet.recipe["builder"] in families.BUILDERS
-
-
-def test_training_on_imagenet_asks_for_its_training_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[bool] = []
-
-    def fewer(root: Path, *, train: bool = False) -> SearchData:
-        asked.append(train)
-        return imagenet(root, calibration=2, validation=2, train=train)
-
-    imagenet = raynas.data.imagenet
-    monkeypatch.setattr(raynas.data, "imagenet", fewer)
-    options = DataOptions("imagenet", image_folder(tmp_path))
-    data = load_data(options, train=True)
-    assert data.train is not None
-    assert len(data.train) == 8
-    assert load_data(options).train is None
-    assert asked == [True, False]
