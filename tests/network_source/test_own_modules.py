@@ -16,7 +16,6 @@ from raynas.inputs import Inputs
 from raynas.network_source import SOURCE, source_bytes
 
 FLOATS = Inputs((4,), "float32")
-IMAGES = Inputs((2, 6, 6), "float32")
 
 SLOPE = 0.25
 TABLE = {"scale": (1.5, 2)}
