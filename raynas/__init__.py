@@ -18,18 +18,17 @@ workers evaluate only what still differs between candidates.
 `raynas.supernets`, `raynas.data` and `raynas.training` are loaded when they are first used;
 importing raynas itself loads neither torch nor Ray.
 
-Values: `errors`, `space`, `score`, `inputs`, `task`; files and records: `files`, `runlog`,
-`module_files`, `onnx_file`; `metering`: what a search costs; `versions`: of what computes;
-`torch_state`: torch's switches; `devices`: the processor and the GPU. Rooms, in the order in which
-data flows: `supernets`, `shards`, `costs`, `data`, `training`, `evolution`, `evaluation`, `ledger`,
-`workers`, `population`. A search: `preparation` checks its arguments, `task_trial` a task among
-them, `search` is the loop, `generation` one turn of it, `observers` are told of it, `tracking` of
-them is MLflow's, `replay` its resumption, `conclusion` its end, `result` the winner or the front,
-`export` its product (`export_files`: where it is written; `network_source`: as source;
-`conversion`: as ONNX, later), `retraining` trains that for itself; `overview` looks before it;
-`specialization` looks networks up in a table instead. `foreign` reads architectures of other
-projects; `report` reads records; `testing` has contract kits; `commands` is the command line;
-`cli` and `workflow` are earlier names of its files.
+Values: `errors`, `space`, `score`, `inputs`, `task`; files and records: `files`, `runlog`;
+`metering`: what a search costs; `versions`: of what computes; `torch_state`: torch's switches;
+`devices`: the processor and the GPU. Rooms, in the order in which data flows: `supernets`,
+`shards`, `costs`, `data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`, `population`.
+A search: `preparation` checks its arguments, `task_trial` a task among them, `search` is the loop,
+`generation` one turn of it, `observers` are told of it, `tracking` of them is MLflow's, `replay`
+its resumption, `conclusion` its end, `result` the winner or the front, `export` its product,
+`retraining` trains that for itself; `overview` looks before it; `specialization` looks networks up
+in a table instead. `foreign` reads architectures of other projects; `report` reads records;
+`testing` has contract kits; `commands` is the command line; `cli` and `workflow` are earlier names
+of its files.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from raynas.errors import require
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Strategy
 from raynas.export import Exported, PartialExportError, export_searched
-from raynas.export_files import require_targets
+from raynas.export.folder import require_targets
 from raynas.files import Record
 from raynas.generation import Observer
 from raynas.preparation import Prepared

@@ -140,7 +140,7 @@ def export_found(
     """
     result = run.require_result()
     from raynas.export import require_asked
-    from raynas.export_files import require_target, require_targets
+    from raynas.export.folder import require_target, require_targets
     from raynas.result import load_result
 
     require_asked(onnx=onnx)

@@ -17,7 +17,7 @@ def onnx(directories: Positional[tuple[Path, ...]]) -> None:
         directories: of exports: best of a run, a folder of its members, or retrained.
     """
     require(len(directories) > 0, "directories", "at least one", "none", "Name an export.")
-    from raynas.conversion import add_onnx
+    from raynas.export.conversion import add_onnx
 
     for directory in directories:
         make_console().print(f"Wrote {add_onnx(directory)}", soft_wrap=True)

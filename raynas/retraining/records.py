@@ -12,9 +12,9 @@ from typing import Any
 
 from raynas.data.splits import SearchData, TrainingImages, require_sequence
 from raynas.errors import InputError, require
-from raynas.export_files import DESCRIPTION, FILES
+from raynas.export.folder import DESCRIPTION, FILES
+from raynas.export.program import WEIGHTS
 from raynas.files import Record, dumps, parse, read_json, require_writable, write_json, writing
-from raynas.module_files import WEIGHTS
 from raynas.runlog import flatten, require_same
 from raynas.shards.inspection import require_shard
 from raynas.shards.shard import Shard, ShardDigest

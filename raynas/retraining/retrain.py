@@ -16,9 +16,9 @@ from raynas.errors import InputError, require, require_flags, require_kind
 from raynas.evaluation.device.numerics import numerics
 from raynas.evaluation.settings import Arithmetic, Evaluation
 from raynas.export import Exported, export_subnet
-from raynas.export_files import FILES
+from raynas.export.folder import FILES
+from raynas.export.program import WEIGHTS, first_line
 from raynas.files import Record, as_path
-from raynas.module_files import WEIGHTS, first_line
 from raynas.population.calibration import statistics_for
 from raynas.preparation import Prepared, inspect_data, open_evaluator, prepare
 from raynas.result import Best, best_of

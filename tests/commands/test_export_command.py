@@ -13,9 +13,9 @@ import torch
 from command_runs import DIGITS, TINY, assert_refused, command, done, tiny_supernet
 from small_search import contents
 
-from raynas.export_files import FILES
-from raynas.network_source import SOURCE
-from raynas.onnx_file import ONNX
+from raynas.export.folder import FILES
+from raynas.export.onnx_file import ONNX
+from raynas.export.source import SOURCE
 from raynas.score import members_of
 from raynas.space import encode
 from raynas.supernets import save
@@ -101,7 +101,7 @@ def test_without_the_extra_onnx_is_refused_before_anything_is_read(
     own: tuple[object, ...], run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(run / "best")
-    monkeypatch.setattr("raynas.onnx_file.PACKAGES", ("no_such_package",))
+    monkeypatch.setattr("raynas.export.onnx_file.PACKAGES", ("no_such_package",))
     text = "onnx: expected the packages no_such_package, got no no_such_package. Install the extra"
     assert_refused(("export", run, *own, "--onnx"), text)
     assert_refused(("export", *own, "--architecture", "0,0,0", "--out", run, "--onnx"), text)
@@ -155,7 +155,7 @@ def test_source_that_cannot_be_written_is_a_warning(
     def refusing(*arguments: Any) -> None:
         arguments[-1][SOURCE] = "in the stem, Own has hooks"
 
-    monkeypatch.setattr("raynas.export.source_bytes", refusing)
+    monkeypatch.setattr("raynas.export.architecture.source_bytes", refusing)
     out = tmp_path / "best"
     ended = command("export", *own, "--architecture", "0,0,0", "--out", out)
     assert (ended.code, ended.out) == (0, f"Exported 0,0,0 to {out}\n")

@@ -20,8 +20,8 @@ from small_search import contents, determined, history, strict_json
 import raynas
 from raynas.costs import flops_table, params_table
 from raynas.data.splits import SearchData
-from raynas.export_files import FILES
-from raynas.onnx_file import ONNX
+from raynas.export.folder import FILES
+from raynas.export.onnx_file import ONNX
 from raynas.space import encode
 from raynas.supernets import recipe_of
 

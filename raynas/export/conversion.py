@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from raynas.errors import InputError, require
-from raynas.export_files import DESCRIPTION, replace_files
+from raynas.export.folder import DESCRIPTION, replace_files
+from raynas.export.onnx_file import ONNX, onnx_bytes, require_onnx
+from raynas.export.program import PROGRAM, Program, first_line, quiet
 from raynas.files import Record, as_path, plain_number, read_json, writing
 from raynas.inputs import Inputs
-from raynas.module_files import PROGRAM, Program, first_line, quiet
-from raynas.onnx_file import ONNX, onnx_bytes, require_onnx
 
 
 def add_onnx(directory: str | Path) -> Path:

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 
 import raynas
-from raynas import onnx_file
 from raynas.errors import InputError
-from raynas.export import export_architecture, export_subnet, plain_subnet
-from raynas.export_files import DESCRIPTION, FILES
+from raynas.export import export_architecture, export_subnet, onnx_file, plain_subnet
+from raynas.export.folder import DESCRIPTION, FILES
+from raynas.export.onnx_file import ONNX
+from raynas.export.program import PROGRAM, WEIGHTS
+from raynas.export.source import SOURCE
 from raynas.inputs import Inputs
-from raynas.module_files import PROGRAM, WEIGHTS
-from raynas.network_source import SOURCE
-from raynas.onnx_file import ONNX
 from raynas.supernets import ChainSupernet, greedynas_28x28, resnet_mixed_8x8, spos_8x8
 from raynas.testing.supernets import small_data, small_supernet
 

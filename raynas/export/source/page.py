@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import describe_error
-from raynas.inputs import Inputs
-from raynas.network_source.check import require_same_network
-from raynas.network_source.definitions import Definitions
-from raynas.network_source.expressions import (
+from raynas.export.source.check import require_same_network
+from raynas.export.source.definitions import Definitions
+from raynas.export.source.expressions import (
     WIDTH,
     Call,
     CannotBeWrittenError,
     docstring,
     lines_of,
 )
-from raynas.network_source.modules import Modules
+from raynas.export.source.modules import Modules
+from raynas.inputs import Inputs
 
 SOURCE = "network.py"
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import require
+from raynas.export.program import Program, first_line, quiet, require_same_outputs
 from raynas.inputs import Inputs
-from raynas.module_files import Program, first_line, quiet, require_same_outputs
 
 ONNX = "model.onnx"
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raynas.network_source.expressions import Call, lines_of, written
+from raynas.export.source.expressions import Call, lines_of, written
 
 
 @pytest.mark.parametrize(

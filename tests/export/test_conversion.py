@@ -14,13 +14,13 @@ from command_runs import assert_refused, done
 from small_search import contents
 from torch import Tensor, nn
 
-from raynas.conversion import add_onnx
 from raynas.errors import InputError
 from raynas.export import export_subnet
-from raynas.export_files import DESCRIPTION
+from raynas.export.conversion import add_onnx
+from raynas.export.folder import DESCRIPTION
+from raynas.export.onnx_file import ONNX
+from raynas.export.program import PROGRAM
 from raynas.inputs import Inputs
-from raynas.module_files import PROGRAM
-from raynas.onnx_file import ONNX
 
 FLOATS = Inputs((4,), "float32")
 
@@ -104,5 +104,5 @@ def test_onnx_needs_a_directory_and_its_packages(
     exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert_refused(("onnx",), "directories")
-    monkeypatch.setattr("raynas.onnx_file.PACKAGES", ("no_such_package",))
+    monkeypatch.setattr("raynas.export.onnx_file.PACKAGES", ("no_such_package",))
     assert_refused(("onnx", exported), "Install the extra: pip install 'raynas[onnx]'.")

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from raynas.export import plain_subnet
+from raynas.export.program import WEIGHTS, weights_bytes
+from raynas.export.source import SOURCE, source_bytes
 from raynas.inputs import Inputs
-from raynas.module_files import WEIGHTS, weights_bytes
-from raynas.network_source import SOURCE, source_bytes
 from raynas.retraining.network import standalone
 from raynas.supernets import (
     ChainSupernet,

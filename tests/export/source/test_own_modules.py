@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raynas.export.source import SOURCE, source_bytes
 from raynas.inputs import Inputs
-from raynas.network_source import SOURCE, source_bytes
 
 FLOATS = Inputs((4,), "float32")
 

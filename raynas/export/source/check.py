@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from raynas.export.source.expressions import CannotBeWrittenError
 from raynas.inputs import Inputs
-from raynas.network_source.expressions import CannotBeWrittenError
 from raynas.supernets.plain_torch import plain_torch, seed_generators
 
 TOLERANCE = 1e-6

@@ -15,8 +15,8 @@ from typing import Any, final
 
 from torch import nn
 
-from raynas.network_source.expressions import CannotBeWrittenError, written
-from raynas.network_source.running_code import (
+from raynas.export.source.expressions import CannotBeWrittenError, written
+from raynas.export.source.running_code import (
     LAMBDA,
     global_names,
     require_running_class,

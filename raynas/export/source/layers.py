@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raynas.network_source.expressions import (
+from raynas.export.source.expressions import (
     Call,
     CannotBeWrittenError,
     Expression,

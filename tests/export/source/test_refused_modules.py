@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from raynas.export.source import SOURCE, source_bytes
 from raynas.inputs import Inputs
-from raynas.network_source import SOURCE, source_bytes
 
 FLOATS = Inputs((4,), "float32")
 

@@ -11,8 +11,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from raynas.network_source.definitions import Definitions, free_names
-from raynas.network_source.expressions import (
+from raynas.export.source.definitions import Definitions, free_names
+from raynas.export.source.expressions import (
     LARGEST,
     Call,
     CannotBeWrittenError,
@@ -21,9 +21,9 @@ from raynas.network_source.expressions import (
     lines_of,
     written,
 )
-from raynas.network_source.layers import is_layer, layer_call
-from raynas.network_source.lifting import ROOTS, STATE, Lifted, lift
-from raynas.network_source.stand_ins import STAND_INS
+from raynas.export.source.layers import is_layer, layer_call
+from raynas.export.source.lifting import ROOTS, STATE, Lifted, lift
+from raynas.export.source.stand_ins import STAND_INS
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Attributes in which modules keep functions that run beside their own."""

@@ -8,6 +8,6 @@ compared with the code that runs; `expressions`: values as Python, and lines of 
 with the network.
 """
 
-from raynas.network_source.page import SOURCE, source_bytes
+from raynas.export.source.page import SOURCE, source_bytes
 
 __all__ = ["SOURCE", "source_bytes"]

@@ -12,7 +12,7 @@ from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
-from raynas.network_source.expressions import CannotBeWrittenError
+from raynas.export.source.expressions import CannotBeWrittenError
 
 KINDS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | inspect.CO_GENERATOR | inspect.CO_COROUTINE
 """The flags of code that say what it is, and not where it stands."""

@@ -12,8 +12,8 @@ from typing import Any, Generic, final
 
 from torch import nn
 
-from raynas.network_source.definitions import Definitions, source_of
-from raynas.network_source.expressions import CannotBeWrittenError
+from raynas.export.source.definitions import Definitions, source_of
+from raynas.export.source.expressions import CannotBeWrittenError
 
 ROOTS = ("forward", "train", "eval")
 """Methods that are called from outside."""

@@ -19,12 +19,12 @@ from raynas.evaluation.batch_norm.statistics import Statistics
 from raynas.evaluation.device.numerics import numerics
 from raynas.evaluation.settings import Arithmetic, Evaluation, protocol_for
 from raynas.evaluation.trie import nodes_of
-from raynas.export_files import DESCRIPTION, FILES, replace_files, require_target
+from raynas.export.folder import DESCRIPTION, FILES, replace_files, require_target
+from raynas.export.onnx_file import ONNX, onnx_bytes, require_onnx
+from raynas.export.program import PROGRAM, WEIGHTS, first_line, program_of, weights_bytes
+from raynas.export.source import SOURCE, source_bytes
 from raynas.files import plain_number, writing
 from raynas.inputs import Inputs
-from raynas.module_files import PROGRAM, WEIGHTS, first_line, program_of, weights_bytes
-from raynas.network_source import SOURCE, source_bytes
-from raynas.onnx_file import ONNX, onnx_bytes, require_onnx
 from raynas.population.calibration import statistics_for
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet, batch_norms

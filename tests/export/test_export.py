@@ -20,10 +20,10 @@ from raynas.evaluation import Evaluation
 from raynas.evaluation.batch_norm import statistics as batch_stats
 from raynas.evaluation.evaluator import Evaluator
 from raynas.export import export_subnet, plain_subnet
-from raynas.export_files import DESCRIPTION
+from raynas.export.folder import DESCRIPTION
+from raynas.export.program import PROGRAM, WEIGHTS
+from raynas.export.source import SOURCE
 from raynas.inputs import Inputs
-from raynas.module_files import PROGRAM, WEIGHTS
-from raynas.network_source import SOURCE
 from raynas.space import Architecture
 from raynas.supernets import ChainSupernet, Normalize, digest
 

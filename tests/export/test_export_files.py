@@ -15,13 +15,12 @@ from safetensors.torch import load_file
 from small_search import contents
 from torch import nn
 
-from raynas import export_files
 from raynas.errors import InputError
-from raynas.export import Exported, export_subnet, plain_subnet
-from raynas.export_files import DESCRIPTION, replace_files
+from raynas.export import Exported, export_subnet, folder, plain_subnet
+from raynas.export.folder import DESCRIPTION, replace_files
+from raynas.export.program import PROGRAM, WEIGHTS
+from raynas.export.source import SOURCE
 from raynas.inputs import Inputs
-from raynas.module_files import PROGRAM, WEIGHTS
-from raynas.network_source import SOURCE
 from raynas.supernets import ChainSupernet, spos
 
 IMAGES = Inputs((1, 8, 8))
@@ -142,14 +141,14 @@ def test_a_full_disk_leaves_the_earlier_export_whole(
 ) -> None:
     export_subnet(tmp_path, nn.Linear(8, 3), Inputs((8,), "float32"), {"architecture": (0,)})
     before = contents(tmp_path)
-    write = export_files.write_through
+    write = folder.write_through
 
     def fill(path: Path, content: bytes) -> None:
         write(path, content[:9])
         if path.name == PROGRAM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(export_files, "write_through", fill)
+    monkeypatch.setattr(folder, "write_through", fill)
     with pytest.raises(InputError, match=r"export directory: expected room on the disk.*No space"):
         export_subnet(tmp_path, nn.Linear(8, 3), Inputs((8,), "float32"), {"architecture": (0,)})
     assert contents(tmp_path) == before

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from raynas.errors import require
+from raynas.export.onnx_file import ONNX
+from raynas.export.program import PROGRAM, WEIGHTS
+from raynas.export.source import SOURCE
 from raynas.files import write_through, writing
-from raynas.module_files import PROGRAM, WEIGHTS
-from raynas.network_source import SOURCE
-from raynas.onnx_file import ONNX
 
 DESCRIPTION = "architecture.json"
 
