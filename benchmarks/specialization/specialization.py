@@ -218,7 +218,7 @@ def searched(
     count, evaluations, seconds = 0, None, None
     for number, generation in enumerate(records.generations, 1):
         count += len(generation["population"])
-        if max(each["top1"] for each in generation["population"]) >= target:
+        if max((each["top1"] for each in generation["population"]), default=0.0) >= target:
             evaluations = count
             seconds = sum(each["seconds"] for each in records.metrics[:number])
             break
