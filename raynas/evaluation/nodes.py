@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.evaluation.batch_norm import statistics as batch_stats
-from raynas.evaluation.batch_norm.conv_norm import join_pairs
 from raynas.evaluation.batch_norm.counting import counting_kinds, own_kinds
 from raynas.evaluation.batch_norm.fixed import Fixed, NodeNorms, concatenate, prepare
+from raynas.evaluation.batch_norm.joined import join_pairs
 from raynas.evaluation.batch_norm.statistics import (
     AveragedCalls,
     FixedStatistics,

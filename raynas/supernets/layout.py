@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import io
 from contextlib import redirect_stderr
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from raynas.supernets.chain import ChainSupernet, NodeKind
+from raynas.supernets.known_code import is_known_function
 
 KNOWN = ("torch.", "torchvision.", "raynas.")
 """Packages whose modules give the same in either layout."""
@@ -120,6 +121,9 @@ def runs_known_code(part: nn.Module) -> bool:
 
 def comes_with_torch(value: Any) -> bool:
     """Whether a class, a function or an object that can be called is of a known package."""
+    if isinstance(value, FunctionType):
+        # One that `functools.wraps` made like torch's has the name of its module.
+        return is_known_function(value)
     module = getattr(value, "__module__", None)
     return isinstance(value, BuiltinFunctionType) or (
         isinstance(module, str) and f"{module}.".startswith(KNOWN)

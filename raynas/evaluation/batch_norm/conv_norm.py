@@ -7,16 +7,14 @@ takes, and the map is applied in place, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
+from operator import is_
 from typing import final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raynas.evaluation.batch_norm.statistics import share_of_call
-from raynas.supernets.layout import runs_known_code
+from raynas.evaluation.batch_norm.statistics import AveragedCalls, share_of_call
 
 LARGE = 2**17
 """The fewest values of a batch whose statistics are not left to torch's layer, which is as
@@ -48,12 +46,22 @@ class ConvNorm:
         of the layer, which hold fixed statistics, too."""
         self.folded: tuple[Tensor, Tensor] | None = None
         """Weight and bias of the convolution with them in it."""
-        self._made_of = (conv.weight, conv.bias, norm.weight, norm.bias, norm.eps)
+        self.moments: tuple[Tensor | None, Tensor | None] = (None, None)
+        """The buffers that `fixed` was made from; none before it was."""
+        self.take_parameters()
+
+    def take_parameters(self) -> None:
+        """Note the parameters that fixed statistics are made ready with."""
+        norm = self.norm
+        self._affine = tuple(map(noted, (norm.weight, norm.bias)))
+        self._weights = (self.conv.weight, self.conv.bias)
+        self._places = tuple(map(place_of, self._weights))
+        self._eps = norm.eps
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[n, c, h, w]` to the normalised output of the convolution."""
         conv, norm = self.conv, self.norm
-        if not norm.training and not self._as_it_was():
+        if not (self._runs_as_it_was() and (norm.training or self._has_what_it_had())):
             z: Tensor = norm(conv(x))
             return z
         if self.folded is not None and not norm.training:
@@ -72,38 +80,67 @@ class ConvNorm:
             return z
         return torch.addcmul(shift, y, scale, out=y)
 
-    def _as_it_was(self) -> bool:
-        """Whether the layers have the parameters that fixed statistics were made ready with.
+    def _runs_as_it_was(self) -> bool:
+        """Whether nobody listens to the layers or lets them run otherwise, as a block may.
 
-        A block may run them with others: `torch.func.functional_call`, or an eps that it changes.
+        One that takes the output of a convolution by a hook would find it overwritten.
         """
-        conv, norm = self.conv._parameters, self.norm._parameters
-        weight, bias, gain, offset, eps = self._made_of
+        conv, norm = self.conv, self.norm
         return (
-            norm["weight"] is gain
-            and norm["bias"] is offset
-            and conv["weight"] is weight
-            and conv["bias"] is bias
-            and self.norm.eps == eps
+            not (conv._forward_hooks or conv._forward_pre_hooks or "forward" in conv.__dict__)
+            and not (norm._forward_hooks or norm._forward_pre_hooks)
+            and type(norm.__dict__.get("forward")) in FORWARDS
+            and type(conv) is nn.Conv2d
+            and type(norm) is nn.BatchNorm2d
+            and conv.padding_mode == "zeros"
+            and norm.track_running_stats
         )
 
+    def _has_what_it_had(self) -> bool:
+        """Whether the layers have the parameters and statistics that were made ready.
 
-@final
-class JoinedSteps:
-    """The forward of an `nn.Sequential`, each convolution joined with the batch norm after it.
+        A block may run them with others: `torch.func.functional_call`, or what it changes.
+        """
+        norm, (mean, variance) = self.norm, self.moments
+        buffers, parameters = norm._buffers, norm._parameters
+        return (
+            (mean is None or buffers["running_mean"] is mean)
+            and (variance is None or buffers["running_var"] is variance)
+            and is_as_noted(parameters["weight"], self._affine[0])
+            and is_as_noted(parameters["bias"], self._affine[1])
+            and norm.eps == self._eps
+            and (self.folded is None or self._has_its_weights())
+        )
 
-    Args:
-        steps: its layers in their order, pairs as one.
-    """
+    def _has_its_weights(self) -> bool:
+        """Whether the convolution has the weights that statistics were folded into."""
+        held = (self.conv._parameters["weight"], self.conv._parameters["bias"])
+        return all(map(is_, held, self._weights)) and tuple(map(place_of, held)) == self._places
 
-    def __init__(self, steps: list[Callable[[Tensor], Tensor]]) -> None:
-        self.steps = steps
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Run the steps one after another."""
-        for step in self.steps:
-            x = step(x)
-        return x
+FORWARDS = (type(None), AveragedCalls)
+"""The forwards of a batch norm that are replaced: its own, or the one that counts its calls."""
+
+
+def noted(parameter: Tensor | None) -> tuple[Tensor, int] | None:
+    """A copy of a parameter, and its address; itself on a GPU, which comparing would wait for."""
+    if parameter is None:
+        return None
+    held = parameter.detach()
+    return (held.clone() if parameter.is_cpu else held), parameter.data_ptr()
+
+
+def is_as_noted(parameter: Tensor | None, before: tuple[Tensor, int] | None) -> bool:
+    """Whether a parameter is what it was: by its values, on a GPU by its address."""
+    if parameter is None or before is None:
+        return parameter is before
+    values, address = before
+    return torch.equal(parameter, values) if values.is_cpu else parameter.data_ptr() == address
+
+
+def place_of(tensor: Tensor | None) -> int:
+    """The address of a tensor's elements, which an assignment to its `data` changes."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def measure(norm: nn.BatchNorm2d, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,61 +195,3 @@ def affine(
     if offset is None:
         return scale, (mean * scale).neg_()
     return scale, torch.addcmul(offset, mean, scale, value=-1)
-
-
-def join_pairs(module: nn.Module) -> None:
-    """Let every `nn.Sequential` in a module run its pairs of convolution and batch norm as one.
-
-    Only there what runs after what is known, and only when it runs as a whole: its layers stay
-    what and where they are, for those who use them one by one. All other batch norms stay.
-    """
-    for parent in [m for m in module.modules() if runs_in_order(m)]:
-        layers = list(parent._modules.values())
-        steps: list[Callable[[Tensor], Tensor]] = []
-        joined = False
-        for first, second in pairwise([*layers, None]):
-            assert first is not None
-            if joined:
-                joined = False
-            elif joined := joinable(first, second):
-                steps.append(ConvNorm(first, second))  # type: ignore[arg-type]
-            else:
-                steps.append(first)
-        # As an attribute of this one object it goes before the method of its class.
-        vars(parent)["forward"] = JoinedSteps(steps)
-
-
-def joined_pairs(module: nn.Module) -> list[ConvNorm]:
-    """The pairs that a module runs as one."""
-    runs = [vars(parent).get("forward") for parent in module.modules()]
-    steps = [step for run in runs if isinstance(run, JoinedSteps) for step in run.steps]
-    return [step for step in steps if isinstance(step, ConvNorm)]
-
-
-def runs_in_order(module: nn.Module) -> bool:
-    """Whether it is an `nn.Sequential` with its own `forward`, which subclasses may replace."""
-    return (
-        isinstance(module, nn.Sequential)
-        and type(module).forward is nn.Sequential.forward
-        and "forward" not in vars(module)
-    )
-
-
-def joinable(conv: nn.Module | None, norm: nn.Module | None) -> bool:
-    """Whether they are exactly the layers that torch defines, without hooks, one after the other.
-
-    A subclass may compute something else, so it is left alone, and so are layers that run in
-    another type inside their block. So is a single channel, for which torch's layer has kernels
-    that round differently.
-    """
-    return (
-        type(conv) is nn.Conv2d
-        and type(norm) is nn.BatchNorm2d
-        and conv.padding_mode == "zeros"
-        and conv.out_channels == norm.num_features > 1
-        and conv.weight.dtype == torch.float32
-        and norm.running_mean is not None
-        and norm.track_running_stats
-        and runs_known_code(conv)
-        and runs_known_code(norm)
-    )

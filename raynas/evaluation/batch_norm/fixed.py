@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.evaluation.batch_norm import statistics as batch_stats
-from raynas.evaluation.batch_norm.conv_norm import affine, joined_pairs
+from raynas.evaluation.batch_norm.conv_norm import affine
+from raynas.evaluation.batch_norm.joined import joined_pairs
 from raynas.supernets.chain import batch_norms
 
 
@@ -52,6 +53,8 @@ class NodeNorms:
         self._types = types if {*types} - {torch.float32} else None
         self.length = 2 * sum(self.sizes)
         pairs = joined_pairs(module)
+        for pair in pairs:
+            pair.take_parameters()
         self._pairs = [[pair for pair in pairs if pair.norm is layer] for layer in self.layers]
         eps = [torch.full((layer.num_features,), layer.eps) for layer in self.layers]
         gain = [parameter(layer, "weight", 1.0) for layer in self.layers]
@@ -103,7 +106,7 @@ class NodeNorms:
         self.set_buffers(fixed.moments)
         for pairs, scale, shift in zip(self._pairs, fixed.scales, fixed.shifts, strict=True):
             for pair in pairs:
-                pair.fixed = (scale, shift)
+                pair.fixed, pair.moments = (scale, shift), moments_of(pair.norm)
                 pair.folded = fold_into(pair.conv, scale, shift) if fold else None
 
 
@@ -136,6 +139,11 @@ def prepare(nodes: Sequence[NodeNorms], flat: Tensor) -> list[Fixed]:
 def buffer_type(layer: _BatchNorm) -> torch.dtype:
     """The type of a layer's statistics: that of the block that it runs in."""
     return torch.float32 if layer.running_mean is None else layer.running_mean.dtype
+
+
+def moments_of(layer: _BatchNorm) -> tuple[Tensor | None, Tensor | None]:
+    """The running mean and variance that a layer has now."""
+    return layer._buffers["running_mean"], layer._buffers["running_var"]
 
 
 def has_finite_buffers(layer: _BatchNorm) -> bool:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from raynas.evaluation import Evaluation
 from raynas.evaluation.batch_norm import conv_norm
 from raynas.evaluation.batch_norm import statistics as batch_stats
-from raynas.evaluation.batch_norm.conv_norm import join_pairs, joined_pairs
 from raynas.evaluation.batch_norm.fixed import NodeNorms, prepare
+from raynas.evaluation.batch_norm.joined import join_pairs, joined_pairs
 from raynas.evaluation.evaluator import Evaluator
 from raynas.supernets.chain import batch_norms
 
@@ -331,7 +331,7 @@ def test_parameters_that_a_block_exchanges_while_it_runs_are_used(fold: bool) ->
         for tensor in (*block.parameters(), block.body[1].running_mean):
             nn.init.normal_(tensor)
         expected = block(x)
-        conv_norm.join_pairs(block)
+        join_pairs(block)
         norms = NodeNorms(block, torch.device("cpu"))
         norms.assign(prepare([norms], norms.own)[0], fold=fold)
         torch.testing.assert_close(block(x), expected)
