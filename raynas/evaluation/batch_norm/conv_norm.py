@@ -133,7 +133,7 @@ def noted(parameter: Tensor | None) -> tuple[Tensor, int] | None:
 def is_as_noted(parameter: Tensor | None, before: tuple[Tensor, int] | None) -> bool:
     """Whether a parameter is what it was: by its values, on a GPU by its address."""
     if parameter is None or before is None:
-        return parameter is before
+        return parameter is None and before is None
     values, address = before
     return torch.equal(parameter, values) if values.is_cpu else parameter.data_ptr() == address
 
