@@ -24,11 +24,11 @@ Values: `errors`, `space`, `score`, `inputs`, `task`; files and records: `files`
 `shards`, `costs`, `data`, `training`, `evolution`, `evaluation`, `ledger`, `workers`, `population`.
 A search: `preparation` checks its arguments, `task_trial` a task among them, `search` is the loop,
 `generation` one turn of it, `observers` are told of it, `tracking` of them is MLflow's, `replay`
-its resumption, `conclusion` its end, `result` the winner or the front, `export` its product,
-`retraining` trains that for itself; `overview` looks before it; `specialization` looks networks up
-in a table instead. `foreign` reads architectures of other projects; `report` reads records;
-`testing` has contract kits; `commands` is the command line; `cli` and `workflow` are earlier names
-of its files.
+its resumption, `conclusion` its end, `result` the winner or the front, `run_samples` compares what
+it is asked for, `export` is its product, `retraining` trains that for itself; `overview` looks
+before it; `specialization` looks networks up in a table instead. `foreign` reads architectures of
+other projects; `report` reads records; `testing` has contract kits; `commands` is the command line;
+`cli` and `workflow` are earlier names of its files.
 """
 
 from __future__ import annotations

@@ -82,6 +82,7 @@ def result_record(
         "objectives": list(winner.objectives),
         **{f"test_{name}": None if test is None else test.known_objectives[name]
            for name in winner.objectives},
+        "tested_samples": run.evaluator.test_digest,
         "flops": winner.costs["flops"],
         "params": winner.costs["params"],
         "strategy": run.strategy.settings()["strategy"],

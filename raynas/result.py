@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import final
 
@@ -19,10 +18,9 @@ from raynas.generation import Observer
 from raynas.preparation import Prepared
 from raynas.replay import retrace
 from raynas.report.read import read_run
+from raynas.run_samples import require_same_data
 from raynas.runlog import RESULT, require_same
 from raynas.score import members_of
-from raynas.shards.lazy import are_in_memory
-from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.identity import Identity, identity
@@ -184,7 +182,8 @@ def finished_result(
 ) -> SearchResult | None:
     """The result of a run that had already finished, told to the observer again; else `None`.
 
-    Samples in memory are compared with those of the run; no file is decoded for it.
+    All samples are read once, to see that they are those of the run, files too; nothing is
+    evaluated.
 
     Raises:
         InputError: its generations are not what the strategy proposes, or are of other samples.
@@ -192,13 +191,12 @@ def finished_result(
     if not (run_dir / RESULT).exists():
         return None
     records = read_run(run_dir)
-    data = prepared.data
-    if are_in_memory(data.calibration) and are_in_memory(data.validation):
-        require_same_data(records.config, data, prepared.evaluation, "resume")
+    result = records.require_result()
+    require_same_data(records.config, result, prepared.data, prepared.evaluation, "resume")
     timings = {metrics["generation"]: metrics for metrics in records.metrics}
     for each in retrace(prepared.problem, strategy, seed, records.generations, run_dir):
         notify(each.record, timings.get(each.record["generation"], {}))
-    return result_from(records.require_result(), prepared)
+    return result_from(result, prepared)
 
 
 def load_result(
@@ -222,28 +220,10 @@ def load_result(
     require_same_supernet(supernet, searched, "run_dir")
     require_same({"data": recorded["data"]["name"]}, {"data": data.name}, "run_dir")
     evaluation = Evaluation(**recorded["evaluation"])
-    require_same_data(recorded, data, evaluation, "run_dir")
+    require_same_data(recorded, result, data, evaluation, "run_dir")
     judged = classification_or(task, supernet.num_classes)
     best, front = members(result)
     return SearchResult(best, front, result, supernet, data, evaluation, judged, searched)
-
-
-def require_same_data(
-    recorded: Record, data: SearchData, evaluation: Evaluation, argument: str
-) -> None:
-    """Raise `InputError` if samples are not those that a run was of; reads all of them."""
-    if "digest" in recorded["data"]:
-        found = {"data.digest": digest_of_data(data, evaluation)}
-        require_same({"data.digest": recorded["data"]["digest"]}, found, argument)
-
-
-def digest_of_data(data: SearchData, evaluation: Evaluation) -> str:
-    """The digest of the shards that a search reads: calibration, if it is used, and validation."""
-    total = ShardDigest()
-    calibration = data.calibration if evaluation.batch_norm == "recalibrate" else ()
-    for shard in chain(calibration, data.validation):
-        total.update(shard)
-    return total.hexdigest()
 
 
 def require_same_supernet(supernet: ChainSupernet, searched: Identity, argument: str) -> None:

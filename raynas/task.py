@@ -33,7 +33,7 @@ RECORDED = frozenset((
     "legal_architectures", "frozen", "seconds", "final_seconds", "replay_seconds", "busy",
     "busy_seconds", "utilisation", "gpu_hours", "energy_j", "energy_source", "energy_missing",
     "co2_g", "co2_g_per_kwh", "workers", "seed", "skipped_images", "not_finite", "finalists",
-    "inputs", "batch", "not_written", "retraining", "versions",
+    "inputs", "batch", "not_written", "retraining", "versions", "tested_samples",
 ))  # fmt: skip
 """Names of other things in the records of scores and results, where objectives stand by theirs."""
 

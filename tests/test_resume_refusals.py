@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from small_search import (
     PCF,
     SAMPLED,
     SETTINGS,
+    CountedShards,
+    Setting,
     contents,
     copy_of,
     count_calls,
@@ -28,6 +31,7 @@ from small_search import (
 import raynas
 from raynas.errors import InputError
 from raynas.preparation import Prepared
+from raynas.result import load_result
 from raynas.supernets.identity import Identity
 
 
@@ -109,6 +113,83 @@ def test_a_missing_or_a_moved_shard_is_another_data_set(
     for other in (cut, turned):
         with pytest.raises(InputError, match=r"data\.digest"):
             run_search(run_dir, resume=True, data=other)
+
+
+OTHER: dict[str, tuple[dict[str, Any], str]] = {
+    "calibration": ({"calibration": small_data(1).calibration}, r"data\.digest"),
+    "validation": ({"validation": small_data(1).validation}, r"data\.digest"),
+    "test": ({"test": small_data(1).test}, r"tested_samples: [0-9a-f]{32} there, [0-9a-f]{32} now"),
+    "fewer to test": ({"test": small_data().test[:1]}, "tested_samples"),
+    "none to test": ({"test": ()}, "tested_samples: [0-9a-f]{32} there, None now"),
+}
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["in memory", "read when asked for"])
+@pytest.mark.parametrize("name", OTHER)
+def test_no_finished_run_gives_scores_of_other_samples(
+    name: str, lazy: bool, whole: Path, calls: list[str]
+) -> None:
+    splits, shown = OTHER[name]
+    before = contents(whole)
+    other = replace(small_data(), **{n: CountedShards(s) if lazy else s for n, s in splits.items()})
+    with pytest.raises(InputError, match=rf"resume: .*{shown}.*another run directory"):
+        run_search(whole, resume=True, data=other)
+    with pytest.raises(InputError, match=rf"run_dir: .*{shown}"):
+        load_result(whole, small_supernet(), other)
+    assert contents(whole) == before
+    assert calls == []
+
+
+def test_a_run_without_a_test_is_not_one_with(tmp_path: Path) -> None:
+    setting = SETTINGS["random"]
+    run_search(tmp_path, setting, data=small_data(test=0))
+    with pytest.raises(InputError, match=r"tested_samples: None there, [0-9a-f]{32} now"):
+        run_search(tmp_path, setting, resume=True)
+    again = run_search(tmp_path, setting, resume=True, data=small_data(test=0))
+    assert again.best.test_top1 is None
+
+
+def test_a_result_that_does_not_say_what_it_was_tested_on_is_read_back(
+    whole: Path, tmp_path: Path
+) -> None:
+    run_dir = copy_of(whole, tmp_path)
+    result = json.loads((run_dir / "result.json").read_text())
+    del result["tested_samples"]
+    (run_dir / "result.json").write_text(json.dumps(result))
+    other = replace(small_data(), test=small_data(1).test)
+    assert run_search(run_dir, resume=True, data=other).record == result
+    assert load_result(run_dir, small_supernet(), other).record == result
+
+
+def pictures(root: Path, red: int) -> raynas.data.SearchData:
+    """A folder of images; what their names and sizes are does not depend on the colour."""
+    for label in range(2):
+        for number in range(12):
+            path = root / "train" / f"{label}" / f"{number:02}.bmp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (red, number, label)).save(path)
+    return raynas.data.from_folder(root, image_size=8, shard_size=4, threads=1)
+
+
+def test_no_finished_run_gives_scores_of_other_image_files(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    supernet = raynas.ChainSupernet(
+        raynas.supernets.Normalize((0.4,) * 3, (0.2,) * 3),
+        [[torch.nn.Conv2d(3, 3, 1), torch.nn.Identity()]] * 2,
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2)),
+        image_shape=(3, 8, 8),
+        num_classes=2,
+    )
+    setting = Setting(raynas.RandomSearch(population=2, generations=1))
+    options: dict[str, Any] = {"supernet": supernet}
+    first = run_search(tmp_path / "run", setting, data=pictures(tmp_path / "data", 9), **options)
+    again = run_search(
+        tmp_path / "run", setting, data=pictures(tmp_path / "data", 9), resume=True, **options
+    )
+    assert again.best == first.best
+    changed = pictures(tmp_path / "data", 200)
+    with pytest.raises(InputError, match=r"resume: .*data\.digest"):
+        run_search(tmp_path / "run", setting, data=changed, resume=True, **options)
 
 
 def test_one_changed_weight_is_another_supernet(either: Path) -> None:

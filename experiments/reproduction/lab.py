@@ -20,7 +20,7 @@ from raynas.evaluation.settings import protocol_for
 from raynas.files import Record, read_json, write_json
 from raynas.preparation import Prepared, prepare
 from raynas.report.read import read_run
-from raynas.result import require_same_data
+from raynas.run_samples import require_same_data
 from raynas.runlog import RESULT, require_resumable
 from raynas.search import configuration, recorded_supernet
 from reproduction.families import Family
@@ -108,7 +108,8 @@ class Lab:
         config["supernet"] = recorded_supernet(run_dir, opened.prepared, config["supernet"])
         require_resumable(run_dir, config, unknown=("data.digest", "device"))
         records = read_run(run_dir)
-        require_same_data(records.config, self.source.images, protocol, "home")
+        result = records.require_result()
+        require_same_data(records.config, result, self.source.images, protocol, "home")
         timing = read_json(run_dir / TIMING) if (run_dir / TIMING).exists() else None
         recalibrated = protocol.batch_norm == "recalibrate"
         return row_of(wanted, records, self.source.calibration if recalibrated else 0, timing)

@@ -11,7 +11,8 @@ from raynas.evaluation.scores import Outcomes, merge_scores
 from raynas.ledger.ledger import Ledger
 from raynas.ledger.rows import Entry, digest_of_outcomes
 from raynas.population.frozen_shards import FrozenShards
-from raynas.shards.shard import Shard
+from raynas.shards.inspection import InspectedShards
+from raynas.shards.shard import Shard, ShardDigest
 from raynas.space import Architecture
 
 
@@ -31,6 +32,19 @@ class Splits:
     validation: Sequence[Shard]
     test: Sequence[Shard] = ()
     inspect: Callable[[Shard], None] = lambda shard: None
+
+    def adding_to(self, total: ShardDigest) -> Callable[[Shard], None]:
+        """A function that looks at a shard as it is read, and adds it to a digest."""
+
+        def read(shard: Shard) -> None:
+            self.inspect(shard)
+            total.update(shard)
+
+        return read
+
+    def tested(self, total: ShardDigest) -> InspectedShards:
+        """The test split, whose shards are looked at and added to a digest as they are read."""
+        return InspectedShards(self.test, self.adding_to(total))
 
 
 @final

@@ -30,8 +30,7 @@ from raynas.population.recovery import RecoverableShards
 from raynas.population.shard_maps import ShardMaps
 from raynas.population.voting import Voting
 from raynas.score import Score
-from raynas.shards.inspection import InspectedShards
-from raynas.shards.shard import Shard, ShardDigest
+from raynas.shards.shard import ShardDigest
 from raynas.space import Architecture, starting_with
 from raynas.workers.call_progress import CallObserver
 from raynas.workers.pool import Pool, Publisher
@@ -69,11 +68,8 @@ class PopulationEvaluator(CandidateEvaluator):
         self._settings = settings
         self._splits = splits
         self._served = 0
-
-        def read(shard: Shard) -> None:
-            splits.inspect(shard)
-            self._digest.update(shard)
-
+        self._test_digest: str | None = None
+        read = splits.adding_to(self._digest)
         recalibrates = settings.batch_norm == "recalibrate"
         everything = put_split(pool, splits.calibration if recalibrates else (), read)
         if recalibrates:
@@ -99,6 +95,11 @@ class PopulationEvaluator(CandidateEvaluator):
     def data_digest(self) -> str:
         """The digest of all shards that were read: calibration, if it is used, and validation."""
         return self._digest.hexdigest()
+
+    @property
+    def test_digest(self) -> str | None:
+        """The digest of the held-out shards that `test` has read; `None` if it has read none."""
+        return self._test_digest
 
     @property
     def device(self) -> str:
@@ -182,8 +183,10 @@ class PopulationEvaluator(CandidateEvaluator):
         """Score one architecture on the held-out shards; `None` if there are none."""
         if len(self._splits.test) == 0:
             return None
-        shards = InspectedShards(self._splits.test, self._splits.inspect)
+        total = ShardDigest()
+        shards = self._splits.tested(total)
         whole, weights = self._maps.score_inputs(self._full, tuple(architecture), shards)
+        self._test_digest = total.hexdigest()
         return merge_scores([architecture], whole, weights)[0]
 
     def outcomes(self, architectures: Sequence[Architecture]) -> Outcomes:
@@ -196,10 +199,7 @@ class PopulationEvaluator(CandidateEvaluator):
         return self._recoverable.with_shards(lambda shards: self._maps.outcomes(shards, wanted))
 
     def statistics(self, architecture: Architecture) -> Statistics:
-        """Merged batch-norm statistics of every node of one architecture, from the inputs on.
-
-        The protocol must recalibrate.
-        """
+        """Merged batch-norm statistics of all nodes of one architecture; they are recalibrated."""
         statistics = self._maps.statistics_of(self._full, tuple(architecture))
         assert not isinstance(statistics, str)
         return statistics

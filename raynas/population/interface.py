@@ -96,6 +96,11 @@ class CandidateEvaluator(ABC):
         return None
 
     @property
+    def test_digest(self) -> str | None:
+        """A text that changes with the samples that `test` has scored on; `None` by default."""
+        return None
+
+    @property
     def counters(self) -> Counters:
         """Running totals; all zero by default."""
         return Counters()
