@@ -17,7 +17,7 @@ from raynas.files import Record
 from raynas.generation import Observer
 from raynas.preparation import Prepared
 from raynas.replay import retrace
-from raynas.report.read import read_run
+from raynas.report.read import read_run, require_whole
 from raynas.run_samples import require_same_data
 from raynas.runlog import RESULT, require_same
 from raynas.score import members_of
@@ -186,7 +186,8 @@ def finished_result(
     evaluated.
 
     Raises:
-        InputError: its generations are not what the strategy proposes, or are of other samples.
+        InputError: its generations are not all there, are not what the strategy proposes, or are of
+            other samples.
     """
     if not (run_dir / RESULT).exists():
         return None
@@ -196,6 +197,7 @@ def finished_result(
     timings = {metrics["generation"]: metrics for metrics in records.metrics}
     for each in retrace(prepared.problem, strategy, seed, records.generations, run_dir):
         notify(each.record, timings.get(each.record["generation"], {}))
+    require_whole(records)
     return result_from(result, prepared)
 
 

@@ -73,7 +73,7 @@ class RunLog:
         """Read back the run that the directory holds, or begin one."""
         path = self.directory / CONFIG
         if path.exists():
-            require_same(read_json(path), config)
+            require_same(recorded_config(self.directory), config)
         else:
             with writing("run_dir", path):
                 write_json(path, config)
@@ -188,9 +188,27 @@ def require_resumable(
     """
     path = directory / CONFIG
     if path.exists():
-        recorded = flatten(read_json(path))
+        recorded = flatten(recorded_config(directory))
         compared = {name: value for name, value in recorded.items() if name not in unknown}
         require_same(compared, json.loads(dumps(config)))
+
+
+def recorded_config(directory: Path) -> Record:
+    """Read the configuration of a run directory that has one.
+
+    Raises:
+        InputError: it is damaged, or of a format that a later version of raynas writes.
+    """
+    config = read_json(directory / CONFIG)
+    version = config.get("format", 0)
+    require(
+        isinstance(version, int) and version <= FORMAT,
+        "run_dir",
+        f"records of at most format {FORMAT}, as this version of raynas writes them",
+        f"{directory}, of format {version}",
+        "Install the version of raynas that wrote it, or a later one.",
+    )
+    return config
 
 
 def unusable(reason: object) -> InputError:

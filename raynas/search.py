@@ -12,7 +12,7 @@ from raynas.costs import Constraint
 from raynas.errors import require, require_flags
 from raynas.evaluation.settings import Evaluation
 from raynas.evolution.strategy import Problem, State, Strategy
-from raynas.files import Record, as_path, dumps, read_json
+from raynas.files import Record, as_path, dumps
 from raynas.generation import Observer, Run, search_generation
 from raynas.ledger.score_key import ARITHMETIC
 from raynas.metering.meter import Meter
@@ -29,7 +29,15 @@ from raynas.preparation import (
     require_suited,
 )
 from raynas.replay import replay
-from raynas.runlog import CONFIG, FORMAT, RunLog, require_resumable, require_same, require_usable
+from raynas.runlog import (
+    CONFIG,
+    FORMAT,
+    RunLog,
+    recorded_config,
+    require_resumable,
+    require_same,
+    require_usable,
+)
 
 if TYPE_CHECKING:
     from raynas.data.splits import SearchData
@@ -180,7 +188,7 @@ def recorded_supernet(run_dir: Path, prepared: Prepared, now: Record) -> Record:
 
     if not (run_dir / CONFIG).exists():
         return now
-    recorded: Record = read_json(run_dir / CONFIG).get("supernet", {})
+    recorded: Record = recorded_config(run_dir).get("supernet", {})
     if not {"structure", "behaviour"} <= recorded.keys():
         return now
     difference = prepared.identity.difference(Identity.from_json(recorded))
@@ -260,7 +268,7 @@ def require_same_settings(run_dir: Path, config: Record) -> None:
     """
     if not (run_dir / CONFIG).exists():
         return
-    recorded = read_json(run_dir / CONFIG)
+    recorded = recorded_config(run_dir)
     names = ("format", "arithmetic", "seed", "task", "constraint", "strategy", "evaluation")
     now = json.loads(dumps({name: config[name] for name in names}))
     require_same({name: recorded.get(name) for name in names}, now)

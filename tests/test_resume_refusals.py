@@ -323,6 +323,35 @@ def test_another_network_with_the_same_weights_is_refused(
     run_search(tmp_path, setting, resume=True, supernet=activated(torch.relu))
 
 
+@pytest.mark.parametrize("kept", [0, 2])
+def test_a_finished_run_without_all_of_its_generations_is_refused(
+    kept: int, whole: Path, tmp_path: Path
+) -> None:
+    run_dir = copy_of(whole, tmp_path)
+    lines = history(run_dir).splitlines(keepends=True)
+    (run_dir / "generations.jsonl").write_bytes(b"".join([*lines[:kept], lines[kept][:9]]))
+    before = contents(run_dir)
+    with pytest.raises(InputError, match=rf"resume: .*got {kept} in .*Restore the file"):
+        run_search(run_dir, resume=True)
+    assert contents(run_dir) == before
+
+
+def test_a_run_of_a_newer_format_is_not_called_one_of_other_settings(either: Path) -> None:
+    config = json.loads((either / "config.json").read_text())
+    (either / "config.json").write_text(json.dumps({**config, "format": 4}))
+    before = contents(either)
+    said = "run_dir: expected records of at most format 3, .*Install the version of raynas that"
+    with pytest.raises(InputError, match=said):
+        run_search(either, resume=True)
+    with pytest.raises(InputError, match=said):
+        raynas.check_search(
+            small_supernet(), small_data(), strategy=PCF, run_dir=either, resume=True, workers=0
+        )
+    with pytest.raises(InputError, match=said):
+        load_result(either, small_supernet(), small_data())
+    assert contents(either) == before
+
+
 def test_other_settings_are_found_before_the_supernet_is_trained(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run_search(run_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,9 +12,9 @@ from tyro.conf import Positional
 
 from raynas.commands import terminal
 from raynas.commands.live import SearchView, clock_time, search_view
-from raynas.errors import InputError, describe_error, is_number, require
+from raynas.errors import InputError, is_number, require
 from raynas.report.liveness import Liveness, liveness_of
-from raynas.report.read import RunRecords, read_run
+from raynas.report.read import RunRecords, read_run, shortfalls
 
 
 def watch(
@@ -58,6 +59,8 @@ def show_run(run_dir: Path, pause: Callable[[], None] | None) -> None:
                 view.say(state_of(liveness_of(records, time.time())))
     if records.finished:
         screen.print(terminal.result_table(records.require_result()))
+        for problem in shortfalls(records):
+            print(f"warning: {terminal.shown_safely(problem)}", file=sys.stderr)
 
 
 @contextmanager
@@ -71,9 +74,16 @@ def known_records(run_dir: Path) -> Iterator[None]:
         raise InputError(
             "run_dir",
             "records as this version of raynas writes them",
-            f"others in {run_dir} ({describe_error(error)})",
+            f"others in {run_dir}: {what_differs(error)}",
             "Use the version that wrote them.",
         ) from error
+
+
+def what_differs(error: Exception) -> str:
+    """The reason why records cannot be shown, in words."""
+    if isinstance(error, KeyError):
+        return f"one without the field {error.args[0]}"
+    return "one with a field of another kind"
 
 
 def follow_run(view: SearchView, run_dir: Path, pause: Callable[[], None]) -> RunRecords:

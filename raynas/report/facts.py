@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from raynas.errors import is_whole
 from raynas.files import Record
 from raynas.report.figures.choices import held_since
 from raynas.report.runs import ReportedRun, part_of, scores_of
 from raynas.report.units import (
     UNKNOWN,
     count_text,
+    counted,
     energy_text,
     is_finite,
     mass_text,
@@ -62,22 +64,28 @@ def status(run: ReportedRun) -> str:
     limit = run.strategy.get("generations")
     of = f" of at most {limit}" if isinstance(limit, int) else ""
     if run.result is not None:
-        told = f"Finished after {done} generations: {run.result.get('finished', run.ended)}."
+        whole = generations(run)
+        read = "" if whole == done else f" The records of only {done} of them are there."
+        why = run.result.get("finished", run.ended)
+        told = f"Finished after {counted(whole, 'generation')}: {why}.{read}"
         return f"{told}{found_before(run)}"
     if run.ended is None:
+        are = "is" if done == 1 else "are"
         return (
-            f"Unfinished: {done} generations{of} are recorded. What follows is of those; "
-            "the search may still run, or can be continued with --resume."
+            f"Unfinished: {counted(done, 'generation')}{of} {are} recorded. What follows is of "
+            "these records; the search may still run, or can be continued with --resume."
         )
     own = "evaluator" in run.records.config
     why = "an evaluator of one's own leaves none" if own else "its winner is not scored in full yet"
     if run.problems:
         why = "not all of its records could be read"
-    return f"Ended after {done} generations ({run.ended}), without a result: {why}."
+    return f"Ended after {counted(done, 'generation')} ({run.ended}), without a result: {why}."
 
 
 def found_before(run: ReportedRun) -> str:
     """A sentence on a winner that is not behind the frozen prefix; none on any other."""
+    if generations(run) != len(run.generations):
+        return ""  # Nobody knows what was frozen in generations whose records are gone.
     winner = (run.result or {}).get("architecture", [])
     frozen = frozen_at_end(run)
     held = sum(held_since(run, winner, block) is not None for block in range(frozen))
@@ -161,9 +169,20 @@ def replays_of(run: ReportedRun) -> list[Record]:
     return [each for each in replays if isinstance(each, dict) and is_finite(each.get("seconds"))]
 
 
+def generations(run: ReportedRun) -> int:
+    """The number of generations: as the result counts them, or of those that are recorded."""
+    told = (run.result or {}).get("generations")
+    return told if is_whole(told) else len(run.generations)
+
+
 def evaluations(run: ReportedRun) -> int:
-    """The number of scores that were asked for in the generations."""
-    return sum(len(scores_of(generation)) for generation in run.generations)
+    """The number of scores that were asked for: as the result counts them, or of the records."""
+    told = (run.result or {}).get("evaluations")
+    return (
+        told
+        if is_whole(told)
+        else sum(len(scores_of(generation)) for generation in run.generations)
+    )
 
 
 def not_finite(run: ReportedRun) -> int:
@@ -195,6 +214,12 @@ def searched(run: ReportedRun) -> str:
     return f"{len(run.names)} blocks on {data}, supernet {digest}"
 
 
+def frozen_text(run: ReportedRun) -> str:
+    """The number of blocks that were frozen at last; unknown where generations are missing."""
+    whole = generations(run) == len(run.generations)
+    return f"{frozen_at_end(run)} of {len(run.names)}" if whole else UNKNOWN
+
+
 COLUMNS: tuple[tuple[str, Callable[[ReportedRun], str]], ...] = (
     ("supernet and data", searched),
     ("strategy", lambda run: strategy_text(str(run.strategy["strategy"]))),
@@ -204,10 +229,10 @@ COLUMNS: tuple[tuple[str, Callable[[ReportedRun], str]], ...] = (
     ("objective", lambda run: plain_name(run.objective) if run.objective else UNKNOWN),
     ("validation", best_value),
     ("test", lambda run: best_value(run, "test_")),
-    ("generations", lambda run: str(len(run.generations))),
+    ("generations", lambda run: str(generations(run))),
     ("evaluations", lambda run: f"{evaluations(run):,}"),
     ("not finite", lambda run: f"{not_finite(run):,}"),
-    ("frozen blocks", lambda run: f"{frozen_at_end(run)} of {len(run.names)}"),
+    ("frozen blocks", lambda run: frozen_text(run)),
     ("time", lambda run: seconds_text(total(run, "seconds"))),
     ("GPU hours", lambda run: count_text(total(run, "gpu_hours"))),
     ("energy", lambda run: energy_text(total(run, "energy_j"))),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from raynas.errors import InputError, require
+from raynas.errors import InputError, is_whole, require
 from raynas.files import Record, complete_records, read_json
-from raynas.runlog import CONFIG, GENERATIONS, METRICS, RESULT, metrics_of
+from raynas.runlog import CONFIG, GENERATIONS, METRICS, RESULT, metrics_of, recorded_config
 
 NEEDED = ("architecture", "objectives", "costs", "names", "front")
 """Fields of `result.json` that tell a winner and its front; earlier versions lack some of them."""
@@ -62,11 +62,44 @@ class RunRecords:
         return self.result
 
 
+def shortfalls(run: RunRecords) -> list[str]:
+    """Sentences on records that a result tells of, and that are not there; none if all are.
+
+    Args:
+        run: as it could be read; the results of earlier versions do not count generations.
+    """
+    told = {name: (run.result or {}).get(name) for name in ("generations", "evaluations")}
+    scored = sum(len(each["rescored"]) + len(each["population"]) for each in run.generations)
+    read = [
+        (GENERATIONS, "generations", len(run.generations)),
+        (GENERATIONS, "evaluations", scored),
+        (METRICS, "generations", len(run.metrics)),
+    ]
+    return [
+        f"{run.directory / name} tells of {count} of the {told[field]} {field} that {RESULT} "
+        "counts: it was cut, deleted or replaced after the search. Restore the file from a copy."
+        for name, field, count in read
+        if is_whole(told[field]) and count != told[field]
+    ]
+
+
+def require_whole(run: RunRecords) -> None:
+    """Raise `InputError` unless all generations that a result tells of are there."""
+    told, count = (run.result or {}).get("generations"), len(run.generations)
+    require(
+        not is_whole(told) or count >= told,
+        "resume",
+        f"the {told} generations that {RESULT} counts",
+        f"{count} in {run.directory / GENERATIONS}, which was cut or deleted after the search",
+        "Restore the file, or search anew in another directory; raynas export works without it.",
+    )
+
+
 def read_config(directory: Path) -> Record:
     """Read the configuration of a run directory.
 
     Raises:
-        InputError: no run directory, or a configuration that is damaged.
+        InputError: no run directory, one of a newer version, or a configuration that is damaged.
     """
     require(
         (directory / CONFIG).is_file(),
@@ -75,7 +108,7 @@ def read_config(directory: Path) -> Record:
         f"{directory}, which {'has none' if directory.exists() else 'is missing'}",
         "Give the run_dir (--run-dir) that a search was given.",
     )
-    return read_json(directory / CONFIG)
+    return recorded_config(directory)
 
 
 def read_run(path: Path | str) -> RunRecords:
@@ -91,7 +124,8 @@ def read_run(path: Path | str) -> RunRecords:
         What it held at one moment: with a result, it holds all generations.
 
     Raises:
-        InputError: no run directory, or a record that is not as it was written.
+        InputError: no run directory, one of a newer version, or a record that is not as it was
+            written.
     """
     directory = Path(path)
     config = read_config(directory)

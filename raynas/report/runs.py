@@ -12,8 +12,8 @@ from typing import Any, final
 
 from raynas.errors import InputError, require
 from raynas.files import Record, complete_records, parse, read_json
-from raynas.report.read import NEEDED, RunRecords, read_config
-from raynas.runlog import CONFIG, FORMAT, GENERATIONS, METRICS, RESULT, metrics_of
+from raynas.report.read import NEEDED, RunRecords, read_config, shortfalls
+from raynas.runlog import CONFIG, GENERATIONS, METRICS, RESULT, metrics_of
 
 NOT_OBJECTIVES = ("architecture", "correct", "loss", "finite", "samples", "costs")
 """Fields of a recorded score that are no objectives."""
@@ -163,11 +163,12 @@ def salvage(directory: Path) -> tuple[RunRecords, tuple[str, ...]]:
     generations = whole_generations(directory / GENERATIONS, choices, problems)
     timed = whole_lines(directory / METRICS, problems)
     metrics = [each for each in metrics_of(timed, len(generations)) if is_timed(each)]
-    return RunRecords(directory, config, generations, metrics, result), tuple(problems)
+    run = RunRecords(directory, config, generations, metrics, result)
+    return run, (*problems, *shortfalls(run))
 
 
 def require_run(directory: Path, config: Record) -> None:
-    """Raise `InputError` unless a configuration is that of a search that this version can read."""
+    """Raise `InputError` unless a configuration is that of a search."""
     strategy = config.get("strategy")
     require(
         isinstance(strategy, dict) and "strategy" in strategy and bool(choices_of(config)),
@@ -175,14 +176,6 @@ def require_run(directory: Path, config: Record) -> None:
         f"a {CONFIG} as a search writes it, with its strategy and the choices of its blocks",
         f"{directory / CONFIG}, which has others",
         "Give the run_dir (--run-dir) that a search was given.",
-    )
-    version = config.get("format", 0)
-    require(
-        isinstance(version, int) and version <= FORMAT,
-        "run_dir",
-        f"records of at most format {FORMAT}, as this version of raynas writes them",
-        f"{directory}, of format {version}",
-        "Install the version of raynas that wrote it, or a later one.",
     )
 
 

@@ -60,6 +60,11 @@ def count_text(value: object) -> str:
     return f"{value:,.4g}" if abs(value) < 9999.5 else f"{value:,.0f}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things, in words: `1 generation`, `5 generations`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def seconds_text(value: object) -> str:
     """A time, in the units that a person would say it in."""
     if not is_finite(value):

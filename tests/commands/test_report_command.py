@@ -28,7 +28,7 @@ def test_a_report_is_written_where_it_should_be(
     files = sorted(path.name for path in Path("figures").iterdir())
     assert ended.out == f"Report: report.html\nFigures: {len(files)} files in figures\n"
     assert {"accuracy.svg", "accuracy.png"} <= set(files)
-    assert "Unfinished: 1 generations" in Path("report.html").read_text()
+    assert "Unfinished: 1 generation of at most 4 is recorded." in Path("report.html").read_text()
 
 
 def test_runs_that_cannot_be_read_are_named_and_the_others_reported(tmp_path: Path) -> None:

@@ -242,6 +242,38 @@ def test_records_of_another_program_are_refused_by_name(
     assert str(tmp_path) in done.err
 
 
+def test_a_missing_field_is_named(tmp_path: Path) -> None:
+    with RunLog(tmp_path, CONFIG, resume=False) as log:
+        log.append({"population": [], "rescored": []}, timing(generation=0))
+    done = command("watch", tmp_path, "--no-follow")
+    assert done.code == 2
+    assert f"got others in {tmp_path}: one without the field generation. Use" in done.err
+    assert "Error" not in done.err
+
+
+def test_records_that_are_gone_are_told(finished: Path, tmp_path: Path) -> None:
+    for path in finished.glob("*.json*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    lines = (tmp_path / "generations.jsonl").read_bytes()
+    (tmp_path / "generations.jsonl").write_bytes(lines[:20])
+    done = command("watch", tmp_path)
+    assert done.code == 0
+    assert "Search result" in done.out
+    warnings = done.err.splitlines()
+    assert len(warnings) == 3
+    for warning in warnings:
+        assert warning.startswith(f"warning: {tmp_path}/")
+        assert " that result.json counts: it was cut, " in warning
+
+
+def test_records_of_a_newer_format_are_refused_as_by_a_report(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "format": 4}))
+    done = command("watch", tmp_path)
+    assert done.code == 2
+    assert "run_dir: expected records of at most format 3, " in done.err
+    assert f"got {tmp_path}, of format 4. Install the version of raynas that wrote it" in done.err
+
+
 def test_ctrl_c_ends_the_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt

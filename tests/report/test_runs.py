@@ -11,7 +11,7 @@ from small_search import contents
 from written_runs import CHOICES, GENERATIONS, NAMES, config, result, rewrite, write_run
 
 from raynas.errors import InputError
-from raynas.report.facts import found_before
+from raynas.report.facts import comparison, found_before, status
 from raynas.report.runs import labels_of, read_runs, salvage
 
 
@@ -104,6 +104,45 @@ def test_a_line_that_is_being_written_is_no_damage(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     records, problems = salvage(tmp_path)
     assert (len(records.generations), problems) == (3, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "said"),
+    [
+        ("generations.jsonl", 0, ["0 of the 4 generations", "0 of the 9 evaluations"]),
+        ("generations.jsonl", 3, ["3 of the 4 generations"]),
+        ("generations.jsonl", None, ["0 of the 4 generations", "0 of the 9 evaluations"]),
+        ("metrics.jsonl", 1, ["1 of the 4 generations"]),
+    ],
+)
+def test_records_that_the_result_counts_and_that_are_gone(
+    name: str, kept: int | None, said: list[str], tmp_path: Path
+) -> None:
+    write_run(tmp_path, ended=result(generations=4, evaluations=9))
+    assert salvage(tmp_path)[1] == ()
+    path = tmp_path / name
+    lines = path.read_text().splitlines(keepends=True)
+    if kept is None:
+        path.unlink()
+    else:  # The next line is cut inside.
+        path.write_text("".join([*lines[:kept], lines[kept][:9]]))
+    (run,), _ = read_runs([tmp_path])
+    found = [each for each in run.problems if "metrics" not in each or name == "metrics.jsonl"]
+    assert len(found) == len(said)
+    for problem, words in zip(found, said, strict=True):
+        assert f"{path} tells of {words} that result.json counts" in problem
+    assert status(run).startswith("Finished after 4 generations: legal architectures exhausted.")
+    read = len(run.generations)
+    assert (f"The records of only {read} of them are there." in status(run)) == (read < 4)
+    assert "found before" not in status(run)
+    assert dict(comparison([run]))["evaluations"] == ["9"]
+
+
+def test_one_generation_is_one(tmp_path: Path) -> None:
+    ended = {**GENERATIONS[0], "finished": "generation limit"}
+    write_run(tmp_path, generations=[ended], ended=result(generations=1, evaluations=3))
+    (run,), _ = read_runs([tmp_path])
+    assert (run.problems, status(run)[:28]) == ((), "Finished after 1 generation:")
 
 
 @pytest.mark.parametrize(
