@@ -37,6 +37,7 @@ class Found:
         words: the choices as the file has them, which a supernet of one's own may have, too.
         shapes: of each block, if the file says them.
         middles: channels inside the main branch of each block, if the file says them.
+        indices: of each block's choice, if the file says them beside its name.
     """
 
     format: str
@@ -44,6 +45,7 @@ class Found:
     words: tuple[Any, ...] = ()
     shapes: tuple[BlockShape, ...] | None = None
     middles: tuple[int, ...] | None = None
+    indices: tuple[Any, ...] | None = None
 
 
 def bottleneck(expansion: Any, kernel: Any, *, se: bool = False) -> str:

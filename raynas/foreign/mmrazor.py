@@ -29,10 +29,13 @@ NAMES = {"shuffle_xception": "x", "ShuffleXception": "x"}
 
 
 def is_mmrazor(content: Mapping[str, Any]) -> bool:
-    """Whether a mapping is a subnet of mmrazor."""
+    """Whether a mapping is a subnet of mmrazor, or has its form under other keys."""
     modules = content.get("modules")
     keys = modules if isinstance(modules, Mapping) else content
-    return len(keys) > 0 and any(KEY.fullmatch(str(key)) for key in keys)
+    return any(
+        KEY.fullmatch(str(key)) or (isinstance(value, Mapping) and "chosen" in value)
+        for key, value in keys.items()
+    )
 
 
 def read(content: Mapping[str, Any]) -> Found:
@@ -52,7 +55,9 @@ def read(content: Mapping[str, Any]) -> Found:
     for key, value in modules.items():
         match = KEY.fullmatch(str(key))
         if match is None:
-            raise NotUnderstoodError(f"{key!r}, which names no stage and block")
+            raise NotUnderstoodError(
+                f"{shown(key)}, which names no stage and block as stage_0_block_1 and layers.0.1 do"
+            )
         stage, block = (number(each, str(key)) for each in match.groups() if each is not None)
         if (stage, block) in placed:
             raise NotUnderstoodError(f"several choices for block {block} of stage {stage}")

@@ -79,12 +79,12 @@ def choice(value: Any, prefix: str) -> str | int:
     """A choice as a name of this library, a name that the file has, or an index."""
     if isinstance(value, list):
         if not all(isinstance(each, bool) for each in value) or sum(value) != 1:
-            raise NotUnderstoodError(f"{shown(value)} for a {prefix}…, and no single choice")
+            raise NotUnderstoodError(f"{shown(value)} for a label {prefix}…, and no single choice")
         return value.index(True)
     if is_whole(value):
         return int(value)
     if not isinstance(value, str):
-        raise NotUnderstoodError(f"{shown(value)} for a {prefix}…, and no choice")
+        raise NotUnderstoodError(f"{shown(value)} for a label {prefix}…, and no choice")
     if (match := BOTTLENECK.fullmatch(value)) is not None:
         return bottleneck(int(match[2]), int(match[1]))
     return NAMES.get(value, value)
@@ -93,7 +93,7 @@ def choice(value: Any, prefix: str) -> str | int:
 def width(value: Any) -> int:
     """The number of channels of a block."""
     if not is_whole(value):
-        raise NotUnderstoodError(f"{shown(value)} for a {WIDTHS}…, and no number")
+        raise NotUnderstoodError(f"{shown(value)} for a label {WIDTHS}…, and no number")
     return int(value)
 
 

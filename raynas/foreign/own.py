@@ -17,20 +17,22 @@ def is_own(content: Mapping[str, Any]) -> bool:
 
 
 def read(content: Mapping[str, Any] | list[Any]) -> Found:
-    """The architecture of a description; its names say the same in every space.
+    """The architecture of a description; its names say the same in every space that has them.
 
     Raises:
         NotUnderstoodError: no list of names or indices.
     """
-    listed = content
+    listed, indices = content, None
     if isinstance(content, Mapping):
         told = [content[name] for name in (NAMES, INDICES) if content.get(name)]
         listed = told[0] if told else []
         if len({len(each) for each in told if isinstance(each, list)}) > 1:
             raise NotUnderstoodError("names and indices of two different numbers of blocks")
+        if len(told) > 1 and isinstance(told[1], list):
+            indices = tuple(told[1])
     if not isinstance(listed, list) or not listed:
         raise NotUnderstoodError("no list of choices")
     for each in listed:
         if not isinstance(each, str) and not is_whole(each):
             raise NotUnderstoodError(f"{shown(each)}, which is no choice of a block")
-    return Found("an architecture", tuple(listed))
+    return Found("an architecture", tuple(listed), indices=indices)

@@ -182,7 +182,27 @@ def fitted(
             indices.append(index_of(block, offered, wanted(found, block, offered, widths)))
         except InputError as error:
             raise InputError(argument, error.expected, error.got, error.remedy) from error
+        require_agreement(found, block, offered, argument)
     return tuple(indices)
+
+
+def require_agreement(found: Found, block: int, offered: Sequence[str], argument: str) -> None:
+    """Raise `InputError` where a file has the name of a choice and the index of another one.
+
+    Names that this space has in longer forms alone, such as those of widths, are of another space,
+    whose indices say nothing here.
+    """
+    name = found.choices[block]
+    if found.indices is None or name not in offered:
+        return
+    index = offered.index(str(name))
+    require(
+        found.indices[block] == index,
+        argument,
+        f"for block {block} the index of {name} in this space, {index}, under architecture",
+        f"{shown(found.indices[block])} there, and {name} under names",
+        "Correct one of them, or leave architecture out of the file if its names are right.",
+    )
 
 
 def wanted(

@@ -59,8 +59,9 @@ TEXTS: dict[str, tuple[str, str, str]] = {
     "start": ("a.json", '{"layer_2": "k3"}', "with no layer_1"),
     "label": ("a.json", '{"first": "k3"}', "with 'first', which is no label of a block"),
     "kinds": ("a.json", '{"a1": "k3", "b1": 2}', "with labels of 2 kinds: a, b"),
-    "hot": ("a.json", '{"a1": [true, true]}', "with [True, True] for a a…, and no single choice"),
-    "value": ("a.json", '{"a1": 2.5}', "with 2.5 for a a…, and no choice"),
+    "hot": ("a.json", '{"a1": [true, true]}',
+        "with [True, True] for a label a…, and no single choice"),
+    "value": ("a.json", '{"a1": 2.5}', "with 2.5 for a label a…, and no choice"),
     "widths": ("a.json", '{"a1": "k3", "a2": "k3", "channel_1": 3}', "with 1 widths of 2 blocks"),
     "depth": ("a.json", '{"s2_depth": 5}', "with 5 for s2_depth, and not from 1 to 4"),
     "depths": ("a.json", '{"s2_depth": 2, "s2_i0": "k3e3"}', "with no s2_i1"),
@@ -72,7 +73,12 @@ TEXTS: dict[str, tuple[str, str, str]] = {
         "with channels, which are no choices of blocks",
     ),
     "foreign key": (
-        "a.yaml", "stage_0_block_0: x\nhead: y", "with 'head', which names no stage and block"
+        "a.yaml", "stage_0_block_0: x\nhead: y",
+        "with 'head', which names no stage and block as stage_0_block_1 and layers.0.1 do",
+    ),
+    "chosen elsewhere": (
+        "a.yaml", "blocks.0: {chosen: dw5}\nblocks.1: {chosen: dw3}",
+        "with 'blocks.0', which names no stage and block as stage_0_block_1 and layers.0.1 do",
     ),
     "json twice": ("a.json", '{"a1": "k3", "a1": "k5"}', "with 'a1' twice"),
     "yaml twice": ("a.yaml", "stage_0_block_0: x\nstage_0_block_0: y", "'stage_0_block_0' twice"),
@@ -191,6 +197,26 @@ CHANGES: dict[str, tuple[Callable[[list[dict[str, Any]]], None], str]] = {
     "se as a number": (layer(1, use_se=1), "1 use_se in block 1"),
     "count": (lambda blocks: blocks.pop(), "the choices of 2 blocks, got 1"),
 }  # fmt: skip
+
+
+def test_names_and_indices_that_contradict_each_other(
+    two_blocks: ChainSupernet, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.json"
+    names = ["e6k3", "e3k5"]
+    file.write_text(json.dumps({"names": names, "architecture": [3, 1]}))
+    assert raynas.read_architecture(file, two_blocks) == (3, 1)
+    file.write_text(json.dumps({"names": names, "architecture": [3, 2]}))
+    with pytest.raises(InputError) as caught:
+        raynas.read_architecture(file, two_blocks)
+    assert str(caught.value) == (
+        f"architecture {file}: expected for block 1 the index of e3k5 in this space, 1, under "
+        "architecture, got 2 there, and e3k5 under names. Correct one of them, or leave "
+        "architecture out of the file if its names are right."
+    )
+    # A space of widths has longer names: the file's indices are those of another space.
+    file.write_text(json.dumps({"names": ["c7"], "architecture": [2]}))
+    assert fitted(read_file(file), [["c3@1.0", "c7@1.0"]], file) == (1,)
 
 
 def test_a_network_that_fits(two_blocks: ChainSupernet, tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ MOBILE = (
 )
 """ProxylessNAS (mobile), from figure 4 of its paper."""
 
+CHOICES = ("e3k3", "e3k5", "e3k7", "e6k3", "e6k5", "e6k7", "identity")
+"""The choices of a block of ProxylessNAS's space, in order."""
+
 MOBILE_COSTS = (320_427_584, 4_080_512)
 
 FAIRNAS: dict[str, tuple[str, tuple[int, int]]] = {
@@ -202,7 +205,10 @@ PROXYLESS: dict[str, Callable[[], Any]] = {
     "nni.json": lambda: nni_stages(MOBILE),
     "mmrazor 0.yaml": lambda: mmrazor_mobile(MOBILE, "mbv2", "stage_{}_block_{}"),
     "mmrazor 1.yaml": lambda: mmrazor_mobile(MOBILE, "mb", "backbone.layer{}.{}"),
-    "architecture.json": lambda: {"names": MOBILE.split(), "architecture": [0] * 21},
+    "architecture.json": lambda: {
+        "names": MOBILE.split(),
+        "architecture": [CHOICES.index(name) for name in MOBILE.split()],
+    },
 }
 
 
