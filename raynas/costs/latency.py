@@ -106,7 +106,8 @@ def this_machine() -> tuple[str, ...]:
 def space_digest(supernet: ChainSupernet) -> str:
     """A digest of the operations of a space, whatever the values of its weights.
 
-    It covers all that a supernet computes with but these: modules, attributes, code, inputs. Other
+    It covers all that a supernet computes with but these: modules, attributes, code, inputs, and
+    buffers that no training changes, of which the number of operations may depend. Other
     versions of Python and torch have other code, and give another digest.
 
     Raises:
@@ -114,4 +115,4 @@ def space_digest(supernet: ChainSupernet) -> str:
     """
     from raynas.supernets.identity import untrained_digest
 
-    return untrained_digest(supernet)
+    return untrained_digest(supernet, "any training")

@@ -19,6 +19,7 @@ from raynas.export import plain_subnet
 from raynas.supernets.chain import ChainSupernet
 from raynas.supernets.spos import initialize
 from raynas.supernets.value_digest import value_digest
+from raynas.supernets.written_state import is_frozen
 
 if TYPE_CHECKING:
     from raynas.evaluation.batch_norm.statistics import Statistics
@@ -132,11 +133,6 @@ def rule_in_words(rule: Initialize | None) -> str | None:
 def has_weights(module: nn.Module) -> bool:
     """Whether a module has weights of its own that a training changes."""
     return any(each.requires_grad for each in module.parameters(recurse=False))
-
-
-def is_frozen(module: nn.Module) -> bool:
-    """Whether a module has weights of its own, and a training changes none of them."""
-    return not has_weights(module) and any(True for _ in module.parameters(recurse=False))
 
 
 def resetting(module: nn.Module) -> Callable[[], None] | None:

@@ -189,7 +189,7 @@ class Beginning:
             "data": self.data.name,
             "begins": begun,
             "settings": records.settings_record(settings),
-            "network": untrained_digest(self.network()),
+            "network": untrained_digest(self.network(), "fresh start"),
             "task": identity_of_task(self.task),
             "samples": {
                 **records.samples_record(self.data.train, settings),

@@ -12,8 +12,9 @@ are frozen; `layout`: memory layouts; `plain_torch`: torch's state while a super
 
 `identity`: everything that scores depend on, from `structure` (with `attributes`, `code_facts`,
 `known_code`, `object_content`, `script_text`, `value_walk`, `reach`, `value_digest`,
-`tensor_digest`) and `behaviour`. `checkpoints`: saving and filling, from `tensor_files` under the
-spellings of `checkpoint_names`; `plain_state`: what modules keep and change beside tensors.
+`tensor_digest`) and `behaviour`; `written_state`: what of it a training writes. `checkpoints`:
+saving and filling, from `tensor_files` under the spellings of `checkpoint_names`; `plain_state`:
+what modules keep and change beside tensors.
 """
 
 from raynas.supernets.blocks import Normalize

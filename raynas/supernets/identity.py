@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import torch
-from torch import Tensor, is_tensor
 
 from raynas.errors import InputError
 from raynas.supernets.behaviour import Behaviour, behaviours
-from raynas.supernets.chain import batch_norms
 from raynas.supernets.chain_nodes import examined_copy, on_meta
 from raynas.supernets.plain_torch import plain_torch
 from raynas.supernets.structure import read_attributes, structure_digest
 from raynas.supernets.value_digest import unread_of_task
+from raynas.supernets.written_state import Writer, written_tensors
 from raynas.task import Task
 
 if TYPE_CHECKING:
@@ -149,12 +148,17 @@ def identity_of_copy(replica: ChainSupernet) -> Identity:
     return Identity(structure, seen, before.unread)
 
 
-def untrained_digest(supernet: ChainSupernet) -> str:
-    """A digest of all that a supernet computes with but what a training writes or saves.
+def untrained_digest(supernet: ChainSupernet, writer: Writer = "training") -> str:
+    """A digest of all that a supernet computes with but what is written before it counts.
 
-    Those are the values of parameters and persistent buffers, and batch-norm statistics. Buffers
-    that no checkpoint holds, such as the means of `Normalize`, are part of the network. What cannot
-    be read is named in a warning of the logger `raynas`.
+    A training writes to parameters with a gradient, to batch-norm statistics, and to buffers that a
+    pass in training mode changes. Frozen weights, and other buffers such as the means of
+    `Normalize`, are part of the network. What cannot be read is named in a warning of the logger
+    `raynas`.
+
+    Args:
+        supernet: that is examined.
+        writer: see `raynas.supernets.written_state.Writer`.
 
     Returns:
         32 hexadecimal digits, the same before, during and after a training.
@@ -164,8 +168,9 @@ def untrained_digest(supernet: ChainSupernet) -> str:
     """
     with plain_torch():
         replica = examined_copy(supernet)
+        written = list(written_tensors(replica, writer))
         with torch.no_grad():
-            for tensor in trained_tensors(replica):
+            for tensor in written:
                 tensor.zero_()
         found = identity_of_copy(replica)
     if found.unread:
@@ -175,14 +180,6 @@ def untrained_digest(supernet: ChainSupernet) -> str:
             " and ".join(found.unread[:SHOWN]),
         )
     return found.structure
-
-
-def trained_tensors(supernet: ChainSupernet) -> Iterator[Tensor]:
-    """Everything that a training writes, or that a checkpoint of it holds."""
-    yield from supernet.parameters()
-    yield from (held for held in supernet.state_dict(keep_vars=True).values() if is_tensor(held))
-    for norm in batch_norms(supernet):
-        yield from (held for held in (norm.running_mean, norm.running_var) if is_tensor(held))
 
 
 def digest(supernet: ChainSupernet) -> str:

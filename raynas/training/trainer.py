@@ -81,9 +81,9 @@ def train(
         checkpoint: a file that is rewritten after each epoch: tensors, and what else the training
             changes in the attributes of modules as far as these are plain values, of which others
             are named in a log warning. If it exists, the training goes on from there, and a
-            finished one is only read back. Supernet (but for its weights),
-            images, settings, task, paths and the number of processes must be those that it was
-            begun with.
+            finished one is only read back. Supernet (but for the weights and buffers that are
+            trained), images, settings, task, paths and the number of processes must be those that
+            it was begun with.
         observer: called after each epoch, and its checkpoint, of this call.
         step_observer: called after each step, one step late.
 
