@@ -6,8 +6,9 @@ and networks of them; one file per family: `spos` (with `spos_channels`), `proxy
 checks of what builders are given; `sliced`: convolutions that share a weight; `plain_modules`: what
 stands for modules that share in an exported subnet; `cropping`: larger choices as smaller ones;
 `chain_nodes`: modules by name, and copies to examine; `node_runs`: their outputs on examples;
-`checks`, `probing`: whether a supernet can be searched; `recalibration`, `unseen_writes`: whether
-calibration and shared inputs mean the same as in plain PyTorch; `training_mode`: batch norms that
+`checks`, `probing`, `call_memory` (of `kept_values`): whether a supernet can be searched;
+`recalibration`, `unseen_writes`: whether calibration and shared inputs mean the same as in plain
+PyTorch; `training_mode`: batch norms that
 are frozen; `layout`: memory layouts; `plain_torch`: torch's state while a supernet is examined.
 
 `identity`: everything that scores depend on, from `structure` (with `attributes`, `code_facts`,

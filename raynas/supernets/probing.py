@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import require
+from raynas.supernets.call_memory import counts, require_no_call_memory, require_no_counting
 from raynas.supernets.chain_nodes import ChainNode, copy_of, every_tensor
 from raynas.supernets.node_runs import bits, close, run_node, run_seeded, same_bits
 from raynas.supernets.training_mode import trained_norms
@@ -60,6 +61,7 @@ def probe(node: ChainNode, x: Tensor, *, stochastic: bool = False) -> Tensor:
     if not stochastic:
         require_no_memory(node, fresh, x)
         require_no_counting(node, numbers, x, first)
+        require_no_call_memory(node, x, first)
     return first
 
 
@@ -145,44 +147,6 @@ def mixes_samples(node: ChainNode, x: Tensor) -> bool:
     one, other = (run_seeded(node, batch)[0] for batch in (x.clone(), beside_itself))
     allowed = MIXED * float(one.nan_to_num().abs().max())
     return not torch.allclose(one, other, rtol=0.0, atol=allowed, equal_nan=True)
-
-
-def require_no_counting(
-    node: ChainNode, before: dict[tuple[str, str], float], x: Tensor, first: Tensor
-) -> None:
-    """Raise `InputError` if the output depends on a number that grows while a module runs.
-
-    Args:
-        node: that has run.
-        before: its numbers until then, as `counts` gives them.
-        x: its input.
-        first: its output on it.
-    """
-    modules = dict(node.module.named_modules())
-    for (name, attribute), number in counts(node.module).items():
-        if before.get((name, attribute), number) == number:
-            continue
-        for many in (10**3, 10**6):
-            setattr(modules[name], attribute, type(number)(number + many))
-            same = same_bits(run_node(node, x.clone()), first)
-            setattr(modules[name], attribute, number)
-            require(
-                same,
-                node.name,
-                "an output that does not depend on how often the module has run",
-                f"one that depends on its attribute {attribute}",
-                "Count in training mode only (self.training).",
-            )
-
-
-def counts(module: nn.Module) -> dict[tuple[str, str], float]:
-    """Every attribute that is a number, by the names of its module and its own."""
-    return {
-        (name, attribute): value
-        for name, part in module.named_modules()
-        for attribute, value in vars(part).items()
-        if type(value) in (int, float)
-    }
 
 
 def require_one_tensor(node: ChainNode, output: Any, x: Tensor) -> None:
