@@ -8,8 +8,8 @@ stands for modules that share in an exported subnet; `cropping`: larger choices 
 `chain_nodes`: modules by name, and copies to examine; `node_runs`: their outputs on examples;
 `checks`, `probing`, `call_memory` (of `kept_values`): whether a supernet can be searched;
 `recalibration`, `unseen_writes`: whether calibration and shared inputs mean the same as in plain
-PyTorch; `training_mode`: batch norms that
-are frozen; `layout`: memory layouts; `plain_torch`: torch's state while a supernet is examined.
+PyTorch; `training_mode`: batch norms that are frozen; `layout`: memory layouts; `plain_torch`:
+torch's state while a supernet is examined.
 
 `identity`: everything that scores depend on, from `structure` (with `attributes`, `code_facts`,
 `known_code`, `object_content`, `script_text`, `value_walk`, `reach`, `value_digest`,
