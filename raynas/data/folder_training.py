@@ -21,7 +21,10 @@ from raynas.data.image_folder import ImageFiles
 from raynas.data.pixels import require_eight_bits, rgb
 
 DIGESTED = 64
-"""Files whose bytes are read for a digest, evenly spaced over all."""
+"""Files whose bytes are read for a digest, evenly spaced over all, of large folders."""
+
+SMALL = 2**26
+"""The bytes that files have together, at most, of which all are read for a digest."""
 
 
 @final
@@ -53,14 +56,19 @@ class FolderImages:
         return self._unreadable.names
 
     def digest(self) -> str:
-        """A digest of names, classes and size, and of the bytes of some files.
+        """A digest of the size of crops, and of the name, class and size in bytes of every file.
 
-        The folder may have been moved; to read all files would take as long as an epoch.
+        Contents are read of all files if these have at most 64 MiB together, else of 64 of them,
+        evenly spaced: to read all would take as long as an epoch. So one of the others may be
+        replaced unseen by one of as many bytes. The folder may have been moved.
         """
         names = [Path(path).parts[-2:] for path in self._files.paths]
+        sizes = [size_of(path) for path in self._files.paths]
         total = hashlib.blake2b(repr((self._image_size, names)).encode(), digest_size=16)
         total.update(self._files.labels.tobytes())
-        for row in np.unique(np.linspace(0, len(self) - 1, DIGESTED).astype(int)).tolist():
+        total.update(np.array(sizes, dtype=np.int64).tobytes())
+        count = len(self) if sum(sizes) <= SMALL else DIGESTED
+        for row in np.unique(np.linspace(0, len(self) - 1, count).astype(int)).tolist():
             with suppress(OSError):  # Passed over, as in an epoch.
                 total.update(hashlib.blake2b(Path(self._files.paths[row]).read_bytes()).digest())
         return total.hexdigest()
@@ -119,6 +127,14 @@ class FolderImages:
         return attempt(
             lambda path: random_crop(path, self._image_size, rng), self._files.paths[row]
         )
+
+
+def size_of(path: str) -> int:
+    """The size of a file in bytes; 0 if it cannot be found, as of other unreadable images."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
 
 
 def random_crop(path: str, image_size: int, rng: np.random.Generator) -> np.ndarray:

@@ -75,8 +75,8 @@ def retrain(
     The network is plain: its batch norm has gain and offset, also where the supernet's has none
     (SPOS), and it has as many parameters as cost tables count. The supernet stays as it is. An
     interrupted retraining goes on from its checkpoint, and ends on the CPU with the same bits as
-    one that was not; a finished one is read back where all samples are the same, those it is scored
-    on, too. At the end the network is scored on the validation split, and once on the test split,
+    one that was not; a finished one is read back where the samples are the same (see `data`). At
+    the end the network is scored on the validation split, and once on the test split,
     with the statistics that its batch norm has recorded; nothing is recalibrated.
 
     In the processes of a `torch.distributed` group all train together; see
@@ -84,7 +84,11 @@ def retrain(
 
     Args:
         supernet: whose architecture it is.
-        data: to train on, with samples for validation.
+        data: to train on, with samples for validation. All samples that the network is scored on
+            are compared with those of a retraining that `out` holds. Of training samples their
+            `digest()` is: of arrays it is of all values; of image files of all names, classes and
+            sizes in bytes, and of the contents of all up to 64 MiB, else of 64 files. Of others
+            that have no `digest()` only their number and the first batch are compared.
         architecture: one choice per block, by index or name; or a text such as `"c7,c5,x"`.
         settings: how it is trained; `raynas.training.presets` has those of the papers. Their seed
             determines the initial weights, too.

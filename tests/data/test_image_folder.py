@@ -275,3 +275,24 @@ def test_a_digest_is_of_names_classes_and_bytes(tree, tmp_path):
     assert digest(files) != digest(swapped)
     write_image(Path(list_images(moved).paths[0]), 999)
     assert digest(files) != digest(list_images(moved))
+
+
+@pytest.mark.parametrize("small", [True, False], ids=["all contents", "a few contents"])
+def test_a_digest_sees_every_file(tree, tmp_path, monkeypatch, small):
+    if not small:
+        monkeypatch.setattr("raynas.data.folder_training.SMALL", 1)
+    moved = tmp_path / "moved"
+    shutil.copytree(tree, moved)
+    files = list_images(moved)
+    before = FolderImages(files, image_size=9).digest()
+    read = np.unique(np.linspace(0, 119, 64).astype(int))
+    row = next(row for row in range(120) if row not in read)
+    content = Path(files.paths[row]).read_bytes()
+    Path(files.paths[row]).write_bytes(content + b"0")
+    assert FolderImages(files, image_size=9).digest() != before
+    Path(files.paths[row]).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert (FolderImages(files, image_size=9).digest() != before) == small
+    Path(files.paths[row]).unlink()
+    assert FolderImages(files, image_size=9).digest() != before
+    Path(files.paths[row]).write_bytes(content)
+    assert FolderImages(files, image_size=9).digest() == before
