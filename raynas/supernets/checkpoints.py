@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -48,7 +48,7 @@ FREE_ARGUMENTS = frozenset(("image_size", "dropout"))
 """Arguments of builders that the same weights may be used with."""
 
 SHAPES = ("num_classes", "stages", "stem_channels", "head_channels", "image_channels")
-"""Arguments that change the shapes of tensors, which are then listed instead."""
+"""Arguments that may change the shapes of tensors, which are then listed instead."""
 
 
 def save(
@@ -103,11 +103,15 @@ def load(supernet: ChainSupernet, path: str | Path) -> None:
             else, such as on other inputs. The supernet is unchanged then.
     """
     file = Path(path)
-    require_same_recipe(supernet, recipe_of(file), file)
+    differing = other_arguments(supernet, recipe_of(file))
+    # Where tensors may be of other shapes, the error that lists these says more.
+    if not any(each.startswith(SHAPES) for each in differing):
+        require_same_arguments(differing, file)
     _, canonical = unique_tensors(supernet)
     given = read_tensors(file)
     tensors, prefix = own_names(given, canonical)
     pairs = matched(supernet, fixed_part(supernet.recipe, tensors), file)
+    require_same_arguments(differing, file)
     if is_megvii([name.removeprefix(prefix) for name in given]):
         require_raw_bgr(supernet)
     copy_all(pairs)
@@ -199,25 +203,37 @@ def remedy_for(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
     return "Build the supernet that the checkpoint was saved from."
 
 
-def require_same_recipe(
-    supernet: ChainSupernet, recipe: Mapping[str, Any] | None, path: Path
-) -> None:
-    """See that a checkpoint is of a supernet that computes the same, as far as recipes say.
+def other_arguments(supernet: ChainSupernet, recipe: Mapping[str, Any] | None) -> list[str]:
+    """The arguments by which the same builder has built the supernet of a recipe otherwise.
 
-    Raises:
-        InputError: the same builder with other arguments, such as another mean of the pixels.
+    Returns:
+        Each as it was there, such as `mean [0.5]`, but for those that any weights may be used with.
     """
     if recipe is None or supernet.recipe is None:
-        return
+        return []
     mine = json.loads(json.dumps(supernet.recipe, default=str))
-    differing = [
+    if mine.get("builder") != recipe.get("builder"):
+        return []
+    return [
         f"{key} {recipe[key]}"
         for key in sorted(set(mine) & set(recipe) - FREE_ARGUMENTS)
         if mine[key] != recipe[key] and (key, recipe[key]) != ("blocks", None)
     ]
-    same_builder = mine.get("builder") == recipe.get("builder")
+
+
+def require_same_arguments(differing: Sequence[str], path: Path) -> None:
+    """See that a checkpoint is of a supernet that computes the same, as far as recipes say.
+
+    Args:
+        differing: see `other_arguments`.
+        path: of the checkpoint, for the error.
+
+    Raises:
+        InputError: the same builder with other arguments, such as another mean of the pixels, or
+            the strides in other stages.
+    """
     require(
-        not differing or not same_builder or any(d.startswith(SHAPES) for d in differing),
+        not differing,
         "checkpoint",
         "weights of a supernet that computes the same",
         f"{path}, of one built with {', '.join(differing)}",

@@ -134,6 +134,24 @@ def test_weights_of_another_recipe_are_refused(change: dict, tmp_path: Path) -> 
     load(spos(**(recipe | {"dropout": 0.5, "image_size": 16})), path)
 
 
+def test_weights_of_other_strides_are_refused(tmp_path: Path) -> None:
+    """The tensors have the same shapes, wherever the image is halved."""
+    from raynas.supernets import ponas_8x8
+
+    path = tmp_path / "weights.safetensors"
+    save(ponas_8x8(3, stages=((8, 1, 2), (8, 1, 1))), path)
+    other = scrambled(ponas_8x8(3, stages=((8, 1, 1), (8, 1, 2))), 3)
+    before = digest(other)
+    with pytest.raises(InputError, match=r"computes the same.*stages \[\[8, 1, 2\], \[8, 1, 1\]\]"):
+        load(other, path)
+    shifted = ponas_8x8(3, stages=((8, 1, 1), (8, 1, 2)), mean=(0.9,))
+    with pytest.raises(InputError, match=r"computes the same.*mean .*, stages"):
+        load(shifted, path)
+    with pytest.raises(InputError, match="of another shape"):
+        load(ponas_8x8(3, stages=((8, 1, 1), (16, 1, 2))), path)
+    assert digest(other) == before
+
+
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_files_get_the_users_permissions(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
