@@ -7,8 +7,8 @@ leaves behind a prefix; `limits`: all limits on a supernet, which `sums` count e
 `feasibility` decides by integer programming, and `drawing` draws from, with `rejection` where they
 are narrow; `native_output`: keeping the solver's lines off the standard output; `baselines`:
 architectures to compare with; `latency_table`: measured seconds, `latency`: limits on them, and
-`timing`: measuring them; `accuracy_table`: what choices lose, and `optimum`: the least of a cost
-within limits.
+`timing`: measuring them; `accuracy_table`: what choices lose, `table_identity`: in which supernet,
+and `optimum`: the least of a cost within limits.
 """
 
 from raynas.costs.accuracy_table import AccuracyTable

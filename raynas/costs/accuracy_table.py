@@ -14,6 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from raynas.costs.table_identity import read_identity, require_identity
 from raynas.costs.tables import CostTable, exact
 from raynas.errors import InputError, is_number, is_whole, require
 from raynas.files import as_path, dumps, replace_bytes, writing
@@ -48,8 +49,9 @@ class AccuracyTable:
         samples: the digest of the samples.
         executed: blocks that were executed to measure it, times samples.
         alone: the blocks that would have been without shared prefixes, times samples.
-
         inputs: the shape of one sample; nothing is known if empty, and nothing compared then.
+        supernet: the identity of the supernet with these weights, as `raynas.costs.table_identity`
+            gives it; if empty, likewise.
 
     Raises:
         InputError: another number of names than of accuracies, a block without any accuracy, or
@@ -66,6 +68,7 @@ class AccuracyTable:
     executed: int = 0
     alone: int = 0
     inputs: tuple[int, ...] = ()
+    supernet: str = ""
 
     def __post_init__(self) -> None:
         for block, row in enumerate(self.accuracies):
@@ -133,7 +136,11 @@ class AccuracyTable:
         return 1.0 - self.executed / self.alone if self.alone else 0.0
 
     def require_of(self, supernet: ChainSupernet) -> None:
-        """Raise `InputError` unless the table is from the training of a supernet's weights."""
+        """Raise `InputError` unless the table is from the training of a supernet.
+
+        Its choices, inputs and weights are compared, and what else it computes with (strides,
+        attributes, code), unless the table is from an earlier version that did not say it.
+        """
         # Tables are values that a strategy without torch looks things up in.
         from raynas.supernets.checkpoints import weights_digest
 
@@ -166,6 +173,7 @@ class AccuracyTable:
             "one of other weights",
             REMEDY,
         )
+        require_identity(self.supernet, supernet)
 
     def save(self, path: Path | str) -> None:
         """Write the table as JSON; the file is whole or not there.
@@ -176,7 +184,9 @@ class AccuracyTable:
         target = as_path(path, "out")
         with writing("out", target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            replace_bytes(target, (dumps({"format": FORMAT, **asdict(self)}) + "\n").encode())
+            known = json.loads(self.supernet) if self.supernet else None
+            content = {"format": FORMAT, **asdict(self), "supernet": known}
+            replace_bytes(target, (dumps(content) + "\n").encode())
 
     @staticmethod
     def load(path: Path | str) -> AccuracyTable:
@@ -229,8 +239,9 @@ def from_json(content: Mapping[str, Any]) -> AccuracyTable:
         listed(content["best"], "best", is_whole),
         **texts,
         **counts,
-        # Earlier tables do not say it.
+        # Earlier tables do not say these.
         inputs=listed(content.get("inputs", []), "inputs", is_whole),
+        supernet=read_identity(content.get("supernet")),
     )
 
 

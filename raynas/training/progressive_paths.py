@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 import numpy as np
 
 from raynas.costs.accuracy_table import AccuracyTable
+from raynas.costs.table_identity import identity_text
 from raynas.errors import is_number, is_whole, require, require_kind
 from raynas.score import Score, rank_key
 from raynas.space import Architecture
@@ -267,6 +268,7 @@ class ProgressivePaths(PathSampler):
             executed=sum(row.executed for row in self.rows),
             alone=sum(row.alone for row in self.rows),
             inputs=tuple(self.supernet.inputs.shape),
+            supernet=identity_text(self.supernet),
         )
 
     def course(self, weights: str) -> str:

@@ -11,8 +11,9 @@ import pytest
 from torch import nn
 
 from raynas.costs import AccuracyTable
+from raynas.costs.table_identity import identity_text
 from raynas.errors import InputError
-from raynas.supernets import ChainSupernet
+from raynas.supernets import ChainSupernet, Normalize
 from raynas.supernets.checkpoints import weights_digest
 
 TABLE = AccuracyTable(
@@ -68,6 +69,8 @@ def test_a_file_gives_the_table_back(tmp_path: Path) -> None:
         ({"weights": 5}, "weights, objective, data, samples: 5, of another type"),
         ({"executed": 1.5}, "executed, alone: 1.5, of another type"),
         ({"inputs": "12"}, "inputs: '12', which is no list"),
+        ({"supernet": "12"}, "supernet: '12', which is no identity"),
+        ({"supernet": {"structure": "a", "behaviour": [["stem"]]}}, "which is no behaviour"),
         ({"best": [1, 2]}, "a choice from 0 to 1 for block 1"),
         ({"best": None}, "best: None, which is no list"),
         ({"accuracies": 5}, "accuracies: 5, which is no list"),
@@ -107,7 +110,7 @@ def test_a_file_of_an_earlier_version_says_nothing_of_samples(tmp_path: Path) ->
     file = tmp_path / "table.json"
     TABLE.save(file)
     content = json.loads(file.read_text())
-    del content["inputs"]
+    del content["inputs"], content["supernet"]
     file.write_text(json.dumps(content))
     assert AccuracyTable.load(file) == TABLE
 
@@ -136,3 +139,28 @@ def test_a_table_belongs_to_weights_choices_and_samples() -> None:
     turned = replace(table, names=(("b", "a", "c"), ("a", "b")))
     with pytest.raises(InputError, match=r"\['a', 'b', 'c'\] in block 0, got \['b', 'a', 'c'\]"):
         turned.require_of(own)
+
+
+@pytest.mark.parametrize("change", ["stride", "activation"])
+def test_a_table_belongs_to_what_the_supernet_computes(change: str, tmp_path: Path) -> None:
+    def supernet(changed: bool) -> ChainSupernet:
+        stride = 2 if changed and change == "stride" else 1
+        after = nn.Tanh() if changed and change == "activation" else nn.ReLU()
+        choices = [[nn.Conv2d(1, 1, 3, 1, 1) for _ in range(count)] for count in (3, 2)]
+        stem = nn.Sequential(Normalize((0.5,), (0.2,)), nn.Conv2d(1, 1, 3, stride, 1), after)
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 3))
+        names = [list("abc"), list("ab")]
+        return ChainSupernet(stem, choices, head, image_shape=(1, 8, 8), num_classes=3, names=names)
+
+    own, other = supernet(False), supernet(True)
+    other.load_state_dict(own.state_dict())
+    assert weights_digest(other) == weights_digest(own)
+    earlier = replace(TABLE, weights=weights_digest(own))
+    earlier.require_of(other)
+    table = replace(earlier, supernet=identity_text(own))
+    table.save(tmp_path / "table.json")
+    again = AccuracyTable.load(tmp_path / "table.json")
+    assert again == table
+    again.require_of(own)
+    with pytest.raises(InputError, match=r"table: .*another supernet: what stem computes differ"):
+        again.require_of(other)

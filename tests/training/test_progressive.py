@@ -26,6 +26,7 @@ from small_training import (
 )
 
 import raynas
+from raynas.costs.table_identity import identity_text
 from raynas.errors import InputError
 from raynas.evaluation import Evaluation
 from raynas.population.variant_scorer import VariantScorer, open_variant_scorer
@@ -96,6 +97,8 @@ def test_the_table_is_what_evaluate_says_of_every_variant_at_that_moment() -> No
         reports = train_progressively(supernet, images(), TRAINING, paths)
         table = paths.table()
 
+    table.require_of(supernet)
+    assert table.supernet == identity_text(supernet)
     assert [report.epoch for report in reports] == list(range(1, 9))
     assert {report.epochs for report in reports} == {8}
     rates = [report.learning_rate for report in reports]
