@@ -21,7 +21,7 @@ from raynas.supernets.chain_nodes import (
 )
 from raynas.supernets.node_runs import run_node, run_seeded, same_bits
 from raynas.supernets.plain_torch import plain_torch
-from raynas.supernets.probing import mixes_samples, probe, probe_under_batch
+from raynas.supernets.probing import depends_on_size, mixes_samples, probe, probe_under_batch
 from raynas.task import Task
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def check_supernet(
     """Run every choice on examples in a copy on the CPU; the supernet stays as it is.
 
     A supernet without data (on the meta device) is checked for shapes alone. Modules that let the
-    samples of a batch depend on each other are named in a warning of the logger `raynas`.
+    samples of a batch depend on each other, or on their number, are named in a warning of the
+    logger `raynas`.
 
     Args:
         supernet: to be checked.
@@ -83,6 +84,13 @@ def probed(node: ChainNode, x: Tensor, stochastic: bool) -> Tensor:
             "scores depend on how samples are cut into shards, and on which are kept. Attention "
             "and recurrent layers need batch_first=True; a batch norm without running statistics "
             "(track_running_stats=False) always does this.",
+            node.name,
+        )
+    elif depends_on_size(node, x, output):
+        logger.warning(
+            "%s: what it gives for a sample depends on how many samples are in its batch, so that "
+            "scores depend on how samples are cut into shards, of which the last may be smaller. "
+            "Leave the size of the batch, x.shape[0], out of what is computed.",
             node.name,
         )
     probe_under_batch(node, x)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raynas.errors import require
+from raynas.errors import InputError, require
 from raynas.supernets.call_memory import counts, require_no_call_memory, require_no_counting
 from raynas.supernets.chain_nodes import ChainNode, copy_of, every_tensor
 from raynas.supernets.node_runs import bits, close, run_node, run_seeded, same_bits
@@ -138,15 +138,40 @@ def require_no_memory(node: ChainNode, fresh: ChainNode, x: Tensor) -> None:
 def mixes_samples(node: ChainNode, x: Tensor) -> bool:
     """Whether the first of two samples gets another output beside itself than beside the second.
 
-    Random numbers are the same both times. Outputs within a thousandth are taken for equal, since
-    kernels may round by content.
+    Random numbers are the same both times.
     """
     if x.is_meta:
         return False
     beside_itself = x[:1].repeat_interleave(len(x), 0)
     one, other = (run_seeded(node, batch)[0] for batch in (x.clone(), beside_itself))
+    return not resembles(one, other)
+
+
+def depends_on_size(node: ChainNode, x: Tensor, output: Tensor) -> bool:
+    """Whether a sample gets another output in a batch of one more.
+
+    It cannot be said of a module that draws random numbers, which are others in a larger batch, nor
+    of one that does not run on that: it is refused elsewhere.
+
+    Args:
+        node: to be run.
+        x: its input.
+        output: that it gave.
+    """
+    if x.is_meta:
+        return False
+    before = generator_states()
+    try:
+        larger = run_node(node, torch.cat([x, x[-1:]]))
+    except InputError:
+        return False
+    return generator_states() == before and not resembles(output[0], larger[0])
+
+
+def resembles(one: Tensor, other: Tensor) -> bool:
+    """Whether two outputs for a sample are the same within a thousandth: kernels round by batch."""
     allowed = MIXED * float(one.nan_to_num().abs().max())
-    return not torch.allclose(one, other, rtol=0.0, atol=allowed, equal_nan=True)
+    return torch.allclose(one, other, rtol=0.0, atol=allowed, equal_nan=True)
 
 
 def require_one_tensor(node: ChainNode, output: Any, x: Tensor) -> None:

@@ -152,6 +152,28 @@ def test_samples_that_depend_on_each_other_are_said(
     assert [record.args for record in caplog.records] == [("blocks[1][1]",)] * mixing
 
 
+BY_SIZE: dict[str, tuple[nn.Module, bool]] = {
+    "a share of the batch": (Calling(lambda m, x: x * (len(x) / 16)), True),
+    "a bound": (Calling(lambda m, x: x if x.shape[0] < 3 else x.relu()), True),
+    "a view": (Calling(lambda m, x: x.view(x.shape[0], -1).view(x.shape)), False),
+    "a mean over the batch of what it added": (
+        Calling(lambda m, x: x + torch.ones_like(x).sum(0) / len(x)),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_SIZE)
+def test_samples_that_depend_on_their_number_are_said(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    module, depending = BY_SIZE[name]
+    with caplog.at_level(logging.WARNING, logger="raynas"):
+        chain([nn.Identity(), module], [conv()]).check()
+    assert [record.args for record in caplog.records] == [("blocks[1][1]",)] * depending
+    assert ("how many samples are in its batch" in caplog.text) == depending
+
+
 def test_batch_norms_of_two_blocks() -> None:
     norm = nn.BatchNorm2d(CHANNELS)
     require_own_norms(chain([norm, nn.Sequential(conv(), norm)], [conv()]))
