@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from raynas.errors import InputError, describe_error, require
+from raynas.supernets.attributes import HOOKS
 from raynas.supernets.chain_nodes import (
     ChainNode,
     chain_nodes,
@@ -52,8 +53,9 @@ def check_supernet(
             cannot be copied, raises, gives no single float32 tensor for the batch, another shape
             than the block's other choices, or another output the second time; that changes its
             input or itself; that depends on modules outside its prefix; a head that does not suit
-            the task.
+            the task. Or a supernet with forward hooks of its own.
     """
+    require_plain_forward(supernet)
     for node in chain_nodes(supernet):
         require_usable_tensors(node)
         require_no_scripted_norms(node)
@@ -73,6 +75,25 @@ def check_supernet(
         if not meta:
             require_independent_nodes(replica)
             require_any_batch_size(replica)
+
+
+def require_plain_forward(supernet: ChainSupernet) -> None:
+    """Raise `InputError` for a supernet with forward hooks, or a forward, of its own.
+
+    Candidates run block by block, and winners as plain modules: nothing would call them.
+    """
+    held = vars(supernet)
+    found = [
+        *(f"a hook in {table}" for table in HOOKS if held.get(table)),
+        *(["a forward that was patched in"] if "forward" in held else []),
+    ]
+    require(
+        not found,
+        "supernet",
+        "no forward hooks on the supernet itself, of which only the modules run",
+        " and ".join(found),
+        "Register the hook on its stem, on choices of its blocks or on its head, or remove it.",
+    )
 
 
 def probed(node: ChainNode, x: Tensor, stochastic: bool) -> Tensor:

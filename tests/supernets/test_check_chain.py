@@ -152,6 +152,28 @@ def test_samples_that_depend_on_each_other_are_said(
     assert [record.args for record in caplog.records] == [("blocks[1][1]",)] * mixing
 
 
+def test_hooks_on_the_supernet_itself_are_refused_with_the_remedy() -> None:
+    """Only those of its modules run when candidates do."""
+    supernet = chain([conv(), conv()])
+    for register in (supernet.register_forward_hook, supernet.register_forward_pre_hook):
+        handle = register(lambda *given: None)  # type: ignore[operator]
+        for stochastic in (False, True):
+            with pytest.raises(InputError, match=r"supernet: .*hooks.*got a hook.*on its head"):
+                supernet.check(stochastic=stochastic)
+        handle.remove()
+    supernet.check()
+    supernet.forward = lambda *given: given  # type: ignore[method-assign,assign,return-value]
+    with pytest.raises(InputError, match=r"supernet: .*got a forward that was patched in"):
+        supernet.check()
+
+
+def test_hooks_on_modules_are_accepted() -> None:
+    supernet = chain([conv(), conv()])
+    for module in (supernet.stem, supernet.node((0, 1)), supernet.head):
+        module.register_forward_hook(lambda module, given, output: output * 2)
+    supernet.check()
+
+
 BY_SIZE: dict[str, tuple[nn.Module, bool]] = {
     "a share of the batch": (Calling(lambda m, x: x * (len(x) / 16)), True),
     "a bound": (Calling(lambda m, x: x if x.shape[0] < 3 else x.relu()), True),
