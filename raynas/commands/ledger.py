@@ -60,8 +60,15 @@ def export_scores(path: Positional[Path], out: Positional[Path]) -> None:
 
     Args:
         path: the ledger.
-        out: the Parquet file; it must not exist.
+        out: the file to write, NAME.parquet; it must not exist.
     """
+    require(
+        out.suffix == ".parquet",
+        "out",
+        "a file named NAME.parquet, since that is what is written",
+        out,
+        f"Give {out.with_suffix('.parquet')}; pandas.read_parquet(…).to_csv(…) makes a CSV of it.",
+    )
     require(
         not out.exists(), "out", "a file that does not exist", out, "Remove it, or choose another."
     )

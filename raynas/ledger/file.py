@@ -230,7 +230,10 @@ def remedy(error: Exception) -> str:
     if "not a database" in reason:
         return "Give the path of a ledger, or of a new file."
     if "malformed" in reason:
-        return "List the damage with raynas ledger verify, and use another file."
+        return (
+            "It is damaged: restore it from a copy, or use another file. Of one that opens, raynas "
+            "ledger verify lists the damage."
+        )
     if "full" in reason or "disk I/O" in reason or is_full(error):
         return FREE_SPACE
     if "readonly" in reason or "unable to open" in reason:

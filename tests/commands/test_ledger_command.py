@@ -183,13 +183,32 @@ def test_export_writes_every_score_in_flat_columns(path: Path, tmp_path: Path) -
 
 
 def test_export_overwrites_nothing(path: Path, tmp_path: Path) -> None:
-    out = tmp_path / "mine"
+    out = tmp_path / "mine.parquet"
     out.write_text("mine")
     assert_refused(("ledger", "export", path, out), "out: expected a file that does not exist")
     assert out.read_text() == "mine"
-    assert_refused(("ledger", "export", path, out / "below"), "out: expected a new file")
-    assert_refused(("ledger", "export", out, tmp_path / "new"), "ledger: expected a SQLite file")
-    assert not (tmp_path / "new").exists()
+    assert_refused(("ledger", "export", path, out / "below.parquet"), "out: expected a new file")
+    new = tmp_path / "new.parquet"
+    assert_refused(("ledger", "export", out, new), "ledger: expected a SQLite file")
+    assert not new.exists()
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "scores", "scores.parquet.gz"])
+def test_export_writes_no_parquet_under_another_name(path: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    assert_refused(
+        ("ledger", "export", path, out),
+        f"out: expected a file named NAME.parquet, since that is what is written, got {out}. Give ",
+    )
+    assert not out.exists()
+
+
+def test_verify_of_a_cut_file_does_not_advise_to_verify_it(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+    assert_refused(
+        ("ledger", "verify", path),
+        "malformed). It is damaged: restore it from a copy, or use another file. Of one that opens",
+    )
 
 
 def test_verify_says_that_nothing_is_damaged(path: Path) -> None:
@@ -207,8 +226,9 @@ def test_verify_names_the_damage_and_ends_with_code_1(path: Path) -> None:
     assert done.out.splitlines() == [
         f"key {key}, architecture 1,2,0: another checksum" for key in (FULL.digest, ROUNDED.digest)
     ]
-    assert_refused(("ledger", "export", path, path.with_name("out")), "another checksum for 1,2,0")
-    assert not path.with_name("out").exists()
+    out = path.with_name("out.parquet")
+    assert_refused(("ledger", "export", path, out), "another checksum for 1,2,0")
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("name", ["list", "export", "verify"])
