@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from numbers import Integral, Real
 from typing import TypeGuard
 
@@ -37,7 +38,13 @@ def describe_error(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """The words of the system for an error of its own, the description of any other."""
+    """The reason why a file cannot be read: in the words of the system, or in plain ones."""
+    if isinstance(error, UnicodeDecodeError):
+        return "bytes that are no text"
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON at line {error.lineno}, column {error.colno}"
+    if isinstance(error, KeyError):
+        return f"no entry {error}"
     words = error.strerror if isinstance(error, OSError) else None
     return words or describe_error(error)
 

@@ -69,13 +69,13 @@ def make_recipe_of_no_supernet(path: Path) -> None:
     save_file({"a": torch.zeros(1)}, path, {"recipe": '{"builder": "spos", "stages": 1}'})
 
 
-UNREADABLE = "checkpoint: expected a readable safetensors or torch file"
+UNREADABLE = "supernet: expected a readable safetensors or torch file"
 CHECKPOINTS: list[tuple[Callable[[Path], None], tuple[str, ...]]] = [
     (make_missing, (UNREADABLE, "No such file")),
     (make_text, (UNREADABLE,)),
     (make_truncated, (UNREADABLE,)),
-    (make_pickle, ("checkpoint: expected",)),
-    (make_torch_pickle, ("checkpoint: expected tensors and plain values only", "exec to be")),
+    (make_pickle, ("supernet: expected",)),
+    (make_torch_pickle, ("supernet: expected tensors and plain values only", "exec to be")),
     (
         make_other_space,
         (

@@ -65,7 +65,7 @@ DATA: dict[str, tuple[Callable[[], SearchData], str]] = {
     ),
     "no calibration images": (
         lambda: replace(small_data(), calibration=[]),
-        r"calibration: expected shards of at least two samples each, got \[\]\. .*'inherit'",
+        r"of at least two samples each, got no calibration samples at all\. .*'inherit'",
     ),
     "one image to calibrate on": (
         lambda: replace(small_data(), calibration=shards("calibration", [0, 1, 2])),

@@ -68,6 +68,26 @@ def is_family(source: str) -> bool:
     return source in FAMILIES and not Path(source).is_file()
 
 
+def weights_file(source: str) -> Path:
+    """The file of weights that a `--supernet` names which is no family and has no colon.
+
+    Raises:
+        InputError: no such file; a function may have been meant.
+    """
+    file = Path(source)
+    module = source.removesuffix(".py").replace("/", ".")
+    meant = all(part.isidentifier() for part in module.split("."))
+    hint = f"; for a function build of the module {module}, write {module}:build" if meant else ""
+    require(
+        file.exists() and file.suffix != ".py",
+        "supernet",
+        "a readable safetensors or torch file, a family such as spos, or package.module:function",
+        f"{source} ({'a Python file' if file.exists() else 'No such file or directory'})",
+        f"Check the path{hint}.",
+    )
+    return file
+
+
 def require_trained(source: str, weights: Path | None) -> None:
     """Raise `InputError` for a family without weights: it would be scored as it is drawn."""
     require(

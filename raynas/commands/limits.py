@@ -8,8 +8,12 @@ from typing import final
 
 import raynas
 from raynas.commands.named import call
+from raynas.commands.options import renamed
 from raynas.costs.bounds import Bounds, as_bound
 from raynas.errors import require
+
+OF_LATENCY = {"table": "latency-table", "batch": "latency-batch"}
+"""Options by the arguments of `raynas.Latency` that they stand for."""
 
 
 @final
@@ -97,15 +101,15 @@ class LimitOptions:
         if self.latency_table is None:
             return []
         most, least = (None if bound is None else as_bound(bound, "latency") for bound in bounds)
-        return [
-            raynas.Latency(
+        with renamed(**OF_LATENCY):
+            limit = raynas.Latency(
                 at_most=most,
                 at_least=least,
                 table=self.latency_table,
                 batch=self.latency_batch,
                 device=self.latency_device,
             )
-        ]
+        return [limit]
 
 
 @final
@@ -132,12 +136,13 @@ class TableOptions:
         require_table(self.latency_table, self.latency_batch, self.latency_device)
         if self.latency_table is None:
             return None
-        return raynas.Latency(
-            at_most="100%",
-            table=self.latency_table,
-            batch=self.latency_batch,
-            device=self.latency_device,
-        )
+        with renamed(**OF_LATENCY):
+            return raynas.Latency(
+                at_most="100%",
+                table=self.latency_table,
+                batch=self.latency_batch,
+                device=self.latency_device,
+            )
 
 
 def require_table(table: Path | None, batch: int, device: str | None) -> None:

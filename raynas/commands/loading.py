@@ -10,7 +10,14 @@ from typing import Any, Literal, final, get_args
 import raynas
 from raynas.commands import named
 from raynas.commands.blocks import Blocks, read_blocks, require_no_blocks
-from raynas.commands.families import FAMILIES, build_family, from_recipe, is_family
+from raynas.commands.families import (
+    FAMILIES,
+    build_family,
+    from_recipe,
+    is_family,
+    weights_file,
+)
+from raynas.commands.options import renamed
 from raynas.errors import require
 
 DataName = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet"]
@@ -236,7 +243,8 @@ def load_supernet(
     if is_built(source):
         supernet = build(source, data, blocks)
         if weights is not None:
-            raynas.supernets.load(supernet, weights)
+            with renamed(checkpoint="weights"):
+                raynas.supernets.load(supernet, weights)
         return supernet
     require(
         weights is None,
@@ -245,14 +253,15 @@ def load_supernet(
         weights,
         "Give --weights only where --supernet is no file.",
     )
-    file = Path(source)
-    recipe = raynas.supernets.recipe_of(file)
-    if recipe is None:
-        require_no_blocks(blocks, f"{file}, which does not say how its supernet was built")
-        supernet = preset_supernet(options, data)
-    else:
-        supernet = from_recipe(file, recipe, blocks)
-    raynas.supernets.load(supernet, file)
+    file = weights_file(source)
+    with renamed(checkpoint="supernet"):
+        recipe = raynas.supernets.recipe_of(file)
+        if recipe is None:
+            require_no_blocks(blocks, f"{file}, which does not say how its supernet was built")
+            supernet = preset_supernet(options, data)
+        else:
+            supernet = from_recipe(file, recipe, blocks)
+        raynas.supernets.load(supernet, file)
     return supernet
 
 

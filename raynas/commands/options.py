@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import field, fields, make_dataclass
 from typing import Any, get_type_hints
+
+from raynas.errors import InputError
 
 
 def options_of(
@@ -32,6 +35,21 @@ def options_of(
     twin = make_dataclass(kind.__name__, members, frozen=True)
     twin.__doc__ = plain_docstring(kind.__doc__ or "")
     return twin
+
+
+@contextmanager
+def renamed(**names: str) -> Iterator[None]:
+    """Errors that name an argument of the API, raised again with the option that stands for it.
+
+    Args:
+        names: of options, by those of arguments.
+    """
+    try:
+        yield
+    except InputError as error:
+        if error.argument not in names:
+            raise
+        raise InputError(names[error.argument], error.expected, error.got, error.remedy) from error
 
 
 def plain_docstring(text: str) -> str:

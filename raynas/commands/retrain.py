@@ -16,7 +16,7 @@ from raynas.commands.architectures import architecture_in, architecture_of
 from raynas.commands.blocks import read_blocks, require_searched_blocks
 from raynas.commands.families import require_trained
 from raynas.commands.loading import DataOptions, SupernetOptions, is_built, load_data
-from raynas.commands.options import chosen, options_of
+from raynas.commands.options import chosen, options_of, renamed
 from raynas.commands.supernet_training import adjust
 from raynas.commands.workflow import warn_of_refused
 from raynas.errors import is_whole, require
@@ -202,7 +202,8 @@ def preset_of(data: str, supernet: str) -> raynas.TrainingSettings:
     """
     name = PRESETS.get(data, "OWN_DATA")
     if data == "imagenet":
-        recipe = None if is_built(supernet) else raynas.supernets.recipe_of(Path(supernet))
+        with renamed(checkpoint="supernet"):
+            recipe = None if is_built(supernet) else raynas.supernets.recipe_of(Path(supernet))
         family = supernet if recipe is None else str(recipe.get("builder"))
         if recipe is not None and recipe.get("se"):
             family = f"{family}-se"

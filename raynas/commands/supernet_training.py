@@ -14,7 +14,7 @@ from raynas import training
 from raynas.commands import terminal
 from raynas.commands.paths import PathsName, greedy_summary, open_paths, progressive_summary
 from raynas.commands.pool_file import pool_of, write_pool
-from raynas.errors import require
+from raynas.errors import InputError, require
 from raynas.files import require_writable
 from raynas.task import classification_or
 from raynas.training.greedy import GreedyPaths
@@ -71,7 +71,7 @@ def train_or_load(
 
     processes, screen = Processes.current(), terminal.make_console()
     if processes.agree(weights.exists):
-        processes.in_first(partial(raynas.supernets.load, supernet, weights))
+        processes.in_first(partial(reuse, supernet, weights))
         screen.print(f"Supernet: reusing {weights}", soft_wrap=True)
         return
     require(
@@ -106,6 +106,19 @@ def train_or_load(
         partial(write_trained, weights, supernet, sampler, screen, (len(reports), settings.epochs))
     )
     screen.print(summary(reports, objective, weights), soft_wrap=True)
+
+
+def reuse(supernet: raynas.ChainSupernet, weights: Path) -> None:
+    """Fill a supernet from the file that a training would write.
+
+    Raises:
+        InputError: weights of another supernet, or a file of something else; it stays as it is.
+    """
+    try:
+        raynas.supernets.load(supernet, weights)
+    except InputError as error:
+        remedy = "Write to another file (--out), or train the supernet that this one is of."
+        raise InputError("out", f"a new file, or {error.expected}", error.got, remedy) from error
 
 
 def summary(reports: Sequence[training.EpochReport], objective: str, weights: Path) -> str:

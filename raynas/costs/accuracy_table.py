@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from raynas.costs.table_identity import read_identity, require_identity
 from raynas.costs.tables import CostTable, exact
-from raynas.errors import InputError, is_number, is_whole, require
+from raynas.errors import InputError, is_number, is_whole, reason_of, require
 from raynas.files import as_path, dumps, replace_bytes, writing
 from raynas.space import Architecture, SearchSpace
 
@@ -207,7 +207,8 @@ class AccuracyTable:
             )
             return from_json(content)
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error) or repr(error)
+            own = type(error) in (ValueError, TypeError) and str(error)
+            reason = own or reason_of(error)
             raise InputError(
                 "table",
                 "a file that a progressive training wrote beside its weights",

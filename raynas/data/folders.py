@@ -17,6 +17,7 @@ from raynas.data.image_folder import (
     list_images,
     require_apart,
     require_same_classes,
+    require_several_classes,
     visible_folders,
 )
 from raynas.data.splits import SearchData
@@ -74,9 +75,10 @@ def from_folder(
         seed: of the split.
 
     Raises:
-        InputError: no images, class folders that differ between `train` and `val`, more images
-            asked for than there are, or sizes below 1. When a shard is read: an image has more than
-            8 bits in a channel, or more than 1 % of its split's images are unreadable.
+        InputError: no images, one class folder alone, class folders that differ between `train` and
+            `val`, more images asked for than there are, or sizes below 1. When a shard is read: an
+            image has more than 8 bits in a channel, or more than 1 % of its split's images are
+            unreadable.
     """
     place = folder_path(root)
     train = str(as_path(train, "train"))
@@ -85,6 +87,7 @@ def from_folder(
     scaled = round(image_size * 8 / 7) if resize is None else resize
     decoding = Decoding(image_size, scaled, shard_size, threads)
     training = list_images(place / train)
+    require_several_classes(training, place / train)
     held = held_out_images(place, train, val)
     asked: dict[str, int | None] = {CALIBRATION: calibration, VALIDATION: validation}
     if held is None:

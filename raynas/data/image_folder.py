@@ -119,6 +119,18 @@ def visible_folders(folder: Path) -> list[str]:
     )
 
 
+def require_several_classes(files: ImageFiles, folder: Path) -> None:
+    """Raise `InputError`, naming the folder and its only class, if there is no second one."""
+    require(
+        len(files.classes) >= 2,
+        "root",
+        f"at least two class folders in {folder}",
+        f"one, {files.classes[0]}",
+        "Arrange the images as train/<class>/<image>; or name the folder that holds the classes: "
+        "from_folder(root, train=...), --train-folder.",
+    )
+
+
 def require_apart(train: Path, val: Path) -> None:
     """Raise `InputError` if two folders are one, or one of them is inside the other."""
     first, second = train.resolve(), val.resolve()

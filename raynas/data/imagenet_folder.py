@@ -11,6 +11,7 @@ from raynas.data.image_folder import (
     list_images,
     require_apart,
     require_same_classes,
+    require_several_classes,
 )
 from raynas.data.splits import SearchData
 from raynas.data.stratify import SPLIT_SEED, stratified_split
@@ -57,6 +58,7 @@ def imagenet(
     place = folder_path(root)
     require_apart(place / "train", place / "val")
     training, held_out = list_images(place / "train"), list_images(place / "val")
+    require_several_classes(training, place / "train")
     require_same_classes(training, held_out, place)
     sizes = {CALIBRATION: calibration, VALIDATION: validation}
     rows = stratified_split(training.labels, sizes, SPLIT_SEED, rest=TRAIN if train else None)

@@ -117,6 +117,6 @@ def require_batches(rows: Sequence[int]) -> None:
         len(rows) > 0 and min(rows) > 1,
         "calibration",
         "shards of at least two samples each",
-        list(rows),
+        list(rows) or "no calibration samples at all",
         "Give more calibration samples or larger shards, or use batch_norm='inherit'.",
     )

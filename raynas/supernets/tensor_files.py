@@ -128,7 +128,8 @@ def open_safetensors(path: Path) -> Iterator[Any]:
 
 def unreadable(path: Path, error: Exception | str) -> InputError:
     """The error for a file that is absent, cut short or of another kind."""
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    words = error.strerror if isinstance(error, OSError) else None  # Else the path comes twice.
+    reason = words or str(error).strip().split("\n")[0] or type(error).__name__
     return InputError(
         "checkpoint",
         "a readable safetensors or torch file",

@@ -245,13 +245,56 @@ def test_trainings_that_cannot_be(options: tuple[object, ...], text: str, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_training_does_not_take_the_weights_of_another_network(tmp_path: Path) -> None:
+    save(small_supernet(), tmp_path / "other.st")
+    before = contents(tmp_path)
+    assert_refused(
+        ("train", *DIGITS, *TINY, "--out", tmp_path / "other.st"),
+        "out: expected a new file, or the ",
+        "Write to another file (--out), or train the supernet that this one is of.",
+    )
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        (
+            (*TINY, "--weights", "nope.st"),
+            ("weights: expected a readable", "got nope.st (No such file or directory). "),
+        ),
+        (("--supernet", "my.networks"), ("module my.networks, write my.networks:build",)),
+        (("--supernet", "nets.py"), ("supernet: ", "a Python file", "write nets:build")),
+        (("--supernet", "no such.st"), ("got no such.st (No such file or directory). Check the",)),
+        (
+            (*TINY, "--latency-table", "bytes"),
+            ("latency-table: ", "got bytes (bytes that are no text). Measure"),
+        ),
+        (
+            (*TINY, "--latency-table", "nets.py"),
+            ("latency-table: ", "got nets.py (no JSON at line 1, column 1). Measure"),
+        ),
+    ],
+)
+def test_files_are_told_by_their_option_and_once(
+    options: tuple[object, ...],
+    texts: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text("nothing = 1\n")
+    Path("bytes").write_bytes(b"\xff\xfe\x00")
+    assert_refused(("describe", *DIGITS, *options), *texts)
+
+
 def test_a_training_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     base = ("train", *DIGITS, "--epochs", 1, "--out")
     assert_refused((*base, tmp_path / "file" / "supernet.st"), "out: ", "use another directory")
     assert_refused((*base, tmp_path / "file" / "new" / "supernet.st"), "out: ")
     assert_refused((*base, tmp_path / ("x" * 250)), "out: ", "File name too long")
-    assert_refused((*base, tmp_path), "checkpoint: expected a readable", "Is a directory")
+    assert_refused((*base, tmp_path), "out: expected a new file, or a readable", "Is a directory")
     assert contents(tmp_path) == {"file": b"mine"}
 
 

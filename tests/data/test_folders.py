@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,18 @@ def test_held_out_images_that_are_trained_on_are_refused(
 def test_a_root_that_is_one_too_deep_names_what_is_there(root: Path) -> None:
     with pytest.raises(InputError, match=r"no such folder, but cats, dogs in .*train=.*root"):
         load(root / "train")
+
+
+def test_a_single_class_is_named_with_its_folder(tmp_path: Path) -> None:
+    write(tmp_path / "train", 3)
+    write(tmp_path / "val", 3)
+    shutil.rmtree(tmp_path / "train" / "dogs")
+    with pytest.raises(InputError) as caught:
+        from_folder(tmp_path, image_size=8)
+    said = f"root: expected at least two class folders in {tmp_path / 'train'}, got one, cats. "
+    assert str(caught.value).startswith(said)
+    with pytest.raises(InputError, match=r"got one, cats\. "):
+        imagenet(tmp_path)
 
 
 def test_counts_and_seeds(root: Path) -> None:
