@@ -14,6 +14,7 @@ from raynas.costs import Constraint, CostTable
 from raynas.errors import is_whole, require
 from raynas.evaluation.settings import Evaluation
 from raynas.preparation import open_evaluator, prepare, require_seed
+from raynas.report.units import SECONDS, cost_text
 from raynas.score import Score
 from raynas.space import Architecture, encode
 
@@ -41,9 +42,11 @@ class CostRange:
     cheapest: Architecture
     dearest: Architecture
 
-    def text(self) -> str:
-        """The range, and the architectures at its ends, for a person to read."""
+    def text(self, name: str = "") -> str:
+        """The range of the cost of a name, and the architectures at its ends, for a person."""
         ends = f"{encode(self.cheapest)} to {encode(self.dearest)}"
+        if name == SECONDS:
+            return f"{cost_text(name, self.least)} to {cost_text(name, self.most)} ms ({ends})"
         return f"{self.least:,} to {self.most:,} ({ends})"
 
 
@@ -89,7 +92,7 @@ class Overview:
                 "legal architectures",
                 "cannot be counted" if self.legal is None else f"{self.legal:,}",
             ),
-            *((name, cost.text()) for name, cost in self.costs.items()),
+            *((name, cost.text(name)) for name, cost in self.costs.items()),
             *((f"random path {encode(path.architecture)}", self.told(path)) for path in self.paths),
             ("seconds a candidate", f"{self.seconds:.3f}, by itself on one worker"),
         ]

@@ -14,7 +14,7 @@ from raynas.commands.families import require_trained
 from raynas.commands.limits import LimitOptions, TableOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
-from raynas.commands.terminal import make_console
+from raynas.commands.terminal import make_console, named_cost
 from raynas.errors import require
 from raynas.evolution import RandomSearch
 from raynas.overview import Overview
@@ -128,7 +128,7 @@ def evaluate(
     screen = make_console()
     for score in scores:
         own = {table.name: table.of(score.architecture) for table in tables}
-        costs = ", ".join(f"{name} {cost:,}" for name, cost in {**score.costs, **own}.items())
+        costs = ", ".join(named_cost(*each) for each in {**score.costs, **own}.items())
         names = ",".join(network.decode(score.architecture))
         shown = (encode(score.architecture), score.text(), costs, names)
         screen.print("  ".join(shown), soft_wrap=True)

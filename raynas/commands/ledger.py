@@ -138,7 +138,7 @@ def described(architecture: Architecture, space: PricedSpace | None) -> str:
     if space is None or not space.holds(architecture):
         return encode(architecture)
     costs = space.costs(architecture).items()
-    told = [f"{name} {cost:,}" for name, cost in costs]
+    told = [terminal.named_cost(name, cost) for name, cost in costs]
     told += [f"{name} by different tables" for name in sorted(space.disputed)]
     return ", ".join([f"{encode(architecture)} ({space.named(architecture)})", *told])
 

@@ -41,7 +41,7 @@ def compare_retrained(
     screen = terminal.make_console()
     table = Table(title=f"Retrained for {recipe.epochs} epochs")
     names = ("network", "val top-1 in supernet", "test top-1 retrained", "MFLOPs", "parameters")
-    for column in (*names, *(cost.name for cost in costs)):
+    for column in (*names, *(terminal.cost_heading(cost.name) for cost in costs)):
         table.add_column(column, justify="left" if column == "network" else "right")
     scores = raynas.evaluate(supernet, data, list(architectures.values()))
     found = []
@@ -56,7 +56,7 @@ def compare_retrained(
             terminal.share(best.test_top1),
             f"{best.flops / 1e6:.3f}",
             f"{best.params:,}",
-            *(f"{cost.of(architecture):,}" for cost in costs),
+            *(terminal.cost_cell(cost.name, cost.of(architecture)) for cost in costs),
         )
     screen.print(table)
     return found

@@ -15,7 +15,7 @@ from raynas.commands.limits import LimitOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.options import given, options_of
 from raynas.commands.supernet_training import table_of
-from raynas.commands.terminal import make_console
+from raynas.commands.terminal import cost_cell, cost_heading, make_console
 from raynas.costs.bounds import Bounds
 from raynas.errors import require
 from raynas.evolution.table_search import TableSearch
@@ -181,12 +181,18 @@ def specialization_table(
     shown = Table(title=told(known, scores))
     shown.add_column("limits", overflow="fold")
     shown.add_column("found by")
-    for column in (f"lost {known.objective}", *names, "seconds", *(["scored"] if scores else [])):
+    headings = [cost_heading(name) for name in names]
+    for column in (
+        f"lost {known.objective}",
+        *headings,
+        "seconds",
+        *(["scored"] if scores else []),
+    ):
         shown.add_column(column, justify="right")
     for result in results:
         for way, each in ways(result):
             scored = [in_words(scores[each.architecture])] if scores else []
-            costs = [f"{each.costs[name]:,}" if name in each.costs else "" for name in names]
+            costs = [cost_cell(n, each.costs[n]) if n in each.costs else "" for n in names]
             lost = objective_text(known.objective, each.lost)
             shown.add_row(result.limits, way, lost, *costs, f"{each.seconds:.2f}", *scored)
     return shown

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raynas.files import Record
+from raynas.report.units import SECONDS, cost_text
 from raynas.score import objective_text
 from raynas.space import encode
 
@@ -181,19 +182,34 @@ def front_table(record: Record) -> Table:
     """The members of a front, the best first objective first."""
     costs = list(record["costs"])
     table = Table(title="Front")
-    for column in ("architecture", *record["objectives"][:1], *costs):
+    for column in ("architecture", *record["objectives"][:1], *map(cost_heading, costs)):
         table.add_column(column, justify="left" if column == "architecture" else "right")
     for member in record["front"]:
         shown = objective_text(record["objectives"][0], member[record["objectives"][0]])
         names = " ".join(member["names"])
-        table.add_row(names, shown, *(f"{member['costs'][name]:,}" for name in costs))
+        table.add_row(names, shown, *(cost_cell(n, member["costs"][n]) for n in costs))
     return table
+
+
+def cost_heading(name: str) -> str:
+    """The name of a cost above its numbers, with their unit if they have one."""
+    return f"{name} (ms)" if name == SECONDS else name
+
+
+def cost_cell(name: str, cost: float) -> str:
+    """A cost below its name; seconds in milliseconds."""
+    return cost_text(name, cost) if name == SECONDS else f"{cost:,}"
+
+
+def named_cost(name: str, cost: float) -> str:
+    """A cost behind its name in a line: `latency 0.58 ms`."""
+    return f"{name} {cost_cell(name, cost)}{' ms' if name == SECONDS else ''}"
 
 
 def other_costs(record: Record) -> list[tuple[str, str]]:
     """The costs that a limit names beside FLOPs and parameters."""
     return [
-        (name, f"{cost:,}")
+        (cost_heading(name), cost_cell(name, cost))
         for name, cost in record["costs"].items()
         if name not in ("flops", "params")
     ]

@@ -20,6 +20,7 @@ from raynas.costs import Bounds, CostTable
 from raynas.errors import require
 from raynas.files import Record
 from raynas.preparation import open_evaluator, prepare
+from raynas.report.units import cost_number
 from raynas.space import Architecture
 
 
@@ -148,11 +149,12 @@ def baseline_table(rows: Sequence[Found], cost: str) -> Table:
     """
     table = Table(title="Baselines, and what was found within their costs")
     shown = dict.fromkeys((cost, "flops", "params"))
-    for column in ("network", *shown, "val top-1", "test top-1"):
+    headings = map(terminal.cost_heading, shown)
+    for column in ("network", *headings, "val top-1", "test top-1"):
         table.add_column(column, justify="left" if column == "network" else "right")
     for row in rows:
-        # Seconds are far below one, everything else is counted.
-        amounts = (row.costs[name] for name in shown)
+        # Milliseconds may be below one, everything else is counted.
+        amounts = (cost_number(name, row.costs[name]) for name in shown)
         costs = (f"{each:,.0f}" if each >= 10 else f"{each:.3g}" for each in amounts)
         tested = terminal.share(row.test_top1)
         table.add_row(row.network, *costs, terminal.share(row.top1), tested)

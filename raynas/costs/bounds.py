@@ -107,6 +107,8 @@ class Params(Bounds):
 class Cost(Bounds):
     """Any other additive cost: energy, measured seconds, one of the user's own.
 
+    Tables and reports take one that is called `latency` for seconds, and show milliseconds.
+
     Args:
         costs: `[block][choice]` costs, or a `CostTable`, which has a base cost, too.
         name: the quantity, in messages and records; if omitted that of the table, or `"cost"`.

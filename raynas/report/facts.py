@@ -12,6 +12,8 @@ from raynas.report.figures.choices import held_since
 from raynas.report.runs import ReportedRun, part_of, scores_of
 from raynas.report.units import (
     UNKNOWN,
+    cost_name,
+    cost_text,
     count_text,
     counted,
     energy_text,
@@ -133,7 +135,7 @@ def member(run: ReportedRun, record: Record, prefix: str) -> Member:
         if record.get(f"test_{name}") is not None:
             told = score_text(name, record[f"test_{name}"])
             facts.append((f"test {plain_name(name)}", told))
-    costs = [(plain_name(name), count_text(value)) for name, value in record["costs"].items()]
+    costs = [(cost_name(name), cost_text(name, value)) for name, value in record["costs"].items()]
     title = ", ".join([score_text(*scores[0]), *(f"{value} {name}" for name, value in costs[:1])])
     return Member(
         prefix + title,
@@ -258,7 +260,7 @@ def comparison(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
     rows = [(name, [tell(run) for run in runs]) for name, tell in COLUMNS]
     found = [next(iter(members(run)), None) for run in runs]
     names = dict.fromkeys(
-        plain_name(name) for run in runs for name in (run.result or {}).get("costs", {})
+        cost_name(name) for run in runs for name in (run.result or {}).get("costs", {})
     )
     costs = [
         (name, [UNKNOWN if each is None else dict(each.facts).get(name, UNKNOWN) for each in found])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raynas.report.runs import ReportedRun, part_of
-from raynas.report.units import count_text, is_finite, plain_name
+from raynas.report.units import cost_name, cost_text, is_finite
 
 
 def limits_of(run: ReportedRun) -> list[tuple[str, str]]:
@@ -18,15 +18,15 @@ def limits_of(run: ReportedRun) -> list[tuple[str, str]]:
     rows = []
     for name, bounds in constraint.items():
         if not isinstance(bounds, dict):
-            rows.append((plain_name(name), str(bounds)))
+            rows.append((cost_name(name), str(bounds)))
             continue
         words = {"at_most": "at most", "at_least": "at least", "table": "by the table"}
         told = [
-            f"{words.get(key, key)} {count_text(value) if is_finite(value) else value}"
+            f"{words.get(key, key)} {cost_text(name, value) if is_finite(value) else value}"
             for key, value in bounds.items()
             if value is not None
         ]
-        rows.append((f"limit on {plain_name(name)}", ", ".join(told) or "none"))
+        rows.append((f"limit on {cost_name(name)}", ", ".join(told) or "none"))
     return rows
 
 

@@ -12,6 +12,9 @@ NAMES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "flops": "multiply-
          "params": "parameters"}  # fmt: skip
 """Plain names of objectives and costs."""
 
+SECONDS = "latency"
+"""The cost whose numbers are seconds, which are shown in milliseconds."""
+
 STRATEGIES = {"EA": "EA (SPOS)", "RandomSearch": "random", "CFES": "CF-ES", "PCFES": "PCF-ES",
               "NSGA2": "NSGA-II"}  # fmt: skip
 """The names that papers give to strategies, by their classes."""
@@ -31,6 +34,27 @@ def is_finite(value: object) -> TypeGuard[float]:
 def plain_name(name: str) -> str:
     """An objective or a cost in words."""
     return NAMES.get(name, name.replace("_", " "))
+
+
+def cost_name(cost: str) -> str:
+    """A cost in words, with its unit where its numbers have one."""
+    return f"{plain_name(cost)} (ms)" if cost == SECONDS else plain_name(cost)
+
+
+def cost_number(cost: str, value: float) -> float:
+    """A recorded cost in the unit of its name: seconds in milliseconds."""
+    return 1e3 * value if cost == SECONDS else value
+
+
+def cost_text(cost: str, value: object) -> str:
+    """The number of a cost, in the unit of its name."""
+    return count_text(cost_number(cost, value) if is_finite(value) else value)
+
+
+def cost_phrase(cost: str, value: object) -> str:
+    """The number of a cost, its unit and its name: `0.58 ms latency`."""
+    unit = " ms" if cost == SECONDS and is_finite(value) else ""
+    return f"{cost_text(cost, value)}{unit} {plain_name(cost)}"
 
 
 def axis_name(objective: str) -> str:

@@ -70,7 +70,7 @@ def test_names_and_costs_are_listed_where_a_search_has_told_them(
         assert ledger.space(FULL.supernet) == PricedSpace(NAMES, TABLES)
         assert ledger.space(other.supernet) is None
     words = command("ledger", "list", path).out.replace("│", " ").split()
-    for told in ("1,2,13", "(c5", "identity", "w13),", "13,107,", "1.125"):
+    for told in ("1,2,13", "(c5", "identity", "w13),", "13,107,", "1,125", "ms"):
         assert told in words
     command("ledger", "export", path, tmp_path / "scores.parquet")
     rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()

@@ -284,7 +284,8 @@ def test_evaluations_show_costs_and_measured_seconds(weights: Path, table: Path)
     of = ("evaluate", *DIGITS, *TINY, "--weights", weights, "--architectures", "0,1,2", "2,2,2")
     shown = done(*of, "--latency-table", table, "--latency-batch", 2).splitlines()
     for line, architecture in zip(shown, ((0, 1, 2), (2, 2, 2)), strict=True):
-        costs = [f"{costs.name} {costs.of(architecture):,}" for costs in (flops, params, seconds)]
+        costs = [f"{costs.name} {costs.of(architecture):,}" for costs in (flops, params)]
+        costs.append(f"latency {float(f'{1e3 * seconds.of(architecture):.4g}'):g} ms")
         assert f"  {', '.join(costs)}  " in line
     assert_refused((*of, "--latency-table", table, "--latency-batch", 7), "measured sizes: 1, 2")
 

@@ -13,7 +13,9 @@ from rich.table import Table
 
 from raynas.commands.program import one_line
 from raynas.commands.terminal import (
+    front_table,
     make_console,
+    other_costs,
     result_table,
     share,
     training_progress,
@@ -164,6 +166,16 @@ def test_a_result_of_another_task_and_with_other_costs() -> None:
     assert table["test closeness (held out)"] == "not measured"
     assert table["ms"] == "1,234.5"
     assert not [name for name in table if "top-" in name]
+
+
+def test_seconds_are_shown_in_milliseconds_with_their_unit() -> None:
+    costs = {"flops": 7, "params": 3, "latency": 0.0005786, "kB": 14.5}
+    assert other_costs({"costs": costs}) == [("latency (ms)", "0.5786"), ("kB", "14.5")]
+    member = {"top1": 0.5, "names": ["c3"], "costs": costs}
+    table = shown(front_table({"costs": costs, "objectives": ["top1"], "front": [member]}))
+    assert "latency (ms)" in table
+    assert "0.5786" in table
+    assert "0.0005786" not in table
 
 
 def test_a_generation_of_another_task() -> None:

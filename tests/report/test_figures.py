@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -135,6 +136,32 @@ def test_many_scores_are_thinned_and_their_front_is_not(tmp_path: Path) -> None:
     assert len(tips) == POINTS + len(front)
     assert sum(tip.endswith("on the front") for tip in tips) == len(front)
     assert text.count("<use") >= len(tips)
+
+
+def test_seconds_are_drawn_in_milliseconds_with_room_between_their_labels(tmp_path: Path) -> None:
+    """Of the costs of two architectures of 0.4 and 0.6 ms."""
+    two = [score((0, 0, 0), 0.5), score((1, 1, 1), 0.6)]
+    for each, seconds in zip(two, (0.00041, 0.00063), strict=True):
+        each["costs"] = {"latency": seconds, "mine": seconds}
+    run = read(write_run(tmp_path, generations=[generation(0, two)]))
+    with drawing():
+        for sheet, _, _ in draw_costs([run]):
+            axes = sheet.figure.axes[0]
+            sheet.figure.canvas.draw()
+            low, high = axes.get_xlim()
+            labels = [
+                label.get_window_extent()
+                for label in axes.get_xticklabels()
+                if low <= label.get_position()[0] <= high and label.get_text()
+            ]
+            assert len(labels) >= 2
+            pairs = itertools.pairwise(labels)
+            assert all(left.x1 + 4 < right.x0 for left, right in pairs)
+            if "latency" in axes.get_xlabel():
+                assert axes.get_xlabel() == "latency (ms)"
+                assert 0.3 < low < 0.41
+                tips = [tip for marks in sheet.marks.values() for tip in marks.tips]
+                assert any("60.00%, 0.63 ms latency" in tip for tip in tips)
 
 
 @settings(max_examples=40)

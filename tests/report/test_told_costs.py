@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from written_runs import GENERATIONS, metrics, result, write_run
 
+from raynas.report.facts import comparison, members
 from raynas.report.runs import ReportedRun, read_runs
+from raynas.report.settings import limits_of
 from raynas.report.spending import consumed, spent
 from raynas.report.units import count_text, energy_text, mass_text
 
@@ -85,3 +87,13 @@ def test_large_numbers_have_no_powers_of_ten(
     tell: Callable[[object], str], value: float, text: str
 ) -> None:
     assert tell(value) == text
+
+
+def test_seconds_of_networks_are_milliseconds(tmp_path: Path) -> None:
+    winner = {**result()["front"][0], "costs": {"flops": 7, "latency": 0.0005786}}
+    ended = result(costs=winner["costs"], front=[winner])
+    limits = {"latency": {"at_most": 0.0006, "table": "0a"}}
+    run = read(write_run(tmp_path, ended=ended, constraint=limits))
+    assert dict(members(run)[0].facts)["latency (ms)"] == "0.5786"
+    assert dict(comparison([run]))["latency (ms)"] == ["0.5786"]
+    assert limits_of(run) == [("limit on latency (ms)", "at most 0.6, by the table 0a")]

@@ -8,6 +8,7 @@ from typing import final
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from raynas.files import Record
 from raynas.report.drawing import Sheet, legend_below, named, new_sheet, short
@@ -15,8 +16,9 @@ from raynas.report.figures.thinning import spread
 from raynas.report.palette import light, style_of
 from raynas.report.runs import ReportedRun, scores_of
 from raynas.report.units import (
+    SECONDS,
     axis_name,
-    count_text,
+    cost_phrase,
     is_finite,
     multiple,
     plain_name,
@@ -113,6 +115,8 @@ def draw_costs(runs: Sequence[ReportedRun]) -> Iterator[tuple[Sheet, int, int]]:
         )
         axes = sheet.figure.add_subplot()
         size, letter = multiple([float(scored.costs.max()) for _, scored in known])
+        if cost == SECONDS:
+            size, letter = 1e-3, "ms"
         shown = 0
         for index, scored in known:
             rows = np.array(spread(len(scored.values), max(1, POINTS // len(known))))
@@ -120,6 +124,8 @@ def draw_costs(runs: Sequence[ReportedRun]) -> Iterator[tuple[Sheet, int, int]]:
             draw_scored(sheet, axes, scored, index, rows, size, (objective, cost))
         unit = f" ({letter})" if letter else ""
         axes.set(xlabel=f"{plain_name(cost)}{unit}", ylabel=axis_name(objective))
+        # More labels of small numbers would touch each other.
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.plot([], [], color=light("muted"), marker=".", linestyle="none", label="scored")
         axes.plot([], [], color=light("muted"), marker="*", markersize=11, linestyle="none",
                   label="winner")  # fmt: skip
@@ -172,7 +178,7 @@ def draw_winner(
         )  # fmt: skip
         told = [
             scored.run.label,
-            f"winner: {score_text(objective, value)}, {count_text(price)} {plain_name(cost)}",
+            f"winner: {score_text(objective, value)}, {cost_phrase(cost, price)}",
             " ".join(map(str, result.get("names", ()))),
         ]
         sheet.mark(star, scored.run.key, ["\n".join(told)])
@@ -193,7 +199,7 @@ def tip_of(scored: Scored, row: int, objective: str, cost: str) -> str:
         [
             f"{run.label}, {when}",
             f"{score_text(objective, record[objective])}{on}, "
-            f"{count_text(record['costs'][cost])} {plain_name(cost)}",
+            + cost_phrase(cost, record["costs"][cost]),
             " ".join(names),
         ]
     )
