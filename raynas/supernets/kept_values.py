@@ -259,7 +259,7 @@ def names_read(
 
 
 def position(value: Any) -> object:
-    """How far an iterator has come: what pickling would write of it, without objects.
+    """The place of an iterator: what pickling would write of it, without objects.
 
     Raises:
         TypeError: one that cannot be pickled.
