@@ -129,9 +129,9 @@ def test_what_another_retraining_holds_is_refused_and_kept(home: Path, out: str)
 
 
 def test_other_held_out_samples_are_refused(
-    home: Path, out: str, monkeypatch: pytest.MonkeyPatch
+    home: Path, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A search has not read them, so that its run directory knows nothing of them."""
+    """By the run that was tested on others; of an earlier version, by the retraining."""
     plain = raynas.data.digits
 
     @wraps(plain)
@@ -144,11 +144,18 @@ def test_other_held_out_samples_are_refused(
         return replace(data, test=turned)
 
     monkeypatch.setattr(raynas.data, "digits", digits)
-    before = contents(home / "run")
-    ended = command(*retrain(home))
+    copied = shutil.copytree(home, tmp_path / "home")
+    before = contents(copied / "run")
+    assert_refused(retrain(copied), "run_dir: ", "tested_samples: ")
+    assert contents(copied / "run") == before
+    result = strict_json(copied / "run" / "result.json")
+    del result["tested_samples"]
+    (copied / "run" / "result.json").write_text(json.dumps(result))
+    before = contents(copied / "run")
+    ended = command(*retrain(copied))
     assert (ended.code, ended.err.startswith("error: out: ")) == (2, True)
     assert "samples.test: " in ended.err
-    assert contents(home / "run") == before
+    assert contents(copied / "run") == before
 
 
 def test_runs_and_architectures_that_do_not_fit_are_refused_by_name(
