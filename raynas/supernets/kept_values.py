@@ -259,7 +259,7 @@ def names_read(
 
 
 def position(value: Any) -> object:
-    """The place of an iterator: what pickling would write of it, without objects.
+    """The place that an iterator has come to: what pickling would write of it, without objects.
 
     Raises:
         TypeError: one that cannot be pickled.
