@@ -49,7 +49,8 @@ class NSGA2(Strategy):
     Args:
         population: architectures per generation.
         generations: the generation limit.
-        top_k: how many survive a generation; the population if that is smaller.
+        top_k: how many survive a generation; the population if that is smaller. The front at the
+            end may be larger: it is that of everything that was scored.
         costs: the names of the costs: `"flops"`, `"params"`, or that of a `Cost` or `Latency` in
             the constraint, which needs no bound then.
         crossover_probability: that a child has two parents rather than one.
@@ -145,9 +146,13 @@ class NSGA2(Strategy):
                 child = crossover(child, pick(), rng)
             yield mutate(child, problem.space, self.mutation_probability, rng)
 
+    def undominated(self, scores: Sequence[Score]) -> tuple[Score, ...]:
+        """The scores that no other one dominates."""
+        return front_of(scores, self.costs)
+
     def finalists(self, state: State) -> tuple[Architecture, ...]:
-        """The front of the survivors, the best first objective first; see `front`."""
-        return tuple(score.architecture for score in self.front(state.top))
+        """The front of everything that was scored, the best first objective first; see `front`."""
+        return tuple(score.architecture for score in state.undominated or self.front(state.top))
 
     def front(self, scores: Sequence[Score]) -> tuple[Score, ...]:
         """The scores that no other one dominates; where none is usable, the best by rank."""

@@ -119,6 +119,8 @@ class State:
             whole Top-K of the one that a complete prefix has replaced.
         seen: every architecture ever proposed.
         finished: why the search has ended; `None` while it goes on.
+        undominated: of all scores told under the current prefix, those that the strategy keeps
+            beside the Top-K, however many they are; see `Strategy.undominated`.
     """
 
     generation: int = 0
@@ -128,6 +130,7 @@ class State:
     earlier: tuple[Score, ...] = ()
     seen: frozenset[Architecture] = frozenset()
     finished: str | None = None
+    undominated: tuple[Score, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,18 @@ class Strategy(ABC):
             earlier=(*state.earlier, *replaced) if frozen else state.earlier,
             seen=state.seen | {score.architecture for score in scores},
             finished=proposal.finished or finished,
+            undominated=self.undominated((*(() if frozen else state.undominated), *scores)),
         )
+
+    def undominated(self, scores: Sequence[Score]) -> tuple[Score, ...]:
+        """The scores to be kept beside the Top-K, since no other one is better; none here.
+
+        Those of what was kept and of new scores must be those of all of them together.
+
+        Args:
+            scores: of distinct architectures, under one prefix.
+        """
+        return ()
 
     def finalists(self, state: State) -> tuple[Architecture, ...]:
         """The distinct architectures among which the winner is chosen.

@@ -159,6 +159,8 @@ def check_kept(strategy: Strategy, steps: Sequence[Step]) -> None:
         if strategy.survival is best_first:
             assert kept == best_first(scored, strategy.top_k), "the Top-K are not the best"
         assert list(step.after.earlier) == earlier, "the best before a freeze was lost"
+        beside = strategy.undominated(scored)
+        assert step.after.undominated == beside, f"{step.after.undominated} kept, not {beside}"
 
 
 def check_end(strategy: Strategy, problem: Problem, steps: Sequence[Step]) -> None:
@@ -253,7 +255,8 @@ def generator(seed: int, state: State) -> np.random.Generator:
 
 def trace(state: State) -> tuple[object, ...]:
     """The part of a state that a resumed search must know: all but the scores, which may be NaN."""
-    kept = [[score.architecture for score in scores] for scores in (state.top, state.earlier)]
+    told = (state.top, state.earlier, state.undominated)
+    kept = [[score.architecture for score in scores] for scores in told]
     return (state.generation, state.prefix, state.population, kept, state.seen, state.finished)
 
 

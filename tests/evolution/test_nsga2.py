@@ -144,6 +144,49 @@ def test_the_search_finds_the_front_of_an_additive_problem() -> None:
     )
 
 
+@pytest.mark.parametrize("top_k", [2, 8])
+def test_the_front_is_that_of_all_scores_however_few_survive(top_k: int) -> None:
+    """Every choice that is better costs more, so that whatever is scored belongs to the front."""
+    problem = unconstrained(*(3,) * 4)
+    strategy = NSGA2(population=8, generations=5, top_k=top_k)
+    steps = run_strategy(strategy, problem, 0, lambda a: Score(a, {"top1": sum(a) / 8}, 0.0))
+    every = [score for step in steps for score in step.scores]
+    assert set(strategy.finalists(steps[-1].after)) == {
+        score.architecture
+        for score in every
+        if not any(
+            other.value >= score.value
+            and other.costs["flops"] <= score.costs["flops"]
+            and (other.value, other.costs["flops"]) != (score.value, score.costs["flops"])
+            for other in every
+        )
+    }
+    assert len(strategy.finalists(steps[-1].after)) > top_k
+    assert {len(step.after.top) for step in steps} == {top_k}
+
+
+def test_result_has_the_whole_front_and_a_resumed_search_too(tmp_path: Path) -> None:
+    scene = small_supernet(blocks=2), small_data()
+    rising = [[0.0, 1.0, 2.0, 3.0]] * 2
+    more = raynas.Cost(rising, "more")
+    less = raynas.Cost([block[::-1] for block in rising], "less")
+    options: dict[str, Any] = {
+        "strategy": NSGA2(population=6, generations=2, top_k=2, costs=("more", "less")),
+        "constraint": [more, less],
+        "workers": 0,
+        "evaluation": raynas.Evaluation(device="cpu"),
+        "run_dir": tmp_path / "run",
+    }
+    result = raynas.search(*scene, **options)
+    # What costs more of the one costs less of the other: the best of each sum belongs to it.
+    assert len(result.front) > 2
+    records = (tmp_path / "run" / "generations.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "run" / "result.json").unlink()
+    (tmp_path / "run" / "generations.jsonl").write_bytes(b"".join(records[:1]))
+    again = raynas.search(*scene, **options, resume=True)
+    assert [each.architecture for each in again.front] == [e.architecture for e in result.front]
+
+
 def test_it_begins_with_what_it_is_given() -> None:
     table = CostTable("flops", 0, ((0, 1, 2), (0, 1, 2)))
     problem = limited(table, 3)
