@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 
+from raynas._version import __version__
 from raynas.commands.describe import describe, evaluate
 from raynas.commands.export import export
 from raynas.commands.latency import latency
@@ -35,5 +37,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
 
 
 def main() -> None:
-    """Run one of the subcommands."""
+    """Run one of the subcommands, or print the version."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"raynas {__version__}")
+        return
     run(COMMANDS)

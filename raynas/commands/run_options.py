@@ -67,6 +67,10 @@ class RunOptions:
             open_client(self.mlflow)
         chosen = self.run_dir or choose_run_dir(base, self.strategy, self.seed, resume=self.resume)
         require_usable(chosen, resume=self.resume)
+        if self.resume and self.run_dir is not None and not (chosen / CONFIG).exists():
+            terminal.make_console().print(
+                f"No search to resume in {chosen}: starting a new one", soft_wrap=True
+            )
         return chosen
 
     def options(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import raynas
 from raynas.commands.blocks import read_blocks, require_no_blocks
@@ -20,6 +20,7 @@ from raynas.commands.loading import (
 from raynas.commands.options import chosen, options_of
 from raynas.commands.paths import PathsName, require_greedy, require_progressive
 from raynas.commands.supernet_training import adjust, require_room, train_or_load
+from raynas.commands.terminal import make_console
 from raynas.preparation import inspect_data, prepare, require_calibration, require_seed
 from raynas.training import presets
 from raynas.training.greedy import GreedySettings
@@ -128,6 +129,23 @@ def train(
             greedy=filtering,
             progressive=tuning,
         )
+        if not new and processes.first:
+            asked = {**chosen(settings), **filtering, **tuning, "filter_samples": filter_samples}
+            make_console().print(nothing_trained(out, asked), soft_wrap=True)
+
+
+def nothing_trained(out: Path, asked: Mapping[str, Any]) -> str:
+    """One line that says that a supernet was there, and which options were of no use.
+
+    Args:
+        out: the file of the supernet.
+        asked: values by the names of options of a training; `None` for those that were not given.
+    """
+    given = [
+        f"--{name.replace('_', '-')} {value}" for name, value in asked.items() if value is not None
+    ]
+    passed = f", and {', '.join(given)} made no difference" if given else ""
+    return f"Supernet: nothing was trained{passed}; to train anew, remove {out} or change --out"
 
 
 def training_settings(

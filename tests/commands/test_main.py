@@ -57,7 +57,10 @@ def test_train_writes_a_supernet_and_nothing_else(home: Path) -> None:
 def test_train_again_reuses_the_supernet(weights: Path) -> None:
     before = weights.read_bytes()
     again = done("train", *DIGITS, *TINY, "--out", weights, "--epochs", 1)
-    assert again == f"Supernet: reusing {weights}\n"
+    assert again == (
+        f"Supernet: reusing {weights}\nSupernet: nothing was trained, and --epochs 1 made no "
+        f"difference; to train anew, remove {weights} or change --out\n"
+    )
     assert weights.read_bytes() == before
 
 

@@ -18,6 +18,7 @@ from command_runs import (
 )
 from small_search import strict_json
 
+import raynas
 from raynas.commands.main import COMMANDS
 from raynas.commands.options import plain_docstring
 
@@ -55,6 +56,15 @@ def test_help_names_and_explains_every_option_once(name: str) -> None:
         assert " ".join(words.split()).rstrip(".") in text
     for code in ("`", "{None}", "InputError", "OmitArgPrefixes"):
         assert code not in shown
+
+
+def test_the_version_is_printed_without_loading_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['raynas', '--version']; from raynas.commands.main import main; "
+        "main(); assert not {'torch', 'ray'} & sys.modules.keys()"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (shown.stdout, shown.stderr) == (f"raynas {raynas.__version__}\n", "")
 
 
 def test_help_is_shown_without_loading_torch() -> None:

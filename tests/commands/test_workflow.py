@@ -230,6 +230,21 @@ def test_without_an_unfinished_run_resume_starts_one(
     assert "No unfinished search" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("made", [False, True])
+def test_a_named_directory_without_a_run_is_told_to_hold_none(
+    made: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "typo"
+    if made:
+        folder_with_run(tmp_path, "typo")
+    assert RunOptions(run_dir=folder, resume=True).directory(tmp_path) == folder
+    told = "" if made else f"No search to resume in {folder}: starting a new one\n"
+    assert capsys.readouterr().out == told
+    assert folder.exists() == made
+    RunOptions(run_dir=tmp_path / "new").directory(tmp_path)
+    assert capsys.readouterr().out == ""
+
+
 def test_a_finished_run_does_not_hide_an_unfinished_one(tmp_path: Path) -> None:
     unfinished = folder_with_run(tmp_path, "pcf-seed1-20250101-000000")
     (folder_with_run(tmp_path, "pcf-seed1-20250102-000000") / "result.json").write_text("{}")

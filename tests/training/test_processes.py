@@ -174,9 +174,10 @@ def test_the_command_line_speaks_once(output: Finished, seen: Seen, home: Path) 
         "Supernet:",
         "epoch",
         "epoch",
-        *["Supernet:"] * 3,
+        *["Supernet:"] * 4,
     ]
-    assert lines[-1] == f"Supernet: reusing {weights}"
+    assert lines[-2] == f"Supernet: reusing {weights}"
+    assert lines[-1].startswith("Supernet: nothing was trained, and --epochs ")
     assert {path.name for path in weights.parent.iterdir()} == {
         weights.name,
         f"{weights.name}.pool.json",
