@@ -14,10 +14,11 @@ from raynas.commands.families import require_trained
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.terminal import make_console
 from raynas.commands.workflow import warn_of_refused
-from raynas.errors import require
+from raynas.errors import InputError, require
+from raynas.files import Record
 from raynas.report.read import RunRecords, read_run
 from raynas.score import members_of
-from raynas.space import encode
+from raynas.space import Architecture, encode
 
 BatchNorm = Literal["recalibrate", "inherit"]
 
@@ -118,9 +119,23 @@ def export_named(
     network, task = supernet.load(data, samples)
     found = architecture_of(network, architecture)
     protocol = raynas.Evaluation(batch_norm=batch_norm)
-    made = export_architecture(out, network, samples, found, protocol, {}, task, onnx=onnx)
+    priced = counted(network, found)
+    made = export_architecture(out, network, samples, found, protocol, priced, task, onnx=onnx)
     warn_of_refused([made])
     make_console().print(f"Exported {encode(found)} to {out}", soft_wrap=True)
+
+
+def counted(network: raynas.ChainSupernet, architecture: Architecture) -> Record:
+    """FLOPs and parameters of an architecture, as a search records them; none if not countable."""
+    from raynas.costs import flops_table, params_table
+
+    try:
+        tables = (flops_table(network), params_table(network))
+    except InputError:
+        # Such a network can be exported all the same.
+        return {}
+    costs = {table.name: table.of(architecture) for table in tables}
+    return {**costs, "costs": costs}
 
 
 def export_found(

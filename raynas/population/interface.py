@@ -36,7 +36,7 @@ class Counters:
         block_forwards_alone: as many as that would have been, had each candidate been evaluated by
             itself from the inputs on; 0 where nobody counts them.
         halvings: batches that were halved so far because they did not fit in memory.
-        known: scores so far that a ledger knew.
+        known: scores so far that were known already: from a ledger, or from earlier in this search.
         workers: processes that evaluate; 0 for the driver's own.
         gpus: GPUs that they hold.
         busy: seconds that they have been busy so far, by operation; `None` if nobody counts them.

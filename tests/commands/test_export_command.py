@@ -13,6 +13,7 @@ import torch
 from command_runs import DIGITS, TINY, assert_refused, command, done, tiny_supernet
 from small_search import contents
 
+from raynas.costs import flops_table, params_table
 from raynas.export.folder import FILES
 from raynas.export.onnx_file import ONNX
 from raynas.export.source import SOURCE
@@ -115,7 +116,11 @@ def test_the_file_of_an_architecture_stands_for_its_names(
     nni.write_text(json.dumps({"model_2": 1, "model_0": 0, "model_1": 2}))
     told = done("export", *own, "--architecture", nni, "--out", tmp_path / "best")
     assert told == f"Exported 0,2,1 to {tmp_path / 'best'}\n"
-    assert described(tmp_path / "best")["names"] == ["identity", "sequential_1", "sequential_0"]
+    told_of = described(tmp_path / "best")
+    assert told_of["names"] == ["identity", "sequential_1", "sequential_0"]
+    tables = (flops_table(tiny_supernet()), params_table(tiny_supernet()))
+    costs = {table.name: table.of((0, 2, 1)) for table in tables}
+    assert (told_of["costs"], told_of["flops"]) == (costs, costs["flops"])
     mmrazor = tmp_path / "subnet.yaml"
     lines = ("stage_0_block_0: identity", "stage_0_block_1: {chosen: [sequential_1]}",
              "stage_1_block_0: sequential_0")  # fmt: skip

@@ -2,7 +2,8 @@
 
 A page is followed in a folder of its own, from top to bottom, in one session of Python:
 
-- a block of `python` is run; with a `title`, it is written to the file of that name instead;
+- a block of `python` is run; with a `title`, it is written to the file of that name instead, and so
+  are blocks of `json` and `yaml`;
 - a block of `bash` is a list of commands, each of which is run and must succeed;
 - a block of `text` with the title `output` is what the block before it prints, to the letter;
 - one with the title `one run` is what it once printed: the numbers may differ, the words not.
@@ -138,7 +139,7 @@ class Reader:
 
     def do(self, block: Block) -> None:
         """Do what one block says."""
-        if block.language == "python" and block.title:
+        if block.language in ("python", "json", "yaml") and block.title:
             (self.folder / block.title).write_text(block.text)
         elif block.language == "python":
             self.printed = self.execute(block)
