@@ -67,7 +67,7 @@ def status(run: ReportedRun) -> str:
     of = f" of at most {limit}" if isinstance(limit, int) else ""
     if run.result is not None:
         whole = generations(run)
-        read = "" if whole == done else f" The records of only {done} of them are there."
+        read = "" if whole == done else f" The records of {done} of them are there."
         why = run.result.get("finished", run.ended)
         told = f"Finished after {counted(whole, 'generation')}: {why}.{read}"
         return f"{told}{found_before(run)}"

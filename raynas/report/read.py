@@ -70,11 +70,10 @@ def shortfalls(run: RunRecords) -> list[str]:
     """
     told = {name: (run.result or {}).get(name) for name in ("generations", "evaluations")}
     scored = sum(len(each["rescored"]) + len(each["population"]) for each in run.generations)
-    read = [
-        (GENERATIONS, "generations", len(run.generations)),
-        (GENERATIONS, "evaluations", scored),
-        (METRICS, "generations", len(run.metrics)),
-    ]
+    read = [(GENERATIONS, "generations", len(run.generations))]
+    if len(run.generations) == told["generations"]:
+        # Metrics are read as far as there are generations.
+        read += [(GENERATIONS, "evaluations", scored), (METRICS, "generations", len(run.metrics))]
     return [
         f"{run.directory / name} tells of {count} of the {told[field]} {field} that {RESULT} "
         "counts: it was cut, deleted or replaced after the search. Restore the file from a copy."
