@@ -189,11 +189,11 @@ def fitted(
 def require_agreement(found: Found, block: int, offered: Sequence[str], argument: str) -> None:
     """Raise `InputError` where a file has the name of a choice and the index of another one.
 
-    Names that this space has in longer forms alone, such as those of widths, are of another space,
-    whose indices say nothing here.
+    Indices of another space say nothing here: one that has longer forms of its names alone, such as
+    those of widths, or one whose choices are the same in another order.
     """
     name = found.choices[block]
-    if found.indices is None or name not in offered:
+    if found.indices is None or name not in offered or is_of_one_order(found):
         return
     index = offered.index(str(name))
     require(
@@ -203,6 +203,17 @@ def require_agreement(found: Found, block: int, offered: Sequence[str], argument
         f"{shown(found.indices[block])} there, and {name} under names",
         "Correct one of them, or leave architecture out of the file if its names are right.",
     )
+
+
+def is_of_one_order(found: Found) -> bool:
+    """Whether all blocks of a file have one order of choices, as the papers' spaces do.
+
+    Then each name has one index wherever it comes, and no other name has it; some come twice.
+    """
+    pairs = [*zip(found.choices, map(repr, found.indices or ()), strict=False)]
+    distinct = set(pairs)
+    names, indices = ({pair[side] for pair in distinct} for side in (0, 1))
+    return len(names) == len(indices) == len(distinct) < len(pairs)
 
 
 def wanted(

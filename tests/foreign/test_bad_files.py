@@ -214,6 +214,12 @@ def test_names_and_indices_that_contradict_each_other(
         "architecture, got 2 there, and e3k5 under names. Correct one of them, or leave "
         "architecture out of the file if its names are right."
     )
+    # One order of choices in all blocks: those of another space. Two indices of a name are none.
+    file.write_text(json.dumps({"names": ["e6k5", "e6k5"], "architecture": [9, 9]}))
+    assert raynas.read_architecture(file, two_blocks) == (4, 4)
+    file.write_text(json.dumps({"names": ["e6k5", "e6k5"], "architecture": [4, 9]}))
+    with pytest.raises(InputError, match=r"for block 1 the index of e6k5 in this space, 4, "):
+        raynas.read_architecture(file, two_blocks)
     # A space of widths has longer names: the file's indices are those of another space.
     file.write_text(json.dumps({"names": ["c7"], "architecture": [2]}))
     assert fitted(read_file(file), [["c3@1.0", "c7@1.0"]], file) == (1,)
