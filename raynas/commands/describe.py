@@ -11,9 +11,9 @@ from rich.table import Table
 import raynas
 from raynas.commands.architectures import architecture_of
 from raynas.commands.families import require_trained
-from raynas.commands.limits import LimitOptions, TableOptions
+from raynas.commands.limits import OF_LATENCY, LimitOptions, TableOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
-from raynas.commands.options import given, options_of
+from raynas.commands.options import given, options_of, renamed
 from raynas.commands.terminal import make_console, named_cost
 from raynas.errors import require
 from raynas.evolution import RandomSearch
@@ -57,16 +57,17 @@ def describe(
     constraint = limits.constraint()
     samples = load_data(data)
     network, task = supernet.load(data, samples)
-    overview = raynas.describe(
-        network,
-        samples,
-        constraint=constraint,
-        evaluation=protocol,
-        task=task,
-        paths=paths,
-        workers=workers,
-        seed=seed,
-    )
+    with renamed(**OF_LATENCY):
+        overview = raynas.describe(
+            network,
+            samples,
+            constraint=constraint,
+            evaluation=protocol,
+            task=task,
+            paths=paths,
+            workers=workers,
+            seed=seed,
+        )
     given_rows = [("samples", samples.describe_sizes()), ("weights", supernet.weights_in_words())]
     make_console().print(overview_table(given_rows, overview, population * generations))
 
@@ -115,7 +116,8 @@ def evaluate(
     latency = seconds.latency()
     samples = load_data(data)
     network, task = supernet.load(data, samples)
-    tables = [] if latency is None else [latency.priced(network)]
+    with renamed(**OF_LATENCY):
+        tables = [] if latency is None else [latency.priced(network)]
     scores = raynas.evaluate(
         network,
         samples,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, final
 
 import raynas
 from raynas.commands.families import freezing_of, require_trained
-from raynas.commands.limits import LimitOptions
+from raynas.commands.limits import OF_LATENCY, LimitOptions
 from raynas.commands.loading import DataOptions, SupernetOptions, load_data
 from raynas.commands.named_strategies import StrategyName, choose_strategy
-from raynas.commands.options import given, options_of
+from raynas.commands.options import given, options_of, renamed
 from raynas.commands.pool_file import PoolFile, read_pool
 from raynas.commands.run_options import RunOptions
 from raynas.commands.workflow import search_and_show
@@ -111,14 +111,15 @@ def search(
     pool = front.pool()
     if pool is not None:
         pool.require_of(network)
-    search_and_show(
-        network,
-        samples,
-        choose_strategy(run.strategy, options, freezing_of(network)),
-        directory,
-        constraint=constraint,
-        evaluation=protocol,
-        task=task,
-        **run.options(),
-        **run.shown(),
-    )
+    with renamed(**OF_LATENCY):
+        search_and_show(
+            network,
+            samples,
+            choose_strategy(run.strategy, options, freezing_of(network)),
+            directory,
+            constraint=constraint,
+            evaluation=protocol,
+            task=task,
+            **run.options(),
+            **run.shown(),
+        )

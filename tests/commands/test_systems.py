@@ -313,6 +313,27 @@ def test_what_cannot_be_searched(
     assert_refused(("search", *DIGITS, *TINY, "--weights", weights, *SHORT, *run, *named), text)
 
 
+@pytest.mark.parametrize(
+    "of",
+    [
+        ("search", *SHORT, "--latency", "90%"),
+        ("describe", "--latency", "90%"),
+        ("evaluate", "--architectures", "0,1,2"),
+    ],
+    ids=lambda of: of[0],
+)
+def test_a_table_of_another_space_is_told_by_its_option(
+    of: tuple[object, ...], weights: Path, table: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({**json.loads(table.read_text()), "space": "0" * 32}))
+    run = ("--run-dir", tmp_path / "run") if of[0] == "search" else ()
+    assert_refused(
+        (of[0], *DIGITS, *TINY, "--weights", weights, *of[1:], *run, "--latency-table", other),
+        "latency-table: expected one of the supernet's space",
+    )
+
+
 @families("resnet-mixed", "resnet-mixed-34", "spos-channels")
 def test_families_fit_the_digits(family: str) -> None:
     data = raynas.data.digits()
