@@ -56,6 +56,9 @@ LARGEST = 2**16
 MOST = 20_000
 """Values that are looked at; a table of more is no memory of calls."""
 
+LONG = 1000
+"""Items of a container; of one of more only their number is looked at."""
+
 SHORT = 100
 """Items of a list that an iterator goes through, of which each is looked at."""
 
@@ -155,7 +158,10 @@ class _Walk:
             self.add(joined(name, child), part, None, depth)
 
     def _add_items(self, name: str, value: Any, depth: int) -> None:
-        """Look at a container: how much it holds, and each item."""
+        """Look at a container: how much it holds, and each item, unless they are many."""
+        if len(value) > LONG:
+            self.found[f"{name} (its items)"] = Kept(len(value))
+            return
         if isinstance(value, set | frozenset):
             self.found[f"{name} (its items)"] = Kept((len(value), plain_items(value)))
             return
