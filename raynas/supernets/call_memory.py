@@ -19,6 +19,9 @@ from raynas.supernets.node_runs import run_node, same_bits
 FAR = (10**3, 10**6)
 """Calls after which a module that counts them must still give the same."""
 
+LONGEST = 10**4
+"""Items that are put into a list at most, for such a number of calls."""
+
 NEAR = range(2, 66)
 """More such counts, for modules that do something else at every tenth call, say."""
 
@@ -59,8 +62,8 @@ def require_no_call_memory(node: ChainNode, x: Tensor, first: Tensor) -> None:
     """Raise `InputError` if a module remembers its calls, wherever it does so.
 
     Looked at is what changes when a module runs once more on an input that it has just run on:
-    what it computes once per size of its input stays. Numbers may change, if the output does not
-    depend on them; it is tried with others. Anything else may not.
+    what it computes once per size of its input stays. Numbers and lists may change, as logs do, if
+    the output does not depend on them; it is tried with others. Anything else may not.
 
     Args:
         node: that has run on `x`; of plain modules of torch or this library nothing is looked at.
@@ -122,6 +125,9 @@ def moved(value: Any, many: int) -> Any:
     """The value of a counter as it would be after more calls; `value` stays as it is."""
     if isinstance(value, bool | np.bool_):
         return not value
+    if isinstance(value, list):
+        # As long as it would be, or empty.
+        return value + value[-1:] * min(many, LONGEST) if many > 0 else []
     if isinstance(value, itertools.count):
         # By its text, since later versions of Python do not pickle it.
         start, *step = np.atleast_1d(ast.literal_eval(repr(value).removeprefix("count")))

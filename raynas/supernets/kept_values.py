@@ -56,11 +56,8 @@ LARGEST = 2**16
 MOST = 20_000
 """Values that are looked at; a table of more is no memory of calls."""
 
-LONG = 1000
-"""Items of a container; of one of more only their number is looked at."""
-
-SHORT = 100
-"""Items of a list that an iterator goes through, of which each is looked at."""
+LONG, SHORT = 1000, 100
+"""Items of a container, and of a list that an iterator goes through, of which each is looked at."""
 
 DEEPEST = 30
 """Values in one another that are looked at."""
@@ -73,7 +70,7 @@ class Kept:
 
     Args:
         content: equal for equal values.
-        value: a number, a tensor, an array or an iterator; `None` of what is told by its content.
+        value: a number, a tensor, an array, an iterator, the items of a list; `None` otherwise.
         put: replaces the value; `None` where nothing else can be put there.
     """
 
@@ -159,8 +156,10 @@ class _Walk:
 
     def _add_items(self, name: str, value: Any, depth: int) -> None:
         """Look at a container: how much it holds, and each item, unless they are many."""
+        grows = type(value) in (list, deque)
+        held, put = (list(value), functools.partial(refill, value)) if grows else (None, None)
         if len(value) > LONG:
-            self.found[f"{name} (its items)"] = Kept(len(value))
+            self.found[f"{name} (its items)"] = Kept(len(value), held, put)
             return
         if isinstance(value, set | frozenset):
             self.found[f"{name} (its items)"] = Kept((len(value), plain_items(value)))
@@ -168,10 +167,11 @@ class _Walk:
         keyed = isinstance(value, dict)
         pairs = list(value.items() if keyed else enumerate(value))
         plain = [repr(key) if type(key) in (*NUMBERS, *TEXTS) else "" for key, _ in pairs]
-        self.found[f"{name} (its items)"] = Kept((len(pairs), tuple(plain) if keyed else ()))
-        for place, (key, held) in enumerate(pairs):
+        keys = tuple(plain) if keyed else ()
+        self.found[f"{name} (its items)"] = Kept((len(pairs), keys), held, put)
+        for place, (key, item) in enumerate(pairs):
             put = None if isinstance(value, tuple) else functools.partial(value.__setitem__, key)
-            self.add(f"{name}[{plain[place] or place}]", held, put, depth)
+            self.add(f"{name}[{plain[place] or place}]", item, put, depth)
         if has_state(value):
             self._add_state(name, value, depth)
 
@@ -247,6 +247,12 @@ class _Walk:
             for attribute, held in object_state(value).items():
                 put = functools.partial(object.__setattr__, value, attribute)
                 self.add(joined(name, attribute), held, put, depth)
+
+
+def refill(container: list[Any] | deque[Any], items: list[Any]) -> None:
+    """Put items into a list in place of those that it holds."""
+    container.clear()
+    container.extend(items)
 
 
 def names_read(

@@ -140,6 +140,14 @@ REMEMBERING: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "an array of integers": (counted(np.zeros(1, np.int64), in_place), "kept"),
     "a list": (counted([], in_a_list), r"kept \(its items\)"),
     "a deque": (counted(deque(), in_a_list), r"kept \(its items\)"),
+    "a long list": (
+        lambda: Keeping([0] * 5_000, lambda m: in_a_list(m) >= 5_000 + LATE),
+        r"kept \(its items\)",
+    ),
+    "what is left of a list": (
+        lambda: Keeping([0] * LATE, lambda m: not m.kept or m.kept.pop() is None),
+        "an output that|kept",
+    ),
     "an object": (counted(SimpleNamespace(runs=0), in_an_object), r"kept\.runs"),
     "an object in a list": (
         lambda: Keeping([SimpleNamespace(runs=0)], lambda m: late_in(m.kept[0])),
@@ -226,6 +234,9 @@ ACCEPTED: dict[str, Callable[[], nn.Module]] = {
     "a count that nothing reads": lambda: Keeping(
         itertools.count(), unread(lambda m: next(m.kept))
     ),
+    "a log": lambda: Keeping([], unread(in_a_list)),
+    "a long log": lambda: Keeping([0] * 5_000, unread(in_a_list)),
+    "a log in a deque": lambda: Keeping(deque(), unread(in_a_list)),
     "a cached function": lambda: Keeping(None, lambda m: cached(7)),
     "the times of the last runs": lambda: Keeping(deque([0.0] * 3, maxlen=3), timed),
     "something new of equal content": lambda: Keeping(None, last_shape),
@@ -254,3 +265,9 @@ def test_counters_are_put_back_where_they_were() -> None:
     before = COUNT
     chain([nn.Identity(), ACCEPTED["a global that nothing reads"]()]).check()
     assert before < COUNT < before + 100
+
+
+def test_a_log_of_the_users_own_stays_as_it_was() -> None:
+    module = Keeping([], unread(in_a_list))
+    chain([nn.Identity(), module]).check()
+    assert module.kept == []
