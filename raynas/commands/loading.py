@@ -10,13 +10,7 @@ from typing import Any, Literal, final, get_args
 import raynas
 from raynas.commands import named
 from raynas.commands.blocks import Blocks, read_blocks, require_no_blocks
-from raynas.commands.families import (
-    FAMILIES,
-    build_family,
-    from_recipe,
-    is_family,
-    weights_file,
-)
+from raynas.commands.families import FAMILIES, build_family, from_recipe, is_family, weights_file
 from raynas.commands.options import renamed
 from raynas.errors import require
 

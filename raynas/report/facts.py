@@ -67,7 +67,7 @@ def status(run: ReportedRun) -> str:
     of = f" of at most {limit}" if isinstance(limit, int) else ""
     if run.result is not None:
         whole = generations(run)
-        read = "" if whole == done else f" The records of {done} of them are there."
+        read = "" if is_all_there(run) else f" The records of {done} of them are there."
         why = run.result.get("finished", run.ended)
         told = f"Finished after {counted(whole, 'generation')}: {why}.{read}"
         return f"{told}{found_before(run)}"
@@ -86,7 +86,7 @@ def status(run: ReportedRun) -> str:
 
 def found_before(run: ReportedRun) -> str:
     """A sentence on a winner that is not behind the frozen prefix; none on any other."""
-    if generations(run) != len(run.generations):
+    if not is_all_there(run):
         return ""  # Nobody knows what was frozen in generations whose records are gone.
     winner = (run.result or {}).get("architecture", [])
     frozen = frozen_at_end(run)
@@ -177,14 +177,15 @@ def generations(run: ReportedRun) -> int:
     return told if is_whole(told) else len(run.generations)
 
 
+def is_all_there(run: ReportedRun) -> bool:
+    """Whether all generations that a result counts are among the records."""
+    return generations(run) == len(run.generations)
+
+
 def evaluations(run: ReportedRun) -> int:
     """The number of scores that were asked for: as the result counts them, or of the records."""
     told = (run.result or {}).get("evaluations")
-    return (
-        told
-        if is_whole(told)
-        else sum(len(scores_of(generation)) for generation in run.generations)
-    )
+    return told if is_whole(told) else sum(len(scores_of(each)) for each in run.generations)
 
 
 def not_finite(run: ReportedRun) -> int:
@@ -218,8 +219,7 @@ def searched(run: ReportedRun) -> str:
 
 def frozen_text(run: ReportedRun) -> str:
     """The number of blocks that were frozen at last; unknown where generations are missing."""
-    whole = generations(run) == len(run.generations)
-    return f"{frozen_at_end(run)} of {len(run.names)}" if whole else UNKNOWN
+    return f"{frozen_at_end(run)} of {len(run.names)}" if is_all_there(run) else UNKNOWN
 
 
 COLUMNS: tuple[tuple[str, Callable[[ReportedRun], str]], ...] = (
